@@ -1,0 +1,40 @@
+package cptoken
+
+import (
+	"iter"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Delta is what leads a holder of keys and revocations from one revision to
+// another.
+type Delta struct {
+	Cluster string
+	// From and To are of the same history unless Full is set, which makes From
+	// meaningless: Changes are then the whole state at To.
+	From, To federation.Revision
+	Full     bool
+	// Watermark is the pruning time: a revocation whose known expiry lies more
+	// than PruneAfter before it is forgotten.
+	Watermark time.Time
+	// Changes yields what happened, in log order. It can be run more than once
+	// and yields the same each time.
+	Changes iter.Seq[Change]
+}
+
+// PruneAfter is how long after its token's expiry a revocation is kept.
+const PruneAfter = 24 * time.Hour
+
+// Part is a piece of a Delta as it travels. All parts of a Delta share the
+// header; they arrive in the order of Number, from 0, and have no effect before
+// the one with Last set has arrived.
+type Part struct {
+	Cluster   string
+	From, To  federation.Revision
+	Full      bool
+	Watermark time.Time
+	Number    uint32
+	Last      bool
+	Changes   []Change
+}

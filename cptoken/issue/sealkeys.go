@@ -1,0 +1,166 @@
+package issue
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Bounds on a seal key file.
+const (
+	maxSealFile = 64 << 10
+	maxSealKeys = 64
+)
+
+// SealKeys are the key-encryption keys of a node, which never enter Raft. The
+// first seals; all of them open. It is immutable and safe for concurrent use.
+type SealKeys struct {
+	keys []*sealKey
+}
+
+type sealKey struct {
+	id   string
+	aead func() cipher.AEAD // a function, as SigningKey.secret is
+}
+
+// NewSealKey returns the line of a seal key file for a new random key.
+func NewSealKey() (line []byte, err error) {
+	var key [sha256.Size]byte
+	if _, err := rand.Read(key[:]); err != nil {
+		return nil, federation.Errorf(federation.Internal, "no random bytes for a seal key: %w", err)
+	}
+	return []byte(base64.StdEncoding.EncodeToString(key[:]) + "\n"), nil
+}
+
+// LoadSealKeys reads a seal key file. It refuses one that others than its owner
+// may read or write, because whoever reads it can open every backup.
+func LoadSealKeys(path string) (*SealKeys, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, sealFileError(path, "cannot be opened: %v", errors.Unwrap(err))
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, sealFileError(path, "cannot be examined: %v", errors.Unwrap(err))
+	case !info.Mode().IsRegular():
+		return nil, sealFileError(path, "is not a regular file")
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, sealFileError(path, "may be used by others than its owner (mode %#o)", info.Mode().Perm()).
+			WithHint("take the rights away: chmod 600 %s", path)
+	case info.Size() > maxSealFile:
+		return nil, sealFileError(path, "has %d bytes, at most %d are read", info.Size(), maxSealFile)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSealFile+1))
+	if err != nil {
+		return nil, sealFileError(path, "cannot be read: %v", errors.Unwrap(err))
+	}
+	keys, err := ParseSealKeys(data)
+	if err != nil {
+		e := *federation.AsError(err)
+		e.Detail = "seal key file " + path + ": " + e.Detail
+		return nil, &e
+	}
+	return keys, nil
+}
+
+func sealFileError(path, format string, args ...any) *federation.Error {
+	return federation.Errorf(federation.Invalid, "seal key file %s %s", path, fmt.Sprintf(format, args...)).
+		WithHint("give the file with --seal-key-file; a new cluster's is made with: global generate seal-key")
+}
+
+// ParseSealKeys reads the content of a seal key file: on each line the standard
+// base64 of 32 bytes. Blank lines and lines that begin with # are passed over.
+func ParseSealKeys(data []byte) (*SealKeys, error) {
+	if len(data) > maxSealFile {
+		return nil, sealKeysError("it has %d bytes, at most %d are read", len(data), maxSealFile)
+	}
+	s := &SealKeys{}
+	for i, line := range strings.Split(string(data), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		raw, err := base64.StdEncoding.Strict().DecodeString(line)
+		if err != nil || len(raw) != sha256.Size {
+			return nil, sealKeysError("line %d is not the base64 of 32 bytes", i+1)
+		}
+		key, err := newSealKey(raw)
+		if err != nil {
+			return nil, err
+		}
+		if s.find(key.id) != nil {
+			return nil, sealKeysError("line %d repeats the seal key %s", i+1, key.id)
+		}
+		if s.keys = append(s.keys, key); len(s.keys) > maxSealKeys {
+			return nil, sealKeysError("it has more than %d keys", maxSealKeys)
+		}
+	}
+	if len(s.keys) == 0 {
+		return nil, sealKeysError("it has no key")
+	}
+	return s, nil
+}
+
+func sealKeysError(format string, args ...any) *federation.Error {
+	return federation.Errorf(federation.Invalid, format, args...).
+		WithHint("a seal key is one line as made by: global generate seal-key")
+}
+
+func newSealKey(raw []byte) (*sealKey, error) {
+	block, err := aes.NewCipher(raw)
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "seal key: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "seal key: %w", err)
+	}
+	mac := hmac.New(sha256.New, raw)
+	mac.Write([]byte("meridian seal key id"))
+	return &sealKey{id: hex.EncodeToString(mac.Sum(nil)[:4]), aead: func() cipher.AEAD { return aead }}, nil
+}
+
+// ActiveID returns the id of the key that seals: eight hexadecimal digits, from
+// which nothing of the key can be told.
+func (s *SealKeys) ActiveID() string { return s.keys[0].id }
+
+// IDs returns the ids of all keys, the active one first.
+func (s *SealKeys) IDs() []string {
+	ids := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		ids[i] = k.id
+	}
+	return ids
+}
+
+func (s *SealKeys) find(id string) *sealKey {
+	for _, k := range s.keys {
+		if k.id == id {
+			return k
+		}
+	}
+	return nil
+}
+
+// String returns the ids, never the keys.
+func (s SealKeys) String() string { return "seal keys " + strings.Join(s.IDs(), ", ") }
+
+// Format prints String for every verb.
+func (s SealKeys) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// LogValue logs String.
+func (s SealKeys) LogValue() slog.Value { return slog.StringValue(s.String()) }

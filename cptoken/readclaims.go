@@ -1,0 +1,165 @@
+package cptoken
+
+import (
+	"math"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// claimSet tells which of the claims that belong to kinds a token has.
+type claimSet uint8
+
+const (
+	hasZone claimSet = 1 << iota
+	hasSerial
+	hasScope
+	hasName
+	hasMesh
+	hasTags
+	hasType
+	hasGroups
+)
+
+// own returns the claims that tokens of kind k may have.
+func (k Kind) own() claimSet {
+	switch k {
+	case ControlPlane:
+		return hasZone | hasSerial
+	case Zone:
+		return hasZone | hasScope
+	case Dataplane:
+		return hasName | hasMesh | hasTags | hasType
+	case User:
+		return hasName | hasGroups
+	}
+	return 0
+}
+
+// kind tells what a token with these claims is for, "" where they belong to no
+// one kind. Keys are of one kind each, so this decides only where one key was
+// registered for several; there a mixed token would be good for each of them.
+func (s claimSet) kind(alg string) Kind {
+	kind := User
+	switch {
+	case s&hasSerial != 0 || s == hasZone && alg == AlgHS256:
+		kind = ControlPlane
+	case s&(hasScope|hasZone) != 0:
+		kind = Zone
+	case s&(hasMesh|hasTags|hasType) != 0:
+		kind = Dataplane
+	}
+	if s == 0 || s&^kind.own() != 0 {
+		return ""
+	}
+	return kind
+}
+
+// readClaims reads the claims. Fractions of a second fall to the side of less
+// validity.
+func (t *Token) readClaims() error {
+	var keys [16]string
+	r := reader{s: t.payload, open: keys[:0]}
+	c := &t.Claims
+	var set claimSet
+	for key := range r.members {
+		switch key {
+		case "exp":
+			c.ExpiresAt = r.date(math.Floor)
+		case "nbf":
+			c.NotBefore = r.date(math.Ceil)
+		case "iat":
+			c.IssuedAt = r.date(math.Floor)
+		case "jti":
+			if c.ID = r.text(); c.ID != "" && !validID(c.ID, false) {
+				r.fail("a jti that no list of revocations can hold")
+			}
+		case "Zone":
+			c.Zone, set = r.text(), set|hasZone
+		case "TokenSerialNumber":
+			c.TokenSerialNumber, set = r.serial(), set|hasSerial
+		case "Scope":
+			c.Scope, set = r.scopes(), set|hasScope
+		case "Name":
+			c.Name, set = r.text(), set|hasName
+		case "Mesh":
+			c.Mesh, set = r.text(), set|hasMesh
+		case "Tags":
+			c.Tags, set = r.tags(), set|hasTags
+		case "Type":
+			c.Type, set = r.text(), set|hasType
+		case "Groups":
+			c.Groups, set = r.texts(), set|hasGroups
+		default:
+			r.skip()
+		}
+	}
+	c.Kind = set.kind(t.Alg)
+	t.HasSerial = set&hasSerial != 0
+	return r.finish("claim set")
+}
+
+// scopes reads the Scope claim. Words that are not known here are kept: they
+// are good for nothing, and a later version may know them.
+func (r *reader) scopes() []Scope {
+	if r.null() {
+		return nil
+	}
+	list := make([]Scope, 0, len(DefaultScopes))
+	for range r.elements {
+		list = append(list, Scope(r.text()))
+	}
+	return list
+}
+
+// tags reads the Tags claim.
+func (r *reader) tags() map[string][]string {
+	if r.null() {
+		return nil
+	}
+	tags := map[string][]string{}
+	for key := range r.members {
+		tags[key] = r.texts()
+	}
+	return tags
+}
+
+// ValidateID checks what is to be revoked: a jti of 1 to MaxIDLen printable ASCII
+// characters without blank or comma, which separate ids in a list, or "sha256:"
+// and 64 lower-case hexadecimal digits. field is how the caller spelled the input.
+func ValidateID(field, id string) error {
+	if !validID(id, true) {
+		return federation.InvalidField(field,
+			"%.80q is not a token's id: use its jti, or sha256:<64 hexadecimal digits> of a token that has none", id)
+	}
+	return nil
+}
+
+// validID reports whether id can be revoked; hashes says whether the form for
+// tokens without a jti is meant too. No jti may look like a hash: else a token
+// could be revoked, or withdrawn from revocation, in another's name.
+func validID(id string, hashes bool) bool {
+	if id == "" || len(id) > MaxIDLen {
+		return false
+	}
+	if len(id) >= len(hashPrefix) && id[:len(hashPrefix)] == hashPrefix {
+		return hashes && validHash(id[len(hashPrefix):])
+	}
+	for i := 0; i < len(id); i++ {
+		if c := id[i]; c <= ' ' || c > '~' || c == ',' {
+			return false
+		}
+	}
+	return true
+}
+
+func validHash(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,240 @@
+package cptoken
+
+import (
+	"crypto/sha256"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// DefaultCacheBytes bounds the verified signatures that a Verifier remembers
+// where its options do not say.
+const DefaultCacheBytes = 8 << 20
+
+// VerifierOptions configure a Verifier. The zero value is good.
+type VerifierOptions struct {
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// CacheBytes bounds the memory of the cache, approximately; 0 means
+	// DefaultCacheBytes, less than 0 no cache.
+	CacheBytes int
+}
+
+// Verifier checks tokens that are signed with RS256: zone, dataplane and user
+// tokens. It is safe for concurrent use and starts nothing.
+type Verifier struct {
+	now   func() time.Time
+	cache *cache
+}
+
+// NewVerifier returns a Verifier.
+func NewVerifier(o VerifierOptions) *Verifier {
+	v := &Verifier{now: o.Now}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = DefaultCacheBytes
+	}
+	if o.CacheBytes > 0 {
+		v.cache = newCache(o.CacheBytes)
+	}
+	return v
+}
+
+// EmptyView may be implemented by a View to say that it knows nothing at all yet.
+// A token is then refused with NoKeys, which tells its holder to try again,
+// instead of UnknownKey, which tells them that the token is bad.
+type EmptyView interface {
+	View
+	Empty() bool
+}
+
+// Verify returns the claims of a token of the given kind that view has no reason
+// to refuse. What the token may be used for is for the caller to check
+// (CheckZoneProxy, CheckDataplane, CheckControlPlane).
+//
+// The slices and the map in the claims are shared with later calls and must not
+// be changed. The error is a Refusal. Until the signature is verified it depends
+// on the header alone, so that a forger learns nothing about what would pass.
+func (v *Verifier) Verify(view View, kind Kind, raw string) (*Claims, error) {
+	if len(raw) > MaxTokenBytes {
+		return nil, tooLarge(raw)
+	}
+	if kind == ControlPlane || !kind.Valid() {
+		return nil, Refuse(WrongKind, "tokens of kind %.20q are not checked here", kind)
+	}
+	sum := digest(raw)
+	// The key, its state and everything that view decides are asked anew on each
+	// hit; remembered is only that these bytes were signed with that key.
+	if known := v.cache.get(sum); known != nil && known.claims.Kind == kind {
+		key := lookup(view, KeyID{Kind: kind, Mesh: known.claims.Mesh, KID: known.kid})
+		if key != nil && key.fingerprint == known.key {
+			return known.admit(view, key, v.now())
+		}
+	}
+	known, key, err := check(view, kind, raw, sum)
+	if err != nil {
+		return nil, err
+	}
+	v.cache.put(sum, known)
+	return known.admit(view, key, v.now())
+}
+
+// digest returns the SHA-256 of a token. A token of usual size is copied to the
+// stack: converted to bytes it would go to the heap, on every hit.
+func digest(raw string) [sha256.Size]byte {
+	var buf [1 << 10]byte
+	if len(raw) > len(buf) {
+		return sha256.Sum256([]byte(raw))
+	}
+	return sha256.Sum256(buf[:copy(buf[:], raw)])
+}
+
+// verified is a token whose signature was verified with a key. It is immutable.
+type verified struct {
+	claims  Claims
+	kid     string
+	id      string            // under which it is revoked
+	key     [sha256.Size]byte // fingerprint of the key that signed it
+	payload int               // bytes of the claim set, which the claims keep in memory
+}
+
+// check reads a token and verifies its signature and kind.
+func check(view View, kind Kind, raw string, sum [sha256.Size]byte) (*verified, *PublicKey, error) {
+	t, err := Parse(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	if t.Alg != AlgRS256 {
+		return nil, nil, wrongAlgorithm(kind, t)
+	}
+	if t.KID == "" {
+		return nil, nil, Refuse(MissingKID, "the token does not say which key signed it: its header has no kid").
+			WithHint("issue it with a kid: global generate %s", kind.TokenName())
+	}
+	id := KeyID{Kind: kind, KID: t.KID}
+	if kind.PerMesh() {
+		id.Mesh = t.Claims.Mesh
+	}
+	key := lookup(view, id)
+	if key == nil {
+		return nil, nil, firstOf(otherKind(view, kind, t), unknownKey(view, kind, t.KID))
+	}
+	if !signed(key, t) {
+		return nil, nil, firstOf(otherKind(view, kind, t), badSignature(kind, t.KID))
+	}
+	if t.Claims.Kind != kind {
+		return nil, nil, wrongKind(kind, t.Claims.Kind)
+	}
+	known := &verified{claims: t.Claims, kid: t.KID, id: t.Claims.ID, key: key.fingerprint, payload: len(t.payload)}
+	if known.id == "" {
+		known.id = hashID(sum)
+	}
+	return known, key, nil
+}
+
+// lookup returns the key that verifies tokens of id, or nil. A view should have no
+// removed keys; one that slips in verifies nothing all the same.
+func lookup(view View, id KeyID) *PublicKey {
+	if key := view.Key(id); key != nil && key.State != Removed {
+		return key
+	}
+	return nil
+}
+
+// signed reports whether key signed t.
+func signed(key *PublicKey, t *Token) bool {
+	return jwt.SigningMethodRS256.Verify(t.SigningInput(), t.signature, key.rsa) == nil
+}
+
+// otherKind returns a WrongKind refusal where t is a token of another kind that
+// was truly issued here, and nil otherwise. Who holds such a token learns nothing
+// that they did not know; who does not, gets the same answer as ever.
+func otherKind(view View, kind Kind, t *Token) *Refusal {
+	looks := t.Claims.Kind
+	if looks == kind || !looks.AtZones() {
+		return nil
+	}
+	key := lookup(view, KeyID{Kind: looks, Mesh: t.Claims.Mesh, KID: t.KID})
+	if key == nil || !signed(key, t) {
+		return nil
+	}
+	return wrongKind(kind, looks)
+}
+
+// admit holds a token whose signature was verified against view and the clock.
+func (k *verified) admit(view View, key *PublicKey, now time.Time) (*Claims, error) {
+	c := k.claims // a copy: what the caller does to it must not stay
+	if err := c.CheckTime(now); err != nil {
+		return nil, err
+	}
+	reg := key.Registered
+	if c.ExpiresAt.IsZero() && (reg == nil || !reg.AllowNoExpiry || reg.MaxLifetime > 0) {
+		return nil, missingExpiry(c.Kind)
+	}
+	if c.ID == "" && (reg == nil || !reg.AllowNoID) {
+		return nil, missingID(c.Kind)
+	}
+	if err := c.CheckRevoked(view, k.kid, k.id); err != nil {
+		return nil, err
+	}
+	if c.Kind == Zone && c.Zone == "" {
+		return nil, emptyZone(c.Kind)
+	}
+	if reg != nil {
+		if err := reg.check(&c, key.ID); err != nil {
+			return nil, err
+		}
+	}
+	return &c, nil
+}
+
+// CheckTime refuses a token that has expired or is not valid yet at now. There is
+// no leeway: tokens are made valid 5 minutes before they are issued.
+func (c *Claims) CheckTime(now time.Time) error {
+	if !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt) {
+		return expired(c)
+	}
+	if now.Before(c.NotBefore) {
+		return notYetValid(c)
+	}
+	return nil
+}
+
+// CheckRevoked refuses a token that view has revoked under id, which is its
+// Token.RevocationID, or that was signed with the key of the given kid before a
+// cut-off. A token that does not say when it was issued is older than any cut-off.
+func (c *Claims) CheckRevoked(view View, kid, id string) error {
+	if view.Revoked(c.Kind, c.Mesh, id) {
+		return revoked(c.Kind, id)
+	}
+	if before := view.CutOff(c.Kind, c.Mesh, kid); !before.IsZero() && c.IssuedAt.Before(before) {
+		return cutOff(c, before)
+	}
+	return nil
+}
+
+// check refuses what a registered key may not vouch for.
+func (r *Constraints) check(c *Claims, id KeyID) error {
+	if len(r.Zones) > 0 && !slices.Contains(r.Zones, c.Zone) {
+		return notAllowed(id, "zone %.80q", c.Zone)
+	}
+	if len(r.Scopes) > 0 {
+		for _, s := range c.Scope {
+			if !slices.Contains(r.Scopes, s) {
+				return notAllowed(id, "scope %.20q", s)
+			}
+		}
+	}
+	if r.MaxLifetime > 0 {
+		if c.IssuedAt.IsZero() {
+			return notAllowed(id, "a token that does not say when it was issued (iat)")
+		}
+		if life := c.ExpiresAt.Sub(c.IssuedAt); life > r.MaxLifetime {
+			return notAllowed(id, "a token for %s: at most %s", life, r.MaxLifetime)
+		}
+	}
+	return nil
+}
