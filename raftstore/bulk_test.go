@@ -1,0 +1,147 @@
+package raftstore
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// TestBulkRevocationIsVisibleAtOnce revokes 100,000 ids, far more than one log entry
+// holds, while others look: they see none of them or all.
+func TestBulkRevocationIsVisibleAtOnce(t *testing.T) {
+	const n = 100_000
+	m := start(t, alone(t, t.TempDir(), testSeal(t))).awaitReady()
+	ctx, ids := context.Background(), revokedIDs(n)
+	_, before := m.Head()
+
+	var looking sync.WaitGroup
+	stop := make(chan struct{})
+	looking.Go(func() {
+		for {
+			progress := m.fsm.progress.next()
+			view := m.View()
+			first, last := view.Revoked(cptoken.Zone, "", ids[0].ID), view.Revoked(cptoken.Zone, "", ids[n-1].ID)
+			if count := m.RevocationCount(cptoken.Zone, ""); first != last || count != 0 && count != n {
+				t.Errorf("%d ids are visible: the first %v, the last %v", count, first, last)
+			}
+			select {
+			case <-progress:
+			case <-stop:
+				return
+			}
+		}
+	})
+	change, err := m.Revoke(ctx, Origin{By: "ann", RequestID: "bulk"}, cptoken.Zone, "", ids, "breach")
+	close(stop)
+	looking.Wait()
+	if err != nil || change.Changed != n {
+		t.Fatalf("revoke: %+v %v", change, err)
+	}
+	checkBulkDelta(t, m, before, change.Revision, n)
+
+	// The same request again, as after a lost answer: nothing new, nothing left over.
+	again, err := m.Revoke(ctx, Origin{By: "ann", RequestID: "bulk"}, cptoken.Zone, "", ids, "breach")
+	if err != nil || again.Changed != n || again.Revision != change.Revision {
+		t.Errorf("again: %+v %v", again, err)
+	}
+	if left := m.fsm.current().stages.len; left != 0 {
+		t.Errorf("%d stages are left over", left)
+	}
+
+	names := make([]string, n)
+	for i, id := range ids {
+		names[i] = id.ID
+	}
+	if change, err = m.Withdraw(ctx, Origin{By: "ann"}, cptoken.Zone, "", names); err != nil || change.Changed != n {
+		t.Fatalf("withdraw: %+v %v", change, err)
+	}
+	if m.RevocationCount(cptoken.Zone, "") != 0 || m.View().Revoked(cptoken.Zone, "", names[7]) {
+		t.Error("ids are still revoked")
+	}
+}
+
+func checkBulkDelta(t *testing.T, m *member, from, to federation.Revision, n int) {
+	t.Helper()
+	d, err := m.Since(from)
+	if err != nil || d.Full || d.To != to {
+		t.Fatalf("since: %+v %v", d, err)
+	}
+	got := 0
+	for c := range d.Changes {
+		if c.Revoked == nil || c.Index != to.Index || len(c.Revoked.IDs) > cptoken.MaxRun {
+			t.Fatalf("change %+v", c)
+		}
+		got += len(c.Revoked.IDs)
+	}
+	if got != n {
+		t.Errorf("the delta has %d ids, want %d", got, n)
+	}
+}
+
+// TestLongIDsFitIntoParts: the bytes of a part are bounded, not only its ids.
+func TestLongIDsFitIntoParts(t *testing.T) {
+	m := start(t, alone(t, t.TempDir(), testSeal(t))).awaitReady()
+	ids := revokedIDs(12_000)
+	for i := range ids {
+		ids[i].ID = (ids[i].ID + strings.Repeat("x", cptoken.MaxIDLen))[:cptoken.MaxIDLen]
+		ids[i].Expires = maxTime
+	}
+	change, err := m.Revoke(context.Background(), Origin{By: "ann"}, cptoken.Zone, "", ids, strings.Repeat("y", maxReason))
+	if err != nil || change.Changed != uint64(len(ids)) {
+		t.Fatalf("revoke: %+v %v", change, err)
+	}
+}
+
+func TestABadIDSpoilsTheWholeChange(t *testing.T) {
+	m := start(t, alone(t, t.TempDir(), testSeal(t))).awaitReady()
+	ids := revokedIDs(30_000)
+	ids[29_999].ID = "a,b"
+	if _, err := m.Revoke(context.Background(), Origin{By: "ann"}, cptoken.Zone, "", ids, ""); federation.CodeOf(err) != federation.Invalid {
+		t.Errorf("error %v", err)
+	}
+	if m.RevocationCount(cptoken.Zone, "") != 0 || m.fsm.current().stages.len != 0 {
+		t.Error("a part of it is there")
+	}
+}
+
+func TestStages(t *testing.T) {
+	c := newCore(t)
+	part := func(stage string, n uint32, kind cptoken.Kind) *storepb.StagePart {
+		return &storepb.StagePart{StageId: stage, Part: n, Revoke: cmdRevoke(kind, "", 0, randomUUID()).GetRevoke()}
+	}
+	send := func(p *storepb.StagePart) *storepb.Command {
+		return &storepb.Command{Op: &storepb.Command_StagePart{StagePart: p}}
+	}
+	first := part("s", 0, cptoken.Zone)
+	c.ok(send(first))
+	c.refused(federation.Conflict, "", send(part("s", 2, cptoken.Zone)))
+	c.refused(federation.Conflict, "", send(part("s", 0, cptoken.Zone)))
+	c.refused(federation.Invalid, "", send(part("s", 1, cptoken.User)))
+	c.refused(federation.Invalid, "", send(&storepb.StagePart{StageId: "t"}))
+	commit := func(stage string, parts uint32, digest []byte) *storepb.Command {
+		return &storepb.Command{Op: &storepb.Command_CommitStage{CommitStage: &storepb.CommitStage{StageId: stage, Parts: parts, Digest: digest}}}
+	}
+	digest := stageDigest([]*storepb.StagePart{first})
+	c.refused(federation.Conflict, "no_stage", commit("t", 1, digest))
+	c.refused(federation.Conflict, "no_stage", commit("s", 2, digest))
+	c.refused(federation.Conflict, "no_stage", commit("s", 1, nil))
+	c.ok(commit("s", 1, digest))
+	c.refused(federation.Conflict, "no_stage", commit("s", 1, digest))
+
+	for i := range maxStages {
+		c.ok(send(part(string(rune('a'+i)), 0, cptoken.Zone)))
+	}
+	c.refused(federation.Unavailable, "", send(part("z", 0, cptoken.Zone)))
+	c.now += requestLife.Milliseconds() + 1
+	c.ok(send(part("z", 0, cptoken.Zone))) // the oldest was given up by its proposer
+	c.now += stageLife.Milliseconds() + 1
+	c.ok(cmdPrune(c.now))
+	if c.s.stages.len != 0 {
+		t.Errorf("%d stages are left", c.s.stages.len)
+	}
+}

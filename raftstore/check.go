@@ -1,0 +1,285 @@
+package raftstore
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc64"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// checkFolder reads every file of Raft in a data folder and refuses what is damaged,
+// changed, or from a newer program. It writes nothing.
+func checkFolder(dir string, isNew bool, seal *issue.SealKeys) error {
+	if isNew {
+		return nil
+	}
+	newest, err := checkSnapshots(filepath.Join(dir, snapshotsDir), seal)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, logFile)
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist) && newest == 0:
+		return nil // a new node that stopped before it opened its log
+	case errors.Is(err, fs.ErrNotExist):
+		return damaged(path, errors.New("it is missing, but snapshots are there"))
+	case err != nil:
+		return unreadable(path, err)
+	case !info.Mode().IsRegular():
+		return damaged(path, errors.New("it is not a regular file"))
+	}
+	return checkLog(path, newest)
+}
+
+// checkSnapshots checks every snapshot and returns the index of the newest.
+func checkSnapshots(dir string, seal *issue.SealKeys) (newest uint64, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, unreadable(dir, err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || strings.HasSuffix(e.Name(), ".tmp") {
+			continue // left behind by a node that stopped while writing it
+		}
+		path := filepath.Join(dir, e.Name())
+		index, err := checkSnapshot(path, seal)
+		switch {
+		case errors.Is(err, errNewer):
+			return 0, newer(path)
+		case federation.CodeOf(err) == federation.Invalid: // the seal key
+			return 0, err
+		case err != nil:
+			return 0, damaged(path, err)
+		}
+		newest = max(newest, index)
+	}
+	return newest, nil
+}
+
+// checkSnapshot reads a snapshot's description and state in full.
+func checkSnapshot(path string, seal *issue.SealKeys) (uint64, error) {
+	data, err := readBounded(filepath.Join(path, "meta.json"), maxPreamble)
+	if err != nil {
+		return 0, err
+	}
+	var meta struct {
+		raft.SnapshotMeta
+		CRC []byte
+	}
+	if err := json.Unmarshal(data, &meta); err != nil {
+		return 0, fmt.Errorf("meta.json: %w", err)
+	}
+	if meta.ID != filepath.Base(path) || meta.Version != raft.SnapshotVersionMax {
+		return 0, errors.New("meta.json is of another snapshot")
+	}
+	f, err := os.Open(filepath.Join(path, "state.bin"))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	sum := newCRC64()
+	size, err := io.Copy(sum, f)
+	if err != nil {
+		return 0, fmt.Errorf("state.bin: %w", err)
+	}
+	if size != meta.Size || string(sum.Sum(nil)) != string(meta.CRC) {
+		return 0, errors.New("state.bin: checksum does not match")
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	if _, err := checkPreamble(f, &meta.SnapshotMeta); err != nil {
+		return 0, err
+	}
+	state, err := readSnapshot(f)
+	if err != nil {
+		return 0, fmt.Errorf("state.bin: %w", err)
+	}
+	return meta.Index, state.verifySeal(path, seal)
+}
+
+// verifySeal refuses a state that was sealed under other seal keys.
+func (s *State) verifySeal(where string, seal *issue.SealKeys) error {
+	if s.sealCheck == nil {
+		return nil
+	}
+	sealed := sealedFrom(s.sealCheck.Sealed)
+	if err := seal.VerifyCheck(sealed); err != nil {
+		return wrongSeal(where, sealed.SealKeyID, seal, err)
+	}
+	return nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", filepath.Base(path), limit)
+	}
+	return data, err
+}
+
+// checkLog checks raft.db: its pages first, and then, through the same library that
+// Raft will use, every entry and every value.
+func checkLog(path string, snapshot uint64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return unreadable(path, err)
+	}
+	defer f.Close()
+	if err := lockShared(f); err != nil {
+		return inUse(path, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return unreadable(path, err)
+	}
+	if info.Size() == 0 {
+		return nil // a new node that stopped before it wrote its log
+	}
+	c := logCheck{after: snapshot}
+	if err := walkBolt(f, info.Size(), c.visit); err != nil {
+		return damaged(path, err)
+	}
+	err = c.entries(path)
+	switch {
+	case errors.Is(err, errNewer):
+		return newer(path)
+	case errors.Is(err, berrors.ErrTimeout):
+		return inUse(path, err)
+	case err != nil:
+		return damaged(path, err)
+	}
+	return nil
+}
+
+func inUse(path string, err error) error {
+	return federation.Errorf(federation.Conflict, "%s is in use by another process: %w", path, err).
+		WithReason("in_use").WithHint("stop the other global that runs on this data folder")
+}
+
+// logCheck gathers what the pages hold.
+type logCheck struct {
+	after   uint64 // the newest snapshot: entries after it must be complete
+	indexes []uint64
+	term    uint64
+}
+
+func (c *logCheck) visit(bucket string, key, value []byte) error {
+	switch bucket {
+	case "logs":
+		if len(key) != 8 {
+			return fmt.Errorf("an entry whose key has %d bytes", len(key))
+		}
+		c.indexes = append(c.indexes, binary.BigEndian.Uint64(key))
+	case "conf":
+		val, err := unsum(key, value)
+		if err != nil {
+			return err
+		}
+		switch k := string(key); k {
+		case "CurrentTerm", "LastVoteTerm":
+			if len(val) != 8 {
+				return fmt.Errorf("value %q is not a number", k)
+			}
+			if k == "CurrentTerm" {
+				c.term = binary.BigEndian.Uint64(val)
+			}
+		case "LastVoteCand":
+		default:
+			return fmt.Errorf("a value of unknown name %.20q", k)
+		}
+	default:
+		return fmt.Errorf("a bucket of unknown name %.20q", bucket)
+	}
+	return nil
+}
+
+// entries reads every entry. bbolt maps the file, so that a fault while it is read
+// (the file shrank, the disk failed) arrives as a signal: it becomes an error here.
+func (c *logCheck) entries(path string) (err error) {
+	if err := c.complete(); err != nil {
+		return err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("reading it failed: %v", p)
+		}
+	}()
+	db, err := raftboltdb.New(raftboltdb.Options{
+		Path: path, BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: time.Second},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	log := sumLog{db}
+	for _, index := range c.indexes {
+		var l raft.Log
+		if err := log.GetLog(index, &l); err != nil {
+			return err
+		}
+		if err := c.entry(&l); err != nil {
+			return fmt.Errorf("entry %d of the log: %w", index, err)
+		}
+	}
+	return nil
+}
+
+// complete checks that no entry after the newest snapshot is missing. Older ones
+// may be: they are what a snapshot from another member overtook.
+func (c *logCheck) complete() error {
+	next := c.after + 1
+	for _, index := range c.indexes {
+		if index <= c.after {
+			continue
+		}
+		if index != next {
+			return fmt.Errorf("entry %d of the log is missing, and no snapshot has it", next)
+		}
+		next++
+	}
+	return nil
+}
+
+func (c *logCheck) entry(l *raft.Log) error {
+	if l.Term > c.term {
+		return fmt.Errorf("its term %d is greater than the current one, %d", l.Term, c.term)
+	}
+	switch l.Type {
+	case raft.LogCommand:
+		_, err := DecodeCommand(l.Data)
+		return err
+	case raft.LogNoop, raft.LogBarrier, raft.LogConfiguration:
+		return nil
+	}
+	return fmt.Errorf("its type is unknown: %s", l.Type)
+}
+
+// newCRC64 is the checksum of Raft's file snapshots.
+func newCRC64() hash.Hash64 { return crc64.New(crc64.MakeTable(crc64.ECMA)) }

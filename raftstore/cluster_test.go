@@ -1,0 +1,292 @@
+package raftstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// cluster is three members in one process.
+type cluster struct {
+	t       testing.TB
+	net     *Network
+	seal    *issue.SealKeys
+	members []*member
+	dirs    []string
+}
+
+func (c *cluster) config(i int) Config {
+	c.t.Helper()
+	layer, err := c.net.Listen(addr(fmt.Sprintf("node-%d", i)))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return Config{Dir: c.dirs[i], Layer: layer, Seal: c.seal, Bootstrap: i == 0}
+}
+
+// startCluster founds a cluster with the first member and adds two more.
+func startCluster(t testing.TB) *cluster {
+	t.Helper()
+	c := &cluster{t: t, net: NewNetwork(), seal: testSeal(t)}
+	for i := range 3 {
+		c.dirs = append(c.dirs, t.TempDir())
+		c.members = append(c.members, start(t, c.config(i)))
+	}
+	first := c.members[0].awaitReady()
+	for _, m := range c.members[1:] {
+		err := first.raft.Load().AddVoter(raft.ServerID(m.NodeID()), m.cfg.Advertise, 0, patience).Error()
+		if err != nil {
+			t.Fatalf("add voter: %v", err)
+		}
+	}
+	for _, m := range c.members {
+		m.awaitReady()
+	}
+	return c
+}
+
+// leader waits for a member that is fit to lead, among those given.
+func (c *cluster) leader(among []*member) *member {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	found := make(chan *member, len(among))
+	for _, m := range among {
+		go func() {
+			if _, err := m.LeaderContext(ctx); err == nil {
+				found <- m
+			}
+		}()
+	}
+	select {
+	case m := <-found:
+		return m
+	case <-ctx.Done():
+		c.t.Fatal("no leader")
+		return nil
+	}
+}
+
+// write makes one change at whoever leads, again where the leadership moved.
+func (c *cluster) write(among []*member, f func(m *member) error) *member {
+	c.t.Helper()
+	for {
+		m := c.leader(among)
+		err := f(m)
+		if err == nil {
+			return m
+		}
+		if code := federation.CodeOf(err); code != federation.Unavailable && code != federation.UnknownOutcome {
+			c.t.Fatalf("write: %v", err)
+		}
+	}
+}
+
+// agree waits until the members given have the same state, to the byte.
+func (c *cluster) agree(among []*member, rev federation.Revision) {
+	c.t.Helper()
+	var want []byte
+	for _, m := range among {
+		m.until("the revision "+rev.String(), func() bool {
+			_, at := m.Head()
+			return at.Covers(rev)
+		})
+	}
+	target := slices.MaxFunc(among, func(a, b *member) int { return int(a.Applied()) - int(b.Applied()) }).Applied()
+	for _, m := range among {
+		m.until("applied", func() bool { return m.Applied() >= target })
+		got := snapshotBytes(c.t, m.fsm.current())
+		if want == nil {
+			want = got
+		}
+		if !bytes.Equal(got, want) {
+			c.t.Errorf("node %s has another state than the first", m.NodeID())
+		}
+	}
+}
+
+func TestThreeMembers(t *testing.T) {
+	c := startCluster(t)
+	ctx := context.Background()
+	id := randomUUID()
+	var change Change
+	leader := c.write(c.members, func(m *member) (err error) {
+		change, err = m.Revoke(ctx, Origin{By: "ann"}, cptoken.Zone, "", []cptoken.RevokedID{{ID: id}}, "why")
+		return err
+	})
+	c.agree(c.members, change.Revision)
+	for _, m := range c.members {
+		if !m.View().Revoked(cptoken.Zone, "", id) || m.ClusterID() != leader.ClusterID() {
+			t.Errorf("node %s lacks the revocation", m.NodeID())
+		}
+		if key, err := m.Signer(cptoken.Zone, ""); err != nil || key == nil {
+			t.Errorf("node %s cannot sign: %v", m.NodeID(), err)
+		}
+		if m == leader {
+			continue
+		}
+		_, err := m.Revoke(ctx, Origin{}, cptoken.Zone, "", revokedIDs(1), "")
+		wantCode(t, err, federation.Unavailable, "not_leader")
+		if lead, at := m.Leader(); lead != leader.NodeID() || at != string(leader.cfg.Advertise) {
+			t.Errorf("node %s takes %s at %s for the leader", m.NodeID(), lead, at)
+		}
+	}
+}
+
+func TestLeaderLost(t *testing.T) {
+	c := startCluster(t)
+	ctx := context.Background()
+	old := c.leader(c.members)
+	lead, err := old.LeaderContext(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := slices.DeleteFunc(slices.Clone(c.members), func(m *member) bool { return m == old })
+	c.net.Cut(old.cfg.Advertise, true)
+
+	// The one that was cut off learns that it no longer leads, and takes no writes.
+	select {
+	case <-lead.Done():
+	case <-time.After(patience):
+		t.Fatal("the leadership did not end")
+	}
+	var e *federation.Error
+	if !errors.As(context.Cause(lead), &e) || e.Reason != "not_leader" {
+		t.Errorf("cause %v", context.Cause(lead))
+	}
+	if old.IsLeader() {
+		t.Error("it still leads")
+	}
+	_, err = old.Revoke(ctx, Origin{}, cptoken.Zone, "", revokedIDs(1), "")
+	wantCode(t, err, federation.Unavailable, "not_leader")
+
+	// The others go on, also with keys: serials are not given out twice.
+	var key Key
+	c.write(others, func(m *member) (err error) {
+		key, err = m.PrepareKey(ctx, Origin{By: "ann"}, cptoken.Zone, "")
+		return err
+	})
+	var change Change
+	c.write(others, func(m *member) (err error) {
+		change, err = m.Revoke(ctx, Origin{By: "ann"}, cptoken.Zone, "", revokedIDs(5), "why")
+		return err
+	})
+	if key.Serial != 2 {
+		t.Errorf("serial %d, want 2", key.Serial)
+	}
+
+	c.net.Cut(old.cfg.Advertise, false)
+	c.agree(c.members, change.Revision)
+}
+
+// TestMemberCatchesUpBySnapshot: a member that was away while the log was cut takes
+// over the leader's snapshot, whose description it checks and keeps.
+func TestMemberCatchesUpBySnapshot(t *testing.T) {
+	c := startCluster(t)
+	ctx := context.Background()
+	leader := c.leader(c.members)
+	behind := c.members[slices.IndexFunc(c.members, func(m *member) bool { return m != leader })]
+	at := slices.Index(c.members, behind)
+	behind.stop()
+	rest := slices.DeleteFunc(slices.Clone(c.members), func(m *member) bool { return m == behind })
+
+	var change Change
+	for range 5 {
+		c.write(rest, func(m *member) (err error) {
+			change, err = m.Revoke(ctx, Origin{By: "ann"}, cptoken.User, "", revokedIDs(50), "why")
+			return err
+		})
+	}
+	for _, m := range rest {
+		r := m.raft.Load()
+		conf := r.ReloadableConfig()
+		conf.TrailingLogs = 0
+		if err := r.ReloadConfig(conf); err != nil {
+			t.Fatal(err)
+		}
+		m.until("caught up", func() bool { _, rev := m.Head(); return rev.Covers(change.Revision) })
+		if err := r.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.members[at] = start(t, c.config(at)).awaitReady()
+	c.agree(c.members, change.Revision)
+	entries := contents(t, c.dirs[at]+"/"+snapshotsDir)
+	if len(entries) < 2 {
+		t.Errorf("the member has no snapshot: %d files", len(entries))
+	}
+
+	// It starts again from what it was sent.
+	c.members[at].stop()
+	c.members[at] = start(t, c.config(at)).awaitReady()
+	c.agree(c.members, change.Revision)
+}
+
+// TestMemberWithAnotherSealKey: a member that cannot unseal the cluster's keys ends
+// with an error that says so, instead of serving without them.
+func TestMemberWithAnotherSealKey(t *testing.T) {
+	c := startCluster(t)
+	layer, err := c.net.Listen("stranger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Config{Dir: t.TempDir(), Layer: layer, Seal: testSeal(t), ElectionTimeout: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { ended <- s.Run(ctx) }()
+	c.write(c.members, func(m *member) error {
+		err := m.raft.Load().AddNonvoter(raft.ServerID(s.NodeID()), "stranger", 0, patience).Error()
+		return m.replicationErrorOrNil(err)
+	})
+	select {
+	case err := <-ended:
+		wantCode(t, err, federation.Invalid, "wrong_seal_key")
+	case <-time.After(patience):
+		t.Fatal("it goes on")
+	}
+	select {
+	case <-s.Ready():
+		t.Error("it was ready")
+	default:
+	}
+}
+
+func (s *Store) replicationErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return s.replicationError(err)
+}
+
+// TestNewMemberWaits: an empty folder without leave to found a cluster founds none.
+func TestNewMemberWaits(t *testing.T) {
+	layer, err := NewNetwork().Listen("alone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, Config{Dir: t.TempDir(), Layer: layer, Seal: testSeal(t), ElectionTimeout: 20 * time.Millisecond})
+	timer := time.NewTimer(500 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-m.Ready():
+		t.Error("it founded a cluster")
+	case <-timer.C:
+	}
+	if m.ClusterID() != "" || m.IsLeader() {
+		t.Error("it is part of a cluster")
+	}
+}

@@ -1,0 +1,150 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// fsm is the state behind Raft. Raft calls Apply, Snapshot and Restore from one
+// goroutine; everybody else reads what was published.
+type fsm struct {
+	state     *State
+	published atomic.Pointer[State]
+	watch     broadcast // a change that zones see
+	progress  broadcast // any command
+
+	failed  atomic.Pointer[federation.Error]
+	failure chan struct{} // closed when failed is set
+}
+
+func newFSM() *fsm {
+	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), failure: make(chan struct{})}
+	f.published.Store(f.state.capture())
+	return f
+}
+
+func (f *fsm) current() *State { return f.published.Load() }
+
+// outcome is what Apply answers to the proposer: the result, and the state right
+// after it.
+type outcome struct {
+	result *storepb.Result
+	state  *State
+}
+
+// errHalted is the answer to everything after a command that could not be applied.
+var errHalted = errors.New("the replicated state is halted")
+
+// Apply applies one entry of Raft's log. A command that is damaged or unknown
+// halts the node: to skip it would let this node differ from the others.
+func (f *fsm) Apply(l *raft.Log) any {
+	if f.failed.Load() != nil {
+		return errHalted
+	}
+	cmd, err := DecodeCommand(l.Data)
+	if err == nil {
+		var result *storepb.Result
+		if result, err = f.apply(l.Index, cmd); err == nil {
+			f.publish()
+			return outcome{result, f.current()}
+		}
+	}
+	f.fail(commandError(l.Index, err))
+	return errHalted
+}
+
+// apply guards against a defect in the state: a panic halts the node in an
+// orderly way, with the last good state still served.
+func (f *fsm) apply(index uint64, cmd *storepb.Command) (result *storepb.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("defect while applying: %v", p)
+		}
+	}()
+	return f.state.Apply(index, cmd), nil
+}
+
+func commandError(index uint64, err error) *federation.Error {
+	e := federation.Errorf(federation.Internal, "entry %d of the replicated log cannot be applied: %w", index, err)
+	if errors.Is(err, errNewer) {
+		return e.WithHint("start this node with the newer version of the program; nothing is lost")
+	}
+	return e.WithHint("move this node's data folder away and let it join again as a new member, or restore a backup")
+}
+
+func (f *fsm) fail(err *federation.Error) {
+	if f.failed.CompareAndSwap(nil, err) {
+		close(f.failure)
+	}
+}
+
+// publish lets readers see the state, then wakes those who wait for it.
+func (f *fsm) publish() {
+	before := f.published.Swap(f.state.capture())
+	if before.rev() != f.state.rev() {
+		f.watch.wake()
+	}
+	f.progress.wake()
+}
+
+// Snapshot captures the state; it is written while more is applied.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if f.failed.Load() != nil {
+		return nil, errHalted
+	}
+	return fsmSnapshot{f.current()}, nil
+}
+
+// Restore replaces the state by that of a snapshot.
+func (f *fsm) Restore(in io.ReadCloser) error {
+	if f.failed.Load() != nil {
+		return errHalted
+	}
+	state, err := readSnapshot(in)
+	if err != nil {
+		e := federation.Errorf(federation.Internal, "a snapshot cannot be restored: %w", err)
+		if errors.Is(err, errNewer) {
+			e = e.WithHint("start this node with the newer version of the program; nothing is lost")
+		}
+		f.fail(e)
+		return err
+	}
+	f.state = state
+	f.publish()
+	return nil
+}
+
+type fsmSnapshot struct{ state *State }
+
+func (s fsmSnapshot) Persist(sink raft.SnapshotSink) error { return s.state.writeSnapshot(sink) }
+
+func (fsmSnapshot) Release() {}
+
+// broadcast wakes everybody who waits.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func newBroadcast() broadcast { return broadcast{ch: make(chan struct{})} }
+
+func (b *broadcast) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ch
+}
+
+func (b *broadcast) wake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.ch)
+	b.ch = make(chan struct{})
+}

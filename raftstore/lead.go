@@ -1,0 +1,195 @@
+package raftstore
+
+import (
+	"context"
+	"encoding/hex"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// defaultMesh is there from the start, as Kuma's users know it.
+const defaultMesh = "default"
+
+// followLeadership takes up each leadership that Raft announces and ends it when
+// Raft says so.
+func (s *Store) followLeadership(ctx context.Context, p *process) error {
+	found := sync.OnceValues(s.makeFounding)
+	group, ctx := errgroup.WithContext(ctx)
+	if p.fresh {
+		// Keys take longer to make than a lone node takes to elect itself.
+		group.Go(func() error { _, err := found(); return err })
+	}
+	group.Go(func() error { s.electAlone(p); return nil })
+
+	end, done := context.CancelFunc(func() {}), make(chan struct{})
+	close(done)
+	stop := func() { end(); <-done }
+	group.Go(func() error {
+		defer func() { stop() }()
+		for {
+			select {
+			case leads := <-p.notify:
+				stop()
+				if !leads {
+					s.log.Info("this node no longer leads", "node", s.node.ID)
+					continue
+				}
+				var term context.Context
+				term, end = context.WithCancel(ctx)
+				done = make(chan struct{})
+				finished := done
+				group.Go(func() error { defer close(finished); return s.takeLead(term, p.raft, found) })
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// electAlone spares a lone voter the wait for a leader that cannot exist: it tells
+// its own Raft that the election may begin.
+func (s *Store) electAlone(p *process) {
+	servers := members(p.raft)
+	if len(servers) != 1 || servers[0].ID != raft.ServerID(s.node.ID) || servers[0].Suffrage != raft.Voter {
+		return
+	}
+	self := raft.ServerAddress(s.cfg.Layer.Addr().String())
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(s.node.ID), Addr: []byte(self),
+	}}
+	if err := p.trans.TimeoutNow(servers[0].ID, self, req, new(raft.TimeoutNowResponse)); err != nil {
+		s.log.Debug("waiting for the election timeout", "error", err)
+	}
+}
+
+// takeLead makes the state complete and the keys proven, and then lets work begin.
+func (s *Store) takeLead(ctx context.Context, r *raft.Raft, found func() (*storepb.Found, error)) error {
+	for ctx.Err() == nil {
+		err := s.prepareLead(ctx, r, found)
+		if err == nil {
+			s.lead.begin(ctx)
+			s.log.Info("this node leads", "node", s.node.ID, "cluster", s.ClusterID())
+			return nil
+		}
+		if s.hopeless(err) {
+			return err
+		}
+		s.log.Warn("cannot take the lead yet", "error", err)
+		select {
+		case <-time.After(s.cfg.ElectionTimeout):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// hopeless reports whether trying again cannot help.
+func (s *Store) hopeless(err error) bool {
+	switch federation.CodeOf(err) {
+	case federation.Unavailable, federation.UnknownOutcome:
+		return false
+	}
+	return true
+}
+
+func (s *Store) prepareLead(ctx context.Context, r *raft.Raft, found func() (*storepb.Found, error)) error {
+	if err := r.Barrier(0).Error(); err != nil {
+		return s.replicationError(err)
+	}
+	if !s.fsm.current().founded() {
+		if err := s.found(ctx, found); err != nil {
+			return err
+		}
+	}
+	if err := s.correctAddress(r); err != nil {
+		return err
+	}
+	return s.canServe()
+}
+
+// correctAddress replaces the address under which the others know this node, where
+// it was started with another one than before.
+func (s *Store) correctAddress(r *raft.Raft) error {
+	for _, server := range members(r) {
+		if server.ID != raft.ServerID(s.node.ID) || server.Address == s.cfg.Advertise || server.Suffrage != raft.Voter {
+			continue
+		}
+		s.log.Info("the address of this node changed", "from", string(server.Address), "to", string(s.cfg.Advertise))
+		if err := r.AddVoter(server.ID, s.cfg.Advertise, 0, enqueueTimeout).Error(); err != nil {
+			return s.replicationError(err)
+		}
+	}
+	return nil
+}
+
+// canServe proves that this node has the right seal key and can use every key.
+func (s *Store) canServe() error {
+	st := s.fsm.current()
+	if err := st.verifySeal("the replicated state", s.cfg.Seal); err != nil {
+		return err
+	}
+	return s.selfTest(st)
+}
+
+func (s *Store) found(ctx context.Context, found func() (*storepb.Found, error)) error {
+	founding, err := found()
+	if err != nil {
+		return err
+	}
+	cmd := &storepb.Command{Op: &storepb.Command_Found{Found: founding}}
+	_, err = s.replicate(ctx, Origin{By: "founding"}, "", cmd)
+	if err != nil && !(federation.CodeOf(err) == federation.Conflict && s.fsm.current().founded()) {
+		return err
+	}
+	s.log.Info("the cluster is founded", "cluster", s.ClusterID(), "keys", len(s.Keys()))
+	return nil
+}
+
+// makeFounding makes what a cluster begins with: its id, its first history and its
+// first keys, in parallel.
+func (s *Store) makeFounding() (*storepb.Found, error) {
+	id, err := uuid.NewRandomFromReader(s.cfg.Rand)
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "no randomness for a cluster id: %w", err)
+	}
+	var history [8]byte
+	if _, err := io.ReadFull(s.cfg.Rand, history[:]); err != nil {
+		return nil, federation.Errorf(federation.Internal, "no randomness for a history id: %w", err)
+	}
+	refs := []issue.Ref{
+		{Kind: cptoken.ControlPlane, Serial: 1},
+		{Kind: cptoken.Zone, Serial: 1},
+		{Kind: cptoken.User, Serial: 1},
+		{Kind: cptoken.Dataplane, Mesh: defaultMesh, Serial: 1},
+	}
+	founding := &storepb.Found{
+		ClusterId: id.String(),
+		History:   &storepb.History{Id: hex.EncodeToString(history[:]), CreatedMs: s.cfg.Now().UnixMilli()},
+		SealCheck: &storepb.SealCheck{Sealed: sealedTo(issue.Sealed(s.node.SealCheck))},
+		Meshes:    []string{defaultMesh},
+		Keys:      make([]*storepb.PrepareKey, len(refs)),
+	}
+	var group errgroup.Group
+	for i, ref := range refs {
+		group.Go(func() error {
+			key, err := issue.Generate(ref)
+			if err != nil {
+				return err
+			}
+			founding.Keys[i], err = s.sealKey(founding.ClusterId, key)
+			return err
+		})
+	}
+	return founding, group.Wait()
+}

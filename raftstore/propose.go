@@ -1,0 +1,93 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// enqueueTimeout bounds how long a command waits for its turn. Once it is in the
+// log it is waited for: it is committed, or the leadership is lost, within a few
+// election timeouts.
+const enqueueTimeout = 5 * time.Second
+
+// propose replicates a command and returns what it came to on this node. verb
+// tells apart the several changes that one request may make.
+func (s *Store) propose(ctx context.Context, o Origin, verb string, cmd *storepb.Command) (outcome, error) {
+	if !s.IsLeader() {
+		return outcome{}, s.notLeader()
+	}
+	return s.replicate(ctx, o, verb, cmd)
+}
+
+// replicate is propose for a leader that is not fit for work yet.
+func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *storepb.Command) (outcome, error) {
+	r := s.raft.Load()
+	if r == nil {
+		return outcome{}, s.notLeader()
+	}
+	cmd.Level, cmd.TimeMs, cmd.By = 1, s.cfg.Now().UnixMilli(), o.By
+	if o.RequestID != "" {
+		cmd.RequestId = o.RequestID + "/" + verb
+	}
+	data, err := EncodeCommand(cmd)
+	if err != nil {
+		return outcome{}, federation.Errorf(federation.Invalid, "the change cannot be written: %w", err)
+	}
+	if len(data) > MaxCommand {
+		return outcome{}, federation.Errorf(federation.TooLarge,
+			"the change has %d bytes, at most %d fit into one", len(data), MaxCommand).WithHint("send it in pieces")
+	}
+	if ctx.Err() != nil {
+		return outcome{}, federation.Errorf(federation.Unavailable, "the request ended before it was taken up: %w", context.Cause(ctx))
+	}
+	future := r.Apply(data, enqueueTimeout)
+	if err := future.Error(); err != nil {
+		return outcome{}, s.replicationError(err)
+	}
+	out, ok := future.Response().(outcome)
+	if !ok {
+		return outcome{}, federation.Errorf(federation.UnknownOutcome, "this node stopped while the change was made").
+			WithHint("look whether it was made, then try again")
+	}
+	return out, resultError(out.result)
+}
+
+// notLeader refuses a write and names the node that takes it.
+func (s *Store) notLeader() *federation.Error {
+	e := &federation.Error{
+		Code: federation.Unavailable, Reason: "not_leader", RetryAfter: s.cfg.ElectionTimeout,
+		Detail: "no leader is known at present", Hint: "try again in a second",
+	}
+	switch id, addr := s.Leader(); {
+	case id == s.node.ID:
+		e.Detail = "this node has just become the leader and is not ready yet"
+	case id != "":
+		e.Detail = "this node is not the leader, node " + id + " at " + addr + " is"
+		e.Hint = "send the request there"
+	}
+	return e
+}
+
+// replicationError says whether the change may have been made.
+func (s *Store) replicationError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return s.notLeader().WithCause(err)
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return federation.Errorf(federation.Unavailable, "this node is too busy to take the change: %w", err).
+			WithHint("try again in a few seconds")
+	}
+	return federation.Errorf(federation.UnknownOutcome, "it is unknown whether the change was made: %w", err).
+		WithHint("look whether it was made, then try again")
+}
+
+// changeOf is the answer to writes that have no record to show.
+func changeOf(out outcome) Change {
+	return Change{Revision: out.state.rev(), Changed: out.result.GetChanged()}
+}

@@ -1,0 +1,89 @@
+package raftstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// readyInterval is how often a follower looks whether it has caught up. Raft tells
+// nobody when the commit index moves.
+const readyInterval = 20 * time.Millisecond
+
+// awaitReady closes Ready once this node has what the cluster had committed when it
+// looked, and can use it. A leader is ready when its leadership has begun.
+func (s *Store) awaitReady(ctx context.Context, p *process) error {
+	ticker := time.NewTicker(readyInterval)
+	defer ticker.Stop()
+	for {
+		_, leading := s.lead.peek()
+		progress := s.fsm.progress.next()
+		if s.IsLeader() || s.caughtUp(p) {
+			break
+		}
+		select {
+		case <-leading:
+		case <-progress:
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	if err := s.canServe(); err != nil {
+		return err
+	}
+	if err := s.keepSealCheck(); err != nil {
+		return err
+	}
+	close(s.ready)
+	return nil
+}
+
+// caughtUp reports whether a follower that hears a leader has applied everything
+// that it knows to be committed.
+func (s *Store) caughtUp(p *process) bool {
+	if _, id := p.raft.LeaderWithID(); id == "" || p.raft.State() != raft.Follower {
+		return false
+	}
+	commit := p.raft.CommitIndex()
+	if commit == 0 || commit < p.raft.LastIndex() || p.raft.AppliedIndex() < commit {
+		return false
+	}
+	st := s.fsm.current()
+	return st.founded() && st.applied >= p.lastCommand(commit)
+}
+
+// lastCommand returns the index of the last command up to an index, 0 where the log
+// has none. What Raft calls applied is only handed over; the state knows the index
+// of the last command that it has really taken in.
+func (p *process) lastCommand(index uint64) uint64 {
+	for ; index > 0; index-- {
+		var l raft.Log
+		if err := p.logs.GetLog(index, &l); err != nil {
+			return 0 // in a snapshot, which Raft restores before it goes on
+		}
+		if l.Type == raft.LogCommand {
+			return index
+		}
+	}
+	return 0
+}
+
+// keepSealCheck stores the cluster's seal check beside this node's name, where the
+// next start finds it before anything else.
+func (s *Store) keepSealCheck() error {
+	st := s.fsm.current()
+	sealed := sealedFrom(st.sealCheck.GetSealed())
+	if string(sealed.Nonce) == string(s.node.SealCheck.Nonce) && string(sealed.Ciphertext) == string(s.node.SealCheck.Ciphertext) {
+		return nil
+	}
+	if err := s.cfg.Seal.VerifyCheck(sealed); err != nil {
+		return federation.Errorf(federation.Internal, "the cluster's seal check cannot be verified: %w", err)
+	}
+	next := s.node
+	next.SealCheck = sealCheck(sealed)
+	return next.write(s.cfg.Dir)
+}

@@ -1,0 +1,234 @@
+package raftstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"testing"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// secrets returns byte strings that would give a key away: pieces of its material
+// as it is, and of its private numbers, also in the texts that programs make of
+// bytes.
+func secrets(t testing.TB, key *issue.SigningKey) [][]byte {
+	t.Helper()
+	material := key.Material()
+	pieces := [][]byte{material}
+	if key.Ref().Kind != cptoken.ControlPlane {
+		priv, err := x509.ParsePKCS8PrivateKey(material)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pieces = privateNumbers(t, priv)
+	}
+	var found [][]byte
+	for _, p := range pieces {
+		if len(p) < 32 {
+			t.Fatalf("a private number of %d bytes", len(p))
+		}
+		// Windows of 24 bytes are unmistakable, and found wherever a copy was cut.
+		for at := 0; at+24 <= len(p); at += 8 {
+			w := p[at : at+24]
+			found = append(found, w, []byte(hex.EncodeToString(w)), []byte(base64.StdEncoding.EncodeToString(w)))
+		}
+	}
+	return found
+}
+
+// TestNoPrivateKeyOnDisk looks for the private material of every key in every file
+// of the data folder: the log, a snapshot, the node's own file.
+func TestNoPrivateKeyOnDisk(t *testing.T) {
+	seal, dir := testSeal(t), t.TempDir()
+	m := start(t, alone(t, dir, seal)).awaitReady()
+	ctx := context.Background()
+	imported := bytes.Repeat([]byte("an imported secret of 40 bytes.."), 2)
+	if _, err := m.ImportKey(ctx, Origin{By: "ann"}, issue.Ref{Kind: cptoken.ControlPlane, Serial: 7}, imported); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.PrepareKey(ctx, Origin{By: "ann"}, cptoken.Zone, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.ApplyMesh(ctx, Origin{By: "ann"}, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.raft.Load().Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	var needles [][]byte
+	for _, k := range m.fsm.current().keys.all() {
+		key, err := m.open(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needles = append(needles, secrets(t, key)...)
+	}
+	m.stop()
+
+	files := contents(t, dir)
+	if len(files) != 4 { // node.json, raft.db, and a snapshot's two
+		t.Errorf("%d files", len(files))
+	}
+	for name, data := range files {
+		for _, n := range needles {
+			if bytes.Contains([]byte(data), n) {
+				t.Fatalf("%s holds a piece of a private key", name)
+			}
+		}
+	}
+}
+
+// TestTheSearchFindsAKey: the search above would find a key that was stored
+// unsealed.
+func TestTheSearchFindsAKey(t *testing.T) {
+	for _, kind := range []cptoken.Kind{cptoken.ControlPlane, cptoken.Zone} {
+		key, err := issue.Generate(issue.Ref{Kind: kind, Serial: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newCore(t)
+		p := preparing(kind, "", 2)
+		p.Sealed.Ciphertext = key.Material()
+		data, err := EncodeCommand(cmdPrepare(kind, "", 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range secrets(t, key) {
+			if bytes.Contains(data, n) {
+				t.Fatal("a needle is found in any command")
+			}
+		}
+		cmd := cmdPrepare(kind, "", 2)
+		cmd.GetPrepareKey().Sealed = p.Sealed
+		c.ok(cmd)
+		found := 0
+		for _, n := range secrets(t, key) {
+			if bytes.Contains(snapshotBytes(t, c.s), n) {
+				found++
+			}
+		}
+		if found == 0 {
+			t.Errorf("an unsealed %s key is not found", kind)
+		}
+	}
+}
+
+func TestImportedKeys(t *testing.T) {
+	dir, seal := t.TempDir(), testSeal(t)
+	m := start(t, alone(t, dir, seal)).awaitReady()
+	ctx, o := context.Background(), Origin{By: "ann"}
+	secret := bytes.Repeat([]byte{7}, 48)
+	k, err := m.ImportKey(ctx, o, issue.Ref{Kind: cptoken.ControlPlane, Serial: 4}, secret)
+	if err != nil || !k.Imported || k.Serial != 4 || k.State != cptoken.Prepared {
+		t.Fatalf("import: %+v %v", k, err)
+	}
+	_, err = m.ImportKey(ctx, o, issue.Ref{Kind: cptoken.ControlPlane, Serial: 4}, secret)
+	wantCode(t, err, "conflict", "serial_used")
+	if _, err := m.ImportKey(ctx, o, issue.Ref{Kind: cptoken.ControlPlane, Serial: 5}, []byte("short")); err == nil {
+		t.Error("a short key was imported")
+	}
+	m.stop()
+	m = start(t, alone(t, dir, seal)).awaitReady()
+	key, imported := m.ControlPlaneKey(4)
+	if key == nil || !imported || !bytes.Equal(key.Material(), secret) {
+		t.Errorf("imported key %v, imported %v", key, imported)
+	}
+	if key, imported := m.ControlPlaneKey(1); key == nil || imported {
+		t.Errorf("own key %v, imported %v", key, imported)
+	}
+}
+
+// privateNumbers are the numbers of an RSA key that must not be known.
+func privateNumbers(t testing.TB, key any) [][]byte {
+	t.Helper()
+	priv, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		t.Fatalf("a key of type %T", key)
+	}
+	numbers := [][]byte{priv.D.Bytes(), priv.Precomputed.Dp.Bytes(), priv.Precomputed.Dq.Bytes(), priv.Precomputed.Qinv.Bytes()}
+	for _, p := range priv.Primes {
+		numbers = append(numbers, p.Bytes())
+	}
+	return numbers
+}
+
+// TestBrokenKey: a key whose public part is another's signs nothing, and does not
+// keep the cluster from starting, as it could not be removed then.
+func TestBrokenKey(t *testing.T) {
+	dir, seal := t.TempDir(), testSeal(t)
+	m := start(t, alone(t, dir, seal)).awaitReady()
+	ctx, o := context.Background(), Origin{By: "ann"}
+	p, err := m.newKey(m.fsm.current(), cptoken.Zone, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.PublicDer = testDER()
+	id := cptoken.KeyID{Kind: cptoken.Zone, KID: "2"}
+	if _, err := m.propose(ctx, o, "", &storepb.Command{Op: &storepb.Command_PrepareKey{PrepareKey: p}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.ActivateKey(ctx, o, id); err != nil {
+		t.Fatal(err)
+	}
+	m.stop()
+	m = start(t, alone(t, dir, seal)).awaitReady()
+	_, err = m.Signer(cptoken.Zone, "")
+	wantCode(t, err, federation.Internal, "key_broken")
+	if _, err := m.RetireKey(ctx, o, id); err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Signer(cptoken.Zone, "")
+	wantCode(t, err, federation.Conflict, "no_active_key")
+	if _, err := m.RemoveKey(ctx, o, id, RemoveOptions{Compromised: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKeySealedElsewhere: a member that cannot unseal a key of the state ends.
+func TestKeySealedElsewhere(t *testing.T) {
+	seal, other := testSeal(t), testSeal(t)
+	s, err := Open(alone(t, t.TempDir(), seal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { ended <- s.Run(ctx) }()
+	<-s.Ready()
+	key, err := issue.Generate(issue.Ref{Kind: cptoken.ControlPlane, Serial: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := other.Seal(key.Ref(), key.Material())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := preparing(cptoken.ControlPlane, "", 2)
+	p.Sealed = sealedTo(sealed)
+	if _, err := s.propose(ctx, Origin{}, "", &storepb.Command{Op: &storepb.Command_PrepareKey{PrepareKey: p}}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(Config{Dir: s.cfg.Dir, Layer: alone(t, "", seal).Layer, Seal: seal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = again.Run(context.Background())
+	wantCode(t, err, federation.Internal, "unseal")
+	select {
+	case <-again.Ready():
+		t.Error("it was ready")
+	default:
+	}
+}

@@ -1,0 +1,131 @@
+package raftstore
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// signers keeps the keys that were unsealed. A key's material never changes
+// between being prepared and removed, so the pair of its id and the index at which
+// it was prepared names it for good.
+type signers struct {
+	mu     sync.RWMutex
+	opened map[cptoken.KeyID]opened
+}
+
+type opened struct {
+	prepared uint64
+	key      *issue.SigningKey
+}
+
+// Signer returns the key that signs for a kind and mesh. It is a Conflict error
+// where no key is active.
+func (s *Store) Signer(kind cptoken.Kind, mesh string) (*issue.SigningKey, error) {
+	st := s.fsm.current()
+	if _, err := st.scope(string(kind), mesh, true); err != nil {
+		return nil, err
+	}
+	k := st.active(kind, mesh)
+	if k == nil {
+		return nil, federation.Errorf(federation.Conflict, "no key signs %ss at present", kind.TokenName()).
+			WithReason("no_active_key").WithHint("activate one: global keys rotate %s", kind.TokenName())
+	}
+	return s.open(k)
+}
+
+// ControlPlaneKey returns the symmetric key of a serial, in any state, and whether
+// it was imported; nil where there is none or it cannot be unsealed here.
+func (s *Store) ControlPlaneKey(serial uint64) (*issue.SigningKey, bool) {
+	k, ok := s.fsm.current().keys.get(cptoken.KeyID{Kind: cptoken.ControlPlane, KID: cptoken.SerialKID(serial)})
+	if !ok {
+		return nil, false
+	}
+	key, err := s.open(k)
+	if err != nil {
+		s.log.Error("a key cannot be used", "key", k.ID.String(), "error", err)
+		return nil, false
+	}
+	return key, k.Imported
+}
+
+// open returns the unsealed key of a record. A key is tested before it is used for
+// the first time: it must sign what its public part verifies.
+func (s *Store) open(k *keyRecord) (*issue.SigningKey, error) {
+	s.signers.mu.RLock()
+	o, ok := s.signers.opened[k.ID]
+	s.signers.mu.RUnlock()
+	if ok && o.prepared == k.PreparedIndex {
+		return o.key, nil
+	}
+	ref := issue.Ref{Kind: k.ID.Kind, Mesh: k.ID.Mesh, Serial: k.Serial}
+	material, err := s.cfg.Seal.Open(ref, sealedFrom(k.sealed))
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", k.ID, err).
+			WithReason("unseal").WithHint("check that every member is started with the same seal key file")
+	}
+	defer clear(material)
+	key, err := issue.FromMaterial(ref, material)
+	if err == nil {
+		err = prove(key, k, s.ClusterID())
+	}
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", k.ID, err).
+			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", k.ID.Kind.TokenName())
+	}
+	s.keep(k, opened{prepared: k.PreparedIndex, key: key})
+	return key, nil
+}
+
+// prove checks that a key is the one that its record describes.
+func prove(key *issue.SigningKey, k *keyRecord, cluster string) error {
+	if k.Public != nil {
+		return key.Check(k.Public.DER())
+	}
+	if !bytes.Equal(key.Fingerprint(cluster), k.Fingerprint) {
+		return errors.New("it does not match its fingerprint")
+	}
+	return key.Check(nil)
+}
+
+// keep remembers an unsealed key, and forgets those that were removed.
+func (s *Store) keep(k *keyRecord, o opened) {
+	s.signers.mu.Lock()
+	defer s.signers.mu.Unlock()
+	if s.signers.opened == nil {
+		s.signers.opened = map[cptoken.KeyID]opened{}
+	}
+	st := s.fsm.current()
+	for id := range s.signers.opened {
+		if _, ok := st.keys.get(id); !ok {
+			delete(s.signers.opened, id)
+		}
+	}
+	s.signers.opened[k.ID] = o
+}
+
+// selfTest opens every key, so that a node finds out before it works, and not when
+// a token is asked for. A key that this node cannot unseal is an error: another
+// member may have the right seal key. One that is broken in itself is so on every
+// member; it is logged and refused when it is to sign, because a cluster that did
+// not start for it could not remove it either.
+func (s *Store) selfTest(st *State) error {
+	for _, k := range st.keys.all() {
+		if k.sealed == nil {
+			continue
+		}
+		_, err := s.open(k)
+		if err == nil {
+			continue
+		}
+		if federation.AsError(err).Reason == "unseal" {
+			return err
+		}
+		s.log.Error("a key is broken", "key", k.ID.String(), "error", err)
+	}
+	return nil
+}
