@@ -1,0 +1,195 @@
+package kds
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// admitStream is the interceptor that every call of every service passes:
+// nothing on this port reads a byte of, or answers, a caller that was not admitted.
+func (s *Server) admitStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	ctx := ss.Context()
+	epoch := s.epoch.Load()
+	c, err := s.admit(ctx, info.FullMethod)
+	if err != nil {
+		return err
+	}
+	if err := s.registry.enter(c); err != nil {
+		return statusOf(err)
+	}
+	defer s.registry.leave(c)
+	if s.epoch.Load() != epoch {
+		if err := s.holds(ctx, c); err != nil {
+			return statusOf(err)
+		}
+	}
+
+	// Shared bytes are sent as they are: compressing them anew for every stream
+	// would cost more processor and memory than it saves on the wire.
+	if err := grpc.SetSendCompressor(ctx, "identity"); err != nil {
+		return statusOf(err)
+	}
+	cluster, _ := s.cfg.Source.Head()
+	if err := ss.SendHeader(metadata.Pairs(mdMember, s.cfg.Member, mdCluster, cluster)); err != nil {
+		return statusOf(federation.Errorf(federation.Unavailable, "the caller left"))
+	}
+	return handler(srv, &callStream{ServerStream: ss, ctx: withCall(ctx, c)})
+}
+
+// admit authenticates a call. The error is a status, ready for the caller; the
+// reason in full is in the log.
+func (s *Server) admit(ctx context.Context, method string) (*call, error) {
+	c := &call{method: method, kicked: make(chan struct{})}
+	c.conn = callerOf(ctx, &c.creds)
+	err := readMetadata(ctx, &c.creds)
+	if err == nil {
+		c.admission, err = s.authenticate(ctx, c.creds)
+	}
+	if err != nil {
+		s.refuse(c, err)
+		return nil, statusOf(err)
+	}
+	if c.conn != nil {
+		c.conn.stopGrace()
+	}
+	s.stats.authenticated.Add(1)
+	s.logAdmission(c)
+	return c, nil
+}
+
+// authenticate asks the Authenticator and holds it to its word: whatever it
+// admitted, a caller speaks for the zone that its credential names and no other.
+func (s *Server) authenticate(ctx context.Context, creds Credentials) (Admission, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.limits.Authenticate)
+	defer cancel()
+	a, err := s.cfg.Authenticator.Authenticate(ctx, creds)
+	if err != nil {
+		return Admission{}, err
+	}
+	if a.Zone != creds.Zone {
+		return Admission{}, federation.Errorf(federation.Forbidden,
+			"the credential is for zone %.80q, the call is for zone %s", a.Zone, creds.Zone).WithReason(string(cptoken.WrongZone))
+	}
+	if !a.Expires.IsZero() && !a.Expires.After(s.cfg.Now()) {
+		return Admission{}, federation.Errorf(federation.Unauthenticated, "the credential expired").WithReason(string(cptoken.Expired))
+	}
+	return a, nil
+}
+
+// holds asks once more about a call that was admitted. The error is why it must
+// end; where the Authenticator cannot decide, there is none.
+func (s *Server) holds(ctx context.Context, c *call) error {
+	a, err := s.authenticate(ctx, c.creds)
+	switch code := federation.CodeOf(err); {
+	case code == federation.Unauthenticated || code == federation.Forbidden:
+		s.refuse(c, err)
+		return err
+	case err == nil && a.Authenticated != c.admission.Authenticated:
+		return federation.Errorf(federation.Unavailable, "how this zone authenticates was changed").WithReason(reasonDisconnected)
+	}
+	return nil
+}
+
+// readMetadata fills in what the caller says about itself.
+func readMetadata(ctx context.Context, c *Credentials) error {
+	md, _ := metadata.FromIncomingContext(ctx)
+	zones := md.Get(mdZone)
+	if len(zones) != 1 {
+		return federation.Errorf(federation.Unauthenticated,
+			"the call has %d %s metadata, want exactly one", len(zones), mdZone).WithReason(reasonNoZone)
+	}
+	if err := federation.ValidateName(mdZone, zones[0]); err != nil {
+		return federation.Errorf(federation.Unauthenticated, "%w", err).WithReason(reasonNoZone)
+	}
+	c.Zone = zones[0]
+	c.Meridian = slices.Contains(md.Get(mdFeatures), featureMeridian)
+	for _, f := range []struct {
+		key   string
+		limit int
+		into  *string
+	}{
+		{mdAuthorization, maxAuthorization, &c.Authorization},
+		{mdVersion, maxVersionLen, &c.Version},
+		{mdInstance, maxInstanceLen, &c.Instance},
+	} {
+		values := md.Get(f.key)
+		switch {
+		case len(values) == 0:
+			continue
+		case len(values) > 1:
+			return federation.Errorf(federation.Unauthenticated,
+				"the call has %d %s metadata, want at most one", len(values), f.key).WithReason(reasonBadMetadata)
+		case len(values[0]) > f.limit:
+			return federation.Errorf(federation.Unauthenticated,
+				"the call's %s metadata has %d bytes, want at most %d", f.key, len(values[0]), f.limit).WithReason(reasonBadMetadata)
+		}
+		*f.into = values[0]
+	}
+	c.Version, c.Instance = printable(c.Version), printable(c.Instance)
+	return nil
+}
+
+// refuse logs and counts a call that was not admitted, or a session that lost
+// its admission.
+func (s *Server) refuse(c *call, err error) {
+	e := federation.AsError(err)
+	reason := e.Reason
+	if reason == "" {
+		reason = string(e.Code)
+	}
+	s.stats.refuse(reason)
+	ok, suppressed := s.refusals.allow(s.cfg.Now())
+	if !ok {
+		return
+	}
+	attrs := []any{
+		"zone", c.creds.Zone, "reason", reason, "detail", e.Error(),
+		"remote", c.remote(), "method", c.method,
+	}
+	if e.Hint != "" {
+		attrs = append(attrs, "hint", e.Hint)
+	}
+	if e.Code == federation.Internal {
+		attrs = append(attrs, "err", err)
+	}
+	if suppressed > 0 {
+		attrs = append(attrs, "suppressed", suppressed)
+	}
+	s.cfg.Logger.Warn("Remote CP refused", attrs...)
+}
+
+// logAdmission writes the line that operators wait for when they roll out
+// tokens; once a connection, not for each of the six calls that a zone makes.
+func (s *Server) logAdmission(c *call) {
+	a := &c.admission
+	level := slog.LevelInfo
+	if c.conn != nil && !c.conn.firstTime(fmt.Sprintf("%s\x00%s\x00%s\x00%d\x00%s", c.creds.Zone, a.Method, a.TokenID, a.TokenSerial, a.Verdict)) {
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{slog.String("zone", a.Zone), slog.String("remote", c.remote())}
+	if c.creds.Instance != "" {
+		attrs = append(attrs, slog.String("instance", c.creds.Instance))
+	}
+	if !a.Authenticated {
+		if a.Verdict != "" {
+			attrs = append(attrs, slog.String("verdict", a.Verdict))
+		}
+		s.cfg.Logger.LogAttrs(context.Background(), level, "Remote CP connected without authentication", attrs...)
+		return
+	}
+	if a.Method == MethodControlPlaneToken {
+		attrs = append([]slog.Attr{slog.Uint64("tokenSerialNumber", a.TokenSerial)}, attrs...)
+	}
+	if a.TokenID != "" {
+		attrs = append(attrs, slog.String("tokenId", a.TokenID))
+	}
+	s.cfg.Logger.LogAttrs(context.Background(), level, "Remote CP successfully authenticated using "+a.Method, attrs...)
+}

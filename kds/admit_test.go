@@ -1,0 +1,336 @@
+package kds
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds/kdspb"
+)
+
+// everyMethod is each RPC of the port.
+var everyMethod = []string{
+	methodGlobalToZone,
+	"/" + syncService + "/ZoneToGlobalSync",
+	"/" + globalService + "/StreamXDSConfigs",
+	"/" + globalService + "/StreamStats",
+	"/" + globalService + "/StreamClusters",
+	methodHealthCheck,
+}
+
+// callOnce makes a call and returns its error; a stream that is admitted is left
+// at once.
+func callOnce(t *testing.T, conn *grpc.ClientConn, method string, md ...string) error {
+	t.Helper()
+	if method == methodHealthCheck {
+		ctx := metadata.NewOutgoingContext(context.Background(), metadata.Pairs(md...))
+		return conn.Invoke(ctx, method, &kdspb.ZoneHealthCheckRequest{}, &kdspb.ZoneHealthCheckResponse{})
+	}
+	r := openRaw(t, conn, method, md...)
+	defer r.cancel()
+	h, err := r.stream.Header()
+	if err != nil {
+		return err
+	}
+	if len(h.Get(mdMember)) == 1 {
+		return nil
+	}
+	_, err = r.recv()
+	return err
+}
+
+func TestEveryCallIsAuthenticated(t *testing.T) {
+	m := start(t, func(c *ServerConfig) { c.Limits.RefusalLines = 1000 })
+	m.auth.refuse("old", "expired")
+	m.auth.refuse("strange", "unknown_key")
+	conn := dialRaw(t, m.addr)
+	long := strings.Repeat("x", maxAuthorization+1)
+	cases := []struct {
+		name    string
+		md      []string
+		message string // what the peer is told
+		reason  string // what is counted
+	}{
+		{"its own zone", as("west"), "", ""},
+		{"no zone", []string{mdAuthorization, "Bearer west"}, "authentication failed", reasonNoZone},
+		{"two zones", append(as("west"), mdZone, "east"), "authentication failed", reasonNoZone},
+		{"not a zone's name", []string{mdZone, "WEST!", mdAuthorization, "Bearer west"}, "authentication failed", reasonNoZone},
+		{"no token", []string{mdZone, "west"}, "authentication failed", "bad_signature"},
+		{"forged token", []string{mdZone, "west", mdAuthorization, "Bearer forged"}, "authentication failed", "bad_signature"},
+		{"unknown key", as("strange"), "authentication failed", "unknown_key"},
+		{"expired token", as("old"), "authentication failed: expired", "expired"},
+		{"another zone's token", []string{mdZone, "east", mdAuthorization, "Bearer west"}, "authentication failed: wrong_zone", "wrong_zone"},
+		{"two tokens", append(as("west"), mdAuthorization, "Bearer east"), "authentication failed", reasonBadMetadata},
+		{"endless token", []string{mdZone, "west", mdAuthorization, long}, "authentication failed", reasonBadMetadata},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for _, method := range everyMethod {
+				before := m.Stats()
+				err := callOnce(t, conn, method, c.md...)
+				if c.message == "" {
+					if err != nil {
+						t.Errorf("%s: %v", method, err)
+					}
+					continue
+				}
+				st := status.Convert(err)
+				if st.Code() != codes.Unauthenticated || st.Message() != c.message {
+					t.Errorf("%s: got %v, want Unauthenticated with %q", method, err, c.message)
+				}
+				after := m.Stats()
+				if after.Refused[c.reason] != before.Refused[c.reason]+1 || after.Authenticated != before.Authenticated {
+					t.Errorf("%s: not counted as %s: %v", method, c.reason, after.Refused)
+				}
+			}
+		})
+	}
+	log := m.log.String()
+	for _, want := range []string{"reason=expired", "reason=unknown_key", "reason=wrong_zone", "zone=west"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if strings.Contains(log, "Bearer") || strings.Contains(log, "forged") {
+		t.Error("a credential stands in the log")
+	}
+}
+
+// TestSuccessLine holds the line that operators are told to look for, once a
+// connection.
+func TestSuccessLine(t *testing.T) {
+	m := start(t, nil)
+	conn := dialRaw(t, m.addr)
+	for _, method := range everyMethod {
+		if err := callOnce(t, conn, method, as("west")...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line := regexp.MustCompile(`level=INFO msg="Remote CP successfully authenticated using Control Plane Token" tokenSerialNumber=7 zone=west `)
+	if n := len(line.FindAllString(m.log.String(), -1)); n != 1 {
+		t.Fatalf("the line stands %d times in the log, want once:\n%s", n, m.log)
+	}
+	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(line.FindAllString(m.log.String(), -1)); n != 2 {
+		t.Fatalf("a second connection left %d lines", n)
+	}
+}
+
+func TestUndecidedIsNotRefused(t *testing.T) {
+	m := start(t, nil)
+	m.auth.fail(federation.Errorf(federation.Unavailable, "no leader"))
+	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v, want Unavailable", err)
+	}
+	m.auth.fail(fmt.Errorf("a secret in a library's message: %w", errTest))
+	err := callOnce(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+	if status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "secret") {
+		t.Errorf("got %v, want Unavailable without the cause", err)
+	}
+}
+
+func TestNodeIDMustBeTheZone(t *testing.T) {
+	m := start(t, nil)
+	conn := dialRaw(t, m.addr)
+	t.Run("first request", func(t *testing.T) {
+		for _, id := range []string{"east", "", "WEST"} {
+			r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+			r.send(subscription(id, "Mesh", ""))
+			if _, err := r.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), reasonNodeID) {
+				t.Errorf("node.id %q: %v", id, err)
+			}
+		}
+		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		req := subscription("west", "Mesh", "")
+		req.Node = nil
+		r.send(req)
+		if _, err := r.recv(); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("no node: %v", err)
+		}
+	})
+	t.Run("later request", func(t *testing.T) {
+		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r.send(subscription("west", "Mesh", ""))
+		r.must()
+		r.send(subscription("east", "Config", ""))
+		if _, err := r.recv(); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("got %v", err)
+		}
+	})
+	if n := m.Stats().Refused[reasonNodeID]; n != 5 {
+		t.Errorf("counted %d times, want 5", n)
+	}
+}
+
+func TestUnauthenticatedSessions(t *testing.T) {
+	m := start(t, func(c *ServerConfig) { c.Limits.SessionsPerZone = 2 })
+	m.auth.open = true
+	trusted := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, append(as("west"), mdInstance, "one")...)
+	trusted.send(subscription("west", "Mesh", ""))
+	trusted.must()
+
+	// Strangers of the same name come in beside it, up to the bound, and
+	// displace nobody.
+	for range 2 {
+		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, mdZone, "west", mdInstance, "one")
+		r.send(subscription("west", "Mesh", ""))
+		r.must()
+	}
+	r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, mdZone, "west", mdInstance, "other")
+	r.send(subscription("west", "Mesh", ""))
+	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one stranger too many: %v", err)
+	}
+	if m.Stats().Displaced != 0 {
+		t.Error("an unauthenticated session displaced another")
+	}
+	trusted.send(subscription("west", "Config", ""))
+	trusted.must()
+	if !strings.Contains(m.log.String(), `msg="Remote CP connected without authentication" zone=west`) ||
+		!strings.Contains(m.log.String(), `verdict="no token"`) {
+		t.Error("the log does not say so")
+	}
+
+	// Who authenticates displaces them all.
+	again := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, append(as("west"), mdInstance, "one")...)
+	again.send(subscription("west", "Mesh", ""))
+	again.must()
+	if _, err := trusted.recv(); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("the displaced session ends with %v", err)
+	}
+	if n := m.Stats().Displaced; n != 3 {
+		t.Errorf("%d sessions were displaced, want 3", n)
+	}
+}
+
+func TestDisplacement(t *testing.T) {
+	m := start(t, nil)
+	open := func(instance string) *raw {
+		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, append(as("west"), mdInstance, instance)...)
+		r.send(subscription("west", ChangesType, ""))
+		r.must()
+		return r
+	}
+	a, b := open("a"), open("b")
+	side := openRaw(t, a.conn, "/"+syncService+"/ZoneToGlobalSync", as("west")...)
+	if _, err := side.stream.Header(); err != nil {
+		t.Fatal(err)
+	}
+	a2 := open("a")
+	_, err := a.recv()
+	if status.Code(err) != codes.FailedPrecondition || errorOf(err).Reason != reasonDisplaced {
+		t.Errorf("the older session of the instance ends with %v", err)
+	}
+	if _, err := side.recv(); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("the other call of the older connection ends with %v", err)
+	}
+	head := m.source.add("after")
+	for name, r := range map[string]*raw{"the other instance": b, "the newer session": a2} {
+		if p, err := decodePart(r.must()); err != nil || p.To != head {
+			t.Errorf("%s got %+v, %v", name, p, err)
+		}
+	}
+	if n := len(m.Sessions()); n != 2 {
+		t.Errorf("%d sessions, want 2", n)
+	}
+}
+
+func TestDisconnectAndRecheck(t *testing.T) {
+	m := start(t, nil)
+	open := func(zone string) (*raw, *raw) {
+		conn := dialRaw(t, m.addr)
+		r := openRaw(t, conn, methodGlobalToZone, as(zone)...)
+		r.send(subscription(zone, "Mesh", ""))
+		r.must()
+		side := openRaw(t, conn, "/"+globalService+"/StreamStats", as(zone)...)
+		if _, err := side.stream.Header(); err != nil {
+			t.Fatal(err)
+		}
+		return r, side
+	}
+	west, westSide := open("west")
+	east, eastSide := open("east")
+	m.Disconnect("west", "zone_disabled")
+	for _, r := range []*raw{west, westSide} {
+		if _, err := r.recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "zone_disabled") {
+			t.Errorf("a disconnected zone is told %v", err)
+		}
+	}
+	eventually(t, "the session is closed", func() bool { s := m.session(t, "west"); return !s.Online() })
+
+	m.Recheck(context.Background()) // finds nothing wrong
+	east.send(subscription("east", "Config", ""))
+	east.must()
+	m.auth.fail(federation.Errorf(federation.Unavailable, "cannot decide now"))
+	m.Recheck(context.Background())
+	east.send(subscription("east", "Secret", ""))
+	east.must()
+	m.auth.fail(nil)
+	m.auth.refuse("east", "revoked")
+	m.Recheck(context.Background())
+	for _, r := range []*raw{east, eastSide} {
+		if _, err := r.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "revoked") {
+			t.Errorf("a zone whose token was revoked is told %v", err)
+		}
+	}
+}
+
+func TestSessionEndsWithItsCredential(t *testing.T) {
+	m := start(t, nil)
+	m.auth.expires = time.Now().Add(300 * time.Millisecond)
+	conn := dialRaw(t, m.addr)
+	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r.send(subscription("west", "Mesh", ""))
+	r.must()
+	side := openRaw(t, conn, "/"+globalService+"/StreamStats", as("west")...)
+	for _, s := range []*raw{r, side} {
+		if _, err := s.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "expired") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// changingAuth admits a caller once, and while it does the world changes.
+type changingAuth struct {
+	meanwhile func()
+	calls     atomic.Int64
+}
+
+func (a *changingAuth) Authenticate(_ context.Context, c Credentials) (Admission, error) {
+	if a.calls.Add(1) > 1 {
+		return Admission{}, federation.Errorf(federation.Forbidden, "disabled").WithReason(reasonZoneDisabled)
+	}
+	a.meanwhile()
+	return Admission{Zone: c.Zone, Method: MethodControlPlaneToken, Authenticated: true}, nil
+}
+
+// TestNobodySlipsThrough: a call that is being admitted while its zone is
+// disconnected, or everybody is checked again, is checked again too.
+func TestNobodySlipsThrough(t *testing.T) {
+	for name, act := range map[string]func(*Server){
+		"disconnect": func(s *Server) { s.Disconnect("west", "zone_disabled") },
+		"recheck":    func(s *Server) { s.Recheck(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			auth := &changingAuth{}
+			m := start(t, func(c *ServerConfig) { c.Authenticator = auth })
+			auth.meanwhile = func() { act(m.Server) }
+			err := callOnce(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+			if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), reasonZoneDisabled) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,187 @@
+package kds
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// batches is the shared store of encoded sets. Streams that stand at the same
+// revision, which is nearly all of them nearly always, get the same batch: one
+// of them asks the Source and encodes, the others wait for it. A batch stays for
+// as long as a stream sends it; beyond that the store is bounded.
+type batches struct {
+	source  Source
+	limits  *Limits
+	maxPart int
+	stats   *counters
+
+	mu      sync.Mutex
+	entries map[federation.Revision]*entry // by where they begin; zero: a full state
+	bytes   int                            // of all entries
+	clock   uint64
+}
+
+// entry is a batch that is there or being made. batch and err are set before
+// ready is closed; refs and used belong to the mutex of batches.
+type entry struct {
+	from  federation.Revision
+	ready chan struct{}
+	batch *batch
+	err   error
+
+	refs int
+	used uint64 // clock of the last use
+}
+
+// errNeedsFull says that no delta leads on from a revision.
+var errNeedsFull = errors.New("kds: needs the full state")
+
+func newBatches(source Source, limits *Limits, maxPart int, stats *counters) *batches {
+	return &batches{
+		source: source, limits: limits, maxPart: maxPart, stats: stats,
+		entries: map[federation.Revision]*entry{},
+	}
+}
+
+// next returns a set that leads a zone on from a revision, to head or further,
+// or a full state close enough to head that a delta soon follows. The caller
+// must call release once it has sent the set.
+func (s *batches) next(ctx context.Context, from, head federation.Revision) (b *batch, release func(), err error) {
+	if !from.IsZero() {
+		b, release, err = s.get(ctx, from, func(b *batch) bool { return b.to.Covers(head) })
+		if !errors.Is(err, errNeedsFull) {
+			return b, release, err
+		}
+	}
+	return s.get(ctx, federation.Revision{}, func(b *batch) bool {
+		return b.to.History == head.History &&
+			b.to.Index+s.limits.FullLag >= head.Index &&
+			(from.History != head.History || b.to.Index >= from.Index)
+	})
+}
+
+// get returns the batch that begins at from. One that is there is taken where it
+// is fresh; otherwise the caller makes a new one, and whoever comes meanwhile
+// waits for that.
+func (s *batches) get(ctx context.Context, from federation.Revision, fresh func(*batch) bool) (*batch, func(), error) {
+	for {
+		e, mine := s.enter(from, fresh)
+		if mine {
+			e.batch, e.err = s.encode(from)
+			s.settle(e)
+			close(e.ready)
+		}
+		select {
+		case <-e.ready:
+		case <-ctx.Done():
+			s.release(e)
+			return nil, nil, context.Cause(ctx)
+		}
+		// What somebody else began to make before this caller's head was known may
+		// be too old; what this caller made is as new as it gets.
+		if e.err == nil && (mine || fresh(e.batch)) {
+			return e.batch, func() { s.release(e) }, nil
+		}
+		s.release(e)
+		if e.err != nil {
+			return nil, nil, e.err
+		}
+	}
+}
+
+// enter returns the entry of from, held, and whether the caller has to make it.
+func (s *batches) enter(from federation.Revision, fresh func(*batch) bool) (e *entry, mine bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e = s.entries[from]
+	if e != nil {
+		select {
+		case <-e.ready:
+			if e.err != nil || !fresh(e.batch) {
+				s.forget(e)
+				e = nil
+			}
+		default:
+		}
+	}
+	if e == nil {
+		e = &entry{from: from, ready: make(chan struct{})}
+		s.entries[from] = e
+		mine = true
+	}
+	e.refs++
+	s.clock++
+	e.used = s.clock
+	return e, mine
+}
+
+func (s *batches) encode(from federation.Revision) (*batch, error) {
+	d, err := s.source.Since(from)
+	if err != nil {
+		return nil, err
+	}
+	if d.Full && !from.IsZero() {
+		return nil, errNeedsFull
+	}
+	b, err := encodeBatch(d, s.maxPart)
+	if err != nil {
+		return nil, err
+	}
+	s.stats.encoded(b)
+	return b, nil
+}
+
+// settle accounts for an entry that was just made.
+func (s *batches) settle(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.err != nil {
+		s.forget(e)
+		return
+	}
+	if s.entries[e.from] == e {
+		s.bytes += e.batch.size
+		s.trim()
+	}
+}
+
+func (s *batches) release(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.refs--
+	if e.refs == 0 {
+		s.trim()
+	}
+}
+
+// forget takes an entry out; streams that send it keep it alive.
+func (s *batches) forget(e *entry) {
+	if s.entries[e.from] != e {
+		return
+	}
+	delete(s.entries, e.from)
+	if e.batch != nil {
+		s.bytes -= e.batch.size
+	}
+}
+
+// trim forgets what nobody sends, the least recently used first, until the store
+// is within its bounds. It looks at every entry, of which there are few, and only
+// when there is something to forget.
+func (s *batches) trim() {
+	for s.bytes > s.limits.CacheBytes || len(s.entries) > s.limits.CacheBatches {
+		var oldest *entry
+		for _, e := range s.entries {
+			if e.refs == 0 && (oldest == nil || e.used < oldest.used) {
+				oldest = e
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		s.forget(oldest)
+	}
+}

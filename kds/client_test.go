@@ -1,0 +1,239 @@
+package kds
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// TestFailover: a member that stops says so, and its zones go to another one and
+// lose nothing.
+func TestFailover(t *testing.T) {
+	source := newSource()
+	with := func(name string) func(*ServerConfig) {
+		return func(c *ServerConfig) { c.Source = source; c.Member = name }
+	}
+	a, b := start(t, with("a")), start(t, with("b"))
+	z := join(t, "west", nil, a.addr, b.addr)
+	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
+	members := map[string]*member{"a": a, "b": b}
+	first := z.Status().Member
+	other := map[string]string{"a": "b", "b": "a"}[first]
+	members[first].stop()
+	eventually(t, "the zone is with the other member", func() bool { return z.Status().Member == other && z.Status().Connected })
+	head := source.add("later")
+	eventually(t, "the delta", func() bool { return z.sink.holds(head) })
+	for _, p := range z.sink.applied()[1:] {
+		if p.Full {
+			t.Errorf("changing members cost a full state")
+		}
+	}
+	if !strings.Contains(z.log.String(), "this member is stopping") {
+		t.Errorf("the zone was not told why:\n%s", z.log)
+	}
+}
+
+// TestLossDeletesNothing: without any member the zone keeps what it has and keeps
+// trying; when one is back it resumes.
+func TestLossDeletesNothing(t *testing.T) {
+	m := start(t, nil)
+	z := join(t, "west", nil, m.addr)
+	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
+	m.stop()
+	eventually(t, "the zone knows", func() bool { s := z.Status(); return !s.Connected && strings.Contains(s.LastError, "refused") })
+	if !z.sink.has("first") || len(z.sink.applied()) != 1 {
+		t.Fatal("the loss changed the copy")
+	}
+	l, err := net.Listen("tcp", m.addr)
+	if err != nil {
+		t.Skipf("the port was taken meanwhile: %v", err)
+	}
+	again := startOn(t, l, func(c *ServerConfig) { c.Source = m.source })
+	head := again.source.add("later")
+	eventually(t, "the zone resumes", func() bool { return z.sink.holds(head) })
+	if sets := z.sink.applied(); sets[len(sets)-1].Full {
+		t.Error("resuming cost a full state")
+	}
+}
+
+// TestTokenIsReadAtEachConnect: a zone whose token is refused goes on trying, and
+// comes in once the file holds a good one.
+func TestTokenIsReadAtEachConnect(t *testing.T) {
+	m := start(t, nil)
+	m.auth.refuse("stale", "expired")
+	var token atomic.Value
+	token.Store("stale")
+	z := join(t, "west", func(c *ClientConfig) {
+		c.Token = func() (string, error) {
+			if token.Load() == "" {
+				return "", errTest
+			}
+			return token.Load().(string), nil
+		}
+	}, m.addr)
+	eventually(t, "refused", func() bool { return z.Status().LastReason == "expired" })
+	token.Store("")
+	eventually(t, "an unreadable file", func() bool { return strings.Contains(z.Status().LastError, "reading the control plane token") })
+	token.Store("west")
+	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
+	log := z.log.String()
+	if !strings.Contains(log, "authentication failed: expired") || !strings.Contains(log, "global generate control-plane-token") {
+		t.Errorf("the zone's log does not help:\n%s", log)
+	}
+	if strings.Contains(log, "Bearer") {
+		t.Error("the token stands in the log")
+	}
+}
+
+func TestHealthCheck(t *testing.T) {
+	var now atomic.Int64
+	now.Store(1_800_000_000)
+	m := start(t, func(c *ServerConfig) {
+		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+		c.HealthInterval = time.Second
+	})
+	z := join(t, "west", nil, m.addr)
+	eventually(t, "full state acknowledged", func() bool { return len(m.Sessions()) == 1 && m.session(t, "west").Full })
+	now.Add(5)
+	eventually(t, "a sign of life", func() bool { return m.session(t, "west").LastHeard.Unix() == 1_800_000_005 })
+	z.sink.mu.Lock()
+	defer z.sink.mu.Unlock()
+	if z.sink.heard < 3 || z.sink.member != "member-1" {
+		t.Errorf("heard %d times of %q", z.sink.heard, z.sink.member)
+	}
+}
+
+// testCA makes a certificate for 127.0.0.1 and one for a client, and a pool that
+// trusts them.
+func testCA(t *testing.T) (server, client tls.Certificate, pool *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.AddCert(leaf)
+	pair := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	return pair, pair, pool
+}
+
+func TestTLS(t *testing.T) {
+	pair, client, pool := testCA(t)
+	m := start(t, func(c *ServerConfig) {
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool, NextProtos: []string{"h2"}}
+	})
+	z := join(t, "west", func(c *ClientConfig) { c.TLS = &tls.Config{RootCAs: pool} }, m.addr)
+	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
+	with := join(t, "east", func(c *ClientConfig) {
+		c.TLS = &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{client}}
+	}, m.addr)
+	eventually(t, "full state", func() bool { return with.sink.holds(revision(1, 1)) })
+	m.auth.mu.Lock()
+	for _, c := range m.auth.seen {
+		if got := c.Certificate != nil; got != (c.Zone == "east") {
+			t.Errorf("zone %s: a verified certificate: %v", c.Zone, got)
+		}
+	}
+	m.auth.mu.Unlock()
+
+	stranger := join(t, "north", func(c *ClientConfig) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} }, m.addr)
+	eventually(t, "a global that the zone does not trust", func() bool { return strings.Contains(stranger.Status().LastError, "x509") })
+	if !strings.Contains(stranger.log.String(), "--ca-file") {
+		t.Error("no hint about the CA")
+	}
+	plain := join(t, "south", nil, m.addr)
+	eventually(t, "no TLS, no service", func() bool { return plain.Status().LastError != "" })
+	if plain.Status().Connected {
+		t.Error("connected in the clear")
+	}
+}
+
+// TestNotAGlobal: what answers at the address may be anything.
+func TestNotAGlobal(t *testing.T) {
+	short := func(c *ClientConfig) { c.AnswerTimeout = 50 * time.Millisecond }
+	serve := func(t *testing.T, h grpc.StreamHandler) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := grpc.NewServer(grpc.UnknownServiceHandler(h))
+		var done sync.WaitGroup
+		done.Go(func() { g.Serve(l) }) //nolint:errcheck // ends with Stop
+		t.Cleanup(func() { g.Stop(); done.Wait() })
+		return l.Addr().String()
+	}
+	t.Run("nothing", func(t *testing.T) {
+		z := join(t, "west", short, "127.0.0.1:1")
+		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "127.0.0.1:1") })
+	})
+	t.Run("another service", func(t *testing.T) {
+		addr := serve(t, func(any, grpc.ServerStream) error { return status.Error(codes.Unimplemented, "unknown service") })
+		z := join(t, "west", short, addr)
+		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "unknown service") })
+	})
+	t.Run("a global that is not ours", func(t *testing.T) {
+		addr := serve(t, func(_ any, ss grpc.ServerStream) error {
+			err := ss.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: ChangesType, Nonce: "1"})
+			<-ss.Context().Done()
+			return err
+		})
+		z := join(t, "west", short, addr)
+		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "not a Meridian global") })
+		if strings.Count(z.log.String(), "hint=") == 0 {
+			t.Error("no hint")
+		}
+	})
+	t.Run("one that says nothing", func(t *testing.T) {
+		addr := serve(t, func(_ any, ss grpc.ServerStream) error { <-ss.Context().Done(); return nil })
+		z := join(t, "west", short, addr)
+		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "no answer within") })
+	})
+	t.Run("a message beyond the bound", func(t *testing.T) {
+		addr := serve(t, func(_ any, ss grpc.ServerStream) error {
+			if err := ss.SendHeader(metadata.Pairs(mdMember, "m", mdCluster, testCluster)); err != nil {
+				return err
+			}
+			return ss.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: strings.Repeat("t", MaxAnswer)})
+		})
+		z := join(t, "west", short, addr)
+		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "larger than max") })
+	})
+	t.Run("no address at all", func(t *testing.T) {
+		if err := NewClient(ClientConfig{}).Run(context.Background()); err == nil {
+			t.Error("a client without addresses runs")
+		}
+	})
+}

@@ -1,0 +1,304 @@
+package kds
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds/kdspb"
+)
+
+// Pings of a zone; the interval is the shortest that gRPC allows a client times
+// three, and far above what the server tolerates.
+const (
+	pingEvery   = 30 * time.Second
+	pingTimeout = 15 * time.Second
+)
+
+// link is the connection to one member: what a Client has between two backoffs.
+type link struct {
+	client *Client
+	conn   *grpc.ClientConn
+	cancel context.CancelCauseFunc
+	stream grpc.ClientStream
+	member string
+	// cluster is the member's, "" where it did not say.
+	cluster string
+	set     setReader
+}
+
+// connect dials a member, joins, and applies what it sends until the connection
+// ends. The error says why it did.
+func (c *Client) connect(ctx context.Context, address string) error {
+	md, err := c.metadata()
+	if err != nil {
+		return err
+	}
+	conn, err := c.dial(address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
+	defer cancel(nil)
+
+	l := &link{client: c, conn: conn, cancel: cancel}
+	if err := l.join(ctx); err != nil {
+		return causeOf(ctx, err)
+	}
+	c.connected(address, l.member)
+	c.cfg.Logger.Info("connected to the global", "address", address, "member", l.member, "cluster", l.cluster)
+
+	var health sync.WaitGroup
+	health.Go(func() { l.checkHealth(ctx) })
+	err = causeOf(ctx, l.receive(ctx))
+	cancel(nil)
+	health.Wait()
+	return err
+}
+
+// causeOf prefers what made this side give up over the "canceled" that gRPC
+// makes of it.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (c *Client) dial(address string) (*grpc.ClientConn, error) {
+	security := insecure.NewCredentials()
+	if c.cfg.TLS != nil {
+		security = credentials.NewTLS(c.cfg.TLS)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(security),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: c.cfg.AnswerTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(MaxAnswer)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "the address %.200q of the global: %w", address, err)
+	}
+	return conn, nil
+}
+
+// metadata is what every call of a connection carries.
+func (c *Client) metadata() (metadata.MD, error) {
+	md := metadata.Pairs(
+		mdZone, c.cfg.Zone,
+		mdKDSVersion, kdsVersion,
+		mdVersion, c.cfg.Version,
+		mdFeatures, featureHealth,
+		mdFeatures, featureSuffix,
+		mdFeatures, featureMeridian,
+	)
+	if c.cfg.Instance != "" {
+		md.Set(mdInstance, c.cfg.Instance)
+	}
+	if c.cfg.Token == nil {
+		return md, nil
+	}
+	token, err := c.cfg.Token()
+	if err != nil {
+		return nil, federation.Errorf(federation.Unavailable, "reading the control plane token: %w", err)
+	}
+	if token = strings.TrimSpace(token); token != "" {
+		md.Set(mdAuthorization, "Bearer "+token)
+	}
+	return md, nil
+}
+
+// join opens the stream, subscribes and waits for the member to admit the zone.
+func (l *link) join(ctx context.Context) (err error) {
+	c := l.client
+	defer l.deadline().Stop()
+	desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	if l.stream, err = l.conn.NewStream(ctx, desc, methodGlobalToZone); err != nil {
+		return err
+	}
+	cluster, rev := c.cfg.Sink.Position()
+	first := &discovery.DeltaDiscoveryRequest{
+		Node:                   &core.Node{Id: c.cfg.Zone},
+		TypeUrl:                ChangesType,
+		ResourceNamesSubscribe: []string{"*"},
+	}
+	if cluster != "" && !rev.IsZero() {
+		first.InitialResourceVersions = map[string]string{resourceName: resumeVersion(cluster, rev)}
+	}
+	if err := l.stream.SendMsg(first); err != nil {
+		return l.ended(err)
+	}
+	header, err := l.stream.Header()
+	if err != nil {
+		return err
+	}
+	l.member, l.cluster = one(header, mdMember), one(header, mdCluster)
+	if l.member == "" {
+		// A stream that failed before its header has no header either.
+		if err := l.stream.RecvMsg(&discard{}); err != nil {
+			return err
+		}
+		return federation.Errorf(federation.Invalid, "what answers there is not a Meridian global").
+			WithHint("--global-address takes the KDS port of a Meridian global, 5685 unless told otherwise")
+	}
+	if cluster != "" && l.cluster != "" && cluster != l.cluster {
+		return otherCluster(cluster, l.cluster)
+	}
+	return nil
+}
+
+// deadline ends the connection unless the timer is stopped in time.
+func (l *link) deadline() *time.Timer {
+	d := l.client.cfg.AnswerTimeout
+	return time.AfterFunc(d, func() { l.cancel(federation.Errorf(federation.Unavailable, "no answer within %v", d)) })
+}
+
+func one(md metadata.MD, key string) string {
+	if v := md.Get(key); len(v) == 1 {
+		return printable(v[0])
+	}
+	return ""
+}
+
+func otherCluster(mine, theirs string) error {
+	return federation.Errorf(federation.Conflict, "this zone holds the state of cluster %.64q, the global is cluster %.64q", mine, theirs).
+		WithReason(reasonOtherCluster).WithHint("%s", hintFor(reasonOtherCluster))
+}
+
+// ended returns why a stream ended on which sending failed: gRPC tells that to
+// the receiver only.
+func (l *link) ended(sendErr error) error {
+	if err := l.stream.RecvMsg(&discard{}); err != nil {
+		return err
+	}
+	return sendErr
+}
+
+// receive applies what the member sends, one response after the other.
+func (l *link) receive(ctx context.Context) error {
+	for {
+		resp := new(discovery.DeltaDiscoveryResponse)
+		if err := l.stream.RecvMsg(resp); err != nil {
+			return err
+		}
+		l.client.heard(l.member)
+		if resp.GetTypeUrl() != ChangesType {
+			continue // nothing else was asked for
+		}
+		last, err := l.apply(ctx, resp)
+		if ctx.Err() != nil {
+			return ctx.Err() // the end of the client is no fault of the set
+		}
+		if err != nil {
+			return l.refuse(resp.GetNonce(), err)
+		}
+		if !last {
+			continue
+		}
+		if err := l.acknowledge(resp.GetNonce()); err != nil {
+			return err
+		}
+		l.client.current()
+	}
+}
+
+// apply hands one part to the Sink and reports whether it completed a set.
+func (l *link) apply(ctx context.Context, resp *discovery.DeltaDiscoveryResponse) (last bool, err error) {
+	sink := l.client.cfg.Sink
+	p, err := decodePart(resp)
+	if err != nil {
+		return false, err
+	}
+	cluster, rev := sink.Position()
+	if err := l.set.next(p, cluster, rev); err != nil {
+		return false, err
+	}
+	if isEmpty(p) {
+		return true, nil // the answer of a member that has nothing new
+	}
+	return p.Last, sink.Apply(ctx, p)
+}
+
+// refuse tells the global what was wrong with a set, and ends the connection:
+// the next one resumes from what the zone holds.
+func (l *link) refuse(nonce string, err error) error {
+	nack := &discovery.DeltaDiscoveryRequest{
+		TypeUrl:       ChangesType,
+		ResponseNonce: nonce,
+		ErrorDetail:   &rpcstatus.Status{Code: int32(codes.Internal), Message: err.Error()},
+	}
+	defer l.deadline().Stop()
+	if l.stream.SendMsg(nack) == nil && l.stream.CloseSend() == nil {
+		// Read until the member has seen that this side is done, so that the
+		// refusal arrives before the connection goes.
+		for l.stream.RecvMsg(&discard{}) == nil {
+		}
+	}
+	return err
+}
+
+func (l *link) acknowledge(nonce string) error {
+	ack := &discovery.DeltaDiscoveryRequest{TypeUrl: ChangesType, ResponseNonce: nonce}
+	if err := l.stream.SendMsg(ack); err != nil {
+		return l.ended(err)
+	}
+	return nil
+}
+
+// Bounds of the health check's interval, whatever the answer says.
+const (
+	minHealthInterval = time.Second
+	maxHealthInterval = time.Hour
+)
+
+// checkHealth calls HealthCheck at once and then as often as the answers say. A
+// member that does not answer is left.
+func (l *link) checkHealth(ctx context.Context) {
+	for {
+		interval, err := l.health(ctx)
+		if status.Code(err) == codes.Unimplemented {
+			return
+		}
+		if err != nil {
+			l.cancel(err)
+			return
+		}
+		l.client.heard(l.member)
+		select {
+		case <-time.After(interval):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (l *link) health(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.client.cfg.AnswerTimeout)
+	defer cancel()
+	var answer kdspb.ZoneHealthCheckResponse
+	if err := l.conn.Invoke(ctx, methodHealthCheck, &kdspb.ZoneHealthCheckRequest{}, &answer); err != nil {
+		return 0, err
+	}
+	interval := DefaultHealthInterval
+	if answer.GetInterval().IsValid() && answer.GetInterval().AsDuration() > 0 {
+		interval = min(max(answer.GetInterval().AsDuration(), minHealthInterval), maxHealthInterval)
+	}
+	return interval, nil
+}

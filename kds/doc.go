@@ -1,0 +1,118 @@
+// Package kds is the wire between the members of the global and the zones: a
+// [Server] for the one side, a [Client] for the other, and the protocol that
+// this comment specifies. Where state comes from and goes to, and who may speak
+// for a zone, is behind the interfaces [Source], [Sink] and [Authenticator].
+//
+// # Services
+//
+// One port, 5685, gRPC over TLS, with the services that Kuma's zone control
+// planes call. Discovery messages are Envoy's (envoy.service.discovery.v3).
+//
+//	kuma.mesh.v1alpha1.KDSSyncService    GlobalToZoneSync   the zone subscribes, the global sends
+//	                                     ZoneToGlobalSync   kept open; the global asks for nothing
+//	kuma.mesh.v1alpha1.GlobalKDSService  HealthCheck        "I am there", answered with an interval
+//	                                     StreamXDSConfigs   kept open; the global asks for nothing
+//	                                     StreamStats        the same
+//	                                     StreamClusters     the same
+//
+// # Handshake
+//
+// Every call carries metadata: client-id, the zone that it speaks for; kds-version
+// v3; version; features; and authorization, "Bearer " and a control plane token
+// or a zone token whose only scope is cp. A zone of Meridian adds the feature
+// "meridian" and meridian-instance, which names one control plane of the zone
+// and stays the same over restarts. Every call is authenticated before a byte of
+// its messages is read. The zone of the credential must equal client-id, and on
+// GlobalToZoneSync node.id of the first request, and of any later one that has it.
+//
+// A stream that is admitted is answered at once with the header meridian-member,
+// the node id of the member, and meridian-cluster, the id of its cluster.
+//
+// # Sessions
+//
+// A GlobalToZoneSync stream becomes a session with its first request, which must
+// come within 10 s. A session is (zone, instance); the instance of a zone of
+// Kuma's is node.metadata's control-plane-id. A new session of an instance
+// displaces the one that is open, together with the other calls of that
+// connection; other instances of the zone are left alone. A session that is not
+// authenticated displaces nobody and lives beside the others. A session ends when
+// its credential expires.
+//
+// # Changes
+//
+// Under the type "meridian.v1.Changes" a zone gets public keys and revocations
+// as sets of changes. A set leads from one revision to another, or, being full,
+// from nothing to a revision. It travels in parts, each a response with one
+// resource:
+//
+//	type_url   meridian.v1.Changes
+//	nonce      <revision>#<part>                     part counts from 0
+//	resource   name "changes", version "<revision>", an Any of meridian.v1.Changes
+//
+// where <revision> is [federation.Revision.String] of where the set leads. A part
+// has at most 512 KiB. The parts of a set follow each other without anything of
+// another set between them, and have no effect before the last one.
+//
+// The zone subscribes with one request (names "*"). It says what it holds in
+// initial_resource_versions, {"changes": "<cluster>/<revision>"}; a zone that
+// holds nothing leaves it out. The answer, always one set, is
+//
+//   - changes since that revision, an empty set where there are none;
+//   - a full state where it holds nothing, is of an older history, or has been
+//     away for longer than removals are remembered;
+//   - nothing yet, where it is ahead of this member, be it in this history or in a
+//     newer one: the member is still catching up, and a zone never goes back;
+//   - FailedPrecondition, reason other_cluster, where it is another cluster's.
+//
+// From then on every change is sent as soon as it is there. While several sets
+// are unacknowledged, changes gather into the next one.
+//
+// The zone acknowledges a set once, with the nonce of its last part, and only
+// when all of it is durable and in use. Earlier parts are not acknowledged. It
+// refuses a set with the nonce of the part at fault and error_detail, and then
+// nothing of the set has had an effect; the global sends no more on this stream,
+// and the zone resumes on a new one. A zone refuses what it does not understand,
+// also a kind of change that it does not know: it must not acknowledge what it
+// does not hold. A later global therefore sends new kinds of changes only to
+// zones that advertise a feature for them. Unknown fields elsewhere are ignored.
+//
+// A zone checks for itself that a set is of its cluster, leads on from exactly
+// what it holds, and never to an older history or revision.
+//
+// # Other types
+//
+// Every other type is answered too, once for each request that subscribes, with
+// no resources. A zone of Kuma's subscribes to some 39 of them, wants an answer
+// to each, and is content. On ZoneToGlobalSync and the three admin streams the
+// global never asks for anything, and drops unread what a zone may send.
+//
+// # Loss
+//
+// Losing a stream means nothing: the zone changes no state, reconnects to any
+// member after a jittered wait that grows to 30 s, and resumes. Nothing is ever
+// deleted but by an explicit change. Zones ping an idle connection every 30 s,
+// and so do members; a zone calls HealthCheck at once and then at the interval
+// that the answers name, or every 5 minutes where they name none.
+//
+// # Refusal
+//
+// Who is not authenticated, or may not join, gets Unauthenticated. The message
+// is "authentication failed", followed by ": " and the reason only where the
+// credential's signature verified, so that a stranger learns nothing; the
+// member's log and counters have it always. Reasons also travel as
+// google.rpc.ErrorInfo (domain "meridian"). Other refusals:
+//
+//	InvalidArgument     a malformed request
+//	ResourceExhausted   a bound of limits.go
+//	FailedPrecondition  other_cluster; displaced, by a newer connection of the instance
+//	Unavailable         stopping, not_ready, too_slow, disconnected: come back
+//
+// A zone that does not drain what it is sent within 20 s is cut off without a
+// word, because a word would not get through. One that drains but does not
+// acknowledge within 60 s is told.
+//
+// # Compression
+//
+// The server takes gzip, bounded after decompression, and sends without: a set
+// is marshalled once for all zones.
+package kds

@@ -1,0 +1,224 @@
+package kds
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// TestManyZones sends one revocation to 200 zones: it is encoded once.
+func TestManyZones(t *testing.T) {
+	const n = 200
+	m := start(t, nil)
+	zones := make([]*zone, n)
+	for i := range zones {
+		zones[i] = join(t, fmt.Sprintf("zone-%d", i), nil, m.addr)
+	}
+	all := func() bool {
+		_, head := m.source.Head()
+		for _, z := range zones {
+			if !z.sink.holds(head) {
+				return false
+			}
+		}
+		return true
+	}
+	eventually(t, "everybody has full state", all)
+	before, calls := m.Stats(), m.source.sinceCalls()
+	if before.Batches > 3 {
+		t.Errorf("%d sets were marshalled for %d zones with the same state", before.Batches, n)
+	}
+	m.source.add("one more")
+	eventually(t, "everybody has the delta", all)
+	after := m.Stats()
+	if after.Batches != before.Batches+1 || m.source.sinceCalls() != calls+1 {
+		t.Errorf("one change was marshalled %d times, the source asked %d times", after.Batches-before.Batches, m.source.sinceCalls()-calls)
+	}
+	if per := (after.SentBytes - before.SentBytes) / n; after.Sent-before.Sent != n || per > 300 {
+		t.Errorf("one change took %d messages of %d bytes", after.Sent-before.Sent, per)
+	}
+	eventually(t, "everybody has acknowledged", func() bool {
+		_, head := m.source.Head()
+		for _, s := range m.Sessions() {
+			if s.Acked != head || !s.Full {
+				return false
+			}
+		}
+		return len(m.Sessions()) == n
+	})
+}
+
+// TestChangesGather: a zone that is busy applying is not sent every change on its
+// own, but what gathered meanwhile.
+func TestChangesGather(t *testing.T) {
+	m := start(t, nil)
+	sink := newSink()
+	entered, release := make(chan struct{}, 1000), make(chan struct{})
+	join(t, "west", func(c *ClientConfig) { c.Sink = sink }, m.addr)
+	eventually(t, "full state", func() bool { return sink.holds(revision(1, 1)) })
+	eventually(t, "its acknowledgement", func() bool { return m.session(t, "west").Full })
+	sink.setHook(func(cptoken.Part) error { entered <- struct{}{}; <-release; return nil })
+	m.source.add("the first")
+	<-entered
+	for i := range 100 {
+		m.source.add(fmt.Sprint("burst-", i))
+	}
+	close(release)
+	eventually(t, "all of it", func() bool { return sink.holds(revision(1, 102)) })
+	if n := len(sink.applied()); n > 10 {
+		t.Errorf("102 changes came in %d sets", n)
+	}
+}
+
+// TestSlowZoneIsDisconnected: a zone that does not read loses its connection, and
+// nobody else notices.
+func TestSlowZoneIsDisconnected(t *testing.T) {
+	m := start(t, func(c *ServerConfig) { c.Limits.Send = 200 * time.Millisecond })
+	for i := range 60 {
+		m.source.add(strings.Repeat(fmt.Sprint(i%10), 100))
+	}
+	big := make([]string, MaxRun)
+	for i := range big {
+		big[i] = fmt.Sprintf("%0100d", i)
+	}
+	for range 10 { // 2 MB of full state, far more than buffers and windows take
+		m.source.add(big...)
+	}
+	slow := stall(t, m.addr)
+	other := join(t, "east", nil, m.addr)
+	eventually(t, "the other zone has it all", func() bool { _, head := m.source.Head(); return other.sink.holds(head) })
+	eventually(t, "the slow one is cut off", func() bool { return m.Stats().Slow == 1 })
+	if _, err := io.Copy(io.Discard, slow); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("its connection ends with %v", err)
+	}
+	eventually(t, "its session is closed", func() bool { s := m.session(t, "west"); return !s.Online() })
+	head := m.source.add("after")
+	eventually(t, "the other zone goes on", func() bool { return other.sink.holds(head) })
+}
+
+// stall joins as west through a proxy that stops carrying what the server sends.
+func stall(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			accepted <- c
+		}
+	}()
+	var up net.Conn
+	r := dialRaw(t, l.Addr().String())
+	go r.Connect()
+	down := <-accepted
+	t.Cleanup(func() { down.Close() })
+	if up, err = net.Dial("tcp", addr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { up.Close() })
+	if err := up.(*net.TCPConn).SetReadBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(up, down) //nolint:errcheck // ends with the connections
+	// Carry the handshake and the first bytes back, then no more.
+	go io.CopyN(down, up, 1<<10) //nolint:errcheck // as above
+	s := openRaw(t, r, methodGlobalToZone, as("west")...)
+	s.send(subscription("west", ChangesType, ""))
+	return up
+}
+
+// TestUnacknowledgedZoneIsDisconnected: reading without ever acknowledging is no
+// better.
+func TestUnacknowledgedZoneIsDisconnected(t *testing.T) {
+	m := start(t, func(c *ServerConfig) { c.Limits.Ack = 50 * time.Millisecond })
+	r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+	r.send(subscription("west", ChangesType, ""))
+	r.must()
+	if _, err := r.recv(); status.Code(err) != codes.Unavailable || errorOf(err).Reason != reasonSlow {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestDeafZoneDoesNotKeepAMemberFromStopping, nor from disconnecting it.
+func TestDeafZoneDoesNotKeepAMemberFromStopping(t *testing.T) {
+	m := start(t, func(c *ServerConfig) {
+		c.Limits.Linger = 20 * time.Millisecond
+		c.Limits.Idle = time.Second // should it be told between two parts after all
+	})
+	big := make([]string, MaxRun)
+	for i := range big {
+		big[i] = fmt.Sprintf("%0100d", i)
+	}
+	for range 10 {
+		m.source.add(big...)
+	}
+	deaf := stall(t, m.addr)
+	eventually(t, "the member sends to it", func() bool { return m.Stats().Sent == 1 })
+	m.Disconnect("west", "test")
+	if _, err := io.Copy(io.Discard, deaf); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("its connection ends with %v", err)
+	}
+	stall(t, m.addr)
+	eventually(t, "the member sends to it", func() bool { return m.Stats().Sent == 2 })
+	m.stop()
+	if s := m.session(t, "west"); s.Online() {
+		t.Error("a stopped member has an open session")
+	}
+}
+
+func TestSessionsChanged(t *testing.T) {
+	m := start(t, nil)
+	wait := func(what string, ok func([]Session) bool) {
+		t.Helper()
+		deadline := time.After(20 * time.Second)
+		for {
+			changed := m.SessionsChanged()
+			if ok(m.Sessions()) {
+				return
+			}
+			select {
+			case <-changed:
+			case <-deadline:
+				t.Fatalf("never told: %s", what)
+			}
+		}
+	}
+	z := join(t, "west", nil, m.addr)
+	wait("begins", func(s []Session) bool { return len(s) == 1 })
+	wait("acknowledges", func(s []Session) bool { return s[0].Full })
+	head := m.source.add("more")
+	wait("acknowledges more", func(s []Session) bool { return s[0].Acked == head })
+	z.sink.setHook(func(cptoken.Part) error { return errTest })
+	m.source.add("unwanted")
+	wait("refuses", func(s []Session) bool { return s[0].Nack != "" })
+	z.stop()
+	wait("ends", func(s []Session) bool { return !s[0].Online() && s[0].Nack != "" && s[0].Acked == head })
+}
+
+func TestRunEndsWithItsListener(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(ServerConfig{Source: newSource(), Authenticator: &fakeAuth{}, Logger: slog.New(slog.DiscardHandler), Member: "m"})
+	done := make(chan error, 1)
+	go func() { done <- s.Run(context.Background(), l) }()
+	l.Close()
+	if err := <-done; federation.CodeOf(err) != federation.Internal {
+		t.Errorf("Run returned %v", err)
+	}
+}

@@ -1,0 +1,306 @@
+package kds
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/meridiankds/meridian/kds/kdspb"
+)
+
+func TestTooManyTypes(t *testing.T) {
+	m := start(t, nil)
+	r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+	for i := range DefaultLimits().Types {
+		r.send(subscription("west", fmt.Sprint("Type", i), ""))
+		r.must()
+	}
+	r.send(subscription("west", "OneMore", ""))
+	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("got %v, want ResourceExhausted", err)
+	}
+}
+
+func TestTooManyNames(t *testing.T) {
+	names := func(n int) []string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = fmt.Sprint("name-", i)
+		}
+		return out
+	}
+	m := start(t, nil)
+	conn := dialRaw(t, m.addr)
+	t.Run("at once", func(t *testing.T) {
+		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		req := subscription("west", "Mesh", "")
+		req.ResourceNamesSubscribe = names(1001)
+		r.send(req)
+		if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v, want ResourceExhausted", err)
+		}
+	})
+	t.Run("little by little", func(t *testing.T) {
+		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		for i := range 2 {
+			req := subscription("west", fmt.Sprint("Type", i), "")
+			req.ResourceNamesSubscribe = names(500)
+			r.send(req)
+			r.must()
+		}
+		req := subscription("west", "Type0", "")
+		req.ResourceNamesUnsubscribe, req.ResourceNamesSubscribe = names(500), names(500)
+		r.send(req)
+		r.must()
+		r.send(subscription("west", "Type0", ""))
+		if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v, want ResourceExhausted", err)
+		}
+	})
+	t.Run("one that is long", func(t *testing.T) {
+		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		req := subscription("west", "Mesh", "")
+		req.ResourceNamesSubscribe = []string{strings.Repeat("n", 513)}
+		r.send(req)
+		if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v, want ResourceExhausted", err)
+		}
+	})
+}
+
+// TestTooManyStreams opens one stream more than a connection may have: it waits
+// at the caller until another ends.
+func TestTooManyStreams(t *testing.T) {
+	m := start(t, func(c *ServerConfig) { c.Limits.Streams = 3 })
+	conn := dialRaw(t, m.addr)
+	var first *raw
+	for range 3 {
+		r := openRaw(t, conn, "/"+globalService+"/StreamStats", as("west")...)
+		if _, err := r.stream.Header(); err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = r
+		}
+	}
+	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(context.Background(), metadata.Pairs(as("west")...)), 100*time.Millisecond)
+	defer cancel()
+	err := conn.Invoke(ctx, methodHealthCheck, &kdspb.ZoneHealthCheckRequest{}, &kdspb.ZoneHealthCheckResponse{})
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Fatalf("a fourth stream: %v, want it to wait", err)
+	}
+	first.cancel()
+	if err := callOnce(t, conn, methodHealthCheck, as("west")...); err != nil {
+		t.Errorf("after a stream ended: %v", err)
+	}
+}
+
+func TestTooManyConnections(t *testing.T) {
+	m := start(t, func(c *ServerConfig) { c.Limits.Connections = 1 })
+	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); err != nil {
+		t.Fatal(err)
+	}
+	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); status.Code(err) != codes.Unavailable {
+		t.Errorf("a second connection: %v, want Unavailable", err)
+	}
+	if s := m.Stats(); s.Overflow == 0 || s.Connections != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestOversizedMessage(t *testing.T) {
+	m := start(t, nil)
+	conn := dialRaw(t, m.addr, grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(64<<20)))
+	big := subscription("west", "Mesh", "")
+	big.Node.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{
+		"config": structpb.NewStringValue(strings.Repeat("c", 1<<20)),
+	}}
+	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r.send(big)
+	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("got %v, want ResourceExhausted", err)
+	}
+}
+
+// TestDecompressionIsBounded sends 32 MiB of zeros in some tens of kilobytes.
+func TestDecompressionIsBounded(t *testing.T) {
+	m := start(t, nil)
+	conn := dialRaw(t, m.addr, grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(64<<20), grpc.UseCompressor(gzip.Name)))
+	bomb := subscription("west", "Mesh", "")
+	bomb.Node.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{
+		"config": structpb.NewStringValue(strings.Repeat("0", 32<<20)),
+	}}
+	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r.send(bomb)
+	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("got %v, want ResourceExhausted", err)
+	}
+	// What fits is welcome compressed.
+	r = openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r.send(subscription("west", "Mesh", ""))
+	r.must()
+}
+
+func TestHeadersAreBounded(t *testing.T) {
+	m := start(t, nil)
+	md := as("west")
+	for i := range 8 {
+		md = append(md, fmt.Sprint("x-", i), strings.Repeat("h", 5<<10))
+	}
+	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, md...); err == nil {
+		t.Error("40 KiB of metadata were taken")
+	}
+}
+
+func TestFirstRequestDeadline(t *testing.T) {
+	m := start(t, func(c *ServerConfig) { c.Limits.FirstRequest = 50 * time.Millisecond })
+	t.Run("silent stream", func(t *testing.T) {
+		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+		if _, err := r.recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no request within") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("silent connection", func(t *testing.T) {
+		conn, err := net.Dial("tcp", m.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		// A preface and empty settings, and then nothing.
+		if _, err := conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := new(bytes.Buffer).ReadFrom(conn); err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("reading to the end: %v", err)
+		}
+	})
+	t.Run("refused caller", func(t *testing.T) {
+		conn := dialRaw(t, m.addr)
+		if err := callOnce(t, conn, methodHealthCheck, mdZone, "west"); status.Code(err) != codes.Unauthenticated {
+			t.Fatal(err)
+		}
+		eventually(t, "its connection is closed", func() bool { return m.Stats().Connections == 0 })
+	})
+	t.Run("admitted caller stays", func(t *testing.T) {
+		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+		r.send(subscription("west", ChangesType, ""))
+		r.send(ackOf(r.must()))
+		other := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("east")...)
+		if _, err := other.recv(); err == nil { // one deadline later
+			t.Fatal("east was not cut off")
+		}
+		m.source.add("more")
+		r.must()
+	})
+}
+
+func TestMalformedRequests(t *testing.T) {
+	m := start(t, nil)
+	conn := dialRaw(t, m.addr, grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{})))
+	good := func() []byte { // node.id: west
+		return []byte{0x0a, 0x06, 0x0a, 0x04, 'w', 'e', 's', 't'}
+	}
+	for name, c := range map[string]struct {
+		body []byte
+		code codes.Code
+	}{
+		"truncated":           {[]byte{0x0a, 0x20, 0x01}, codes.InvalidArgument},
+		"not protobuf":        {[]byte("GET / HTTP/1.1"), codes.InvalidArgument},
+		"a group":             {append(good(), 0x0b, 0x0c), codes.InvalidArgument},
+		"no type":             {good(), codes.InvalidArgument},
+		"type is not UTF-8":   {append(good(), 0x12, 0x02, 0xff, 0xfe), codes.InvalidArgument},
+		"type is long":        {append(append(good(), 0x12, 0xac, 0x02), bytes.Repeat([]byte{'t'}, 300)...), codes.ResourceExhausted},
+		"resumes at nonsense": {mustEncode(t, subscription("west", ChangesType, "nonsense")), codes.InvalidArgument},
+		"resumes at no revision": {
+			mustEncode(t, subscription("west", ChangesType, testCluster+"/12")), codes.InvalidArgument},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+			if err := r.stream.SendMsg(encoded(c.body)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.recv(); status.Code(err) != c.code {
+				t.Errorf("got %v, want %v", err, c.code)
+			}
+		})
+	}
+	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r.send(subscription("west", "Mesh", ""))
+	r.must()
+}
+
+func mustEncode(t *testing.T, req *discovery.DeltaDiscoveryRequest) []byte {
+	t.Helper()
+	b, err := codec{}.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Materialize()
+}
+
+// TestPingsAreBounded: keepalive at the shortest interval that gRPC has is
+// tolerated, a flood of pings costs the connection.
+func TestPingsAreBounded(t *testing.T) {
+	if l := DefaultLimits(); l.PingMin > 10*time.Second {
+		t.Errorf("pings every 10 s are not tolerated: %v", l.PingMin)
+	}
+	m := start(t, nil)
+	conn, err := net.Dial("tcp", m.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	flood := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+	for range 10 {
+		flood = append(flood, "\x00\x00\x08\x06\x00\x00\x00\x00\x00pingpong"...)
+	}
+	if _, err := conn.Write(flood); err != nil {
+		t.Fatal(err)
+	}
+	var answer bytes.Buffer
+	if _, err := answer.ReadFrom(conn); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Fatal(err)
+	}
+	if !strings.Contains(answer.String(), "too_many_pings") {
+		t.Errorf("the connection ended with %q", answer.String())
+	}
+}
+
+// TestConfigDumpIsDropped: what a zone says about itself is not kept but for its
+// control plane's id.
+func TestConfigDumpIsDropped(t *testing.T) {
+	req := subscription("west", "Mesh", "")
+	req.Node = &core.Node{Id: "west", Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+		"config":           structpb.NewStringValue(strings.Repeat("{}", 200_000)),
+		"control-plane-id": structpb.NewStringValue("cp-7"),
+		"features":         structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{structpb.NewStringValue("x")}}),
+	}}}
+	body := mustEncode(t, req)
+	limits := DefaultLimits()
+	var r request
+	allocs := testing.AllocsPerRun(100, func() {
+		r = request{limits: &limits}
+		if err := r.decode(body); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if r.nodeID != "west" || r.instance != "cp-7" || r.typeURL != "Mesh" || r.subscribe != 1 {
+		t.Errorf("read %+v", r)
+	}
+	if allocs > 10 {
+		t.Errorf("%v allocations for a request of %d bytes", allocs, len(body))
+	}
+}

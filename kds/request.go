@@ -1,0 +1,217 @@
+package kds
+
+import (
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// request is what the server reads of a DeltaDiscoveryRequest. It is parsed by
+// hand because a first request of Kuma's carries the zone's whole configuration
+// as a Struct, once for each type: here that is stepped over without a copy, and
+// the bounds on names hold while they are counted, not after they were kept.
+type request struct {
+	limits *Limits
+	err    error // what decode found
+
+	typeURL  string
+	hasNode  bool
+	nodeID   string
+	instance string // node.metadata "control-plane-id"
+
+	subscribe   int // how many names, not which
+	unsubscribe int
+	resume      string // initial_resource_versions["changes"]
+
+	nonce   string
+	refused bool // has error_detail
+	refusal string
+}
+
+// Field numbers of envoy.service.discovery.v3.DeltaDiscoveryRequest and of what
+// is inside it.
+const (
+	fieldNode        = 1
+	fieldTypeURL     = 2
+	fieldSubscribe   = 3
+	fieldUnsubscribe = 4
+	fieldVersions    = 5
+	fieldNonce       = 6
+	fieldError       = 7
+
+	fieldNodeID       = 1
+	fieldNodeMetadata = 3
+	fieldStructFields = 1
+	fieldMapKey       = 1
+	fieldMapValue     = 2
+	fieldValueString  = 3
+	fieldStatusText   = 2
+)
+
+const (
+	maxNonceLen   = 128
+	maxRefusalLen = 1024
+	maxResumeLen  = 256
+)
+
+// decode reads b. Strings are copied out of it.
+func (r *request) decode(b []byte) error {
+	return eachField(b, func(num protowire.Number, v []byte) (err error) {
+		switch num {
+		case fieldNode:
+			r.hasNode = true
+			return r.decodeNode(v)
+		case fieldTypeURL:
+			r.typeURL, err = text("type_url", v, r.limits.TypeLen)
+		case fieldSubscribe:
+			r.subscribe++
+			return r.checkName("resource_names_subscribe", v, r.subscribe)
+		case fieldUnsubscribe:
+			r.unsubscribe++
+			return r.checkName("resource_names_unsubscribe", v, r.unsubscribe)
+		case fieldVersions:
+			return r.decodeVersion(v)
+		case fieldNonce:
+			r.nonce, err = text("response_nonce", v, maxNonceLen)
+		case fieldError:
+			r.refused = true
+			return r.decodeRefusal(v)
+		}
+		return err
+	})
+}
+
+func (r *request) checkName(field string, v []byte, count int) error {
+	if count > r.limits.Names {
+		return federation.Errorf(federation.TooLarge, "%s: more than %d names", field, r.limits.Names)
+	}
+	if len(v) > r.limits.NameLen {
+		return federation.Errorf(federation.TooLarge, "%s: a name of %d bytes, want at most %d", field, len(v), r.limits.NameLen)
+	}
+	return nil
+}
+
+func (r *request) decodeNode(b []byte) error {
+	return eachField(b, func(num protowire.Number, v []byte) (err error) {
+		switch num {
+		case fieldNodeID:
+			r.nodeID, err = text("node.id", v, federation.MaxNameLen)
+		case fieldNodeMetadata:
+			return r.decodeMetadata(v)
+		}
+		return err
+	})
+}
+
+// decodeMetadata takes the control plane's id out of the Struct and steps over
+// the rest.
+func (r *request) decodeMetadata(b []byte) error {
+	return eachField(b, func(num protowire.Number, entry []byte) error {
+		if num != fieldStructFields {
+			return nil
+		}
+		key, value, err := mapEntry(entry)
+		if err != nil || string(key) != "control-plane-id" {
+			return err
+		}
+		return eachField(value, func(num protowire.Number, v []byte) (err error) {
+			if num == fieldValueString {
+				r.instance, err = text("node.metadata.control-plane-id", v, maxInstanceLen)
+			}
+			return err
+		})
+	})
+}
+
+func (r *request) decodeVersion(entry []byte) error {
+	key, value, err := mapEntry(entry)
+	if err != nil || string(key) != resourceName {
+		return err
+	}
+	r.resume, err = text("initial_resource_versions", value, maxResumeLen)
+	return err
+}
+
+func (r *request) decodeRefusal(b []byte) error {
+	return eachField(b, func(num protowire.Number, v []byte) error {
+		if num == fieldStatusText {
+			r.refusal = printable(string(v[:min(len(v), maxRefusalLen)]))
+		}
+		return nil
+	})
+}
+
+// mapEntry returns key and value of an entry of a protobuf map.
+func mapEntry(b []byte) (key, value []byte, err error) {
+	err = eachField(b, func(num protowire.Number, v []byte) error {
+		switch num {
+		case fieldMapKey:
+			key = v
+		case fieldMapValue:
+			value = v
+		}
+		return nil
+	})
+	return key, value, err
+}
+
+// eachField calls f with every length-delimited field of a message and steps
+// over the others. Groups, which no message of this protocol has, are refused:
+// they are the only fields whose skipping recurses.
+func eachField(b []byte, f func(num protowire.Number, v []byte) error) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return malformed(n)
+		}
+		b = b[n:]
+		switch typ {
+		case protowire.BytesType:
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return malformed(n)
+			}
+			if err := f(num, v); err != nil {
+				return err
+			}
+			b = b[n:]
+		case protowire.VarintType, protowire.Fixed32Type, protowire.Fixed64Type:
+			n := protowire.ConsumeFieldValue(num, typ, b)
+			if n < 0 {
+				return malformed(n)
+			}
+			b = b[n:]
+		default:
+			return federation.Errorf(federation.Invalid, "malformed request: field %d is a group", num)
+		}
+	}
+	return nil
+}
+
+func malformed(n int) error {
+	return federation.Errorf(federation.Invalid, "malformed request: %w", protowire.ParseError(n))
+}
+
+// text returns v as a string if it is one and short enough.
+func text(field string, v []byte, limit int) (string, error) {
+	if len(v) > limit {
+		return "", federation.Errorf(federation.TooLarge, "%s: %d bytes, want at most %d", field, len(v), limit)
+	}
+	if !utf8.Valid(v) {
+		return "", federation.Errorf(federation.Invalid, "%s: not UTF-8", field)
+	}
+	return string(v), nil
+}
+
+// printable returns s with what could disturb a terminal or a log replaced.
+func printable(s string) string {
+	out := []rune(s)
+	for i, c := range out {
+		if c < ' ' || c == 0x7f || c == utf8.RuneError || (c >= 0x80 && c < 0xa0) || c == 0x2028 || c == 0x2029 || (c >= 0x202a && c <= 0x202e) {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,179 @@
+package kds
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// ServerConfig is what a [Server] needs. Source, Authenticator, Logger and
+// Member are required.
+type ServerConfig struct {
+	Source        Source
+	Authenticator Authenticator
+	Logger        *slog.Logger
+	// Member is this member's node id, which zones are told.
+	Member string
+	// TLS of the port; nil serves in the clear, which only --kds-tls=false asks
+	// for. A client certificate counts only where this verifies it.
+	TLS *tls.Config
+	// Now defaults to time.Now. It stamps sessions and tells when a credential
+	// expires; waiting uses the runtime's clock.
+	Now func() time.Time
+	// HealthInterval is when zones are told to call HealthCheck again. Default
+	// 30 s.
+	HealthInterval time.Duration
+	// Limits; zero fields mean those of [DefaultLimits].
+	Limits Limits
+	// MaxPart bounds an encoded part; tests make it small. Default [MaxPart].
+	MaxPart int
+}
+
+const defaultHealthInterval = 30 * time.Second
+
+// Server serves KDS to zones. All methods are safe for concurrent use.
+type Server struct {
+	cfg      ServerConfig
+	limits   Limits
+	stats    counters
+	registry *registry
+	batches  *batches
+	refusals refusalLog
+	// epoch counts Disconnect and Recheck: a call that was being admitted
+	// meanwhile is authenticated once more, or it would slip through.
+	epoch atomic.Uint64
+
+	receivers sync.WaitGroup // goroutines that outlive their handler by a moment
+}
+
+// NewServer returns a server that serves nobody until Run.
+func NewServer(cfg ServerConfig) *Server {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.HealthInterval <= 0 {
+		cfg.HealthInterval = defaultHealthInterval
+	}
+	if cfg.MaxPart <= 0 || cfg.MaxPart > MaxPart {
+		cfg.MaxPart = MaxPart
+	}
+	s := &Server{cfg: cfg, limits: cfg.Limits.withDefaults()}
+	s.refusals.max = s.limits.RefusalLines
+	s.registry = newRegistry(&s.limits)
+	s.batches = newBatches(cfg.Source, &s.limits, cfg.MaxPart, &s.stats)
+	return s
+}
+
+// Run serves the listener, which it closes, until ctx ends; then it tells every
+// zone that this member is stopping, so that they turn to another one, and
+// returns nil. Any other end is an error. A Server runs once.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	g := grpc.NewServer(s.options()...)
+	for _, desc := range services() {
+		g.RegisterService(desc, s)
+	}
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(&listener{Listener: l, max: int64(s.limits.Connections), stats: &s.stats}) }()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.registry.stop(federation.Errorf(federation.Unavailable, "this member is stopping").WithReason(reasonStopping))
+		s.shutDown(g)
+		<-served
+	case err = <-served:
+		g.Stop()
+	}
+	s.receivers.Wait()
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return federation.Errorf(federation.Internal, "serving KDS on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// shutDown lets calls end by themselves for as long as the limits say.
+func (s *Server) shutDown(g *grpc.Server) {
+	timer := time.AfterFunc(s.limits.Stop, g.Stop)
+	defer timer.Stop()
+	g.GracefulStop()
+}
+
+func (s *Server) options() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(newTransport(s.cfg.TLS, &s.limits)),
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.StreamInterceptor(s.admitStream),
+		grpc.MaxConcurrentStreams(s.limits.Streams),
+		grpc.MaxHeaderListSize(s.limits.Headers),
+		grpc.MaxRecvMsgSize(s.limits.Message),
+		grpc.ConnectionTimeout(s.limits.Handshake),
+		// A zone says little: the smallest windows there are bound what it can
+		// make this member buffer, and a small buffer keeps idle connections small.
+		grpc.StaticStreamWindowSize(64 << 10),
+		grpc.StaticConnWindowSize(256 << 10),
+		grpc.ReadBufferSize(4 << 10),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: s.limits.PingMin, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: s.limits.PingEvery, Timeout: s.limits.PingTimeout, MaxConnectionIdle: s.limits.Idle,
+		}),
+		grpc.WaitForHandlers(true),
+	}
+}
+
+// Sessions returns the open sessions of this member and the last closed one of
+// each instance that has none open, by zone, instance and time.
+func (s *Server) Sessions() []Session { return s.registry.sessions() }
+
+// SessionsChanged returns a channel that is closed when next a session begins,
+// ends, acknowledges or refuses. Who takes it before calling Sessions misses
+// nothing. LastHeard alone changes without notice.
+func (s *Server) SessionsChanged() <-chan struct{} { return s.registry.watch() }
+
+// Stats returns what was counted since NewServer.
+func (s *Server) Stats() Stats { return s.stats.snapshot() }
+
+// Disconnect ends every call of a zone; reason is a word such as
+// "zone_disabled" that the zone is told. The zone may come back at once and is
+// then authenticated anew.
+func (s *Server) Disconnect(zone, reason string) {
+	s.epoch.Add(1)
+	err := federation.Errorf(federation.Unavailable, "the global ended the session: %s", reason).WithReason(reasonDisconnected)
+	if n := s.registry.kick(zone, err, func(*call) bool { return true }); n > 0 {
+		s.cfg.Logger.Info("zone disconnected by the global", "zone", zone, "reason", reason, "calls", n)
+	}
+}
+
+// Recheck asks the Authenticator again about every open call and ends those that
+// it now refuses, or admits in another way than before. Whoever changes zones,
+// control plane keys or their revocations calls it. A call about which the
+// Authenticator cannot decide stays.
+func (s *Server) Recheck(ctx context.Context) {
+	s.epoch.Add(1)
+	for _, c := range s.registry.all("") {
+		if err := s.holds(ctx, c); err != nil {
+			c.kick(err, s.limits.Linger)
+		}
+	}
+}
+
+// displace ends the calls of a session that a newer one of its instance replaced.
+func (s *Server) displace(old, by *session) {
+	s.stats.displaced.Add(1)
+	s.cfg.Logger.Info("session displaced by a newer one of its instance", "zone", old.id.zone,
+		"instance", old.id.instance, "remote", old.call.remote(), "by", by.call.remote())
+	err := federation.Errorf(federation.Conflict, "displaced by a newer connection of this instance").WithReason(reasonDisplaced)
+	same := old.call.conn == by.call.conn
+	s.registry.kick(old.id.zone, err, func(c *call) bool {
+		return c == old.call || !same && c.conn == old.call.conn
+	})
+}

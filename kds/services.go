@@ -1,0 +1,101 @@
+package kds
+
+import (
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/meridiankds/meridian/kds/kdspb"
+)
+
+// handlers is what the service descriptions call: one method an RPC.
+type handlers interface {
+	globalToZone(grpc.ServerStream) error
+	zoneToGlobal(grpc.ServerStream) error
+	adminStream(grpc.ServerStream) error
+	healthCheck(grpc.ServerStream) error
+}
+
+// services describes the RPCs of this port. Envoy's .proto files are not in its
+// Go module and Kuma's are not ours, so the descriptions that protoc would write
+// are written here. HealthCheck, a unary call, is described as a stream: the two
+// are the same on the wire, and a stream is authenticated before its message is
+// read.
+func services() []*grpc.ServiceDesc {
+	return []*grpc.ServiceDesc{{
+		ServiceName: syncService,
+		HandlerType: (*handlers)(nil),
+		Streams: []grpc.StreamDesc{
+			describe("GlobalToZoneSync", handlers.globalToZone),
+			describe("ZoneToGlobalSync", handlers.zoneToGlobal),
+		},
+	}, {
+		ServiceName: globalService,
+		HandlerType: (*handlers)(nil),
+		Streams: []grpc.StreamDesc{
+			describe("HealthCheck", handlers.healthCheck),
+			describe("StreamXDSConfigs", handlers.adminStream),
+			describe("StreamStats", handlers.adminStream),
+			describe("StreamClusters", handlers.adminStream),
+		},
+	}}
+}
+
+func describe(name string, h func(handlers, grpc.ServerStream) error) grpc.StreamDesc {
+	return grpc.StreamDesc{
+		StreamName:    name,
+		ServerStreams: true,
+		ClientStreams: true,
+		Handler:       func(srv any, ss grpc.ServerStream) error { return h(srv.(handlers), ss) },
+	}
+}
+
+// healthCheck notes that the zone is there and says when to call again.
+func (s *Server) healthCheck(ss grpc.ServerStream) error {
+	c, err := callOf(ss.Context())
+	if err != nil {
+		return statusOf(err)
+	}
+	if err := ss.RecvMsg(&discard{}); err != nil && !errors.Is(err, io.EOF) {
+		return endOf(err)
+	}
+	if c.conn != nil {
+		c.conn.heard(c.creds.Zone, s.cfg.Now())
+	}
+	return ss.SendMsg(&kdspb.ZoneHealthCheckResponse{Interval: durationpb.New(s.cfg.HealthInterval)})
+}
+
+// zoneToGlobal keeps the stream open and asks for nothing: Meridian wants none
+// of a zone's resources.
+func (s *Server) zoneToGlobal(ss grpc.ServerStream) error { return s.keepOpen(ss) }
+
+// adminStream keeps the stream open and never asks: there are no requests for a
+// proxy's configuration, statistics or clusters.
+func (s *Server) adminStream(ss grpc.ServerStream) error { return s.keepOpen(ss) }
+
+// keepOpen drops whatever a zone sends, unread, until it hangs up or has to.
+func (s *Server) keepOpen(ss grpc.ServerStream) error {
+	c, err := callOf(ss.Context())
+	if err != nil {
+		return statusOf(err)
+	}
+	ended := make(chan error, 1)
+	s.receivers.Go(func() {
+		for {
+			if err := ss.RecvMsg(&discard{}); err != nil {
+				ended <- err
+				return
+			}
+		}
+	})
+	select {
+	case err := <-ended:
+		return endOf(err)
+	case <-c.kicked:
+		return statusOf(c.cause)
+	case <-ss.Context().Done():
+		return endOf(ss.Context().Err())
+	}
+}

@@ -1,0 +1,91 @@
+package kds
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Source is where the server takes changes from: the replicated state of this
+// member. Implementations are safe for concurrent use and never wait for other
+// members.
+type Source interface {
+	// Head returns the cluster's id and the last revision that zones must see
+	// and that this member has applied. The cluster is "" as long as the member
+	// has no state to serve.
+	Head() (cluster string, rev federation.Revision)
+	// Watch returns a channel that is closed at the next change of Head. Who
+	// takes it before reading Head misses nothing.
+	Watch() <-chan struct{}
+	// Since returns what leads from rev to the head: everything, with Full set,
+	// where rev is zero, of an older history or too long ago, and an Unavailable
+	// error where rev is ahead of this member.
+	Since(rev federation.Revision) (cptoken.Delta, error)
+}
+
+// Sink is where the client puts changes: a zone's own copy.
+type Sink interface {
+	// Position returns whose state the copy holds and where it stands: "" and
+	// the zero Revision for a copy that knows nothing.
+	Position() (cluster string, rev federation.Revision)
+	// Apply takes the next part of a set. Nothing of a set has an effect before
+	// its part with Last set; for that one Apply returns only after the whole set
+	// is durable and published. A part with Number 0 begins a set anew and drops
+	// what an unfinished one had brought. An error means that Position is as it
+	// was; the client reports it to the global and tries again later.
+	Apply(ctx context.Context, p cptoken.Part) error
+	// Heard tells that the member of the global answered at that time.
+	Heard(member string, at time.Time)
+}
+
+// Credentials is what a caller showed, and which zone it claims to speak for.
+// All of it is the caller's word except Certificate and Remote.
+type Credentials struct {
+	Zone          string            // metadata client-id, a valid zone name
+	Authorization string            // metadata authorization as it came, may be empty
+	Certificate   *x509.Certificate // a client certificate that TLS verified, or nil
+	Remote        net.Addr
+	Instance      string // metadata meridian-instance, may be empty
+	Version       string // metadata version, may be empty
+	Meridian      bool   // the caller advertised the feature "meridian"
+}
+
+// Admission is what an [Authenticator] found out about an admitted caller.
+type Admission struct {
+	// Zone that the caller may speak for. A call whose client-id is another zone
+	// is refused, whatever the Authenticator said.
+	Zone string
+	// Method is how the caller proved it, one of the Method constants.
+	Method string
+	// TokenSerial, TokenID and Expires are those of the token, zero without one.
+	// A session ends when its credential expires.
+	TokenSerial uint64
+	TokenID     string
+	Expires     time.Time
+	// Authenticated is false where the zone's mode lets anybody in. Such a
+	// session displaces no other.
+	Authenticated bool
+	// Verdict is what a credential came to that was shown though none was
+	// demanded, for example "expired". Empty elsewhere.
+	Verdict string
+}
+
+// The methods of an [Admission], as they stand in the log.
+const (
+	MethodControlPlaneToken = "Control Plane Token"
+	MethodZoneToken         = "Zone Token"
+	MethodCertificate       = "certificate"
+	MethodNone              = "none"
+)
+
+// Authenticator decides whether a caller may speak for the zone that it claims.
+// A refusal is an error whose [federation.Error] has the code Unauthenticated or
+// Forbidden and a Reason; other codes mean that it could not be decided now, and
+// the caller is asked to try again. It is called for every RPC, concurrently.
+type Authenticator interface {
+	Authenticate(ctx context.Context, c Credentials) (Admission, error)
+}

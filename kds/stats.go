@@ -1,0 +1,81 @@
+package kds
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// Stats counts what a [Server] did since it was made.
+type Stats struct {
+	Connections   int64             // open now
+	Overflow      uint64            // connections closed because there were too many
+	Authenticated uint64            // calls that were let in
+	Refused       map[string]uint64 // calls that were not, by reason
+	Displaced     uint64            // sessions that gave way to a newer one of their instance
+	Slow          uint64            // zones disconnected because they did not drain or acknowledge
+	Acks, Nacks   uint64
+	Batches       uint64 // sets marshalled
+	BatchBytes    uint64
+	Sent          uint64 // responses of meridian.v1.Changes
+	SentBytes     uint64
+}
+
+// counters is the live form of Stats.
+type counters struct {
+	connections               atomic.Int64
+	overflow, authenticated   atomic.Uint64
+	displaced, slow           atomic.Uint64
+	acks, nacks               atomic.Uint64
+	batches, batchBytes       atomic.Uint64
+	sentMessages, sentPayload atomic.Uint64
+
+	mu      sync.Mutex
+	refused map[string]uint64
+}
+
+// maxReasons bounds the reasons that are counted apart: they come from an
+// Authenticator, not from this package.
+const maxReasons = 64
+
+func (c *counters) refuse(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refused == nil {
+		c.refused = map[string]uint64{}
+	}
+	if _, known := c.refused[reason]; !known && len(c.refused) >= maxReasons {
+		reason = "other"
+	}
+	c.refused[reason]++
+}
+
+func (c *counters) encoded(b *batch) {
+	c.batches.Add(1)
+	c.batchBytes.Add(uint64(b.size))
+}
+
+func (c *counters) sent(m encoded) {
+	c.sentMessages.Add(1)
+	c.sentPayload.Add(uint64(len(m)))
+}
+
+func (c *counters) snapshot() Stats {
+	c.mu.Lock()
+	refused := maps.Clone(c.refused)
+	c.mu.Unlock()
+	return Stats{
+		Connections:   c.connections.Load(),
+		Overflow:      c.overflow.Load(),
+		Authenticated: c.authenticated.Load(),
+		Refused:       refused,
+		Displaced:     c.displaced.Load(),
+		Slow:          c.slow.Load(),
+		Acks:          c.acks.Load(),
+		Nacks:         c.nacks.Load(),
+		Batches:       c.batches.Load(),
+		BatchBytes:    c.batchBytes.Load(),
+		Sent:          c.sentMessages.Load(),
+		SentBytes:     c.sentPayload.Load(),
+	}
+}
