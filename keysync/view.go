@@ -1,0 +1,108 @@
+package keysync
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// View is what a zone knows at one revision. It is immutable: a token that is
+// being verified is held against one View from beginning to end, while newer
+// ones are published beside it. All methods are safe for concurrent use and take
+// no locks.
+type View struct {
+	cluster  string
+	revision federation.Revision
+	keys     map[cptoken.KeyID]*cptoken.PublicKey
+	cutOffs  map[cptoken.CutOffID]cutOff
+	revoked  revSet
+	hash     hashKey
+	live     [numKinds]uint64
+}
+
+var _ cptoken.View = (*View)(nil)
+
+// Key returns the key, or nil where it is unknown or removed.
+func (v *View) Key(id cptoken.KeyID) *cptoken.PublicKey { return v.keys[id] }
+
+// Revoked reports whether the id of the kind and mesh is revoked. It does not
+// allocate, and takes the same time however many ids are revoked but for the
+// processor's caches.
+func (v *View) Revoked(kind cptoken.Kind, mesh, id string) bool {
+	if len(v.revoked.tables) == 0 {
+		return false
+	}
+	d, ok := v.hash.of(codeOf(kind), mesh, id)
+	return ok && v.revoked.revoked(d)
+}
+
+// CutOff returns the later of the cut-offs for the key and for all keys of the
+// kind and mesh; zero where there is none.
+func (v *View) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
+	if len(v.cutOffs) == 0 {
+		return time.Time{}
+	}
+	all, some := v.cutOffs[cptoken.CutOffID{Kind: kind, Mesh: mesh}]
+	one, alsoOne := v.cutOffs[cptoken.CutOffID{Kind: kind, Mesh: mesh, KID: kid}]
+	switch {
+	case some && alsoOne:
+		return time.Unix(max(all.before, one.before), 0)
+	case some:
+		return time.Unix(all.before, 0)
+	case alsoOne:
+		return time.Unix(one.before, 0)
+	}
+	return time.Time{}
+}
+
+// Cluster returns the id of the cluster whose keys these are, "" where nothing
+// was ever received.
+func (v *View) Cluster() string { return v.cluster }
+
+// Revision returns the point in the global's changes up to which this View holds
+// everything.
+func (v *View) Revision() federation.Revision { return v.revision }
+
+// Empty reports whether nothing was ever received: a zone in this state knows
+// nothing and refuses every token.
+func (v *View) Empty() bool { return v.revision.IsZero() }
+
+// Keys returns all keys, ordered by kind, mesh and kid (serials as numbers).
+func (v *View) Keys() []*cptoken.PublicKey {
+	keys := slices.Collect(maps.Values(v.keys))
+	slices.SortFunc(keys, func(a, b *cptoken.PublicKey) int {
+		return cmp.Or(
+			cmp.Compare(codeOf(a.ID.Kind), codeOf(b.ID.Kind)),
+			cmp.Compare(a.ID.Mesh, b.ID.Mesh),
+			cmp.Compare(len(a.ID.KID), len(b.ID.KID)),
+			cmp.Compare(a.ID.KID, b.ID.KID),
+		)
+	})
+	return keys
+}
+
+// Revocations returns the number of revoked ids of all kinds.
+func (v *View) Revocations() int {
+	h := head{live: v.live}
+	return int(h.total())
+}
+
+// RevocationsOf returns the number of revoked ids of a kind, in all meshes.
+func (v *View) RevocationsOf(kind cptoken.Kind) int { return int(v.live[codeOf(kind)]) }
+
+// CutOffs returns the number of cut-offs.
+func (v *View) CutOffs() int { return len(v.cutOffs) }
+
+// RevocationBytes returns the memory that the revoked ids take.
+func (v *View) RevocationBytes() int { return v.revoked.bytes() }
+
+// cutOff is a cut-off as held. carried marks one that was kept from an older
+// history than that of the view.
+type cutOff struct {
+	before  int64 // Unix seconds
+	carried bool
+}
