@@ -1,0 +1,173 @@
+package access
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// fakeVerify knows three tokens.
+func fakeVerify(_ context.Context, token string) (*cptoken.Claims, error) {
+	switch token {
+	case "admin-token":
+		return &cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"ops", AdminGroup}}, nil
+	case "user-token":
+		return &cptoken.Claims{Kind: cptoken.User, Name: "bob", Groups: []string{"ops"}}, nil
+	case "nameless-token":
+		return &cptoken.Claims{Kind: cptoken.User, Groups: []string{AdminGroup}}, nil
+	case "zone-token":
+		return &cptoken.Claims{Kind: cptoken.Zone, Zone: "west"}, nil
+	case "nothing":
+		return nil, nil
+	}
+	return nil, federation.Errorf(federation.Unauthenticated, "the token is bad").WithReason("bad_signature")
+}
+
+func request(edit func(*http.Request)) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "http://localhost:5681/zones", nil)
+	r.RemoteAddr = "127.0.0.1:40000"
+	if edit != nil {
+		edit(r)
+	}
+	return r
+}
+
+func header(name string, values ...string) func(*http.Request) {
+	return func(r *http.Request) { r.Header[name] = values }
+}
+
+func TestTokens(t *testing.T) {
+	p := Policy{Verify: fakeVerify, LocalhostIsAdmin: true, Socket: true}
+	tests := map[string]struct {
+		headers []string
+		name    string
+		admin   bool
+		reason  string
+	}{
+		"admin":            {headers: []string{"Bearer admin-token"}, name: "ann", admin: true},
+		"any case":         {headers: []string{"bearer  admin-token "}, name: "ann", admin: true},
+		"user":             {headers: []string{"Bearer user-token"}, name: "bob"},
+		"nameless":         {headers: []string{"Bearer nameless-token"}, reason: "wrong_name"},
+		"another kind":     {headers: []string{"Bearer zone-token"}, reason: "wrong_kind"},
+		"no claims":        {headers: []string{"Bearer nothing"}, reason: "wrong_kind"},
+		"bad":              {headers: []string{"Bearer forged"}, reason: "bad_signature"},
+		"no scheme":        {headers: []string{"admin-token"}, reason: "malformed"},
+		"another scheme":   {headers: []string{"Basic admin-token"}, reason: "malformed"},
+		"empty":            {headers: []string{""}, reason: "malformed"},
+		"empty token":      {headers: []string{"Bearer "}, reason: "malformed"},
+		"two tokens":       {headers: []string{"Bearer admin-token admin-token"}, reason: "malformed"},
+		"two in a list":    {headers: []string{"Bearer admin-token,admin-token"}, reason: "malformed"},
+		"two headers":      {headers: []string{"Bearer admin-token", "Bearer admin-token"}, reason: "malformed"},
+		"a very long one":  {headers: []string{"Bearer " + strings.Repeat("x", cptoken.MaxTokenBytes+1)}, reason: "too_large"},
+		"the longest kind": {headers: []string{"Bearer " + strings.Repeat("x", cptoken.MaxTokenBytes)}, reason: "bad_signature"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			// From loopback and over the socket: a bad token is refused there too.
+			c, err := p.Authenticate(request(header("Authorization", test.headers...)))
+			if test.reason != "" {
+				if e := federation.AsError(err); err == nil || e.Reason != test.reason || e.Code != federation.Unauthenticated {
+					t.Fatalf("got %+v, %v, want the reason %s", c, err, test.reason)
+				}
+				for _, h := range test.headers {
+					if token := strings.TrimPrefix(h, "Bearer "); len(token) > 8 && strings.Contains(err.Error(), token) {
+						t.Error("the error contains the token")
+					}
+				}
+				return
+			}
+			if err != nil || c.Name != test.name || c.Admin() != test.admin || c.Via != ViaToken || c.Remote != "127.0.0.1:40000" {
+				t.Errorf("got %+v, %v", c, err)
+			}
+		})
+	}
+	if _, err := (Policy{}).Authenticate(request(header("Authorization", "Bearer admin-token"))); federation.CodeOf(err) != federation.Unauthenticated {
+		t.Errorf("a policy that verifies nothing: %v", err)
+	}
+}
+
+func TestWithoutToken(t *testing.T) {
+	local := Policy{Verify: fakeVerify, LocalhostIsAdmin: true}
+	and := func(edits ...func(*http.Request)) func(*http.Request) {
+		return func(r *http.Request) {
+			for _, e := range edits {
+				e(r)
+			}
+		}
+	}
+	from := func(addr string) func(*http.Request) { return func(r *http.Request) { r.RemoteAddr = addr } }
+	host := func(h string) func(*http.Request) { return func(r *http.Request) { r.Host = h } }
+	origin := func(o ...string) func(*http.Request) { return header("Origin", o...) }
+	overTLS := func(r *http.Request) { r.TLS = &tls.ConnectionState{} }
+	tests := map[string]struct {
+		policy Policy
+		edit   func(*http.Request)
+		via    string // "" where it is refused
+		reason string
+	}{
+		"network":                 {policy: Policy{Verify: fakeVerify}, reason: "missing_token"},
+		"zero policy":             {policy: Policy{}, reason: "missing_token"},
+		"socket":                  {policy: Policy{Socket: true}, edit: and(from("@"), host("anything")), via: ViaSocket},
+		"loopback":                {policy: local, via: ViaLoopback},
+		"loopback, IPv6":          {policy: local, edit: and(from("[::1]:9"), host("[::1]:5681")), via: ViaLoopback},
+		"loopback, mapped":        {policy: local, edit: from("[::ffff:127.0.0.1]:9"), via: ViaLoopback},
+		"loopback, no port":       {policy: local, edit: host("127.0.0.1"), via: ViaLoopback},
+		"loopback, IPv6, no port": {policy: local, edit: host("[::1]"), via: ViaLoopback},
+		"same origin":             {policy: local, edit: origin("http://localhost:5681"), via: ViaLoopback},
+		"same origin, TLS":        {policy: local, edit: and(origin("https://localhost:5681"), overTLS), via: ViaLoopback},
+		"another machine":         {policy: local, edit: from("192.0.2.1:9"), reason: "missing_token"},
+		"an address that is none": {policy: local, edit: from("localhost:9"), reason: "missing_token"},
+		"rebound name":            {policy: local, edit: host("evil.example:5681"), reason: "foreign_host"},
+		"rebound name, alike":     {policy: local, edit: host("localhost.evil.example"), reason: "foreign_host"},
+		"no host":                 {policy: local, edit: host(""), reason: "foreign_host"},
+		"other loopback address":  {policy: local, edit: host("127.0.0.2:5681"), reason: "foreign_host"},
+		"another site":            {policy: local, edit: origin("https://evil.example"), reason: "foreign_origin"},
+		"another port":            {policy: local, edit: origin("http://localhost:3000"), reason: "foreign_origin"},
+		"another scheme":          {policy: local, edit: origin("https://localhost:5681"), reason: "foreign_origin"},
+		"a file":                  {policy: local, edit: origin("null"), reason: "foreign_origin"},
+		"empty origin":            {policy: local, edit: origin(""), reason: "foreign_origin"},
+		"one of two origins":      {policy: local, edit: origin("http://localhost:5681", "http://evil.example"), reason: "foreign_origin"},
+		"an image in a page":      {policy: local, edit: header("Sec-Fetch-Site", "cross-site"), reason: "foreign_origin"},
+		"behind a proxy":          {policy: local, edit: header("X-Forwarded-For", "192.0.2.1"), reason: "forwarded"},
+		"behind another proxy":    {policy: local, edit: header("Forwarded", "for=192.0.2.1"), reason: "forwarded"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c, err := test.policy.Authenticate(request(test.edit))
+			if test.via == "" {
+				if e := federation.AsError(err); err == nil || e.Reason != test.reason || e.Hint == "" {
+					t.Fatalf("got %+v, %v, want the reason %s and a hint", c, err, test.reason)
+				}
+				if test.reason != "missing_token" && federation.CodeOf(err) != federation.Forbidden {
+					t.Errorf("code %s", federation.CodeOf(err))
+				}
+				return
+			}
+			if err != nil || c.Via != test.via || !c.Admin() || c.Name == "" || c.Remote == "" {
+				t.Errorf("got %+v, %v", c, err)
+			}
+		})
+	}
+}
+
+func TestAllow(t *testing.T) {
+	admin, user := Caller{Name: "a", Groups: []string{AdminGroup}}, Caller{Name: "u", Groups: []string{"Admin", "administrators"}}
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, "get", ""} {
+		if err := admin.Allow(method); err != nil {
+			t.Errorf("an admin may not %s: %v", method, err)
+		}
+		err := user.Allow(method)
+		if reads := method == http.MethodGet || method == http.MethodHead; reads != (err == nil) {
+			t.Errorf("a user, %q: %v", method, err)
+		}
+		if err != nil && federation.CodeOf(err) != federation.Forbidden {
+			t.Errorf("code %s", federation.CodeOf(err))
+		}
+	}
+}

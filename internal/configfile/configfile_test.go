@@ -1,0 +1,93 @@
+package configfile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// fakeFlags records what is set.
+type fakeFlags struct {
+	set    map[string]bool
+	values map[string][]string
+}
+
+func (f *fakeFlags) IsSet(name string) bool { return f.set[name] }
+
+func (f *fakeFlags) Set(name, value string) error {
+	if value == "unacceptable" {
+		return errors.New("no such value")
+	}
+	f.values[name] = append(f.values[name], value)
+	return nil
+}
+
+var known = []string{"zone", "global-address", "max-stale", "global-tls", "port"}
+
+func apply(t *testing.T, text string, set ...string) (map[string][]string, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeFlags{set: map[string]bool{}, values: map[string][]string{}}
+	for _, name := range set {
+		f.set[name] = true
+	}
+	return f.values, Apply(path, known, f)
+}
+
+func TestApply(t *testing.T) {
+	got, err := apply(t, "zone: west\nglobal-address: [\"a:1\", \"b:2\"]\nmax-stale: 5m\nglobal-tls: false\nport: 5\n", "zone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{
+		"global-address": {"a:1", "b:2"}, "max-stale": {"5m"}, "global-tls": {"false"}, "port": {"5"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("set %v, want %v (the zone was given on the command line)", got, want)
+	}
+}
+
+func TestApplyRefusesAndSetsNothing(t *testing.T) {
+	for name, tc := range map[string]struct{ text, word string }{
+		"unknown key":    {"zone: west\nzonne: west\n", "zonne"},
+		"key twice":      {"zone: west\nzone: east\n", "zone"},
+		"a list":         {"- zone\n", "not YAML"},
+		"not YAML":       {"zone: [", "not YAML"},
+		"map as value":   {"zone: {a: b}\n", "zone"},
+		"list of lists":  {"global-address: [[a]]\n", "global-address"},
+		"null":           {"zone:\n", "zone"},
+		"far too large":  {"zone: " + strings.Repeat("x", maxFile), "larger"},
+		"config in file": {"config: other.yaml\n", "config"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := apply(t, tc.text)
+			if err == nil || !strings.Contains(err.Error(), tc.word) {
+				t.Errorf("error %v, want one that says %q", err, tc.word)
+			}
+			if code := federation.CodeOf(err); code != federation.Invalid && code != federation.TooLarge {
+				t.Errorf("code %s", code)
+			}
+			if len(got) != 0 {
+				t.Errorf("set %v", got)
+			}
+		})
+	}
+}
+
+func TestApplyNamesTheFlagThatRefuses(t *testing.T) {
+	_, err := apply(t, "port: unacceptable\n")
+	if err == nil || !strings.Contains(err.Error(), "port") {
+		t.Errorf("got %v", err)
+	}
+	if err := Apply(filepath.Join(t.TempDir(), "absent"), known, nil); err == nil {
+		t.Error("an absent file was read")
+	}
+}

@@ -1,0 +1,198 @@
+package httperr
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// maxDepth bounds how deep a body may nest: ours need four levels.
+const maxDepth = 32
+
+// ReadJSON reads the body of r, one JSON value of at most limit bytes, into the
+// struct that into points to. It is stricter than encoding/json: members that
+// the struct does not have, members spelled in another case, members given twice
+// and anything after the value are Invalid errors that name the field; so is a
+// body that calls itself something other than JSON. A body that is too long is
+// TooLarge.
+func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	if ct := r.Header.Get("Content-Type"); ct != "" {
+		// A form of another site's page cannot set this type without the browser
+		// asking first, which is why it is looked at where it is given.
+		media, _, err := mime.ParseMediaType(ct)
+		if err != nil || (media != "application/json" && !strings.HasSuffix(media, "+json")) {
+			return federation.InvalidField("Content-Type", "%.80q is not application/json", ct)
+		}
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		return federation.Errorf(federation.TooLarge, "the body has more than %d bytes", limit).
+			WithHint("send less at once")
+	case err != nil:
+		return federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
+	}
+	return UnmarshalStrict(data, into)
+}
+
+// UnmarshalStrict is [ReadJSON] for bytes.
+func UnmarshalStrict(data []byte, into any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return federation.Errorf(federation.Invalid, "the body is empty").WithHint("send a JSON object")
+	}
+	c := checker{dec: json.NewDecoder(bytes.NewReader(data))}
+	c.dec.UseNumber()
+	if err := c.value(reflect.TypeOf(into), "", 0); err != nil {
+		return err
+	}
+	if _, err := c.dec.Token(); !errors.Is(err, io.EOF) {
+		return federation.Errorf(federation.Invalid, "the body goes on after its JSON value, at byte %d", c.dec.InputOffset())
+	}
+	err := json.Unmarshal(data, into)
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return federation.InvalidField(wrong.Field, "must be %s, is a JSON %.20s", jsonName(wrong.Type), wrong.Value)
+	case err != nil:
+		return federation.Errorf(federation.Invalid, "the body is not what is expected here: %w", err)
+	}
+	return nil
+}
+
+// checker walks a JSON value beside the Go type that it is meant for. It judges
+// the names of members only; types are left to encoding/json.
+type checker struct{ dec *json.Decoder }
+
+func (c checker) value(t reflect.Type, path string, depth int) error {
+	if depth > maxDepth {
+		return federation.Errorf(federation.Invalid, "the body nests more than %d levels deep", maxDepth)
+	}
+	token, err := c.dec.Token()
+	if err != nil {
+		return federation.Errorf(federation.Invalid, "the body is not JSON, at byte %d: %w", c.dec.InputOffset(), err)
+	}
+	t = plain(t)
+	switch token {
+	case json.Delim('{'):
+		return c.object(t, path, depth)
+	case json.Delim('['):
+		return c.array(t, path, depth)
+	}
+	return nil
+}
+
+func (c checker) object(t reflect.Type, path string, depth int) error {
+	seen := map[string]bool{}
+	for c.dec.More() {
+		token, err := c.dec.Token()
+		if err != nil {
+			return federation.Errorf(federation.Invalid, "the body is not JSON, at byte %d: %w", c.dec.InputOffset(), err)
+		}
+		name, _ := token.(string) // the decoder has made sure of it
+		field := strings.TrimPrefix(path+"."+clip(name), ".")
+		if seen[name] {
+			return federation.InvalidField(field, "is given twice")
+		}
+		seen[name] = true
+		member, known := memberType(t, name)
+		if !known {
+			return federation.InvalidField(field, "is not known here")
+		}
+		if err := c.value(member, field, depth+1); err != nil {
+			return err
+		}
+	}
+	return c.end()
+}
+
+func (c checker) array(t reflect.Type, path string, depth int) error {
+	var elem reflect.Type
+	if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
+		elem = t.Elem()
+	}
+	for i := 0; c.dec.More(); i++ {
+		if err := c.value(elem, path+"["+strconv.Itoa(i)+"]", depth+1); err != nil {
+			return err
+		}
+	}
+	return c.end()
+}
+
+// end reads the closing bracket.
+func (c checker) end() error {
+	if _, err := c.dec.Token(); err != nil {
+		return federation.Errorf(federation.Invalid, "the body is not JSON, at byte %d: %w", c.dec.InputOffset(), err)
+	}
+	return nil
+}
+
+var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+
+// plain strips pointers, and returns nil for a type whose members cannot be
+// known: one that reads itself, or an interface.
+func plain(t reflect.Type) reflect.Type {
+	for t != nil {
+		switch {
+		case t.Implements(unmarshaler) || reflect.PointerTo(t).Implements(unmarshaler) || t.Kind() == reflect.Interface:
+			return nil
+		case t.Kind() == reflect.Pointer:
+			t = t.Elem()
+		default:
+			return t
+		}
+	}
+	return nil
+}
+
+// memberType returns the type of the named member of t (nil where it is unknown)
+// and whether t may have such a member.
+func memberType(t reflect.Type, name string) (reflect.Type, bool) {
+	if t == nil {
+		return nil, true
+	}
+	switch t.Kind() {
+	case reflect.Map:
+		return t.Elem(), true
+	case reflect.Struct:
+		for _, f := range reflect.VisibleFields(t) {
+			tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.IsExported() && (tag == name || tag == "" && f.Name == name && !f.Anonymous) {
+				return f.Type, true
+			}
+		}
+		return nil, false
+	}
+	return nil, true // a wrong type, which encoding/json will name
+}
+
+// jsonName says what JSON a Go type wants.
+func jsonName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Map, reflect.Struct:
+		return "an object"
+	}
+	return "a number"
+}
+
+// clip shortens a member's name for a message.
+func clip(name string) string {
+	if len(name) > 60 {
+		return strings.ToValidUTF8(name[:60], "") + "…"
+	}
+	return name
+}

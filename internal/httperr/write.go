@@ -1,0 +1,142 @@
+package httperr
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Body is an error as it travels. Clients of Meridian read it into
+// [federation.Error] with the code that [CodeOf] gives.
+type Body struct {
+	Type              string      `json:"type"`
+	Status            int         `json:"status"`
+	Title             string      `json:"title"`
+	Detail            string      `json:"detail"`
+	InvalidParameters []Parameter `json:"invalid_parameters,omitempty"`
+	Details           string      `json:"details"`
+	Causes            []Cause     `json:"causes,omitempty"`
+	Reason            string      `json:"reason,omitempty"`
+	Hint              string      `json:"hint,omitempty"`
+}
+
+// Parameter is one input at fault.
+type Parameter struct {
+	Field  string `json:"field"`
+	Reason string `json:"reason"`
+}
+
+// Cause is a [Parameter] in the words of old clients.
+type Cause struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// kind gives each code its status and title. A federation.Code that is absent
+// here is answered as Internal.
+func kind(code federation.Code) (status int, title string) {
+	switch code {
+	case federation.Invalid:
+		return http.StatusBadRequest, "Bad Request"
+	case federation.Unauthenticated:
+		return http.StatusUnauthorized, "Unauthenticated"
+	case federation.Forbidden:
+		return http.StatusForbidden, "Access Denied"
+	case federation.NotFound:
+		return http.StatusNotFound, "Could not retrieve a resource"
+	case federation.Conflict:
+		return http.StatusConflict, "Conflict"
+	case federation.TooLarge:
+		return http.StatusRequestEntityTooLarge, "Too Large"
+	case federation.Unavailable:
+		return http.StatusServiceUnavailable, "Unavailable"
+	case federation.UnknownOutcome:
+		return http.StatusGatewayTimeout, "Unknown Outcome"
+	default:
+		return http.StatusInternalServerError, "Internal Server Error"
+	}
+}
+
+// Status returns the HTTP status of a code.
+func Status(code federation.Code) int {
+	status, _ := kind(code)
+	return status
+}
+
+// CodeOf returns the code that an HTTP status stands for: the inverse of
+// [Status], for clients. Statuses that Meridian does not send map to the nearest
+// code.
+func CodeOf(status int) federation.Code {
+	switch status {
+	case http.StatusUnauthorized:
+		return federation.Unauthenticated
+	case http.StatusForbidden:
+		return federation.Forbidden
+	case http.StatusNotFound:
+		return federation.NotFound
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return federation.Conflict
+	case http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge:
+		return federation.TooLarge
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return federation.Unavailable
+	case http.StatusGatewayTimeout:
+		return federation.UnknownOutcome
+	}
+	if status >= 400 && status < 500 {
+		return federation.Invalid
+	}
+	return federation.Internal
+}
+
+// BodyOf returns what [WriteError] sends for err, which must not be nil.
+func BodyOf(err error) Body {
+	e := federation.AsError(err)
+	status, title := kind(e.Code)
+	detail := e.Error()
+	if e.Code == federation.NotFound && e.Detail == "" {
+		detail = "Not found"
+	}
+	b := Body{
+		Type: "/std-errors", Status: status, Title: title,
+		Detail: detail, Details: detail, Reason: e.Reason, Hint: e.Hint,
+	}
+	for _, f := range e.Fields {
+		b.InvalidParameters = append(b.InvalidParameters, Parameter{Field: f.Field, Reason: f.Reason})
+		b.Causes = append(b.Causes, Cause{Field: f.Field, Message: f.Reason})
+	}
+	return b
+}
+
+// WriteError answers a request with err, which must not be nil. It sets the
+// headers that belong to the status (WWW-Authenticate, Retry-After) and keeps
+// the answer out of caches.
+func WriteError(w http.ResponseWriter, err error) {
+	body := BodyOf(err)
+	h := w.Header()
+	if body.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
+	}
+	if e := federation.AsError(err); e.Code == federation.Unavailable && e.RetryAfter > 0 {
+		seconds := math.Ceil(float64(e.RetryAfter) / float64(time.Second))
+		h.Set("Retry-After", strconv.Itoa(int(seconds)))
+	}
+	WriteJSON(w, body.Status, body)
+}
+
+// WriteJSON answers a request with v as JSON. v must be of a type that
+// encoding/json cannot fail on.
+func WriteJSON(w http.ResponseWriter, status int, v any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // the status is out: a caller who went away cannot be told
+}

@@ -1,0 +1,217 @@
+package tlsutil
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Names of the files that [LoadOrMake] keeps in its folder.
+const (
+	CAFile    = "ca.crt"
+	caKeyFile = "ca.key"
+	certFile  = "node.crt"
+	keyFile   = "node.key"
+)
+
+// Lifetimes of what an Authority makes. A leaf is made anew well before its end;
+// see [Authority.Issue].
+const (
+	caLifetime   = 10 * 365 * 24 * time.Hour
+	leafLifetime = 365 * 24 * time.Hour
+	// clockSkew is how far behind the clock of a verifier may be.
+	clockSkew = 5 * time.Minute
+)
+
+// Authority is a certificate authority of one cluster, ECDSA P-256.
+type Authority struct {
+	cert *x509.Certificate
+	der  []byte
+	key  *ecdsa.PrivateKey
+}
+
+// NewAuthority makes the authority of a cluster. name is shown by tools that
+// list certificates; nothing is decided by it.
+func NewAuthority(name string, now time.Time) (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making a CA key: %w", err)
+	}
+	serial, err := serialNumber()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             now.Add(-clockSkew),
+		NotAfter:              now.Add(caLifetime),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, fmt.Errorf("making a CA certificate: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("reading back the CA certificate: %w", err)
+	}
+	return &Authority{cert: cert, der: der, key: key}, nil
+}
+
+// CertPEM returns the authority's certificate.
+func (a *Authority) CertPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.der})
+}
+
+// Pool returns a pool that trusts this authority alone.
+func (a *Authority) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// Issue makes a certificate for the identity, good for servers and clients. hosts
+// are the DNS names and IP addresses under which a server with it is reached.
+func (a *Authority) Issue(id Identity, hosts []string, now time.Time) (certPEM, keyPEM []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a key: %w", err)
+	}
+	serial, err := serialNumber()
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: string(id.Role) + " " + id.Name},
+		NotBefore:    now.Add(-clockSkew),
+		NotAfter:     now.Add(leafLifetime),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs:         []*url.URL{id.URI()},
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, h)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a certificate for %s: %w", id.URI(), err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encoding a key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
+}
+
+func serialNumber() (*big.Int, error) {
+	// 128 random bits, more than the 64 that CAs are asked for.
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 128))
+	if err != nil {
+		return nil, fmt.Errorf("drawing a serial number: %w", err)
+	}
+	return n, nil
+}
+
+// LoadOrMake returns the authority and the certificate that dir holds for the
+// identity, and makes them where they are absent or about to end: what a single
+// process on a laptop needs to speak TLS without anything set up before. The
+// folder is made with mode 0700, keys with 0600.
+func LoadOrMake(dir string, id Identity, hosts []string, now time.Time) (*Authority, tls.Certificate, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, tls.Certificate{}, federation.Errorf(federation.Internal, "making the folder for TLS material: %w", err)
+	}
+	authority, err := loadOrMakeAuthority(dir, id.Cluster, now)
+	if err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	certPath, keyPath := filepath.Join(dir, certFile), filepath.Join(dir, keyFile)
+	if cert, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil && authority.stillGood(cert, id, hosts, now) {
+		return authority, cert, nil
+	}
+	certPEM, keyPEM, err := authority.Issue(id, hosts, now)
+	if err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	if err := WriteFile(keyPath, keyPEM, 0o600); err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	if err := WriteFile(certPath, certPEM, 0o644); err != nil {
+		return nil, tls.Certificate{}, err
+	}
+	cert, err := tls.X509KeyPair(certPEM, keyPEM)
+	return authority, cert, err
+}
+
+// stillGood reports whether a certificate read from disk can serve for at least
+// another month under the identity and every host.
+func (a *Authority) stillGood(cert tls.Certificate, id Identity, hosts []string, now time.Time) bool {
+	leaf := cert.Leaf
+	if leaf == nil || leaf.CheckSignatureFrom(a.cert) != nil || now.Add(30*24*time.Hour).After(leaf.NotAfter) {
+		return false
+	}
+	if got, err := IdentityOf(leaf); err != nil || got != id {
+		return false
+	}
+	for _, h := range hosts {
+		if leaf.VerifyHostname(h) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error) {
+	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
+	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
+	if err == nil {
+		key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+		if !ok || pair.Leaf == nil || !pair.Leaf.IsCA {
+			return nil, federation.Errorf(federation.Internal, "%s and %s are not a CA made by this program", certPath, keyPath).
+				WithHint("move them away to have new ones made; zones then need the new %s", CAFile)
+		}
+		return &Authority{cert: pair.Leaf, der: pair.Certificate[0], key: key}, nil
+	}
+	// Only where neither file is there is it safe to make a CA: replacing one
+	// would lock out everybody who trusts it.
+	for _, path := range []string{certPath, keyPath} {
+		if _, statErr := os.Stat(path); !os.IsNotExist(statErr) {
+			return nil, federation.Errorf(federation.Internal, "reading the CA in %s: %w", dir, err).
+				WithHint("restore %s and %s, or move both away to have a new CA made", CAFile, caKeyFile)
+		}
+	}
+	authority, err := NewAuthority("Meridian CA of cluster "+cluster, now)
+	if err != nil {
+		return nil, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(authority.key)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the CA key: %w", err)
+	}
+	if err := WriteFile(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		return nil, err
+	}
+	return authority, WriteFile(certPath, authority.CertPEM(), 0o644)
+}

@@ -1,0 +1,63 @@
+package tlsutil
+
+import (
+	"crypto/x509"
+	"net/url"
+	"strings"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Role is what the holder of a certificate is.
+type Role string
+
+// The roles. Each port takes one.
+const (
+	RoleNode Role = "node" // a member of the global cluster
+	RoleZone Role = "zone" // a zone control plane
+	RoleUser Role = "user" // an operator
+)
+
+// Identity is who a certificate names.
+type Identity struct {
+	Cluster string
+	Role    Role
+	Name    string
+}
+
+const scheme = "meridian"
+
+// URI returns the identity as it stands in a certificate's SAN.
+func (i Identity) URI() *url.URL {
+	return &url.URL{Scheme: scheme, Host: i.Cluster, Path: "/" + string(i.Role) + "/" + i.Name}
+}
+
+// IdentityOf reads the identity in a certificate's URI SAN. It refuses a
+// certificate that has none or several: which of them counted would depend on
+// who reads it.
+func IdentityOf(cert *x509.Certificate) (Identity, error) {
+	var found []Identity
+	for _, u := range cert.URIs {
+		if u.Scheme != scheme {
+			continue
+		}
+		role, name, ok := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+		id := Identity{Cluster: u.Host, Role: Role(role), Name: name}
+		if !ok || id.Cluster == "" || name == "" || strings.Contains(name, "/") || id.URI().String() != u.String() {
+			return Identity{}, badIdentity("the certificate's URI SAN is not meridian://<cluster>/<node|zone|user>/<name>")
+		}
+		found = append(found, id)
+	}
+	if len(found) != 1 {
+		return Identity{}, badIdentity("the certificate has %d meridian:// URI SANs, want exactly one", len(found))
+	}
+	switch found[0].Role {
+	case RoleNode, RoleZone, RoleUser:
+		return found[0], nil
+	}
+	return Identity{}, badIdentity("the certificate's role is not node, zone or user")
+}
+
+func badIdentity(format string, args ...any) error {
+	return federation.Errorf(federation.Unauthenticated, format, args...).WithReason("bad_identity")
+}
