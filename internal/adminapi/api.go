@@ -1,0 +1,148 @@
+package adminapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/fleet"
+)
+
+// Access is how the callers of a listener may prove who they are.
+type Access int
+
+const (
+	// Network: a user token.
+	Network Access = iota
+	// Loopback: a user token or, where Config.LocalhostIsAdmin is set, a
+	// connection from this machine.
+	Loopback
+	// Socket: the node's admin socket. Who can open it is an admin.
+	Socket
+)
+
+// Config is what an API is made from. Store, Fleet and Verifier are required.
+type Config struct {
+	Store    Store
+	Fleet    *fleet.Fleet
+	Verifier *cptoken.Verifier
+	// LocalhostIsAdmin applies to handlers for [Loopback].
+	LocalhostIsAdmin bool
+	// Members returns the ids of all members of the cluster; nil means that this
+	// node is alone.
+	Members func() []string
+	// ImportWait is how long a PUT of a key waits for zones and members before it
+	// answers that they have it not yet; 0 means [DefaultImportWait].
+	ImportWait time.Duration
+
+	Version  string
+	Hostname string           // shown by GET /
+	Logger   *slog.Logger     // nil: slog.Default
+	Now      func() time.Time // nil: time.Now
+}
+
+// DefaultImportWait is well below what HTTP clients wait for an answer.
+const DefaultImportWait = 10 * time.Second
+
+// maxBody bounds every request body.
+const maxBody = 1 << 20
+
+// API serves the global's HTTP API.
+type API struct {
+	cfg   Config
+	store Store
+	fleet *fleet.Fleet
+	log   *slog.Logger
+}
+
+// New returns an API. It starts nothing.
+func New(cfg Config) *API {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.ImportWait <= 0 {
+		cfg.ImportWait = DefaultImportWait
+	}
+	if cfg.Members == nil {
+		cfg.Members = func() []string { return []string{cfg.Store.NodeID()} }
+	}
+	return &API{cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger}
+}
+
+// Handler serves the API on a listener of the given kind.
+func (api *API) Handler(a Access) http.Handler {
+	return newRouter(api.log, access.Policy{
+		Verify:           api.verifyUser,
+		LocalhostIsAdmin: a == Loopback && api.cfg.LocalhostIsAdmin,
+		Socket:           a == Socket,
+	}, api.routes())
+}
+
+// verifyUser checks an operator's token against the keys and revocations of now.
+func (api *API) verifyUser(_ context.Context, token string) (*cptoken.Claims, error) {
+	return api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
+}
+
+// routes is the table of contents of the API.
+func (api *API) routes() map[string]handler {
+	return map[string]handler{
+		"GET /{$}":       api.getIndex,
+		"GET /who-am-i":  api.getWhoAmI,
+		"GET /v1/status": api.getStatus,
+
+		"GET /zones":           api.listZones,
+		"GET /zones/_overview": api.listOverviews,
+		"GET /zones/{zone}":    api.getZone,
+		"PUT /zones/{zone}":    api.putZone,
+		"DELETE /zones/{zone}": api.deleteZone,
+		"GET /v1/zones":        api.listZoneStates,
+
+		"GET /meshes":           api.listMeshes,
+		"GET /meshes/{mesh}":    api.getMesh,
+		"PUT /meshes/{mesh}":    api.putMesh,
+		"DELETE /meshes/{mesh}": api.deleteMesh,
+
+		"GET /global-secrets":                  api.listSecrets,
+		"GET /global-secrets/{name}":           api.getSecret,
+		"PUT /global-secrets/{name}":           api.putSecret,
+		"DELETE /global-secrets/{name}":        api.deleteSecret,
+		"GET /meshes/{mesh}/secrets":           api.listSecrets,
+		"GET /meshes/{mesh}/secrets/{name}":    api.getSecret,
+		"PUT /meshes/{mesh}/secrets/{name}":    api.putSecret,
+		"DELETE /meshes/{mesh}/secrets/{name}": api.deleteSecret,
+		"POST /tokens/control-plane":           api.postControlPlaneToken,
+		"POST /tokens/zone":                    api.postZoneToken,
+		"POST /tokens/dataplane":               api.postDataplaneToken,
+		"POST /tokens/user":                    api.postUserToken,
+		"GET /v1/keys":                         api.listKeys,
+		"GET /v1/keys/{kind}/{kid}/holding":    api.getHolding,
+		"POST /v1/keys/prepare":                api.postPrepare,
+		"POST /v1/keys/activate":               api.postActivate,
+		"POST /v1/keys/retire":                 api.postRetire,
+		"POST /v1/keys/remove":                 api.postRemove,
+		"GET /v1/revocations":                  api.listRevocations,
+		"POST /v1/revocations":                 api.postRevocations,
+		"POST /v1/revocations/withdraw":        api.postWithdraw,
+	}
+}
+
+// notLeader refuses a step whose gate only the leader can judge.
+func (api *API) notLeader() error {
+	if api.store.IsLeader() {
+		return nil
+	}
+	id, addr := api.store.Leader()
+	err := federation.Errorf(federation.Unavailable, "this node is not the leader").WithReason("not_leader")
+	err.RetryAfter = time.Second
+	if id == "" {
+		return err.WithHint("no leader is known; try again in a moment")
+	}
+	return err.WithHint("ask the leader, node %s at %s", id, addr)
+}

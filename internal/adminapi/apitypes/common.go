@@ -1,0 +1,64 @@
+package apitypes
+
+// List is a page of items. Total counts all items, not those of the page; Next
+// is the address of the next page, null on the last one.
+type List[T any] struct {
+	Total int     `json:"total"`
+	Items []T     `json:"items"`
+	Next  *string `json:"next"`
+}
+
+// Paging of lists: ?size= and ?offset= of the Kuma-shaped lists, ?limit= of the
+// list of revocations.
+const (
+	DefaultPage = 100
+	MaxPage     = 1000
+)
+
+// Error is the body of every answer of status 400 and above. Details and Causes
+// repeat Detail and InvalidParameters under the names that older clients of Kuma
+// read.
+type Error struct {
+	Type              string             `json:"type"` // "/std-errors"
+	Status            int                `json:"status"`
+	Title             string             `json:"title"`
+	Detail            string             `json:"detail"`
+	InvalidParameters []InvalidParameter `json:"invalid_parameters,omitempty"`
+	Details           string             `json:"details,omitempty"`
+	Causes            []Cause            `json:"causes,omitempty"`
+	// Reason is a machine-readable word where the status is too coarse, such as
+	// "expired", "not_leader" or "not_held".
+	Reason string `json:"reason,omitempty"`
+	// Hint is one line: what to do next.
+	Hint string `json:"hint,omitempty"`
+}
+
+// InvalidParameter names an input that was wrong and why.
+type InvalidParameter struct {
+	Field  string `json:"field"`
+	Reason string `json:"reason"`
+}
+
+// Cause is an InvalidParameter under its older name.
+type Cause struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// Index is the answer of GET /: who answers. kumactl asks for it before every
+// command.
+type Index struct {
+	Hostname   string `json:"hostname"`
+	Tagline    string `json:"tagline"` // "Meridian"
+	Product    string `json:"product"` // "Meridian"
+	Version    string `json:"version"`
+	InstanceID string `json:"instanceId"` // the node's id
+	ClusterID  string `json:"clusterId"`
+	GUI        string `json:"gui"` // Kuma's clients expect the field; there is no such page
+}
+
+// WhoAmI is the answer of GET /who-am-i: the caller as the API sees it.
+type WhoAmI struct {
+	Name   string   `json:"name"`
+	Groups []string `json:"groups"`
+}

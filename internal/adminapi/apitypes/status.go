@@ -1,0 +1,63 @@
+package apitypes
+
+import "time"
+
+// ZoneState is an item of GET /v1/zones: the record of a zone and the sessions of
+// its control planes.
+type ZoneState struct {
+	Name      string     `json:"name"`
+	Enabled   bool       `json:"enabled"`
+	Auth      string     `json:"auth,omitempty"` // empty: the global's --kds-auth
+	Online    bool       `json:"online"`
+	Sessions  []Session  `json:"sessions"`
+	FirstSeen *time.Time `json:"firstSeen,omitempty"`
+	LastSeen  *time.Time `json:"lastSeen,omitempty"`
+}
+
+// Session is a connection of one control plane of a zone to one member.
+type Session struct {
+	Instance     string     `json:"instance"`
+	Version      string     `json:"version,omitempty"`
+	Member       string     `json:"member"`
+	Remote       string     `json:"remote,omitempty"`
+	Connected    *time.Time `json:"connected,omitempty"`
+	Disconnected *time.Time `json:"disconnected,omitempty"` // absent while it is open
+	LastHeard    *time.Time `json:"lastHeard,omitempty"`
+	Online       bool       `json:"online"`
+	Meridian     bool       `json:"meridian"` // else a Kuma control plane
+	// Revision is what the instance acknowledged last; Behind is how far it is
+	// from the global's, as a difference of Raft indexes, absent where the two
+	// are of different histories.
+	Revision      string     `json:"revision"`
+	Behind        *uint64    `json:"behind,omitempty"`
+	Authenticated bool       `json:"authenticated"`
+	Method        string     `json:"method,omitempty"`
+	TokenSerial   uint64     `json:"tokenSerial,omitempty"`
+	TokenID       string     `json:"tokenId,omitempty"`
+	TokenExpires  *time.Time `json:"tokenExpires,omitempty"`
+	Nack          string     `json:"nack,omitempty"` // why the zone refused what it was sent
+}
+
+// Status is the answer of GET /v1/status.
+type Status struct {
+	NodeID        string `json:"nodeId"`
+	ClusterID     string `json:"clusterId"`
+	Leader        string `json:"leader,omitempty"` // the leader's node id, empty where none is known
+	LeaderAddress string `json:"leaderAddress,omitempty"`
+	IsLeader      bool   `json:"isLeader"`
+	Revision      string `json:"revision"` // the last change that zones see
+	Applied       uint64 `json:"applied"`  // Raft index
+	Version       string `json:"version"`
+	Sealed        bool   `json:"sealed"` // signing keys are sealed under a key outside Raft
+	SealKeyID     string `json:"sealKeyId,omitempty"`
+	Counts        Counts `json:"counts"`
+}
+
+// Counts are sizes of the state.
+type Counts struct {
+	Keys        int `json:"keys"`
+	Zones       int `json:"zones"`
+	ZonesOnline int `json:"zonesOnline"`
+	Meshes      int `json:"meshes"`
+	Revocations int `json:"revocations"`
+}

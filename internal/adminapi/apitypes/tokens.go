@@ -1,0 +1,33 @@
+package apitypes
+
+// ControlPlaneTokenRequest is the body of POST /tokens/control-plane. The answer
+// of this and the other issuing calls is text/plain: the token alone.
+type ControlPlaneTokenRequest struct {
+	Zone     string `json:"zone"`
+	ValidFor string `json:"validFor,omitempty"` // a duration; empty: 87600h
+}
+
+// ZoneTokenRequest is the body of POST /tokens/zone. No scope means egress and
+// ingress.
+type ZoneTokenRequest struct {
+	Zone     string   `json:"zone"`
+	Scope    []string `json:"scope,omitempty"`
+	ValidFor string   `json:"validFor,omitempty"`
+}
+
+// DataplaneTokenRequest is the body of POST /tokens/dataplane. Type is "",
+// "dataplane", "ingress" or "egress"; empty claims do not bind.
+type DataplaneTokenRequest struct {
+	Name     string              `json:"name,omitempty"`
+	Mesh     string              `json:"mesh"`
+	Tags     map[string][]string `json:"tags,omitempty"`
+	Type     string              `json:"type,omitempty"`
+	ValidFor string              `json:"validFor,omitempty"`
+}
+
+// UserTokenRequest is the body of POST /tokens/user.
+type UserTokenRequest struct {
+	Name     string   `json:"name"`
+	Groups   []string `json:"groups,omitempty"`
+	ValidFor string   `json:"validFor,omitempty"`
+}

@@ -1,0 +1,52 @@
+package adminapi
+
+import (
+	"net/http"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// product is what Kuma's clients compare with their own name.
+const product = "Meridian"
+
+func (api *API) getIndex(_ *act, w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, http.StatusOK, apitypes.Index{
+		Hostname: api.cfg.Hostname, Tagline: product, Product: product, Version: api.cfg.Version,
+		InstanceID: api.store.NodeID(), ClusterID: api.store.ClusterID(), GUI: "/gui",
+	})
+}
+
+func (api *API) getWhoAmI(a *act, w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, http.StatusOK, apitypes.WhoAmI{Name: a.caller.Name, Groups: orEmpty(a.caller.Groups)})
+}
+
+func (api *API) getStatus(_ *act, w http.ResponseWriter, _ *http.Request) error {
+	_, rev := api.store.Head()
+	s := apitypes.Status{
+		NodeID: api.store.NodeID(), ClusterID: api.store.ClusterID(), IsLeader: api.store.IsLeader(),
+		Revision: rev.String(), Applied: api.store.Applied(), Version: api.cfg.Version,
+		// The store opens with a seal key or not at all.
+		Sealed: true,
+	}
+	s.Leader, s.LeaderAddress = api.store.Leader()
+	s.Counts.Keys = len(api.store.Keys())
+	s.Counts.Zones = len(api.zones())
+	for _, z := range api.fleet.Zones() {
+		if z.Online {
+			s.Counts.ZonesOnline++
+		}
+	}
+	meshes := api.store.Meshes()
+	s.Counts.Meshes = len(meshes)
+	for _, kind := range cptoken.Kinds {
+		if !kind.PerMesh() {
+			s.Counts.Revocations += api.store.RevocationCount(kind, "")
+			continue
+		}
+		for _, m := range meshes {
+			s.Counts.Revocations += api.store.RevocationCount(kind, m.Name)
+		}
+	}
+	return reply(w, http.StatusOK, s)
+}

@@ -1,0 +1,149 @@
+package adminapi
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// origin tells the store who asks and under which id the result is remembered.
+// The id is derived from the request's and from all that the command depends on:
+// the same request sent twice has one effect, while two different ones under one
+// id, as a tracing proxy may send, both have theirs.
+func (a *act) origin(command string, content ...string) raftstore.Origin {
+	id, err := uuid.Parse(a.requestID)
+	if err != nil {
+		id = uuid.New()
+	}
+	var text strings.Builder
+	for _, part := range append([]string{a.caller.Name, a.caller.Via, command}, content...) {
+		text.WriteString(strconv.Itoa(len(part)))
+		text.WriteByte(':')
+		text.WriteString(part)
+	}
+	return raftstore.Origin{By: a.caller.Name, RequestID: uuid.NewSHA1(id, []byte(text.String())).String()}
+}
+
+// readBody reads a request's JSON into v.
+func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+	return httperr.ReadJSON(w, r, maxBody, v)
+}
+
+// reply answers with JSON.
+func reply(w http.ResponseWriter, status int, v any) error {
+	httperr.WriteJSON(w, status, v)
+	return nil
+}
+
+// notFound is the answer for a resource that does not exist, in Kuma's words: its
+// clients take it for "make one". The hint names it.
+func notFound(format string, args ...any) error {
+	e := &federation.Error{Code: federation.NotFound}
+	return e.WithHint(format, args...)
+}
+
+// named checks that a resource in a body is the one that the path names. Both may
+// be left out of the body.
+func named(wantType, gotType, wantName, gotName string) error {
+	if gotType != "" && gotType != wantType {
+		return federation.InvalidField("type", "is %.40q, must be %q", gotType, wantType)
+	}
+	if gotName != "" && gotName != wantName {
+		return federation.InvalidField("name", "differs from the name in the address, %q", wantName)
+	}
+	return nil
+}
+
+// parseValidFor reads a duration as Go writes it. An absent one is 0.
+func parseValidFor(field, s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, federation.InvalidField(field, "%.40q is not a duration: write it like 720h or 30m", s)
+	}
+	if d < time.Second { // whole seconds are kept, and 0 of them would mean something else
+		return 0, federation.InvalidField(field, "must be at least 1s, is %s", d)
+	}
+	return d, nil
+}
+
+// page cuts out of all items what ?size= and ?offset= ask for.
+func page[T any](r *http.Request, all []T) (part []T, next *string, err error) {
+	query := r.URL.Query()
+	size, err := queryInt(query, "size", apitypes.DefaultPage, 1, apitypes.MaxPage)
+	if err != nil {
+		return nil, nil, err
+	}
+	offset, err := queryInt(query, "offset", 0, 0, 1<<31)
+	if err != nil {
+		return nil, nil, err
+	}
+	if offset >= len(all) {
+		return nil, nil, nil
+	}
+	end := min(offset+size, len(all))
+	if end < len(all) {
+		next = nextPage(r, url.Values{"offset": {strconv.Itoa(end)}, "size": {strconv.Itoa(size)}})
+	}
+	return all[offset:end], next, nil
+}
+
+// listOf renders a page of a list.
+func listOf[T, J any](r *http.Request, all []T, render func(T) J) (apitypes.List[J], error) {
+	part, next, err := page(r, all)
+	if err != nil {
+		return apitypes.List[J]{}, err
+	}
+	list := apitypes.List[J]{Total: len(all), Items: make([]J, 0, len(part)), Next: next}
+	for _, item := range part {
+		list.Items = append(list.Items, render(item))
+	}
+	return list, nil
+}
+
+// queryInt reads a number of a query.
+func queryInt(query url.Values, name string, absent, least, most int) (int, error) {
+	values, given := query[name]
+	if !given {
+		return absent, nil
+	}
+	n, err := strconv.Atoi(values[0])
+	if err != nil || len(values) > 1 || n < least || n > most {
+		return 0, federation.InvalidField(name, "must be one number from %d to %d", least, most)
+	}
+	return n, nil
+}
+
+// nextPage is the address of the page with the given query, as the caller
+// addressed this one.
+func nextPage(r *http.Request, query url.Values) *string {
+	u := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawQuery: query.Encode()}
+	if r.TLS != nil {
+		u.Scheme = "https"
+	}
+	s := u.String()
+	return &s
+}
+
+// nameList writes names for a message, a few of them if there are many.
+func nameList(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names[:most], ", ") + " and " + strconv.Itoa(len(names)-most) + " more"
+}
+
+// orEmpty makes a nil list an empty one, which JSON writes as [].
+func orEmpty(list []string) []string { return append([]string{}, list...) }

@@ -1,0 +1,207 @@
+package adminapi
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// maxReason bounds why something was revoked, in bytes.
+const maxReason = 500
+
+func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.RevokeRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if len(body.Reason) > maxReason {
+		return federation.InvalidField("reason", "has more than %d bytes", maxReason)
+	}
+	kind, mesh, ids, err := api.whatToRevoke(body)
+	if err != nil {
+		return err
+	}
+	content := []string{string(kind), mesh, body.Reason}
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = id.ID
+		content = append(content, id.ID, strconv.FormatInt(id.Expires, 10))
+	}
+	a.note(slog.String("kind", string(kind)), slog.String("mesh", mesh), slog.Int("ids", len(ids)), slog.String("first", names[0]))
+	c, err := api.store.Revoke(r.Context(), a.origin("revoke", content...), kind, mesh, ids, body.Reason)
+	if err != nil {
+		return err
+	}
+	a.note(slog.Uint64("revoked", c.Changed), slog.String("revision", c.Revision.String()))
+	return reply(w, http.StatusOK, apitypes.RevokeResult{
+		Kind: string(kind), Mesh: mesh, Revoked: int(c.Changed), Revision: c.Revision.String(), IDs: names,
+	})
+}
+
+// whatToRevoke reads a revocation by ids or by token.
+func (api *API) whatToRevoke(body apitypes.RevokeRequest) (kind cptoken.Kind, mesh string, ids []cptoken.RevokedID, err error) {
+	if body.Token != "" {
+		if len(body.IDs) > 0 {
+			return "", "", nil, federation.InvalidField("ids", "a token says itself which id it has: send the one or the other")
+		}
+		return api.tokenToRevoke(body)
+	}
+	if kind, err = api.kindAndMesh(body.Kind, body.Mesh); err != nil {
+		return "", "", nil, err
+	}
+	if len(body.IDs) == 0 {
+		return "", "", nil, federation.InvalidField("ids", "are missing: send ids, or a token")
+	}
+	unique, err := checkIDs("ids", body.IDs)
+	if err != nil {
+		return "", "", nil, err
+	}
+	return kind, body.Mesh, idsOf(unique), nil
+}
+
+// tokenToRevoke verifies a token and returns what revokes it. Verified is only
+// that it was issued here: a token that has expired or was revoked may be revoked
+// (again), so it is held against the time at which it began to be valid and
+// against keys alone. Were a forged one taken, anybody could have the list grow,
+// with any id on it.
+func (api *API) tokenToRevoke(body apitypes.RevokeRequest) (cptoken.Kind, string, []cptoken.RevokedID, error) {
+	token, err := cptoken.Parse(body.Token)
+	if err != nil {
+		return "", "", nil, badToken(err)
+	}
+	kind := token.Claims.Kind
+	if body.Kind != "" {
+		wanted, err := cptoken.ParseKind("kind", body.Kind)
+		if err != nil {
+			return "", "", nil, err
+		}
+		if wanted != kind {
+			return "", "", nil, federation.InvalidField("kind", "the token is not a %s", wanted.TokenName())
+		}
+	}
+	claims, err := api.verifyAt(kind, body.Token, beginOf(token.Claims))
+	if err != nil {
+		return "", "", nil, badToken(err)
+	}
+	if body.Mesh != "" && body.Mesh != claims.Mesh {
+		return "", "", nil, federation.InvalidField("mesh", "the token belongs to another mesh")
+	}
+	revoked := cptoken.RevokedID{ID: token.RevocationID()}
+	if len(revoked.ID) > cptoken.MaxIDLen {
+		return "", "", nil, federation.InvalidField("token", "its id has more than %d bytes", cptoken.MaxIDLen)
+	}
+	if !claims.ExpiresAt.IsZero() {
+		revoked.Expires = claims.ExpiresAt.Unix()
+	}
+	return kind, claims.Mesh, []cptoken.RevokedID{revoked}, nil
+}
+
+// verifyAt verifies a token of any kind at a time of its own.
+func (api *API) verifyAt(kind cptoken.Kind, raw string, at time.Time) (*cptoken.Claims, error) {
+	view := keysOnly{api.store.View()}
+	if kind == cptoken.ControlPlane {
+		return issue.VerifyControlPlane(raw, api.store, view, at)
+	}
+	v := cptoken.NewVerifier(cptoken.VerifierOptions{Now: func() time.Time { return at }, CacheBytes: -1})
+	return v.Verify(view, kind, raw)
+}
+
+// keysOnly is a View in which nothing is revoked.
+type keysOnly struct{ cptoken.View }
+
+func (keysOnly) Revoked(cptoken.Kind, string, string) bool             { return false }
+func (keysOnly) CutOff(cptoken.Kind, string, string) (never time.Time) { return never }
+
+// beginOf is a time at which a token was valid, if it ever was.
+func beginOf(c cptoken.Claims) time.Time {
+	at := latest(c.NotBefore, c.IssuedAt)
+	if at.IsZero() && !c.ExpiresAt.IsZero() {
+		at = c.ExpiresAt.Add(-time.Second)
+	}
+	return at
+}
+
+// badToken refuses a token that was not issued here. It is the request that is
+// wrong, not the caller, whose own token is another one.
+func badToken(err error) error {
+	e := federation.AsError(err)
+	refused := federation.InvalidField("token", "%s", e.Error()).WithReason(e.Reason)
+	if cptoken.Reason(e.Reason) == cptoken.UnknownKey {
+		return refused.WithHint("a token whose key was removed is refused everywhere already; another global's token can be revoked only there")
+	}
+	return refused.WithHint("only a token that was issued here can be revoked; one of which only the id is left is revoked by its id")
+}
+
+func (api *API) listRevocations(_ *act, w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	kind, err := api.kindAndMesh(query.Get("kind"), query.Get("mesh"))
+	if err != nil {
+		return err
+	}
+	limit, err := queryInt(query, "limit", apitypes.DefaultPage, 1, apitypes.MaxPage)
+	if err != nil {
+		return err
+	}
+	mesh, after := query.Get("mesh"), query.Get("after")
+	if len(after) > cptoken.MaxIDLen {
+		return federation.InvalidField("after", "has more than %d bytes", cptoken.MaxIDLen)
+	}
+	// One more than is shown tells whether there is another page.
+	found := api.store.Revocations(kind, mesh, after, limit+1)
+	list := apitypes.List[apitypes.Revocation]{Total: api.store.RevocationCount(kind, mesh), Items: []apitypes.Revocation{}}
+	for _, rev := range found[:min(limit, len(found))] {
+		list.Items = append(list.Items, revocationJSON(rev))
+	}
+	if len(found) > limit {
+		next := url.Values{"kind": {string(kind)}, "after": {found[limit-1].ID}, "limit": {strconv.Itoa(limit)}}
+		if mesh != "" {
+			next.Set("mesh", mesh)
+		}
+		list.Next = nextPage(r, next)
+	}
+	return reply(w, http.StatusOK, list)
+}
+
+func (api *API) postWithdraw(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.WithdrawRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	kind, err := api.kindAndMesh(body.Kind, body.Mesh)
+	if err != nil {
+		return err
+	}
+	if len(body.IDs) == 0 {
+		return federation.InvalidField("ids", "are missing")
+	}
+	ids, err := checkIDs("ids", body.IDs)
+	if err != nil {
+		return err
+	}
+	a.note(slog.String("kind", string(kind)), slog.String("mesh", body.Mesh), slog.Int("ids", len(ids)), slog.String("first", ids[0]))
+	c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", append([]string{string(kind), body.Mesh}, ids...)...), kind, body.Mesh, ids)
+	if err != nil {
+		return err
+	}
+	a.note(slog.Uint64("withdrawn", c.Changed), slog.String("revision", c.Revision.String()))
+	return reply(w, http.StatusOK, apitypes.WithdrawResult{
+		Kind: string(kind), Mesh: body.Mesh, Withdrawn: int(c.Changed), Revision: c.Revision.String(), IDs: ids,
+	})
+}
+
+func revocationJSON(rev raftstore.Revocation) apitypes.Revocation {
+	j := apitypes.Revocation{ID: rev.ID, Reason: rev.Reason, By: rev.By, At: stamp(rev.At)}
+	if rev.Expires != 0 {
+		expires := time.Unix(rev.Expires, 0).UTC()
+		j.Expires = &expires
+	}
+	return j
+}

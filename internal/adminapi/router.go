@@ -1,0 +1,220 @@
+package adminapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/httperr"
+)
+
+// handler answers one request, or returns an error having written nothing.
+type handler func(a *act, w http.ResponseWriter, r *http.Request) error
+
+// act is one request as the log tells it: who does what, with which result.
+type act struct {
+	caller    access.Caller
+	requestID string
+	route     string // the pattern that the request matched
+	notes     []slog.Attr
+}
+
+// note adds what the request turned out to be about to its line in the log. The
+// values must not be secret.
+func (a *act) note(attrs ...slog.Attr) { a.notes = append(a.notes, attrs...) }
+
+// router authenticates, dispatches, logs and answers errors.
+type router struct {
+	log    *slog.Logger
+	policy access.Policy
+	mux    *http.ServeMux
+}
+
+func newRouter(log *slog.Logger, policy access.Policy, routes map[string]handler) *router {
+	rt := &router{log: log, policy: policy, mux: http.NewServeMux()}
+	for pattern, h := range routes {
+		rt.mux.Handle(pattern, h)
+	}
+	return rt
+}
+
+// actKey finds the act of a request in its context.
+type actKey struct{}
+
+// ServeHTTP lets a handler stand in a ServeMux. The router has put its act into
+// the context and takes the error from there.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	served := r.Context().Value(actKey{}).(*serving)
+	served.err = h(served.act, w, r)
+}
+
+// serving carries an act to the handler and its error back.
+type serving struct {
+	act *act
+	err error
+}
+
+// ServeHTTP implements http.Handler.
+func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := &act{requestID: requestID(r)}
+	w.Header().Set("X-Request-Id", a.requestID)
+	out := &recorder{ResponseWriter: w}
+	err := rt.serve(out, r, a)
+	if err != nil && out.status == 0 {
+		httperr.WriteError(out, err)
+	}
+	rt.report(a, r, out.status, err)
+}
+
+func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			rt.log.Error("a request ran into a defect", "requestId", a.requestID, "panic", cause, "stack", string(debug.Stack()))
+			err = federation.Errorf(federation.Internal, "internal error, see this node's log for request %s", a.requestID)
+		}
+	}()
+	caller, err := rt.policy.Authenticate(r)
+	if err != nil {
+		a.caller = access.Caller{Remote: r.RemoteAddr}
+		return err
+	}
+	a.caller = caller
+	if err := caller.Allow(r.Method); err != nil {
+		return err
+	}
+	if path.Clean(r.URL.Path) != r.URL.Path {
+		return noSuchPath()
+	}
+	h, pattern := rt.mux.Handler(r)
+	if pattern == "" {
+		return rt.unrouted(w, r, h)
+	}
+	a.route = pattern
+	served := &serving{act: a}
+	// ServeMux and not h is asked to serve: it fills in the path's values.
+	rt.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actKey{}, served)))
+	return served.err
+}
+
+func noSuchPath() error {
+	return federation.Errorf(federation.NotFound, "there is no such path in this API").
+		WithHint("check the address; GET / tells what answers there")
+}
+
+// unrouted answers a path that has no handler for the method: the mux knows
+// whether for any.
+func (rt *router) unrouted(w *recorder, r *http.Request, h http.Handler) error {
+	probe := &recorder{ResponseWriter: discard{header: http.Header{}}}
+	h.ServeHTTP(probe, r)
+	if probe.status != http.StatusMethodNotAllowed {
+		return noSuchPath()
+	}
+	allow := probe.Header().Get("Allow")
+	w.Header().Set("Allow", allow)
+	err := federation.Errorf(federation.Invalid, "%.20s is not possible here, only %s", r.Method, allow)
+	body := httperr.BodyOf(err)
+	body.Status, body.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
+	httperr.WriteJSON(w, body.Status, body)
+	return err
+}
+
+// report writes the request's line: changes and refusals for the operator, what
+// was merely read only where everything is wanted.
+func (rt *router) report(a *act, r *http.Request, status int, err error) {
+	level, msg := slog.LevelInfo, "api request"
+	switch read := r.Method == http.MethodGet || r.Method == http.MethodHead; {
+	case status >= 500:
+		level, msg = slog.LevelError, "api request failed"
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		level, msg = slog.LevelWarn, "api request refused"
+	case read:
+		level = slog.LevelDebug
+	case err != nil:
+		msg = "api request rejected"
+	}
+	ctx := r.Context()
+	if !rt.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("caller", clip(a.caller.Name)), slog.String("via", a.caller.Via), slog.String("remote", a.caller.Remote),
+		slog.String("request", what(a, r)), slog.String("requestId", a.requestID), slog.Int("status", status),
+	}
+	attrs = append(attrs, a.notes...)
+	if err != nil {
+		e := federation.AsError(err)
+		attrs = append(attrs, slog.String("reason", e.Reason), slog.String("detail", e.Error()))
+		if status >= 500 {
+			// Only here: the cause is for the operator of this node.
+			attrs = append(attrs, slog.Any("error", err))
+		}
+	}
+	rt.log.LogAttrs(ctx, level, msg, attrs...)
+}
+
+// what names a request in the log: by its route, because a path may hold anything
+// that somebody pasted into it. Handlers note the parts that they have checked.
+func what(a *act, r *http.Request) string {
+	if a.route != "" {
+		return a.route
+	}
+	return clip(r.Method + " " + r.URL.Path)
+}
+
+// clip bounds what a caller can write into the log. Of a token that stands where
+// it should not it leaves no more than the header.
+func clip(s string) string {
+	const most = 40
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// requestID takes the caller's id where it is a UUID in its usual form, and makes
+// one otherwise.
+func requestID(r *http.Request) string {
+	if given := r.Header.Get("X-Request-Id"); len(given) == 36 {
+		if id, err := uuid.Parse(given); err == nil {
+			return id.String()
+		}
+	}
+	return uuid.NewString()
+}
+
+// recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController and MaxBytesReader reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// discard is a ResponseWriter of which only the header is of interest.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}

@@ -1,0 +1,172 @@
+package adminapi
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// putList adds to a list of revoked ids. What the written list lacks is withdrawn
+// only where If-Match proves that the writer has seen the list as it is.
+func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secretRef, data []byte) error {
+	ids, err := parseIDList(string(data))
+	if err != nil {
+		return err
+	}
+	change := apitypes.SecretChange{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name()}
+	added, withdrawn := idsOf(ids), []string(nil)
+	made := api.store.RevocationCount(ref.kind, ref.mesh) == 0
+	if !ref.addOnly {
+		if withdrawn, err = api.missing(r, ref, ids); err != nil {
+			return err
+		}
+	}
+	ctx := r.Context()
+	// First what is added: should the second step fail, too much is refused, never
+	// too little.
+	if len(added) > 0 {
+		c, err := api.store.Revoke(ctx, a.origin("revoke", append([]string{string(ref.kind), ref.mesh}, ids...)...), ref.kind, ref.mesh, added, "")
+		if err != nil {
+			return err
+		}
+		change.Added, change.Revision = int(c.Changed), c.Revision.String()
+	}
+	if len(withdrawn) > 0 {
+		c, err := api.store.Withdraw(ctx, a.origin("withdraw", append([]string{string(ref.kind), ref.mesh}, withdrawn...)...), ref.kind, ref.mesh, withdrawn)
+		if err != nil {
+			return err
+		}
+		change.Withdrawn, change.Revision = int(c.Changed), c.Revision.String()
+	}
+	a.note(slog.Int("added", change.Added), slog.Int("withdrawn", change.Withdrawn))
+	if made && change.Added > 0 {
+		return reply(w, http.StatusCreated, change)
+	}
+	return reply(w, http.StatusOK, change)
+}
+
+// missing returns the ids of the list that are not among the given ones, or a
+// Conflict where there are such and the request may not withdraw them.
+func (api *API) missing(r *http.Request, ref secretRef, given []string) ([]string, error) {
+	match, conditional := ifMatch(r)
+	list, err := api.readList(ref)
+	if err != nil {
+		if !conditional && federation.CodeOf(err) == federation.TooLarge {
+			// Such a list cannot be read and so not be withdrawn from by writing it.
+			return nil, nil
+		}
+		return nil, err
+	}
+	if conditional && !slices.Contains(match, entityTag([]byte(strings.Join(list.ids, ",")))) {
+		return nil, federation.Errorf(federation.Conflict, "%s has changed since it was read", ref.name()).
+			WithReason("stale_etag").
+			WithHint("read it again and repeat the change with the new ETag in If-Match")
+	}
+	keep := slices.Sorted(slices.Values(given))
+	var missing []string
+	for _, id := range list.ids {
+		if _, found := slices.BinarySearch(keep, id); !found {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) > 0 && !conditional {
+		return nil, federation.Errorf(federation.Conflict,
+			"the written list lacks %d of the ids that are revoked in %s, and writing it would make their tokens valid again", len(missing), ref.name()).
+			WithReason("would_withdraw").
+			WithHint("write the new ids together with all that are there, or send the ETag of a read in If-Match to withdraw, or use POST /v1/revocations/withdraw")
+	}
+	return missing, nil
+}
+
+// deleteList withdraws everything on a list.
+func (api *API) deleteList(a *act, w http.ResponseWriter, r *http.Request, ref secretRef) error {
+	if ref.addOnly {
+		return unknownSecret()
+	}
+	if api.store.RevocationCount(ref.kind, ref.mesh) == 0 {
+		return unknownSecret()
+	}
+	withdrawn, err := api.missing(r, ref, nil)
+	if err != nil {
+		return err
+	}
+	if len(withdrawn) == 0 { // too long to be read, so no ETag exists that could allow it
+		return federation.Errorf(federation.Conflict, "%s is too long to be withdrawn at once", ref.name()).
+			WithReason("would_withdraw").
+			WithHint("withdraw in parts with POST /v1/revocations/withdraw")
+	}
+	c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", append([]string{string(ref.kind), ref.mesh}, withdrawn...)...), ref.kind, ref.mesh, withdrawn)
+	if err != nil {
+		return err
+	}
+	a.note(slog.Uint64("withdrawn", uint64(c.Changed)))
+	return reply(w, http.StatusOK, apitypes.SecretChange{
+		Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name(), Withdrawn: int(c.Changed), Revision: c.Revision.String(),
+	})
+}
+
+// ifMatch returns the entity tags of If-Match (RFC 9110, section 13.1.1) and
+// whether the header is there. "*" names no tag: it proves nothing about what the
+// writer has seen.
+func ifMatch(r *http.Request) (tags []string, conditional bool) {
+	values := r.Header.Values("If-Match")
+	for _, v := range values {
+		for tag := range strings.SplitSeq(v, ",") {
+			tags = append(tags, strings.TrimSpace(tag))
+		}
+	}
+	return tags, len(values) > 0
+}
+
+// parseIDList reads comma-separated ids. Blanks around them, empty ones and
+// repetitions are left out; the order is that of first appearance.
+func parseIDList(text string) ([]string, error) {
+	var ids []string
+	for id := range strings.SplitSeq(text, ",") {
+		if id = strings.TrimSpace(id); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return checkIDs("data", ids)
+}
+
+// checkIDs checks ids that are to be revoked or withdrawn and leaves out
+// repetitions. It repeats no id in its errors: somebody may have put a whole
+// token there.
+func checkIDs(field string, ids []string) ([]string, error) {
+	seen := make(map[string]bool, len(ids))
+	unique := make([]string, 0, len(ids))
+	for i, id := range ids {
+		at := func(format string, args ...any) error {
+			return federation.InvalidField(field, "id number %d "+format, append([]any{i + 1}, args...)...)
+		}
+		switch {
+		case id == "":
+			return nil, at("is empty")
+		case strings.HasPrefix(id, "eyJ") && strings.Count(id, ".") >= 2:
+			return nil, at("is a token, not a token's id: the id is the claim jti, shown by global inspect token")
+		case len(id) > cptoken.MaxIDLen:
+			return nil, at("has %d bytes, an id has at most %d", len(id), cptoken.MaxIDLen)
+		case cptoken.ValidateID(field, id) != nil:
+			return nil, at("is not a token's id: ids have no blanks and stand between commas, and sha256: is followed by 64 hexadecimal digits")
+		}
+		if !seen[id] {
+			seen[id] = true
+			unique = append(unique, id)
+		}
+	}
+	return unique, nil
+}
+
+func idsOf(ids []string) []cptoken.RevokedID {
+	revoked := make([]cptoken.RevokedID, len(ids))
+	for i, id := range ids {
+		revoked[i].ID = id
+	}
+	return revoked
+}

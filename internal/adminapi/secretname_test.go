@@ -1,0 +1,86 @@
+package adminapi
+
+import (
+	"testing"
+
+	"github.com/meridiankds/meridian/cptoken"
+)
+
+func TestSecretNames(t *testing.T) {
+	tests := []struct {
+		mesh, name string
+		want       secretRef
+		shown      string // where it differs from name
+	}{
+		{"", "control-plane-signing-key-0001", secretRef{kind: cptoken.ControlPlane, serial: 1}, ""},
+		{"", "control-plane-signing-key-9999", secretRef{kind: cptoken.ControlPlane, serial: 9999}, ""},
+		{"", "control-plane-signing-key-12345", secretRef{kind: cptoken.ControlPlane, serial: 12345}, ""},
+		{"", "control-plane-signing-key-2", secretRef{kind: cptoken.ControlPlane, serial: 2}, "control-plane-signing-key-0002"},
+		{"", "control-plane-signing-key-002", secretRef{kind: cptoken.ControlPlane, serial: 2}, "control-plane-signing-key-0002"},
+		{"", "zone-token-signing-key-1", secretRef{kind: cptoken.Zone, serial: 1}, ""},
+		{"", "zone-token-signing-key-18446744073709551615", secretRef{kind: cptoken.Zone, serial: 1<<64 - 1}, ""},
+		{"", "user-token-signing-key-30", secretRef{kind: cptoken.User, serial: 30}, ""},
+		{"", "control-plane-token-revocations", secretRef{kind: cptoken.ControlPlane}, ""},
+		{"", "zone-token-revocations", secretRef{kind: cptoken.Zone}, ""},
+		{"", "zoneegress-token-revocations", secretRef{kind: cptoken.Zone, addOnly: true}, ""},
+		{"", "user-token-revocations", secretRef{kind: cptoken.User}, ""},
+		{"default", "dataplane-token-signing-key-default-1", secretRef{kind: cptoken.Dataplane, mesh: "default", serial: 1}, ""},
+		{"a-1", "dataplane-token-signing-key-a-1-2", secretRef{kind: cptoken.Dataplane, mesh: "a-1", serial: 2}, ""},
+		{"default", "dataplane-token-revocations-default", secretRef{kind: cptoken.Dataplane, mesh: "default"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok := parseSecretName(tt.mesh, tt.name)
+			if !ok || got != tt.want {
+				t.Fatalf("parsed as %+v, %t, want %+v", got, ok, tt.want)
+			}
+			shown := tt.shown
+			if shown == "" {
+				shown = tt.name
+			}
+			if got.name() != shown {
+				t.Errorf("shown as %q, want %q", got.name(), shown)
+			}
+		})
+	}
+}
+
+func TestNotASecretName(t *testing.T) {
+	tests := []struct{ mesh, name string }{
+		{"", ""},
+		{"", "my-secret"},
+		{"", "zone-token-signing-key-"},
+		{"", "zone-token-signing-key-0"},
+		{"", "zone-token-signing-key-01"},
+		{"", "zone-token-signing-key-1 "},
+		{"", "zone-token-signing-key-+1"},
+		{"", "zone-token-signing-key--1"},
+		{"", "zone-token-signing-key-1.0"},
+		{"", "zone-token-signing-key-18446744073709551616"},
+		{"", "zone-token-signing-key-99999999999999999999999999"},
+		{"", "Zone-token-signing-key-1"},
+		{"", "zone-token-signing-public-key-1"},
+		{"", "control-plane-signing-key-0000"},
+		{"", "control-plane-signing-key-00001"},
+		{"", "control-plane-token-signing-key-1"},
+		{"", "zone-token-revocations-default"},
+		{"", "zone-token-revocations/"},
+		// What belongs to a mesh is not global, and the other way round.
+		{"", "dataplane-token-signing-key-default-1"},
+		{"", "dataplane-token-signing-key--1"},
+		{"", "dataplane-token-revocations-default"},
+		{"", "dataplane-token-revocations-"},
+		{"default", "zone-token-signing-key-1"},
+		{"default", "zone-token-revocations"},
+		{"default", "zoneegress-token-revocations"},
+		// Another mesh's.
+		{"default", "dataplane-token-signing-key-other-1"},
+		{"default", "dataplane-token-revocations-other"},
+		{"a", "dataplane-token-signing-key-a-1-2"},
+	}
+	for _, tt := range tests {
+		if got, ok := parseSecretName(tt.mesh, tt.name); ok {
+			t.Errorf("%q in mesh %q stands for %+v, want nothing", tt.name, tt.mesh, got)
+		}
+	}
+}

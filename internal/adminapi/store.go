@@ -1,0 +1,82 @@
+package adminapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// Store is what the API needs of the replicated state. *raftstore.Store is one.
+type Store interface {
+	State
+	Proposer
+}
+
+// State reads this node's copy. It never waits for Raft.
+type State interface {
+	NodeID() string
+	ClusterID() string
+	IsLeader() bool
+	Leader() (id, addr string)
+	Applied() uint64
+	Head() (cluster string, rev federation.Revision)
+
+	View() cptoken.View
+	Keys() []raftstore.Key
+	Key(id cptoken.KeyID) (raftstore.Key, bool)
+	Signer(kind cptoken.Kind, mesh string) (*issue.SigningKey, error)
+	ControlPlaneKey(serial uint64) (key *issue.SigningKey, imported bool)
+
+	Zones() []federation.Zone
+	Zone(name string) (federation.Zone, bool)
+	Meshes() []raftstore.Mesh
+	Mesh(name string) (raftstore.Mesh, bool)
+
+	// Revocations returns at most limit revocations in the order of their ids,
+	// from the one behind after.
+	Revocations(kind cptoken.Kind, mesh, after string, limit int) []raftstore.Revocation
+	RevocationCount(kind cptoken.Kind, mesh string) int
+}
+
+// Proposer changes the state of the cluster. Each method is one command, applied
+// when it returns nil; on a node that is not the leader it changes nothing.
+type Proposer interface {
+	PrepareKey(ctx context.Context, o raftstore.Origin, kind cptoken.Kind, mesh string) (raftstore.Key, error)
+	ImportKey(ctx context.Context, o raftstore.Origin, ref issue.Ref, data []byte) (raftstore.Key, error)
+	ActivateKey(ctx context.Context, o raftstore.Origin, id cptoken.KeyID) (raftstore.Key, error)
+	RetireKey(ctx context.Context, o raftstore.Origin, id cptoken.KeyID) (raftstore.Key, error)
+	RemoveKey(ctx context.Context, o raftstore.Origin, id cptoken.KeyID, opts raftstore.RemoveOptions) (raftstore.Key, error)
+
+	Revoke(ctx context.Context, o raftstore.Origin, kind cptoken.Kind, mesh string, ids []cptoken.RevokedID, reason string) (raftstore.Change, error)
+	Withdraw(ctx context.Context, o raftstore.Origin, kind cptoken.Kind, mesh string, ids []string) (raftstore.Change, error)
+
+	ApplyZone(ctx context.Context, o raftstore.Origin, z federation.Zone) (federation.Zone, error)
+	DeleteZone(ctx context.Context, o raftstore.Origin, name string) error
+	// ApplyMesh makes a mesh with a prepared key; who calls it has it activated.
+	ApplyMesh(ctx context.Context, o raftstore.Origin, name string) (raftstore.Mesh, error)
+	DeleteMesh(ctx context.Context, o raftstore.Origin, name string) error
+}
+
+// stamp is a time as the API writes it; the zero time is left out.
+func stamp(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// latest returns the last of some times.
+func latest(times ...time.Time) time.Time {
+	var last time.Time
+	for _, t := range times {
+		if t.After(last) {
+			last = t
+		}
+	}
+	return last
+}

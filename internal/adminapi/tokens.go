@@ -1,0 +1,117 @@
+package adminapi
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+func (api *API) postControlPlaneToken(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.ControlPlaneTokenRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if err := api.zoneMayJoin(body.Zone); err != nil {
+		return err
+	}
+	return api.issue(a, w, cptoken.Claims{Kind: cptoken.ControlPlane, Zone: body.Zone}, body.ValidFor)
+}
+
+func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.ZoneTokenRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	claims := cptoken.Claims{Kind: cptoken.Zone, Zone: body.Zone}
+	for _, s := range body.Scope {
+		claims.Scope = append(claims.Scope, cptoken.Scope(s))
+		if cptoken.Scope(s) != cptoken.ScopeCP {
+			continue
+		}
+		// With this scope the token is one for a zone control plane.
+		if err := api.zoneMayJoin(body.Zone); err != nil {
+			return err
+		}
+	}
+	return api.issue(a, w, claims, body.ValidFor)
+}
+
+func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.DataplaneTokenRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if err := api.meshField(body.Mesh); err != nil {
+		return err
+	}
+	if _, err := api.store.Signer(cptoken.Dataplane, body.Mesh); err != nil {
+		// A new mesh whose key had to wait for a zone.
+		if err := api.startFirstKey(r.Context(), a, body.Mesh, 0); err != nil {
+			return err
+		}
+	}
+	return api.issue(a, w, cptoken.Claims{
+		Kind: cptoken.Dataplane, Name: body.Name, Mesh: body.Mesh, Tags: body.Tags, Type: body.Type,
+	}, body.ValidFor)
+}
+
+func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.UserTokenRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	return api.issue(a, w, cptoken.Claims{Kind: cptoken.User, Name: body.Name, Groups: body.Groups}, body.ValidFor)
+}
+
+// zoneMayJoin refuses a token that no control plane could join with. A zone that
+// is not known yet may: its token is made before it first joins.
+func (api *API) zoneMayJoin(name string) error {
+	if err := federation.ValidateName("zone", name); err != nil {
+		return err
+	}
+	z, known := api.store.Zone(name)
+	if !known {
+		return nil
+	}
+	if err := z.Admit(); err != nil {
+		refusal := federation.AsError(err)
+		return federation.Errorf(federation.Conflict, "%s, a control plane token for it would be refused", refusal.Detail).
+			WithReason(refusal.Reason).WithHint("%s", refusal.Hint)
+	}
+	return nil
+}
+
+// issue signs a token and answers with it alone, as text. Nothing is written
+// anywhere: the line in the log names the token by its id.
+func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor string) error {
+	lifetime, err := parseValidFor("validFor", validFor)
+	if err != nil {
+		return err
+	}
+	key, err := api.store.Signer(c.Kind, c.Mesh)
+	if err != nil {
+		return err
+	}
+	token, issued, err := key.Issue(c, lifetime, api.cfg.Now())
+	if err != nil {
+		return err
+	}
+	a.note(slog.String("kind", string(c.Kind)), slog.String("jti", issued.ID), slog.Uint64("serial", key.Ref().Serial),
+		slog.String("expires", issued.ExpiresAt.UTC().Format(time.RFC3339)))
+	for _, about := range []struct{ name, value string }{{"zone", c.Zone}, {"mesh", c.Mesh}, {"name", c.Name}} {
+		if about.value != "" {
+			a.note(slog.String(about.name, about.value))
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = io.WriteString(w, token) // a caller who went away cannot be told
+	return nil
+}

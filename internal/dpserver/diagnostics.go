@@ -1,0 +1,41 @@
+package dpserver
+
+import (
+	"net/http"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/httperr"
+)
+
+// Diagnostics returns the handler of the diagnostics port, which tells nothing
+// that is worth a token. /healthy answers 200 while the process serves. /ready
+// answers 200 once the zone can decide over tokens, and 503 with the reason while
+// it knows no keys or is too stale: an orchestrator then sends proxies elsewhere
+// and restarts nothing.
+func (s *Server) Diagnostics() http.Handler {
+	return routes{
+		"/healthy": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
+			httperr.WriteJSON(w, http.StatusOK, health{Status: "healthy"})
+		}},
+		"/ready": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
+			if err := s.unready(); err != nil {
+				httperr.WriteError(w, err)
+				return
+			}
+			httperr.WriteJSON(w, http.StatusOK, health{Status: "ready"})
+		}},
+	}
+}
+
+type health struct {
+	Status string `json:"status"`
+}
+
+// unready returns why the zone cannot decide over tokens, or nil.
+func (s *Server) unready() error {
+	if s.cfg.Store.View().Empty() {
+		return cptoken.Refuse(cptoken.NoKeys, "zone %s knows no keys yet", s.cfg.Zone).
+			WithHint("it receives them when it first reaches the global: zone status shows what keeps it")
+	}
+	return s.stale()
+}

@@ -1,0 +1,161 @@
+package dpserver
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/keysync"
+)
+
+// Store is the zone's copy of keys and revocations. *keysync.Store is one.
+type Store interface {
+	View() *keysync.View
+	// Contact returns who of the global was heard last, and when.
+	Contact() (member string, at time.Time)
+}
+
+// Verifier holds tokens against a view. *cptoken.Verifier is one.
+type Verifier interface {
+	Verify(view cptoken.View, kind cptoken.Kind, raw string) (*cptoken.Claims, error)
+}
+
+// Link is how the stream to the global is.
+type Link struct {
+	Connected bool
+	// Address is where the zone dials, Member the node that answers there.
+	Address, Member string
+	// Since is when the stream was connected, or lost.
+	Since time.Time
+	// LastError is why the last attempt failed; empty while connected.
+	LastError string
+}
+
+// Config is what [New] needs.
+type Config struct {
+	Zone, Instance, Version string
+
+	Store    Store
+	Verifier Verifier
+	// Link tells of the stream to the global; nil: there is none.
+	Link func() Link
+	// LocalhostIsAdmin lets who comes from loopback use the API without a token.
+	LocalhostIsAdmin bool
+	// MaxStale refuses every proxy once the global was not heard for so long; 0:
+	// never.
+	MaxStale time.Duration
+	Logger   *slog.Logger     // nil: no log
+	Now      func() time.Time // nil: time.Now
+}
+
+// Server makes the handlers of a zone. Its methods are safe for concurrent use.
+type Server struct {
+	cfg Config
+}
+
+// New returns the server of a zone. It starts nothing.
+func New(cfg Config) *Server {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Link == nil {
+		cfg.Link = func() Link { return Link{} }
+	}
+	return &Server{cfg: cfg}
+}
+
+// Proxies returns the handler of the port for proxies. It must be served over TLS
+// only: what is sent to it is a secret.
+func (s *Server) Proxies() http.Handler {
+	return routes{"/v1/authenticate": {http.MethodPost: s.authenticate}}
+}
+
+// API returns the handler of the zone's HTTP API.
+func (s *Server) API() http.Handler {
+	policy := access.Policy{Verify: s.verifyUser, LocalhostIsAdmin: s.cfg.LocalhostIsAdmin}
+	guarded := func(h http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			caller, err := policy.Authenticate(r)
+			if err == nil {
+				err = caller.Allow(r.Method)
+			}
+			if err != nil {
+				s.cfg.Logger.Info("refused a request to the zone's API", "remote", r.RemoteAddr, "name", caller.Name,
+					"method", r.Method, "path", r.URL.Path, "reason", federation.AsError(err).Reason)
+				httperr.WriteError(w, err)
+				return
+			}
+			h(w, r)
+		}
+	}
+	return routes{
+		"/":          {http.MethodGet: guarded(s.index)},
+		"/v1/status": {http.MethodGet: guarded(s.status)},
+	}
+}
+
+// verifyUser checks a user token against what the zone knows now.
+func (s *Server) verifyUser(_ context.Context, token string) (*cptoken.Claims, error) {
+	return s.cfg.Verifier.Verify(s.cfg.Store.View(), cptoken.User, token)
+}
+
+// age returns for how long the global was not heard. ok is false where it never
+// was.
+func (s *Server) age() (age time.Duration, ok bool) {
+	_, at := s.cfg.Store.Contact()
+	if at.IsZero() {
+		return 0, false
+	}
+	return max(0, s.cfg.Now().Sub(at)), true
+}
+
+// stale returns a refusal if the zone may not decide any more.
+func (s *Server) stale() error {
+	if s.cfg.MaxStale <= 0 {
+		return nil
+	}
+	age, ok := s.age()
+	if ok && age <= s.cfg.MaxStale {
+		return nil
+	}
+	said := "never"
+	if ok {
+		said = "last heard " + age.Round(time.Second).String() + " ago"
+	}
+	return cptoken.Refuse(cptoken.Stale, "the global was %s, this zone refuses after %s", said, s.cfg.MaxStale).
+		WithHint("bring the zone's connection to the global back; zone status shows what is wrong with it")
+}
+
+// routes is a handler of fixed paths. Everything else is answered in the shape of
+// our errors, which http.ServeMux would not do.
+type routes map[string]map[string]http.HandlerFunc
+
+func (t routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	methods, known := t[r.URL.Path]
+	if !known {
+		httperr.WriteError(w, federation.Errorf(federation.NotFound, "there is nothing at %.100q", r.URL.Path))
+		return
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if h := methods[method]; h != nil {
+		h(w, r)
+		return
+	}
+	for allowed := range methods {
+		w.Header().Add("Allow", allowed)
+	}
+	body := httperr.BodyOf(federation.Errorf(federation.Invalid, "%.20q is not a method of %s", r.Method, r.URL.Path))
+	body.Status, body.Title = http.StatusMethodNotAllowed, "Method Not Allowed"
+	httperr.WriteJSON(w, body.Status, body)
+}

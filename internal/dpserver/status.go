@@ -1,0 +1,121 @@
+package dpserver
+
+import (
+	"encoding/hex"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/httperr"
+)
+
+// Index is the answer to GET /.
+type Index struct {
+	Hostname   string `json:"hostname"`
+	Tagline    string `json:"tagline"`
+	Product    string `json:"product"`
+	Version    string `json:"version"`
+	InstanceID string `json:"instanceId"`
+	ClusterID  string `json:"clusterId"`
+	Zone       string `json:"zone"`
+}
+
+// Status is the answer to GET /v1/status.
+type Status struct {
+	Zone     string `json:"zone"`
+	Instance string `json:"instance"`
+	Version  string `json:"version"`
+	// Cluster is "" and Revision "none" while the zone knows nothing, which Empty
+	// says too: it then refuses every token.
+	Cluster  string `json:"cluster"`
+	Revision string `json:"revision"`
+	Empty    bool   `json:"empty"`
+	Global   Global `json:"global"`
+	Keys     []Key  `json:"keys"`
+	// Revocations holds the number of revoked ids of each kind of token.
+	Revocations map[string]int `json:"revocations"`
+	CutOffs     int            `json:"cutOffs"`
+}
+
+// Global is what the zone knows of the global's side.
+type Global struct {
+	Connected bool   `json:"connected"`
+	Address   string `json:"address,omitempty"`
+	Member    string `json:"member,omitempty"` // of this connection, or the one heard last
+	// Since is when the connection was made or lost.
+	Since     *time.Time `json:"since,omitempty"`
+	LastError string     `json:"lastError,omitempty"`
+	// LastHeard is absent where the global was never heard, also not before a
+	// restart of the zone. AgeSeconds is the time since then.
+	LastHeard  *time.Time `json:"lastHeard,omitempty"`
+	AgeSeconds *float64   `json:"ageSeconds,omitempty"`
+	// MaxStale is how old that may be, "" for however old; Stale that it is older.
+	MaxStale string `json:"maxStale,omitempty"`
+	Stale    bool   `json:"stale"`
+}
+
+// Key is a public key that the zone verifies tokens with.
+type Key struct {
+	Kind        string `json:"kind"`
+	Mesh        string `json:"mesh,omitempty"`
+	KID         string `json:"kid"`
+	State       string `json:"state"`
+	Alg         string `json:"alg"`
+	Fingerprint string `json:"fingerprint"` // SHA-256 of the SubjectPublicKeyInfo, hexadecimal
+	Registered  bool   `json:"registered,omitempty"`
+}
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "" // shown to humans only
+	}
+	httperr.WriteJSON(w, http.StatusOK, Index{
+		Hostname: host, Tagline: "Meridian", Product: "Meridian", Version: s.cfg.Version,
+		InstanceID: s.cfg.Instance, ClusterID: s.cfg.Store.View().Cluster(), Zone: s.cfg.Zone,
+	})
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	view := s.cfg.Store.View()
+	out := Status{
+		Zone: s.cfg.Zone, Instance: s.cfg.Instance, Version: s.cfg.Version,
+		Cluster: view.Cluster(), Revision: view.Revision().String(), Empty: view.Empty(),
+		Global: s.global(), Keys: []Key{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
+	}
+	for _, k := range view.Keys() {
+		fingerprint := k.Fingerprint()
+		out.Keys = append(out.Keys, Key{
+			Kind: string(k.ID.Kind), Mesh: k.ID.Mesh, KID: k.ID.KID, State: string(k.State),
+			Alg: k.Alg, Fingerprint: hex.EncodeToString(fingerprint[:]), Registered: k.Registered != nil,
+		})
+	}
+	for _, kind := range cptoken.Kinds {
+		if n := view.RevocationsOf(kind); n > 0 || kind.AtZones() {
+			out.Revocations[string(kind)] = n
+		}
+	}
+	httperr.WriteJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) global() Global {
+	link := s.cfg.Link()
+	g := Global{Connected: link.Connected, Address: link.Address, Member: link.Member, LastError: link.LastError}
+	if !link.Since.IsZero() {
+		since := link.Since.UTC()
+		g.Since = &since
+	}
+	member, at := s.cfg.Store.Contact()
+	if g.Member == "" {
+		g.Member = member
+	}
+	if age, ok := s.age(); ok {
+		heard, seconds := at.UTC(), age.Seconds()
+		g.LastHeard, g.AgeSeconds = &heard, &seconds
+	}
+	if s.cfg.MaxStale > 0 {
+		g.MaxStale, g.Stale = s.cfg.MaxStale.String(), s.stale() != nil
+	}
+	return g
+}
