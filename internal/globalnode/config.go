@@ -1,0 +1,135 @@
+package globalnode
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// The ports of a global.
+const (
+	DefaultAPIAddr         = "127.0.0.1:5681"
+	DefaultAPITLSAddr      = "0.0.0.0:5682"
+	DefaultPeerAddr        = "0.0.0.0:5683"
+	DefaultKDSAddr         = "0.0.0.0:5685"
+	DefaultDiagnosticsAddr = "127.0.0.1:5680"
+)
+
+// Addr is an address to listen on.
+type Addr struct {
+	HostPort string
+	// MayMove lets the node take a free port where this one is taken.
+	MayMove bool
+}
+
+// Config is what a Node is made from.
+type Config struct {
+	DataDir     string
+	API         Addr // HTTP; empty HostPort: no such port
+	APITLS      Addr
+	KDS         Addr
+	Peer        Addr
+	Diagnostics Addr
+	// Advertise is the host:port under which other members reach Peer; empty:
+	// the address that Peer is bound to.
+	Advertise string
+
+	// KDSAuth is how zones authenticate whose record does not say.
+	KDSAuth federation.AuthMode
+	// KDSPlain serves KDS without TLS, for a mesh or load balancer that brings
+	// its own.
+	KDSPlain bool
+	// LocalhostIsAdmin takes who connects from loopback as an administrator.
+	LocalhostIsAdmin bool
+	// Bootstrap allows an empty data folder to found a cluster.
+	Bootstrap bool
+
+	Seal *issue.SealKeys
+	TLS  TLS
+
+	// WriteAdminToken leaves an administrator's token in the data folder.
+	WriteAdminToken bool
+
+	Version string
+	Logger  *slog.Logger
+	Now     func() time.Time // nil: time.Now
+}
+
+// TLS is the material of all ports. The certificate's URI SAN names the cluster
+// and node; peers and zones must be of the pool.
+type TLS struct {
+	Certificate tls.Certificate
+	Pool        *x509.CertPool
+	CAFile      string // shown to operators, who give it to zones and clients
+}
+
+// LoadTLS reads the material from PEM files.
+func LoadTLS(certFile, keyFile, caFile string) (TLS, error) {
+	for _, missing := range []struct{ flag, value string }{
+		{"--tls-cert-file", certFile}, {"--tls-key-file", keyFile}, {"--ca-file", caFile},
+	} {
+		if missing.value == "" {
+			return TLS{}, federation.Errorf(federation.Invalid, "%s is missing", missing.flag).
+				WithHint("a server needs --tls-cert-file, --tls-key-file and --ca-file; `global dev` makes its own")
+		}
+	}
+	cert, err := tlsutil.LoadKeyPair(certFile, keyFile)
+	if err != nil {
+		return TLS{}, err
+	}
+	pool, err := tlsutil.LoadPool(caFile)
+	if err != nil {
+		return TLS{}, err
+	}
+	return TLS{Certificate: cert, Pool: pool, CAFile: caFile}, nil
+}
+
+// Validate reports the first thing in c that cannot work, before anything is
+// opened or written.
+func (c *Config) Validate() error {
+	if c.DataDir == "" {
+		return federation.Errorf(federation.Invalid, "--data-dir is missing").
+			WithHint("name a folder of this node's own, for example --data-dir /var/lib/meridian")
+	}
+	if info, err := os.Stat(c.DataDir); err == nil && !info.IsDir() {
+		return federation.Errorf(federation.Invalid, "--data-dir %s is not a folder", c.DataDir)
+	}
+	for flag, addr := range c.addresses() {
+		if addr.HostPort == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr.HostPort); err != nil {
+			return federation.Errorf(federation.Invalid, "%s %.80q is not host:port: %w", flag, addr.HostPort, err)
+		}
+	}
+	if c.KDS.HostPort == "" || c.Peer.HostPort == "" {
+		return federation.Errorf(federation.Invalid, "--kds-addr and --peer-addr must not be empty")
+	}
+	if c.Seal == nil {
+		return federation.Errorf(federation.Invalid, "--seal-key-file is missing: signing keys are never stored unsealed").
+			WithHint("make one with `global generate seal-key > seal.key && chmod 600 seal.key` and keep a copy elsewhere")
+	}
+	id, err := tlsutil.IdentityOf(c.TLS.Certificate.Leaf)
+	if err != nil {
+		return err
+	}
+	if id.Role != tlsutil.RoleNode {
+		return federation.Errorf(federation.Invalid, "the TLS certificate names the %s %s, a global needs a node's", id.Role, id.Name)
+	}
+	return nil
+}
+
+// addresses are the ports by the flag that names each.
+func (c *Config) addresses() map[string]Addr {
+	return map[string]Addr{
+		"--api-addr": c.API, "--api-tls-addr": c.APITLS, "--kds-addr": c.KDS,
+		"--peer-addr": c.Peer, "--diagnostics-addr": c.Diagnostics,
+	}
+}

@@ -1,0 +1,64 @@
+package globalnode
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// devCluster is the cluster's name in the certificates of `global dev`.
+const devCluster = "dev"
+
+// PrepareDev fills in what a laptop has not: it makes the data folder, a seal
+// key and TLS material there, unless they are there from before, and sets c up
+// as one node that founds its own cluster and leaves its administrator's token.
+func (c *Config) PrepareDev() error {
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return federation.Errorf(federation.Invalid, "making the data folder: %w", err).
+			WithHint("name a folder that you may write to with --data-dir")
+	}
+	seal, err := loadOrMakeSeal(filepath.Join(c.DataDir, "seal.key"))
+	if err != nil {
+		return err
+	}
+	now := time.Now
+	if c.Now != nil {
+		now = c.Now
+	}
+	dir, err := filepath.Abs(filepath.Join(c.DataDir, "tls"))
+	if err != nil {
+		return federation.Errorf(federation.Internal, "finding the data folder: %w", err)
+	}
+	identity := tlsutil.Identity{Cluster: devCluster, Role: tlsutil.RoleNode, Name: "dev"}
+	authority, cert, err := tlsutil.LoadOrMake(dir, identity, []string{"localhost", "127.0.0.1", "::1"}, now())
+	if err != nil {
+		return err
+	}
+	c.Seal = seal
+	c.TLS = TLS{Certificate: cert, Pool: authority.Pool(), CAFile: filepath.Join(dir, tlsutil.CAFile)}
+	c.Bootstrap, c.LocalhostIsAdmin, c.WriteAdminToken = true, true, true
+	return nil
+}
+
+// loadOrMakeSeal reads the seal key, or makes one in a folder that holds no
+// state yet: a new key beside old state could never open it.
+func loadOrMakeSeal(path string) (*issue.SealKeys, error) {
+	if _, err := os.Stat(path); os.IsNotExist(err) {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), "raft.db")); err == nil {
+			return nil, federation.Errorf(federation.Internal, "%s is gone, and the keys in %s are sealed with it", path, filepath.Dir(path)).
+				WithHint("put the file back, or begin anew with another --data-dir")
+		}
+		line, err := issue.NewSealKey()
+		if err != nil {
+			return nil, err
+		}
+		if err := tlsutil.WriteFile(path, line, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return issue.LoadSealKeys(path)
+}

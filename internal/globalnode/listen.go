@@ -1,0 +1,123 @@
+package globalnode
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
+)
+
+// listeners are the ports of a node; what is not wanted is nil.
+type listeners struct {
+	api, apiTLS, kds, peer, diagnostics, admin net.Listener
+}
+
+// adminSocket is the name of the admin socket in the data folder.
+const adminSocket = "admin.sock"
+
+// maxSocketPath is the longest path of a Unix socket on Linux (sun_path).
+const maxSocketPath = 107
+
+// listen binds every TCP port, or none.
+func (c *Config) listen() (*listeners, error) {
+	l := &listeners{}
+	for _, port := range []struct {
+		flag string
+		addr Addr
+		into *net.Listener
+	}{
+		{"--api-addr", c.API, &l.api},
+		{"--api-tls-addr", c.APITLS, &l.apiTLS},
+		{"--kds-addr", c.KDS, &l.kds},
+		{"--peer-addr", c.Peer, &l.peer},
+		{"--diagnostics-addr", c.Diagnostics, &l.diagnostics},
+	} {
+		if port.addr.HostPort == "" {
+			continue
+		}
+		listener, err := c.bind(port.flag, port.addr)
+		if err != nil {
+			l.close()
+			return nil, err
+		}
+		*port.into = listener
+	}
+	return l, nil
+}
+
+// bind listens on one address, or on a free port in its place if it may move.
+func (c *Config) bind(flag string, addr Addr) (net.Listener, error) {
+	listener, err := net.Listen("tcp", addr.HostPort)
+	if err == nil {
+		return listener, nil
+	}
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return nil, federation.Errorf(federation.Invalid, "%s %s cannot be listened on: %w", flag, addr.HostPort, err)
+	}
+	if !addr.MayMove {
+		return nil, federation.Errorf(federation.Conflict, "%s %s is taken by another process", flag, addr.HostPort).
+			WithHint("stop it, or name another address with %s", flag)
+	}
+	host, _, err := net.SplitHostPort(addr.HostPort)
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "%s: %w", flag, err)
+	}
+	listener, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return nil, federation.Errorf(federation.Unavailable, "%s: %s is taken, and no free port was found: %w", flag, addr.HostPort, err)
+	}
+	c.Logger.Warn("the default port is taken, using a free one", "flag", flag, "default", addr.HostPort, "address", listener.Addr().String())
+	return listener, nil
+}
+
+// listenAdmin makes the admin socket. The data folder's mode 0700 keeps others
+// from it until its own mode is set. It is called with the store open, whose
+// lock keeps two nodes out of one folder.
+func (c *Config) listenAdmin() (net.Listener, error) {
+	path, err := filepath.Abs(filepath.Join(c.DataDir, adminSocket))
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "finding the data folder: %w", err)
+	}
+	if len(path) > maxSocketPath {
+		c.Logger.Warn("the data folder's path is too long for an admin socket: `global admin-token` will not work",
+			"path", path, "longest", maxSocketPath)
+		return nil, nil
+	}
+	// A socket left by a killed process refuses to be bound again.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, federation.Errorf(federation.Internal, "removing an old admin socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "making the admin socket %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		listener.Close()
+		return nil, federation.Errorf(federation.Internal, "guarding the admin socket %s: %w", path, err)
+	}
+	return listener, nil
+}
+
+func (l *listeners) all() []net.Listener {
+	return []net.Listener{l.api, l.apiTLS, l.kds, l.peer, l.diagnostics, l.admin}
+}
+
+func (l *listeners) close() {
+	for _, listener := range l.all() {
+		if listener != nil {
+			listener.Close()
+		}
+	}
+}
+
+// endpoints tells where the ports ended up.
+func (l *listeners) endpoints() endpoints.Endpoints {
+	return endpoints.Endpoints{
+		API: endpoints.Dialable(l.api), APITLS: endpoints.Dialable(l.apiTLS), KDS: endpoints.Dialable(l.kds), Peer: endpoints.Dialable(l.peer),
+		Diagnostics: endpoints.Dialable(l.diagnostics), AdminSocket: endpoints.Dialable(l.admin),
+	}
+}

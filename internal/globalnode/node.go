@@ -1,0 +1,235 @@
+package globalnode
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/adminapi"
+	"github.com/meridiankds/meridian/internal/admission"
+	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// cacheBytes bounds the memory of verified signatures of operators' tokens.
+const cacheBytes = 1 << 20
+
+// pruneEvery is how often the leader looks for what can be forgotten.
+const pruneEvery = time.Hour
+
+// warnEvery is how often a node that lets zones in unproven says so.
+const warnEvery = time.Hour
+
+// Node is one global control plane.
+type Node struct {
+	cfg       Config
+	listeners *listeners
+	store     *raftstore.Store
+	fleet     *fleet.Fleet
+	kds       *kds.Server
+	api       *adminapi.API
+	ready     chan struct{}
+}
+
+// New validates the configuration, binds the ports and opens the data folder. It
+// starts nothing, and where it fails it has changed nothing in the folder.
+func New(cfg Config) (*Node, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	listeners, err := cfg.listen()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, listeners: listeners, ready: make(chan struct{})}
+	if err := n.open(); err != nil {
+		listeners.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// open makes the parts, from the store upwards.
+func (n *Node) open() (err error) {
+	identity, err := tlsutil.IdentityOf(n.cfg.TLS.Certificate.Leaf)
+	if err != nil {
+		return err
+	}
+	if n.store, err = raftstore.Open(n.storeConfig(identity.Cluster)); err != nil {
+		return err
+	}
+	if n.listeners.admin, err = n.cfg.listenAdmin(); err != nil {
+		return err
+	}
+	verifier := cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
+	n.fleet = fleet.New(fleet.Options{Now: n.cfg.Now})
+	n.kds = kds.NewServer(n.kdsConfig(identity.Cluster, verifier))
+	n.api = adminapi.New(adminapi.Config{
+		Store: n.store, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
+		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
+	})
+	return nil
+}
+
+func (n *Node) storeConfig(cluster string) raftstore.Config {
+	server, client := tlsutil.Peer(n.cfg.TLS.Certificate, n.cfg.TLS.Pool, cluster, tlsutil.ALPNRaft)
+	advertise := n.cfg.Advertise
+	if advertise == "" {
+		advertise = endpoints.Dialable(n.listeners.peer)
+	}
+	return raftstore.Config{
+		Dir:       n.cfg.DataDir,
+		Layer:     raftstore.NewTLSLayer(n.listeners.peer, advertise, server, client),
+		Seal:      n.cfg.Seal,
+		Bootstrap: n.cfg.Bootstrap,
+		Logger:    n.cfg.Logger.With("component", "raftstore"),
+		Now:       n.cfg.Now,
+	}
+}
+
+func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerConfig {
+	cfg := kds.ServerConfig{
+		Source: n.store,
+		Authenticator: admission.New(admission.Config{
+			Store: n.store, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
+			Cluster: cluster, Logger: n.cfg.Logger.With("component", "kds.auth"),
+		}),
+		Logger: n.cfg.Logger.With("component", "kds"),
+		Member: n.store.NodeID(),
+		Now:    n.cfg.Now,
+	}
+	if !n.cfg.KDSPlain {
+		cfg.TLS = tlsutil.ServerOptionalClient(n.cfg.TLS.Certificate, n.cfg.TLS.Pool, tlsutil.ALPNHTTP2)
+	}
+	return cfg
+}
+
+// Endpoints tells where the node listens.
+func (n *Node) Endpoints() endpoints.Endpoints {
+	e := n.listeners.endpoints()
+	e.CAFile, e.AdminTokenFile = n.cfg.TLS.CAFile, n.adminTokenFile()
+	return e
+}
+
+// Ready is closed when the node serves: state caught up, ports open.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Store gives tests and embedders the replicated state.
+func (n *Node) Store() *raftstore.Store { return n.store }
+
+// Sessions gives tests the zones that are connected to this member.
+func (n *Node) Sessions() []kds.Session { return n.kds.Sessions() }
+
+// Run serves until ctx ends or a part fails, and returns when every part has
+// ended. The store ends last: requests in flight still read it, and what they
+// proposed is still answered.
+func (n *Node) Run(ctx context.Context) error {
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	var outer errgroup.Group
+	serveCtx, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	outer.Go(func() error {
+		defer stopServing() // a store that failed takes the ports with it
+		return n.store.Run(storeCtx)
+	})
+	outer.Go(func() error {
+		defer stopStore()
+		return n.serve(serveCtx)
+	})
+	return outer.Wait()
+}
+
+// serve runs everything that stands on the store.
+func (n *Node) serve(ctx context.Context) error {
+	defer n.listeners.close()
+	group, ctx := errgroup.WithContext(ctx)
+	// Health answers from the first moment, so that whoever waits for readiness
+	// can tell a node that is starting from one that is not there.
+	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.listeners.diagnostics, Handler: n.diagnostics()})
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.store.Ready():
+		}
+		return n.serveReady(ctx)
+	})
+	return group.Wait()
+}
+
+// serveReady opens the ports that need the state. They are bound since New, so
+// whoever came early is served now.
+func (n *Node) serveReady(ctx context.Context) error {
+	if n.cfg.WriteAdminToken {
+		if err := n.writeAdminToken(); err != nil {
+			return err
+		}
+	}
+	if err := n.Endpoints().Write(n.cfg.DataDir); err != nil {
+		return err
+	}
+	defer n.removeEndpoints()
+	group, ctx := errgroup.WithContext(ctx)
+	n.runHTTP(group, ctx, httpserver.Server{Name: "api", Listener: n.listeners.api,
+		Handler: n.api.Handler(adminapi.Loopback)})
+	n.runHTTP(group, ctx, httpserver.Server{Name: "api-tls", Listener: n.listeners.apiTLS,
+		Handler: n.api.Handler(adminapi.Network),
+		TLS:     tlsutil.Server(n.cfg.TLS.Certificate, tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
+	n.runHTTP(group, ctx, httpserver.Server{Name: "admin-socket", Listener: n.listeners.admin,
+		Handler: n.api.Handler(adminapi.Socket)})
+	group.Go(func() error { return n.kds.Run(ctx, n.listeners.kds) })
+	group.Go(func() error { return n.reportSessions(ctx) })
+	group.Go(func() error { return n.followLeadership(ctx) })
+	group.Go(func() error { return n.prune(ctx) })
+	group.Go(func() error { return n.warnUnproven(ctx) })
+	close(n.ready)
+	n.cfg.Logger.Info("global is ready", "node", n.store.NodeID(), "cluster", n.store.ClusterID())
+	return group.Wait()
+}
+
+func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
+	if s.Listener == nil {
+		return
+	}
+	s.Logger = n.cfg.Logger
+	group.Go(func() error {
+		if err := s.Run(ctx); err != nil {
+			return fmt.Errorf("serving %s: %w", s.Name, err)
+		}
+		return nil
+	})
+}
+
+// adminTokenFile is where the administrator's token is left, if it is.
+func (n *Node) adminTokenFile() string {
+	if !n.cfg.WriteAdminToken {
+		return ""
+	}
+	path, err := filepath.Abs(filepath.Join(n.cfg.DataDir, "admin.token"))
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// hostname is shown to operators; a host without a name loses nothing else.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}

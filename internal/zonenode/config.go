@@ -1,0 +1,155 @@
+package zonenode
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// The ports of a zone.
+const (
+	DefaultDPAddr          = "0.0.0.0:5678"
+	DefaultAPIAddr         = "127.0.0.1:5681"
+	DefaultDiagnosticsAddr = "127.0.0.1:5680"
+)
+
+// Config is what a Node is made from.
+type Config struct {
+	Zone    string
+	DataDir string
+	// Globals are the KDS addresses of the global's members, host:port, also
+	// with a "grpcs://" in front.
+	Globals []string
+	// Token returns the control plane token; it is asked at each connect, so
+	// that a file that was replaced is followed. nil: the zone presents none.
+	Token func() (string, error)
+	// GlobalCAs are the CAs that the global's certificate may be of; nil: the
+	// system's.
+	GlobalCAs *x509.CertPool
+	// GlobalPlain dials without TLS.
+	GlobalPlain bool
+
+	DPAddr          string // TLS, for proxies
+	APIAddr         string // HTTP, for operators; empty: none
+	DiagnosticsAddr string // empty: none
+	// DPCertificate is shown to proxies. Where it is nil the zone makes its own,
+	// under DataDir.
+	DPCertificate *tls.Certificate
+	DPCAFile      string // shown to operators, who give it to proxies
+
+	LocalhostIsAdmin bool
+	// MaxStale makes the zone refuse when it has not heard from the global for
+	// so long; 0: never.
+	MaxStale time.Duration
+
+	Version string
+	Logger  *slog.Logger
+	Now     func() time.Time // nil: time.Now
+}
+
+// Validate reports the first thing in c that cannot work, before anything is
+// opened or written.
+func (c *Config) Validate() error {
+	if c.Zone == "" {
+		return federation.Errorf(federation.Invalid, "--zone is missing").
+			WithHint("name the zone that this control plane is of, for example --zone west")
+	}
+	if err := federation.ValidateName("--zone", c.Zone); err != nil {
+		return err
+	}
+	if c.DataDir == "" {
+		return federation.Errorf(federation.Invalid, "--data-dir is missing").
+			WithHint("name a folder of this zone's own, for example --data-dir /var/lib/meridian-%s", c.Zone)
+	}
+	if len(c.Globals) == 0 {
+		return federation.Errorf(federation.Invalid, "--global-address is missing").
+			WithHint("name the global's KDS port, for example --global-address global.example.com:5685")
+	}
+	for i, address := range c.Globals {
+		c.Globals[i] = strings.TrimPrefix(address, "grpcs://")
+		if err := checkAddress("--global-address", c.Globals[i]); err != nil {
+			return err
+		}
+	}
+	for flag, address := range map[string]string{
+		"--dp-addr": c.DPAddr, "--api-addr": c.APIAddr, "--diagnostics-addr": c.DiagnosticsAddr,
+	} {
+		if address == "" && flag != "--dp-addr" {
+			continue
+		}
+		if err := checkAddress(flag, address); err != nil {
+			return err
+		}
+	}
+	if c.MaxStale < 0 {
+		return federation.Errorf(federation.Invalid, "--max-stale must not be negative")
+	}
+	return nil
+}
+
+func checkAddress(flag, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && port != "" && (host != "" || flag != "--global-address") && !strings.Contains(host, "/") {
+		return nil
+	}
+	return federation.Errorf(federation.Invalid, "%s %.80q is not host:port", flag, address)
+}
+
+// maxTokenFile bounds what is read of a token file: the token and a newline.
+const maxTokenFile = cptoken.MaxTokenBytes + 2
+
+// TokenFromFile returns a reader of a token file for [Config.Token].
+func TokenFromFile(path string) func() (string, error) {
+	return func() (string, error) {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", federation.Errorf(federation.Invalid, "the control plane token file %s is not there", path).
+				WithHint("make it with `global generate control-plane-token --zone ZONE > %s`", path)
+		}
+		if err != nil {
+			return "", federation.Errorf(federation.Invalid, "reading the control plane token: %w", err)
+		}
+		defer f.Close()
+		data, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
+		if err != nil {
+			return "", federation.Errorf(federation.Invalid, "reading the control plane token from %s: %w", path, err)
+		}
+		token := strings.TrimSpace(string(data))
+		if token == "" || len(data) > maxTokenFile || strings.ContainsAny(token, " \t\r\n") {
+			return "", federation.Errorf(federation.Invalid, "%s does not hold one token and nothing else", path).
+				WithHint("make it with `global generate control-plane-token --zone ZONE > %s`", path)
+		}
+		return token, nil
+	}
+}
+
+// dpCertificate returns the certificate for the proxies' port and the file of
+// the CA that vouches for it.
+func (c *Config) dpCertificate(dir string) (tls.Certificate, string, error) {
+	if c.DPCertificate != nil {
+		return *c.DPCertificate, c.DPCAFile, nil
+	}
+	identity := tlsutil.Identity{Cluster: "zone-own", Role: tlsutil.RoleZone, Name: c.Zone}
+	_, cert, err := tlsutil.LoadOrMake(dir, identity, ownHosts(), c.Now())
+	return cert, dir + "/" + tlsutil.CAFile, err
+}
+
+// ownHosts are the names under which a self-made certificate is good.
+func ownHosts() []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if name, err := os.Hostname(); err == nil && name != "" && name != "localhost" {
+		hosts = append(hosts, name)
+	}
+	return hosts
+}

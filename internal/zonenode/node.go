@@ -1,0 +1,204 @@
+package zonenode
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/dpserver"
+	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/keysync"
+)
+
+// cacheBytes bounds the memory of verified signatures.
+const cacheBytes = 16 << 20
+
+// fileName is the zone's copy of keys and revocations in its data folder.
+const fileName = "zone.db"
+
+// Node is one zone control plane.
+type Node struct {
+	cfg    Config
+	cert   tls.Certificate
+	caFile string
+
+	dp, api, diagnostics net.Listener
+
+	store  *keysync.Store
+	client *kds.Client
+	server *dpserver.Server
+	ready  chan struct{}
+}
+
+// New validates the configuration, opens the zone's file and binds the ports. It
+// starts nothing.
+func New(cfg Config) (*Node, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Token != nil {
+		// A token that cannot be read now is a mistake on the command line; one
+		// that is gone later is retried.
+		if _, err := cfg.Token(); err != nil {
+			return nil, err
+		}
+	}
+	n := &Node{cfg: cfg, ready: make(chan struct{})}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+func (n *Node) open() (err error) {
+	for _, port := range []struct {
+		flag, address string
+		into          *net.Listener
+	}{
+		{"--dp-addr", n.cfg.DPAddr, &n.dp},
+		{"--api-addr", n.cfg.APIAddr, &n.api},
+		{"--diagnostics-addr", n.cfg.DiagnosticsAddr, &n.diagnostics},
+	} {
+		if port.address == "" {
+			continue
+		}
+		if *port.into, err = listen(port.flag, port.address); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
+		return federation.Errorf(federation.Invalid, "making the data folder: %w", err).
+			WithHint("name a folder that this process may write to with --data-dir")
+	}
+	n.store, err = keysync.Open(filepath.Join(n.cfg.DataDir, fileName), keysync.Options{
+		Zone: n.cfg.Zone, Logger: n.cfg.Logger.With("component", "keysync"), Now: n.cfg.Now,
+	})
+	if err != nil {
+		return err
+	}
+	tlsDir, err := filepath.Abs(filepath.Join(n.cfg.DataDir, "tls"))
+	if err != nil {
+		return federation.Errorf(federation.Internal, "finding the data folder: %w", err)
+	}
+	if n.cert, n.caFile, err = n.cfg.dpCertificate(tlsDir); err != nil {
+		return err
+	}
+	n.client = kds.NewClient(n.clientConfig())
+	n.server = dpserver.New(dpserver.Config{
+		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
+		Store:    n.store,
+		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes}),
+		Link:     n.link, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, MaxStale: n.cfg.MaxStale,
+		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
+	})
+	return nil
+}
+
+func (n *Node) clientConfig() kds.ClientConfig {
+	cfg := kds.ClientConfig{
+		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
+		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store,
+		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now,
+	}
+	if !n.cfg.GlobalPlain {
+		cfg.TLS = tlsutil.Client(n.cfg.GlobalCAs)
+	}
+	return cfg
+}
+
+// link tells the status page how the stream to the global is.
+func (n *Node) link() dpserver.Link {
+	s := n.client.Status()
+	return dpserver.Link{Connected: s.Connected, Address: s.Address, Member: s.Member, Since: s.Since, LastError: s.LastError}
+}
+
+func listen(flag, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, federation.Errorf(federation.Conflict, "%s %s is taken by another process", flag, address).
+			WithHint("stop it, or name another address with %s; port 0 takes a free one", flag)
+	}
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "%s %s cannot be listened on: %w", flag, address, err)
+	}
+	return listener, nil
+}
+
+// Endpoints tells where the node listens.
+func (n *Node) Endpoints() endpoints.Endpoints {
+	return endpoints.Endpoints{
+		DP: endpoints.Dialable(n.dp), API: endpoints.Dialable(n.api), Diagnostics: endpoints.Dialable(n.diagnostics),
+		CAFile: n.caFile,
+	}
+}
+
+// Ready is closed when every port serves. A zone that has never met its global is
+// ready too: it says of itself that it knows nothing.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Store gives tests the zone's copy of keys and revocations.
+func (n *Node) Store() *keysync.Store { return n.store }
+
+// Link gives tests the state of the stream to the global.
+func (n *Node) Link() kds.ClientStatus { return n.client.Status() }
+
+// Run serves until ctx ends or a part fails, and returns when every part has
+// ended. The file is closed last.
+func (n *Node) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, n.close()) }()
+	if err := n.Endpoints().Write(n.cfg.DataDir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, endpoints.Remove(n.cfg.DataDir)) }()
+	group, ctx := errgroup.WithContext(ctx)
+	n.runHTTP(group, ctx, httpserver.Server{Name: "proxies", Listener: n.dp, Handler: n.server.Proxies(),
+		TLS: tlsutil.Server(n.cert, tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
+	n.runHTTP(group, ctx, httpserver.Server{Name: "api", Listener: n.api, Handler: n.server.API()})
+	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.diagnostics, Handler: n.server.Diagnostics()})
+	group.Go(func() error { return n.client.Run(ctx) })
+	close(n.ready)
+	n.cfg.Logger.Info("zone is ready", "zone", n.cfg.Zone, "instance", n.store.Instance(), "revision", n.store.View().Revision().String())
+	return group.Wait()
+}
+
+func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
+	if s.Listener == nil {
+		return
+	}
+	s.Logger = n.cfg.Logger
+	group.Go(func() error {
+		if err := s.Run(ctx); err != nil {
+			return fmt.Errorf("serving %s: %w", s.Name, err)
+		}
+		return nil
+	})
+}
+
+// close releases what open took.
+func (n *Node) close() error {
+	for _, listener := range []net.Listener{n.dp, n.api, n.diagnostics} {
+		if listener != nil {
+			listener.Close()
+		}
+	}
+	if n.store == nil {
+		return nil
+	}
+	return n.store.Close()
+}
