@@ -1,0 +1,222 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// fake answers as a global does, from a state just large enough for the scripts.
+// It is not ready while a file "sick" lies beside that of the requests.
+type fake struct {
+	mux *http.ServeMux
+	log string // file of requests
+
+	mu       sync.Mutex
+	asked    int // how often who holds the new key
+	revoked  map[string]bool
+	prepared bool
+	// activated says that the zone key 2 signs.
+	activated bool
+}
+
+func newFake(log string) *fake {
+	f := &fake{mux: http.NewServeMux(), log: log, revoked: map[string]bool{}}
+	f.secrets()
+	f.zones()
+	f.keys()
+	for _, kind := range []string{"control-plane", "zone", "dataplane", "user"} {
+		f.mux.HandleFunc("POST /tokens/"+kind, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "a.%s.token", kind) })
+	}
+	f.mux.HandleFunc("POST /v1/revocations", f.revoke)
+	f.mux.HandleFunc("GET /healthy", func(http.ResponseWriter, *http.Request) {})
+	f.mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(log), "sick")); err == nil {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+		}
+	})
+	return f
+}
+
+// ServeHTTP notes the request and answers it. The token "a-bad-token" is refused.
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(strings.NewReader(string(body)))
+	file, err := os.OpenFile(f.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		fmt.Fprintln(file, r.Method, r.URL.RequestURI(), string(body), r.Header.Get("Authorization"))
+		file.Close()
+	}
+	if r.Header.Get("Authorization") == "Bearer a-bad-token" {
+		problem(w, apitypes.Error{Status: 401, Title: "Unauthenticated", Detail: "the token's signature is wrong", Reason: "bad_signature"})
+		return
+	}
+	f.mux.ServeHTTP(w, r)
+}
+
+func (f *fake) secrets() {
+	global := []apitypes.Secret{
+		secret("", "control-plane-signing-key-0001", "sha256:ab12", 36*time.Minute),
+		secret("", "user-token-signing-key-1", "-----BEGIN RSA PUBLIC KEY-----\n", 7*time.Minute),
+		secret("", "zone-token-signing-key-1", "-----BEGIN RSA PUBLIC KEY-----\nMIIB\n", 5*time.Hour),
+	}
+	mesh := []apitypes.Secret{secret("default", "dataplane-token-signing-key-default-1", "-----BEGIN", 49*time.Minute)}
+	serve := func(path string, list []apitypes.Secret) {
+		f.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { reply(w, listed(list)) })
+		f.mux.HandleFunc("GET "+path+"/{name}", func(w http.ResponseWriter, r *http.Request) {
+			for _, s := range list {
+				if s.Name == r.PathValue("name") {
+					reply(w, s)
+					return
+				}
+			}
+			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found"})
+		})
+	}
+	serve("/global-secrets", global)
+	serve("/meshes/default/secrets", mesh)
+}
+
+func (f *fake) zones() {
+	f.mux.HandleFunc("GET /zones", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, listed([]apitypes.Zone{{Type: "Zone", Name: "east", CreationTime: before(2 * time.Hour)}, {Type: "Zone", Name: "west", CreationTime: before(50 * time.Hour)}}))
+	})
+	f.mux.HandleFunc("GET /v1/zones", func(w http.ResponseWriter, _ *http.Request) {
+		none := uint64(0)
+		reply(w, listed([]apitypes.ZoneState{
+			{Name: "east", Enabled: true, LastSeen: before(3 * time.Hour)},
+			{Name: "north", Sessions: []apitypes.Session{}},
+			{Name: "west", Enabled: true, Online: true, Sessions: []apitypes.Session{
+				{Instance: "5f0c6a4e-aaaa", Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true,
+					Behind: &none, Authenticated: true, Method: "Control Plane Token", TokenSerial: 1},
+				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Nack: "disk full"},
+			}},
+		}))
+	})
+}
+
+func (f *fake) keys() {
+	list := func() []apitypes.Key {
+		keys := []apitypes.Key{
+			{Kind: "control-plane", KID: "1", State: "active", Name: "control-plane-signing-key-0001", Created: before(36 * time.Minute)},
+			{Kind: "zone", KID: "1", State: "active", Name: "zone-token-signing-key-1", Created: before(5 * time.Hour)},
+			{Kind: "dataplane", Mesh: "default", KID: "1", State: "active", Name: "dataplane-token-signing-key-default-1", Created: before(49 * time.Minute)},
+		}
+		if f.activated {
+			keys[1].State, keys[1].Serial = "retiring", 1
+		}
+		if f.prepared {
+			keys = append(keys, apitypes.Key{Kind: "zone", KID: "2", State: "prepared", Name: "zone-token-signing-key-2", Created: before(3 * time.Minute)})
+		}
+		return keys
+	}
+	f.mux.HandleFunc("GET /v1/keys", func(w http.ResponseWriter, _ *http.Request) { reply(w, listed(list())) })
+	f.mux.HandleFunc("POST /v1/keys/prepare", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.KeyPrepareRequest
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		f.prepared = true
+		w.WriteHeader(http.StatusCreated)
+		reply(w, nextKey(body.Kind, body.Mesh, "prepared"))
+	})
+	f.mux.HandleFunc("GET /v1/keys/{kind}/2/holding", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, apitypes.KeyHolding{Key: nextKey(r.PathValue("kind"), r.FormValue("mesh"), "prepared"), Holding: f.holding(r.PathValue("kind"))})
+	})
+	f.mux.HandleFunc("POST /v1/keys/activate", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.KeyStepRequest
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		f.activated = f.activated || body.Kind == "zone"
+		reply(w, apitypes.KeyChange{Key: nextKey(body.Kind, body.Mesh, "active")})
+	})
+	f.mux.HandleFunc("POST /v1/keys/remove", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.KeyStepRequest
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		if !body.Force {
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "removing key zone/1 would refuse every zone-token that was issued since May",
+				Reason: "still_valid", Hint: "issue those tokens anew first, then remove the key with force (--force)"})
+			return
+		}
+		reply(w, apitypes.KeyChange{Key: apitypes.Key{Kind: body.Kind, KID: body.KID, State: "removed"},
+			Holding: &apitypes.Holding{Offline: []string{"east"}}, CutOff: "every zone-token that was issued since May"})
+	})
+}
+
+// holding differs by kind: zone keys are held at the third question, user keys at
+// once, control plane keys never, and of dataplane keys a zone is offline.
+func (f *fake) holding(kind string) apitypes.Holding {
+	f.asked++
+	switch {
+	case kind == "zone" && f.asked < 3:
+		return apitypes.Holding{Held: []string{"east"}, Waiting: []string{"west"}, Members: []string{"n1"}}
+	case kind == "control-plane":
+		return apitypes.Holding{Members: []string{"n2"}}
+	case kind == "dataplane":
+		return apitypes.Holding{Open: true, Offline: []string{"north"}}
+	}
+	return apitypes.Holding{Open: true, Held: []string{"east", "west"}}
+}
+
+func (f *fake) revoke(w http.ResponseWriter, r *http.Request) {
+	var body apitypes.RevokeRequest
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	if body.Token != "" {
+		body.Kind, body.IDs = "zone", []string{"d602fcb4-c4e4-44d6-8fad-1c40fb97c3ca"}
+	}
+	result := apitypes.RevokeResult{Kind: body.Kind, Mesh: body.Mesh, Revision: "0123456789abcdef-1795324516000@42", IDs: body.IDs}
+	for _, id := range body.IDs {
+		if !f.revoked[id] {
+			f.revoked[id] = true
+			result.Revoked++
+		}
+	}
+	reply(w, result)
+}
+
+func nextKey(kind, mesh, state string) apitypes.Key {
+	k := apitypes.Key{Kind: kind, Mesh: mesh, KID: "2", State: state, Name: kind + "-token-signing-key-2"}
+	if mesh != "" {
+		k.Name = kind + "-token-signing-key-" + mesh + "-2"
+	}
+	return k
+}
+
+func secret(mesh, name, data string, age time.Duration) apitypes.Secret {
+	return apitypes.Secret{Type: "GlobalSecret", Mesh: mesh, Name: name, CreationTime: before(age), Data: []byte(data)}
+}
+
+// before is a time so long ago. The scripts use minutes and more, so that a slow
+// machine shows the same age.
+func before(d time.Duration) *time.Time {
+	t := time.Now().Add(-d).UTC()
+	return &t
+}
+
+func listed[T any](items []T) apitypes.List[T] {
+	return apitypes.List[T]{Total: len(items), Items: items}
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func problem(w http.ResponseWriter, e apitypes.Error) {
+	w.WriteHeader(e.Status)
+	reply(w, e)
+}
+
+// unsigned makes a token in form, with a signature of nothing.
+func unsigned(header, claims string) string {
+	enc := base64.RawURLEncoding.EncodeToString
+	return enc([]byte(header)) + "." + enc([]byte(claims)) + "." + enc([]byte("no signature"))
+}

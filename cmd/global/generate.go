@@ -1,0 +1,193 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func generateCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "generate",
+		Usage: "issue tokens, and make keys that no global keeps",
+		Subcommands: []*cli.Command{
+			generateControlPlaneToken(), generateZoneToken(), generateDataplaneToken(), generateUserToken(), generateSealKey(),
+		},
+	}
+}
+
+func generateControlPlaneToken() *cli.Command {
+	return &cli.Command{
+		Name:  "control-plane-token",
+		Usage: "issue the token with which a zone's control plane joins",
+		Description: `The token goes to standard output and nowhere else: the global keeps no list of
+tokens.
+
+Examples:
+  global generate control-plane-token --zone west > west.token
+  global generate control-plane-token --zone west --valid-for 720h > west.token`,
+		Flags: withClientFlags(zoneFlag(), validForFlag()),
+		Action: func(c *cli.Context) error {
+			zone, err := requiredZone(c)
+			if err != nil {
+				return err
+			}
+			d, err := validFor(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return printToken(c)(g.ControlPlaneToken(c.Context, apitypes.ControlPlaneTokenRequest{Zone: zone, ValidFor: d}))
+		},
+	}
+}
+
+func generateZoneToken() *cli.Command {
+	return &cli.Command{
+		Name:  "zone-token",
+		Usage: "issue the token of a zone proxy",
+		Description: `A zone token lets a zone ingress or zone egress into its own zone. Scopes are
+egress, ingress, cp and dataplane; several are separated by commas. Where none is
+given the token is good for egress and ingress.
+
+Examples:
+  global generate zone-token --zone west --scope egress > egress.token
+  global generate zone-token --zone west --scope egress,ingress --valid-for 720h`,
+		Flags: withClientFlags(zoneFlag(),
+			&cli.StringSliceFlag{Name: "scope", Usage: "what the token is good for: `SCOPE`[,SCOPE…]", DefaultText: "egress,ingress"},
+			validForFlag()),
+		Action: func(c *cli.Context) error {
+			zone, err := requiredZone(c)
+			if err != nil {
+				return err
+			}
+			d, err := validFor(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			request := apitypes.ZoneTokenRequest{Zone: zone, Scope: console.Words(c.StringSlice("scope")), ValidFor: d}
+			return printToken(c)(g.ZoneToken(c.Context, request))
+		},
+	}
+}
+
+func generateDataplaneToken() *cli.Command {
+	tags := console.Tags{}
+	return &cli.Command{
+		Name:  "dataplane-token",
+		Usage: "issue the token of a data plane proxy",
+		Description: `What the token does not say does not bind: with --mesh alone it is good for every
+data plane proxy of the mesh.
+
+Examples:
+  global generate dataplane-token --mesh default --name dp-echo-1
+  global generate dataplane-token --mesh default --tag kuma.io/service=backend,backend-admin`,
+		Flags: withClientFlags(
+			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: "default"},
+			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
+			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
+			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress"},
+			validForFlag()),
+		Action: func(c *cli.Context) error {
+			mesh := c.String("mesh")
+			if err := federation.ValidateName("--mesh", mesh); err != nil {
+				return console.Usage(err)
+			}
+			d, err := validFor(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			request := apitypes.DataplaneTokenRequest{
+				Name: c.String("name"), Mesh: mesh, Tags: tags, Type: c.String("proxy-type"), ValidFor: d,
+			}
+			return printToken(c)(g.DataplaneToken(c.Context, request))
+		},
+	}
+}
+
+func generateUserToken() *cli.Command {
+	return &cli.Command{
+		Name:  "user-token",
+		Usage: "issue the token of an operator",
+		Description: `Members of the group admin may do everything, every other user may look.
+
+Examples:
+  global generate user-token --name jane --group admin --valid-for 720h > jane.token
+  GLOBAL_TOKEN_FILE=jane.token global get zones`,
+		Flags: withClientFlags(
+			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the operator"},
+			&cli.StringSliceFlag{Name: "group", Usage: "a `GROUP` of the operator's; may be repeated"},
+			validForFlag()),
+		Action: func(c *cli.Context) error {
+			name, err := console.Required(c, "name", "--name jane")
+			if err != nil {
+				return err
+			}
+			d, err := validFor(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			request := apitypes.UserTokenRequest{Name: name, Groups: console.Words(c.StringSlice("group")), ValidFor: d}
+			return printToken(c)(g.UserToken(c.Context, request))
+		},
+	}
+}
+
+func generateSealKey() *cli.Command {
+	return &cli.Command{
+		Name:  "seal-key",
+		Usage: "make the key under which a node seals signing keys",
+		Description: `Made on this machine; no global is asked. Every node of a cluster needs the same
+one, and without it the cluster's keys cannot be opened again: keep a copy.
+
+Examples:
+  (umask 077 && global generate seal-key > seal.key)`,
+		Action: func(c *cli.Context) error {
+			line, err := issue.NewSealKey()
+			if err != nil {
+				return err
+			}
+			return console.Write(c.App.Writer, line)
+		},
+	}
+}
+
+func zoneFlag() cli.Flag {
+	return &cli.StringFlag{Name: "zone", Usage: "the `ZONE` that the token is for"}
+}
+
+func requiredZone(c *cli.Context) (string, error) {
+	zone, err := console.Required(c, "zone", "--zone west")
+	if err != nil {
+		return "", err
+	}
+	return zone, console.Usage(federation.ValidateName("--zone", zone))
+}
+
+// printToken returns what to do with the answer to a request for a token.
+func printToken(c *cli.Context) func(token string, err error) error {
+	return func(token string, err error) error {
+		if err != nil {
+			return err
+		}
+		return console.PrintSecret(c.App.Writer, token)
+	}
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func inspectCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "inspect",
+		Usage:       "look closer at zones and tokens",
+		Subcommands: []*cli.Command{inspectZones(), inspectToken()},
+	}
+}
+
+func inspectZones() *cli.Command {
+	return &cli.Command{
+		Name:  "zones",
+		Usage: "show which zones are online and how far they are",
+		Description: `One line a control plane: a zone may run several. BEHIND counts the changes at the
+global that the instance has not acknowledged. AUTHENTICATED BY is what the
+instance proved itself with, "none" where the global demanded nothing.
+
+Examples:
+  global inspect zones
+  global inspect zones -o json`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			zones, err := g.ZoneStates(c.Context)
+			if err != nil {
+				return err
+			}
+			warnRefused(console.VoiceOf(c.App), zones)
+			return console.Print(c.App.Writer, format, itemsOf(zones), func() io.WriterTo { return zoneTable(zones) })
+		},
+	}
+}
+
+// warnRefused names the instances that refuse what the global sends them: the
+// table has no room for the reason, and the operator must not miss it.
+func warnRefused(voice *console.Voice, zones []apitypes.ZoneState) {
+	for _, z := range zones {
+		for _, s := range z.Sessions {
+			if s.Nack != "" {
+				voice.Warn("zone %s, instance %s, refuses what it is sent: %s", z.Name, s.Instance, s.Nack)
+			}
+		}
+	}
+}
+
+func zoneTable(zones []apitypes.ZoneState) *console.Table {
+	t := console.NewTable("NAME", "STATUS", "INSTANCE", "LAST CONNECTED AGO", "LAST HEARD AGO", "BEHIND", "AUTHENTICATED BY", "VERSION")
+	now := time.Now()
+	for _, z := range zones {
+		if len(z.Sessions) == 0 {
+			t.Row(z.Name, zoneStatus(z, z.Online), "", ago(now, z.LastSeen), "", "", "", "")
+		}
+		for _, s := range z.Sessions {
+			t.Row(z.Name, zoneStatus(z, s.Online), shortID(s.Instance), ago(now, s.Connected), ago(now, s.LastHeard),
+				behind(s), proof(s), s.Version)
+		}
+	}
+	return t
+}
+
+// zoneStatus is Online or Offline, in Kuma's words; a disabled zone is neither.
+func zoneStatus(z apitypes.ZoneState, online bool) string {
+	switch {
+	case !z.Enabled:
+		return "Disabled"
+	case online:
+		return "Online"
+	}
+	return "Offline"
+}
+
+func ago(now time.Time, t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return console.Age(now, *t)
+}
+
+// behind is the number of changes that a session lacks. What is unknown, of a
+// control plane of Kuma's or of another history, is "?".
+func behind(s apitypes.Session) string {
+	if s.Behind == nil {
+		return "?"
+	}
+	return strconv.FormatUint(*s.Behind, 10)
+}
+
+// proof is what the instance authenticated with. Where nothing was demanded, what
+// it showed may still have been good.
+func proof(s apitypes.Session) string {
+	switch {
+	case s.TokenSerial != 0:
+		return fmt.Sprintf("%s (key %d)", s.Method, s.TokenSerial)
+	case s.Method == "":
+		return "none"
+	}
+	return s.Method
+}
+
+// shortID is enough of a UUID to tell the instances of a zone apart.
+func shortID(id string) string { return id[:min(8, len(id))] }

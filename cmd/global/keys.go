@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func keysCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "keys",
+		Usage: "list, rotate and remove signing keys",
+		Description: `A key is prepared (held everywhere, signs nothing), then active (signs), then
+retiring (verifies only), then removed. Of a kind and mesh one key signs.`,
+		Subcommands: []*cli.Command{keysList(), keysRotate(), keysRemove()},
+	}
+}
+
+func keysList() *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "show every key and its state",
+		Description: `Examples:
+  global keys list
+  global keys list -o json`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			keys, err := g.Keys(c.Context)
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, itemsOf(keys), func() io.WriterTo { return keyTable(keys...) })
+		},
+	}
+}
+
+func keyTable(keys ...apitypes.Key) *console.Table {
+	t := console.NewTable("KIND", "MESH", "KEY", "STATE", "NAME", "AGE")
+	for _, k := range keys {
+		t.Row(tokenName(k.Kind), k.Mesh, k.KID, k.State, k.Name, age(k.Created))
+	}
+	return t
+}
+
+// tokenName is a kind as users write it. A kind that a newer global has and this
+// program does not know is shown as it came.
+func tokenName(kind string) string {
+	if k := cptoken.Kind(kind); k.Valid() {
+		return k.TokenName()
+	}
+	return kind
+}
+
+// keyTitle names a key in a sentence.
+func keyTitle(k apitypes.Key) string {
+	if k.Name != "" {
+		return k.Name
+	}
+	return fmt.Sprintf("%s key %s", tokenName(k.Kind), k.KID)
+}
+
+func keysRemove() *cli.Command {
+	return &cli.Command{
+		Name:      "remove",
+		Usage:     "remove a key: tokens that it signed are refused from then on",
+		ArgsUsage: "KIND KEY",
+		Description: `KIND is control-plane-token, zone-token, dataplane-token or user-token; KEY is the
+key's number or the name of its secret. The active key cannot be removed: rotate
+first. A key whose tokens may still be valid is removed with --force only, and on
+a terminal you are asked once more.
+
+Examples:
+  global keys remove zone-token 1 --force
+  global keys remove zone-token zone-token-signing-key-1 --force
+  global keys remove dataplane-token 1 --mesh default --compromised`,
+		Flags: withClientFlags(
+			meshFlag(),
+			&cli.BoolFlag{Name: "force", Usage: "remove it although tokens are cut off"},
+			&cli.BoolFlag{Name: "compromised", Usage: "the key is in a stranger's hands: remove it without waiting for anybody"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
+			console.OutputFlag()),
+		Action: removeKey,
+	}
+}
+
+func removeKey(c *cli.Context) error {
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return err
+	}
+	if err := console.Arguments(c, 2, 2, "global keys remove KIND KEY"); err != nil {
+		return err
+	}
+	kind, mesh, err := kindAndMesh(c, "KIND", c.Args().Get(0))
+	if err != nil {
+		return err
+	}
+	g, err := connect(c)
+	if err != nil {
+		return err
+	}
+	key, err := findKey(c, g, kind, mesh, c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	if err := agreeToRemove(c, key); err != nil {
+		return err
+	}
+	change, err := g.RemoveKey(c.Context, apitypes.KeyStepRequest{
+		Kind: string(kind), Mesh: mesh, KID: key.KID, Force: c.Bool("force"), Compromised: c.Bool("compromised"),
+	})
+	if err != nil {
+		return err
+	}
+	if h := change.Holding; h != nil && len(h.Offline) > 0 {
+		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), names(h.Offline))
+	}
+	return console.Print(c.App.Writer, format, change, func() io.WriterTo {
+		text := keyTitle(key) + " is removed"
+		if change.CutOff != "" {
+			text += "; refused from now on: " + change.CutOff
+		}
+		return sentence(text)
+	})
+}
+
+// agreeToRemove asks who sits at a terminal before tokens are cut off. In a
+// script --force is the answer already.
+func agreeToRemove(c *cli.Context, key apitypes.Key) error {
+	voice := console.VoiceOf(c.App)
+	if !c.Bool("force") && !c.Bool("compromised") || c.Bool("yes") || !voice.Interactive() {
+		return nil
+	}
+	yes, err := voice.Confirm(fmt.Sprintf("remove %s and refuse every token that it signed", keyTitle(key)))
+	if err == nil && !yes {
+		err = federation.Errorf(federation.Conflict, "stopped: %s stays", keyTitle(key)).
+			WithHint("give --yes to go on without being asked")
+	}
+	return err
+}
+
+// findKey returns the key that a user names by its kid or by its secret.
+func findKey(c *cli.Context, g *apiclient.Global, kind cptoken.Kind, mesh, word string) (apitypes.Key, error) {
+	keys, err := g.Keys(c.Context)
+	if err != nil {
+		return apitypes.Key{}, err
+	}
+	for _, k := range keys {
+		if k.Kind == string(kind) && k.Mesh == mesh && (k.KID == word || k.Name != "" && k.Name == word) {
+			return k, nil
+		}
+	}
+	what := kind.TokenName()
+	if mesh != "" {
+		what += " of mesh " + mesh
+	}
+	return apitypes.Key{}, federation.Errorf(federation.NotFound, "there is no key %.80q for %s", word, what).
+		WithHint("`global keys list` shows the keys")
+}
+
+// sentence is a result of one line.
+type sentence string
+
+// WriteTo implements [io.WriterTo].
+func (s sentence) WriteTo(w io.Writer) (int64, error) {
+	n, err := fmt.Fprintln(w, console.Line(string(s)))
+	return int64(n), err
+}

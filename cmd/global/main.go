@@ -1,0 +1,54 @@
+// Command global is the global control plane of Meridian and its command line:
+// `global server` and `global dev` run a node, every other command talks to one
+// that runs.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+// linkedVersion is set by the linker, see scripts/build.
+var linkedVersion string
+
+// version is what this program calls its version.
+func version() string { return console.Version(linkedVersion) }
+
+func main() { os.Exit(execute()) }
+
+// execute runs the command line of this process and returns its exit code. The
+// first SIGINT or SIGTERM ends the context, the second one the process.
+func execute() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return console.Run(ctx, newApp(console.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}), os.Args)
+}
+
+// newApp returns the program.
+func newApp(streams console.IO) *cli.App {
+	app := console.New("global", "the global control plane of Meridian", version(), streams)
+	app.Description = `A global owns every signing key, issues tokens and pushes public keys and
+revocations to the control planes of the zones, which verify on their own.
+
+Begin with ` + "`global dev`" + `, which runs one node on this machine.`
+	app.Commands = []*cli.Command{
+		devCommand(),
+		serverCommand(),
+		generateCommand(),
+		getCommand(),
+		inspectCommand(),
+		keysCommand(),
+		revokeCommand(),
+		healthCommand(),
+		adminTokenCommand(),
+		console.VersionCommand(),
+	}
+	return app
+}

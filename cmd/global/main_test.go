@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/meridiankds/meridian/internal/endpoints"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"global": func() { os.Exit(execute()) }})
+}
+
+// TestScripts runs the scripts in testdata/script, each against a fake global of
+// its own. It listens on GLOBAL_ADDRESS, with TLS on TLS_ADDRESS (CA ca.crt), on
+// an admin socket in the data folder "node", and writes what it is asked to the
+// file "requests". $EGRESS is a file with a zone token, $OPERATOR one with a user
+// token.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setup,
+	})
+}
+
+func setup(env *testscript.Env) error {
+	fake := newFake(filepath.Join(env.WorkDir, "requests"))
+	plain := httptest.NewServer(fake)
+	env.Defer(plain.Close)
+	secure := httptest.NewUnstartedServer(fake)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes fail on purpose
+	secure.StartTLS()
+	env.Defer(secure.Close)
+	dir := filepath.Join(env.WorkDir, "node")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "admin.sock"))
+	if err != nil {
+		return err
+	}
+	socket := httptest.NewUnstartedServer(fake)
+	socket.Listener.Close()
+	socket.Listener = listener
+	socket.Start()
+	env.Defer(socket.Close)
+
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	files := map[string]string{
+		"ca.crt": string(ca), "admin.token": "the-admin-token\n", "node/admin.token": "the-node-token\n",
+		"egress.token":   unsigned(`{"alg":"RS256","kid":"1","typ":"JWT"}`, `{"Zone":"west","Scope":["egress"],"exp":2110684516,"nbf":1795324216,"iat":1795324516,"jti":"d602fcb4-c4e4-44d6-8fad-1c40fb97c3ca"}`),
+		"operator.token": unsigned(`{"alg":"RS256","kid":"1","typ":"JWT"}`, `{"Name":"jane","Groups":["admin"],"exp":2110684516,"iat":1795324516,"jti":"u-1"}`),
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	node := endpoints.Endpoints{
+		API: plain.Listener.Addr().String(), Diagnostics: plain.Listener.Addr().String(),
+		AdminTokenFile: filepath.Join(dir, "admin.token"), AdminSocket: filepath.Join(dir, "admin.sock"),
+	}
+	if err := node.Write(dir); err != nil {
+		return err
+	}
+	env.Setenv("GLOBAL_ADDRESS", plain.URL)
+	env.Setenv("TLS_ADDRESS", secure.URL)
+	env.Setenv("DIAGNOSTICS", plain.Listener.Addr().String())
+	return nil
+}

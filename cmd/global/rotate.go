@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+// pollEvery is how often a rotation asks who holds the new key.
+const pollEvery = 250 * time.Millisecond
+
+func keysRotate() *cli.Command {
+	return &cli.Command{
+		Name:      "rotate",
+		Usage:     "make a new key, wait until the zones hold it, and sign with it",
+		ArgsUsage: "KIND",
+		Description: `Tokens of the former key stay valid until that key is removed. KIND is
+control-plane-token, zone-token, dataplane-token or user-token.
+
+Zones that are online are waited for. Zones that are offline learn of the new key
+when they are back, and refuse its tokens until then: they are named, and --yes
+goes on without them. A rotation that stops half-way has changed nothing that
+signs; the same command takes it up again.
+
+Examples:
+  global keys rotate zone-token
+  global keys rotate dataplane-token --mesh default --wait 5m --yes`,
+		Flags: withClientFlags(
+			meshFlag(),
+			&cli.DurationFlag{Name: "wait", Usage: "how `LONG` to wait for the zones that are online", Value: 30 * time.Second},
+			&cli.BoolFlag{Name: "yes", Usage: "go on although zones are offline, without being asked"},
+			console.OutputFlag()),
+		Action: rotateKey,
+	}
+}
+
+func rotateKey(c *cli.Context) error {
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return err
+	}
+	if err := console.Arguments(c, 1, 1, "global keys rotate KIND"); err != nil {
+		return err
+	}
+	kind, mesh, err := kindAndMesh(c, "KIND", c.Args().First())
+	if err != nil {
+		return err
+	}
+	if c.Duration("wait") < 0 {
+		return console.Usage(federation.InvalidField("--wait", "must not be negative"))
+	}
+	g, err := connect(c)
+	if err != nil {
+		return err
+	}
+	r := rotation{
+		global: g, voice: console.VoiceOf(c.App), kind: kind, mesh: mesh,
+		wait: c.Duration("wait"), yes: c.Bool("yes"),
+	}
+	change, err := r.run(c.Context)
+	if err != nil {
+		return err
+	}
+	err = console.Print(c.App.Writer, format, change, func() io.WriterTo {
+		return sentence(keyTitle(change.Key) + " is " + change.Key.State)
+	})
+	r.voice.Hint("issue new tokens, then remove the former key with `global keys remove %s --force`", strings.Join(r.former(c.Context), " "))
+	return err
+}
+
+// rotation leads a kind and mesh to a new key.
+type rotation struct {
+	global *apiclient.Global
+	voice  *console.Voice
+	kind   cptoken.Kind
+	mesh   string
+	wait   time.Duration
+	yes    bool
+
+	key     apitypes.Key // the new one
+	holding apitypes.Holding
+}
+
+// former names, as on a command line, the key that signed before: the youngest of
+// those that retire. Where it cannot be asked for now, KEY stands in for it.
+func (r *rotation) former(ctx context.Context) []string {
+	kid, serial := "KEY", uint64(0)
+	keys, err := r.global.Keys(ctx)
+	if err != nil {
+		keys = nil // the rotation is done, only the hint is less exact
+	}
+	for _, k := range keys {
+		if k.Kind == string(r.kind) && k.Mesh == r.mesh && k.State == string(cptoken.Retiring) && k.Serial > serial {
+			kid, serial = k.KID, k.Serial
+		}
+	}
+	words := []string{r.kind.TokenName(), kid}
+	if r.mesh != "" {
+		words = append(words, "--mesh", r.mesh)
+	}
+	return words
+}
+
+// run prepares the key, waits until the gate is open, and activates it.
+func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
+	var none apitypes.KeyChange
+	var err error
+	if r.key, err = r.global.PrepareKey(ctx, apitypes.KeyPrepareRequest{Kind: string(r.kind), Mesh: r.mesh}); err != nil {
+		return none, err
+	}
+	r.voice.Say("%s is %s", keyTitle(r.key), r.key.State)
+	open, err := r.voice.Wait(ctx, console.Poll{Every: pollEvery, For: r.wait, Check: r.check})
+	if err != nil {
+		return none, r.stopped(err)
+	}
+	if !open {
+		return none, federation.Errorf(federation.Conflict, "%s is not held everywhere after %s: %s",
+			keyTitle(r.key), r.wait, describe(r.holding)).
+			WithHint("nothing signs with it yet; run the same command again to take the rotation up, with a longer --wait if need be")
+	}
+	if err := r.agree(); err != nil {
+		return none, err
+	}
+	change, err := r.global.ActivateKey(ctx, apitypes.KeyStepRequest{Kind: string(r.kind), Mesh: r.mesh, KID: r.key.KID})
+	if err != nil {
+		return none, r.stopped(err)
+	}
+	return change, nil
+}
+
+// check asks who holds the key.
+func (r *rotation) check(ctx context.Context) (bool, string, error) {
+	h, err := r.global.Holding(ctx, string(r.kind), r.mesh, r.key.KID)
+	if err != nil {
+		return false, "", err
+	}
+	r.holding = h.Holding
+	return h.Open, "waiting for " + describe(h.Holding), nil
+}
+
+// agree has somebody accept that zones are offline. Zones that are connected
+// without proof, and members that fell silent, are only named: they have the key
+// on its way to them, or sign with the former one.
+func (r *rotation) agree() error {
+	if h := r.holding; len(h.Unproven)+len(h.Silent) > 0 {
+		r.voice.Warn("not waited for: %s", joined(group{"unauthenticated zones", h.Unproven}, group{"silent members", h.Silent}))
+	}
+	offline := r.holding.Offline
+	if len(offline) == 0 {
+		return nil
+	}
+	r.voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(r.key), names(offline))
+	if r.yes {
+		return nil
+	}
+	yes, err := r.voice.Confirm(fmt.Sprintf("sign with %s although %s", keyTitle(r.key), counted(len(offline), "zone is offline", "zones are offline")))
+	switch {
+	case err != nil:
+		return err
+	case !yes:
+		return federation.Errorf(federation.Conflict, "stopped: %s stays prepared", keyTitle(r.key)).
+			WithHint("run the same command again to take the rotation up")
+	}
+	return nil
+}
+
+// stopped tells of a failure after the key was prepared, where the error itself
+// has no better advice.
+func (r *rotation) stopped(err error) error {
+	e := federation.AsError(err)
+	if e.Hint != "" {
+		return err
+	}
+	return e.WithHint("%s stays prepared; run the same command again to take the rotation up", keyTitle(r.key))
+}
+
+// describe says in a few words who is waited for.
+func describe(h apitypes.Holding) string {
+	if text := joined(group{"zones", h.Waiting}, group{"members", h.Members}); text != "" {
+		return text
+	}
+	return "the global"
+}
+
+// group is a list of names and what they are names of.
+type group struct {
+	label string
+	names []string
+}
+
+// joined lists the groups that have names in them.
+func joined(groups ...group) string {
+	var parts []string
+	for _, g := range groups {
+		if len(g.names) > 0 {
+			parts = append(parts, g.label+" "+names(g.names))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// shownNames is how many names a message lists: with a thousand zones the rest
+// is a number.
+const shownNames = 10
+
+func names(list []string) string {
+	if len(list) <= shownNames {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:shownNames], ", "), len(list)-shownNames)
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/configfile"
+	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/globalnode"
+)
+
+func serverCommand() *cli.Command {
+	flags := append(nodeFlags(""),
+		&cli.StringFlag{Name: "seal-key-file", Usage: "`FILE` with the key that seals signing keys, readable by this user only", EnvVars: []string{"GLOBAL_SEAL_KEY_FILE"}},
+		&cli.StringFlag{Name: "tls-cert-file", Usage: "PEM `FILE` of this node's certificate, its URI SAN meridian://<cluster>/node/<name>"},
+		&cli.StringFlag{Name: "tls-key-file", Usage: "PEM `FILE` of its key"},
+		&cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the cluster's CA"},
+		&cli.IntFlag{Name: "bootstrap-expect", Value: 1, Usage: "how many members found the cluster"},
+		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the HTTP API from loopback as an administrator"},
+	)
+	return &cli.Command{
+		Name:  "server",
+		Usage: "run a global control plane",
+		Description: `Owns the signing keys, issues tokens, and pushes public keys and revocations to
+the zones. The first start on an empty data folder founds the cluster.
+
+Examples:
+   global generate seal-key > seal.key && chmod 600 seal.key
+   global server --data-dir /var/lib/meridian --seal-key-file seal.key \
+      --tls-cert-file node.crt --tls-key-file node.key --ca-file ca.crt
+
+   global server --config /etc/meridian/global.yaml
+
+For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
+		Flags: flags,
+		Action: func(c *cli.Context) error {
+			if err := prepare(c, flags); err != nil {
+				return err
+			}
+			cfg, err := nodeConfig(c)
+			if err != nil {
+				return err
+			}
+			if n := c.Int("bootstrap-expect"); n != 1 {
+				return console.Usagef("use 1", "--bootstrap-expect %d: this version runs one global node", n)
+			}
+			if path := c.String("seal-key-file"); path != "" {
+				if cfg.Seal, err = issue.LoadSealKeys(path); err != nil {
+					return err
+				}
+			}
+			cfg.TLS, err = globalnode.LoadTLS(c.String("tls-cert-file"), c.String("tls-key-file"), c.String("ca-file"))
+			if err != nil {
+				return err
+			}
+			cfg.Bootstrap, cfg.LocalhostIsAdmin = true, c.Bool("localhost-is-admin")
+			node, err := globalnode.New(cfg)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return node.Run(ctx)
+		},
+	}
+}
+
+// nodeFlags are those that `global server` and `global dev` share.
+func nodeFlags(dataDir string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` with the names of these flags as keys"},
+		&cli.StringFlag{Name: "data-dir", Value: dataDir, Usage: "`FOLDER` of this node's own", EnvVars: []string{"GLOBAL_DATA_DIR"}},
+		&cli.StringFlag{Name: "api-addr", Value: globalnode.DefaultAPIAddr, Usage: "HTTP API; empty: none"},
+		&cli.StringFlag{Name: "api-tls-addr", Value: globalnode.DefaultAPITLSAddr, Usage: "HTTP API over TLS; empty: none"},
+		&cli.StringFlag{Name: "kds-addr", Value: globalnode.DefaultKDSAddr, Usage: "where zone control planes connect"},
+		&cli.StringFlag{Name: "peer-addr", Value: globalnode.DefaultPeerAddr, Usage: "where other globals connect"},
+		&cli.StringFlag{Name: "advertise", Usage: "`HOST:PORT` under which other globals reach --peer-addr"},
+		&cli.StringFlag{Name: "diagnostics-addr", Value: globalnode.DefaultDiagnosticsAddr, Usage: "health; empty: none"},
+		&cli.StringFlag{Name: "kds-auth", Value: "cpToken", Usage: "how zones prove who they are whose record does not say: cpToken, certificate or none"},
+		&cli.BoolFlag{Name: "kds-tls", Value: true, Usage: "serve KDS over TLS"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
+		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
+	}
+}
+
+// prepare refuses stray arguments and takes in the config file.
+func prepare(c *cli.Context, flags []cli.Flag) error {
+	if err := console.NoArguments(c); err != nil {
+		return err
+	}
+	if path := c.String("config"); path != "" {
+		return configfile.Apply(path, console.FlagNames(flags, "config"), c)
+	}
+	return nil
+}
+
+// nodeConfig turns the shared flags into a configuration.
+func nodeConfig(c *cli.Context) (globalnode.Config, error) {
+	logger, err := console.NewLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	if err != nil {
+		return globalnode.Config{}, err
+	}
+	auth, err := federation.ParseAuthMode("--kds-auth", c.String("kds-auth"))
+	if err != nil {
+		return globalnode.Config{}, console.Usage(err)
+	}
+	addr := func(flag string) globalnode.Addr { return globalnode.Addr{HostPort: c.String(flag)} }
+	return globalnode.Config{
+		DataDir: c.String("data-dir"),
+		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
+		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
+		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"),
+		Version: version(), Logger: logger,
+	}, nil
+}

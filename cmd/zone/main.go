@@ -1,0 +1,46 @@
+// Command zone is the zone control plane of Meridian and its command line: `zone
+// server` runs one, every other command talks to one that runs.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+// linkedVersion is set by the linker, see scripts/build.
+var linkedVersion string
+
+// version is what this program calls its version.
+func version() string { return console.Version(linkedVersion) }
+
+func main() { os.Exit(execute()) }
+
+// execute runs the command line of this process and returns its exit code. The
+// first SIGINT or SIGTERM ends the context, the second one the process.
+func execute() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return console.Run(ctx, newApp(console.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}), os.Args)
+}
+
+// newApp returns the program.
+func newApp(streams console.IO) *cli.App {
+	app := console.New("zone", "a zone control plane of Meridian", version(), streams)
+	app.Description = `A zone authenticates the proxies of its zone with public keys and revocations that
+it has from the global, also while the global is away.`
+	app.Commands = []*cli.Command{
+		serverCommand(),
+		verifyCommand(),
+		statusCommand(),
+		healthCommand(),
+		console.VersionCommand(),
+	}
+	return app
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/endpoints"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"zone": func() { os.Exit(execute()) }})
+}
+
+// TestScripts runs the scripts in testdata/script, each against a fake zone of
+// its own: API and health on ZONE_ADDRESS, proxies over TLS on ZONE_DP_ADDRESS
+// (CA ca.crt), both also named by the data folder "node". What it is asked goes
+// to the file "requests".
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setup,
+	})
+}
+
+func setup(env *testscript.Env) error {
+	handler := fakeZone(env.WorkDir)
+	api := httptest.NewServer(handler)
+	env.Defer(api.Close)
+	proxies := httptest.NewUnstartedServer(handler)
+	proxies.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes fail on purpose
+	proxies.StartTLS()
+	env.Defer(proxies.Close)
+	ca := filepath.Join(env.WorkDir, "ca.crt")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: proxies.Certificate().Raw})
+	if err := os.WriteFile(ca, block, 0o600); err != nil {
+		return err
+	}
+	dir := filepath.Join(env.WorkDir, "node")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	node := endpoints.Endpoints{
+		API: api.Listener.Addr().String(), Diagnostics: api.Listener.Addr().String(),
+		DP: proxies.Listener.Addr().String(), CAFile: ca,
+	}
+	if err := node.Write(dir); err != nil {
+		return err
+	}
+	env.Setenv("ZONE_ADDRESS", api.URL)
+	env.Setenv("ZONE_DP_ADDRESS", proxies.URL)
+	env.Setenv("ZONE_DIAGNOSTICS_ADDR", api.Listener.Addr().String())
+	return nil
+}
+
+// fakeZone answers as a zone does. It accepts the token "good"; any other token
+// is the reason for which it is refused. It is empty while a file "empty" lies in
+// dir.
+func fakeZone(dir string) http.Handler {
+	reply := func(w http.ResponseWriter, status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	problem := func(w http.ResponseWriter, status int, reason, detail, hint string) {
+		reply(w, status, map[string]any{"status": status, "title": "Refused", "detail": detail, "reason": reason, "hint": hint})
+	}
+	empty := func() bool {
+		_, err := os.Stat(filepath.Join(dir, "empty"))
+		return err == nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/authenticate", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_ = os.WriteFile(filepath.Join(dir, "requests"), append(body, '\n'), 0o600)
+		var request apiclient.AuthenticateRequest
+		_ = json.Unmarshal(body, &request)
+		switch {
+		case empty():
+			problem(w, 503, "no_keys", "zone west knows no keys yet", "zone status shows what keeps it")
+		case request.Token == "strange":
+			problem(w, 400, "", "mesh: must not be empty", "")
+		case request.Token != "good":
+			problem(w, 403, request.Token, "the token is for zone west, this is zone east", "")
+		default:
+			expires := time.Date(2036, 11, 22, 12, 0, 0, 0, time.UTC)
+			reply(w, 200, apiclient.Identity{Kind: "zone", Zone: "west", Scope: []string{"egress"}, ID: "id-1", Expires: &expires, Revision: "0123456789abcdef-1@42"})
+		}
+	})
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer my-token" {
+			problem(w, 401, "missing_token", "the request carries no user token", "send a user token (--token-file)")
+			return
+		}
+		reply(w, 200, statusFor(empty()))
+	})
+	mux.HandleFunc("GET /healthy", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if empty() {
+			problem(w, 503, "no_keys", "zone west knows no keys yet", "zone status shows what keeps it")
+		}
+	})
+	return mux
+}
+
+func statusFor(empty bool) apiclient.ZoneStatus {
+	since, heard := time.Now().Add(-10*time.Minute), time.Now().Add(-2*time.Minute)
+	if empty {
+		return apiclient.ZoneStatus{Zone: "west", Instance: "i-1", Version: "v1", Revision: "none", Empty: true,
+			Global: apiclient.ZoneGlobal{Since: &since, LastError: "connection refused"}}
+	}
+	return apiclient.ZoneStatus{
+		Zone: "west", Instance: "i-1", Version: "v1", Cluster: "c-1", Revision: "0123456789abcdef-1@42",
+		Global:      apiclient.ZoneGlobal{Connected: true, Address: "127.0.0.1:5685", Member: "n1", Since: &since, LastHeard: &heard},
+		Keys:        []apiclient.ZoneKey{{Kind: "user", KID: "1"}, {Kind: "zone", KID: "1"}, {Kind: "zone", KID: "2"}},
+		Revocations: map[string]int{"zone": 3, "dataplane": 0, "user": 1}, CutOffs: 1,
+	}
+}
+
+// runApp runs a command line in this process.
+func runApp(args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	app := newApp(console.IO{In: strings.NewReader(""), Out: &o, Err: &e})
+	code = console.Run(context.Background(), app, append([]string{"zone"}, args...))
+	return code, o.String(), e.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	for line, want := range map[string]int{
+		"version":                              console.ExitOK,
+		"verify --help":                        console.ExitOK,
+		"verify --token-file /nowhere":         console.ExitError,
+		"status --address http://127.0.0.1:1":  console.ExitError,
+		"health --diagnostics-addr [::1]:1":    console.ExitError,
+		"verify":                               console.ExitUsage,
+		"verify token":                         console.ExitUsage,
+		"verify --token-file x --proxy-type y": console.ExitUsage,
+		"status -o xml":                        console.ExitUsage,
+		"staus":                                console.ExitUsage,
+	} {
+		if code, out, errs := runApp(strings.Fields(line)...); code != want {
+			t.Errorf("zone %s: exit %d, want %d\n%s%s", line, code, want, out, errs)
+		}
+	}
+}
+
+func TestEveryCommandHasHelpWithExamples(t *testing.T) {
+	app := newApp(console.IO{})
+	for _, c := range app.Commands {
+		code, out, errs := runApp(c.Name, "--help")
+		_, examples, ok := strings.Cut(out, "Examples:\n")
+		if code != 0 || errs != "" || !ok || !strings.Contains(examples, "zone "+c.Name) {
+			t.Errorf("zone %s --help: exit %d\n%s%s", c.Name, code, out, errs)
+		}
+		for _, f := range c.Flags {
+			if doc, ok := f.(cli.DocGenerationFlag); !ok || doc.GetUsage() == "" {
+				t.Errorf("zone %s: the flag %s is not explained", c.Name, f.Names()[0])
+			}
+		}
+	}
+}
+
+func TestStatusLines(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	since := now.Add(-3 * time.Hour)
+	tests := []struct {
+		name   string
+		status apiclient.ZoneStatus
+		want   string
+	}{
+		{"alone", apiclient.ZoneStatus{Zone: "west", Revision: "none", Empty: true,
+			Global: apiclient.ZoneGlobal{Since: &since, LastError: "dial\x1b[2J: refused"}},
+			"zone:        west\nrevision:    none\nglobal:      not connected for 3h\nlast error:  dial [2J: refused\nlast heard:  never since the zone started\nkeys:        none\nrevoked:     none\n"},
+		{"connected", apiclient.ZoneStatus{Zone: "west", Revision: "r@1", Global: apiclient.ZoneGlobal{Connected: true, Address: "g:5685", LastHeard: &since},
+			Keys: []apiclient.ZoneKey{{Kind: "future"}, {Kind: "dataplane"}, {Kind: "zone"}}, Revocations: map[string]int{"zone": 2, "user": 0}, CutOffs: 2},
+			"zone:        west\nrevision:    r@1\nglobal:      connected to g:5685\nlast heard:  3h ago\nkeys:        1 future, 1 zone-token, 1 dataplane-token\nrevoked:     2 zone-token\ncut-offs:    2\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b strings.Builder
+			if _, err := statusLines(tt.status, now).WriteTo(&b); err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", b.String(), tt.want)
+			}
+		})
+	}
+}
+
+func TestRefusalIsBothDataAndError(t *testing.T) {
+	refusal := fmt.Errorf("wrapped: %w", federation.Errorf(federation.Forbidden, "for west").WithReason("wrong_zone"))
+	var b strings.Builder
+	err := tell(&b, console.FormatJSON, verdictOf(apiclient.Identity{}, refusal), refusal)
+	if err == nil || err.Error() != "refused (wrong_zone): for west" || !strings.Contains(b.String(), `"accepted": false`) ||
+		!strings.Contains(b.String(), `"reason": "wrong_zone"`) {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/configfile"
+	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/zonenode"
+)
+
+func serverCommand() *cli.Command {
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` with the names of these flags as keys"},
+		&cli.StringFlag{Name: "zone", Usage: "`NAME` of the zone", EnvVars: []string{"ZONE_NAME"}},
+		&cli.StringSliceFlag{Name: "global-address", Usage: "`HOST:PORT` of a global's KDS port; several may be given", EnvVars: []string{"ZONE_GLOBAL_ADDRESS"}},
+		&cli.StringFlag{Name: "cp-token-file", Usage: "`FILE` with the control plane token; read again at each connect", EnvVars: []string{"ZONE_CP_TOKEN_FILE"}},
+		&cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the CA of the global's certificate", EnvVars: []string{"ZONE_GLOBAL_CA_FILE"}},
+		&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of this zone's own", EnvVars: []string{"ZONE_DATA_DIR"}},
+		&cli.StringFlag{Name: "dp-addr", Value: zonenode.DefaultDPAddr, Usage: "where proxies connect (TLS)"},
+		&cli.StringFlag{Name: "api-addr", Value: zonenode.DefaultAPIAddr, Usage: "the zone's HTTP API; empty: none"},
+		&cli.StringFlag{Name: "diagnostics-addr", Value: zonenode.DefaultDiagnosticsAddr, Usage: "health; empty: none"},
+		&cli.StringFlag{Name: "dp-cert-file", Usage: "PEM `FILE` of the certificate shown to proxies; made in the data folder where it is not given"},
+		&cli.StringFlag{Name: "dp-key-file", Usage: "PEM `FILE` of its key"},
+		&cli.StringFlag{Name: "dp-ca-file", Usage: "PEM `FILE` of the CA that proxies check it against"},
+		&cli.BoolFlag{Name: "global-tls", Value: true, Usage: "speak TLS to the global"},
+		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the API from loopback as an administrator"},
+		&cli.DurationFlag{Name: "max-stale", Usage: "refuse when nothing was heard from the global for so `LONG`; 0: never"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
+		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
+	}
+	return &cli.Command{
+		Name:  "server",
+		Usage: "run a zone control plane",
+		Description: `Serves proxies from its own copy of keys and revocations, and keeps it current
+from the global for as long as that answers.
+
+Examples:
+   zone server --zone west --global-address global.example.com:5685 \
+      --cp-token-file west.token --ca-file ca.crt --data-dir /var/lib/meridian-west
+
+   # beside a global on one laptop: free ports in place of those it has
+   zone server --zone west --global-address 127.0.0.1:5685 --cp-token-file west.token \
+      --ca-file meridian-data/tls/ca.crt --data-dir west-data \
+      --api-addr 127.0.0.1:0 --diagnostics-addr 127.0.0.1:0`,
+		Flags: flags,
+		Action: func(c *cli.Context) error {
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			if path := c.String("config"); path != "" {
+				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c); err != nil {
+					return err
+				}
+			}
+			cfg, err := zoneConfig(c)
+			if err != nil {
+				return err
+			}
+			node, err := zonenode.New(cfg)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return run(ctx, node)
+		},
+	}
+}
+
+// run runs the node; what a signal ended is no error.
+func run(ctx context.Context, node *zonenode.Node) error {
+	return node.Run(ctx)
+}
+
+// zoneConfig turns the flags into a configuration.
+func zoneConfig(c *cli.Context) (zonenode.Config, error) {
+	logger, err := console.NewLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	if err != nil {
+		return zonenode.Config{}, err
+	}
+	cfg := zonenode.Config{
+		Zone: c.String("zone"), DataDir: c.String("data-dir"), Globals: c.StringSlice("global-address"),
+		GlobalPlain: !c.Bool("global-tls"),
+		DPAddr:      c.String("dp-addr"), APIAddr: c.String("api-addr"), DiagnosticsAddr: c.String("diagnostics-addr"),
+		DPCAFile:         c.String("dp-ca-file"),
+		LocalhostIsAdmin: c.Bool("localhost-is-admin"), MaxStale: c.Duration("max-stale"),
+		Version: version(), Logger: logger,
+	}
+	if path := c.String("cp-token-file"); path != "" {
+		cfg.Token = zonenode.TokenFromFile(path)
+	}
+	if path := c.String("ca-file"); path != "" {
+		if cfg.GlobalCAs, err = tlsutil.LoadPool(path); err != nil {
+			return zonenode.Config{}, err
+		}
+	}
+	certFile, keyFile := c.String("dp-cert-file"), c.String("dp-key-file")
+	if (certFile == "") != (keyFile == "") {
+		return zonenode.Config{}, federation.Errorf(federation.Invalid, "--dp-cert-file and --dp-key-file go together")
+	}
+	if certFile != "" {
+		cert, err := tlsutil.LoadKeyPair(certFile, keyFile)
+		if err != nil {
+			return zonenode.Config{}, err
+		}
+		cfg.DPCertificate = &cert
+	}
+	return cfg, nil
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show what a running zone knows, and how it stands with the global",
+		Description: `A zone that is not connected goes on with what it knows; "last heard" says how old
+that is.
+
+Examples:
+  zone status --data-dir west-data --token-file jane.token
+  zone status -o json`,
+		Flags: append(console.ClientFlags("zone"), console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
+			if err != nil {
+				return err
+			}
+			zone, err := apiclient.NewZone(target, agent(c))
+			if err != nil {
+				return err
+			}
+			status, err := zone.Status(c.Context)
+			if err != nil {
+				return err
+			}
+			if status.Empty {
+				console.VoiceOf(c.App).Warn("the zone knows nothing yet and refuses every token")
+			}
+			if status.Global.Stale {
+				console.VoiceOf(c.App).Warn("the zone has not heard from the global for more than %s and refuses every token", status.Global.MaxStale)
+			}
+			return console.Print(c.App.Writer, format, status, func() io.WriterTo { return statusLines(status, time.Now()) })
+		},
+	}
+}
+
+func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
+	var f console.Fields
+	f.Add("zone", s.Zone)
+	f.Add("instance", s.Instance)
+	f.Add("version", s.Version)
+	f.Add("cluster", s.Cluster)
+	f.Add("revision", s.Revision)
+	f.Add("global", link(s.Global, now))
+	f.Add("last error", s.Global.LastError)
+	f.Add("last heard", heard(s.Global, now))
+	f.Add("keys", keyCounts(s.Keys))
+	f.Add("revoked", revokedCounts(s.Revocations))
+	if s.CutOffs > 0 {
+		f.Add("cut-offs", fmt.Sprint(s.CutOffs))
+	}
+	return &f
+}
+
+// link says how the stream to the global is, and since when.
+func link(g apiclient.ZoneGlobal, now time.Time) string {
+	text := "not connected"
+	if g.Connected {
+		text = "connected to " + g.Address
+		if g.Member != "" {
+			text += " (member " + g.Member + ")"
+		}
+	}
+	if g.Since != nil {
+		text += " for " + console.Age(now, *g.Since)
+	}
+	return text
+}
+
+func heard(g apiclient.ZoneGlobal, now time.Time) string {
+	if g.LastHeard == nil {
+		return "never since the zone started"
+	}
+	return console.Age(now, *g.LastHeard) + " ago"
+}
+
+// keyCounts says how many keys of each kind the zone verifies with.
+func keyCounts(keys []apiclient.ZoneKey) string {
+	counts := map[string]int{}
+	for _, k := range keys {
+		counts[k.Kind]++
+	}
+	if len(counts) == 0 {
+		return "none"
+	}
+	return byKind(counts)
+}
+
+func revokedCounts(counts map[string]int) string {
+	for _, n := range counts {
+		if n > 0 {
+			return byKind(counts)
+		}
+	}
+	return "none"
+}
+
+// byKind lists counts in the order of kinds, those of nothing left out.
+func byKind(counts map[string]int) string {
+	var kinds []string
+	for kind, n := range counts {
+		if n > 0 {
+			kinds = append(kinds, kind)
+		}
+	}
+	place := func(kind string) int { return slices.Index(cptoken.Kinds[:], cptoken.Kind(kind)) }
+	slices.SortFunc(kinds, func(a, b string) int {
+		if d := place(a) - place(b); d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	for i, kind := range kinds {
+		kinds[i] = fmt.Sprintf("%d %s", counts[kind], kindName(kind))
+	}
+	return strings.Join(kinds, ", ")
+}
+
+// kindName is a kind as users write it, or as it came where this program does
+// not know it.
+func kindName(kind string) string {
+	if k := cptoken.Kind(kind); k.Valid() {
+		return k.TokenName()
+	}
+	return kind
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+// tokenEnv is the variable in which users of Kuma hand a proxy its token.
+const tokenEnv = "KUMA_DATAPLANE_RUNTIME_TOKEN"
+
+// proxyTypes are the kinds of proxies that a zone authenticates.
+var proxyTypes = [...]string{"dataplane", "ingress", "egress"}
+
+func verifyCommand() *cli.Command {
+	tags := console.Tags{}
+	return &cli.Command{
+		Name:  "verify",
+		Usage: "ask a running zone whether it accepts a proxy's token",
+		Description: `Exit code 0 means accepted, 1 refused; the reason of a refusal is one word in
+brackets, such as expired, revoked, wrong_zone or out_of_scope. The zone is asked
+the way a proxy asks it, and nothing changes by it.
+
+Examples:
+  zone verify --token-file egress.token --proxy-type egress --data-dir west-data
+  zone verify --token-file dp.token --mesh default --name dp-echo-1 --tag kuma.io/service=backend
+  global generate zone-token --zone west | zone verify --token-file - --proxy-type ingress`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the proxy's token, - for standard input [the token itself in " + tokenEnv + "]"},
+			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", Value: "dataplane"},
+			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the data plane proxy", Value: "default"},
+			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the data plane proxy"},
+			&cli.GenericFlag{Name: "tag", Usage: "values that the data plane proxy carries for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
+			&cli.StringFlag{Name: "dp-address", Usage: "`URL` of the zone's port for proxies [ZONE_DP_ADDRESS]", DefaultText: "https://127.0.0.1:5678"},
+			console.CAFileFlag("zone"),
+			console.DataDirFlag("zone"),
+			console.OutputFlag(),
+		},
+		Action: func(c *cli.Context) error { return verify(c, tags) },
+	}
+}
+
+func verify(c *cli.Context, tags console.Tags) error {
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return err
+	}
+	proxyType := c.String("proxy-type")
+	if !slices.Contains(proxyTypes[:], proxyType) {
+		return console.Usage(federation.InvalidField("--proxy-type", "%.40q is not a type of proxy: use dataplane, ingress or egress", proxyType))
+	}
+	token, err := proxyToken(c)
+	if err != nil {
+		return err
+	}
+	target, err := resolve(c, apiclient.ProxyPort(), c.String("dp-address"), "")
+	if err != nil {
+		return err
+	}
+	proxies, err := apiclient.NewProxies(target, agent(c))
+	if err != nil {
+		return err
+	}
+	request := apiclient.AuthenticateRequest{Token: token, ProxyType: proxyType}
+	if proxyType == "dataplane" {
+		request.Mesh, request.Name, request.Tags = c.String("mesh"), c.String("name"), tags
+	}
+	identity, err := proxies.Authenticate(c.Context, request)
+	if err != nil && !apiclient.Refused(err) {
+		return err
+	}
+	return tell(c.App.Writer, format, verdictOf(identity, err), err)
+}
+
+// proxyToken reads the token to ask about.
+func proxyToken(c *cli.Context) (string, error) {
+	if file := c.String("token-file"); file != "" {
+		return apiclient.ReadToken(file, c.App.Reader)
+	}
+	token, err := apiclient.ParseToken(tokenEnv, os.Getenv(tokenEnv))
+	if err == nil && token == "" {
+		err = console.Usagef("for example --token-file egress.token, or - for standard input", "%s: --token-file is missing", c.Command.HelpName)
+	}
+	return token, err
+}
+
+// verdict is the zone's answer as JSON and YAML show it.
+type verdict struct {
+	Accepted bool                `json:"accepted"`
+	Identity *apiclient.Identity `json:"identity,omitempty"`
+	Reason   string              `json:"reason,omitempty"`
+	Detail   string              `json:"detail,omitempty"`
+}
+
+func verdictOf(identity apiclient.Identity, refusal error) verdict {
+	if refusal == nil {
+		return verdict{Accepted: true, Identity: &identity}
+	}
+	e := federation.AsError(refusal)
+	return verdict{Reason: e.Reason, Detail: e.Detail}
+}
+
+// tell prints the verdict. A refusal is the command's error as well; in a table
+// it is that alone.
+func tell(w io.Writer, format console.Format, v verdict, refusal error) error {
+	if v.Accepted || format != console.FormatTable {
+		if err := console.Print(w, format, v, func() io.WriterTo { return identityLines(v.Identity, time.Now()) }); err != nil {
+			return err
+		}
+	}
+	if refusal == nil {
+		return nil
+	}
+	e := *federation.AsError(refusal)
+	e.Detail = fmt.Sprintf("refused (%s): %s", e.Reason, e.Detail)
+	return &e
+}
+
+// identityLines shows what an accepted token proves.
+func identityLines(id *apiclient.Identity, now time.Time) io.WriterTo {
+	var f console.Fields
+	f.Add("accepted", kindName(id.Kind))
+	f.Add("zone", id.Zone)
+	f.Add("scope", strings.Join(id.Scope, ", "))
+	f.Add("mesh", id.Mesh)
+	f.Add("name", id.Name)
+	f.Add("id (jti)", id.ID)
+	var expires time.Time
+	if id.Expires != nil {
+		expires = *id.Expires
+	}
+	f.Add("expires", console.Moment(expires, now, "never"))
+	f.Add("decided at", "revision "+id.Revision)
+	return &f
+}

@@ -1,0 +1,200 @@
+package apiclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// The bounds of a call.
+const (
+	dialTimeout = 5 * time.Second
+	callTimeout = 30 * time.Second
+	// maxAnswer is room for a list of a million revoked ids as one secret.
+	maxAnswer      = 64 << 20
+	maxErrorAnswer = 64 << 10
+)
+
+// client sends requests to one target.
+type client struct {
+	target Target
+	base   string
+	agent  string
+	http   *http.Client
+}
+
+// newClient returns a client of the target; agent is what it calls itself,
+// program and version. Nothing is dialled yet.
+func newClient(t Target, agent string) (*client, error) {
+	transport := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout:    dialTimeout,
+		ResponseHeaderTimeout:  callTimeout,
+		MaxResponseHeaderBytes: 32 << 10,
+		ForceAttemptHTTP2:      true,
+	}
+	c := &client{target: t, base: strings.TrimSuffix(t.Address, "/"), agent: agent}
+	if path, ok := strings.CutPrefix(t.Address, "unix://"); ok {
+		c.base = "http://localhost" // a Host that the node takes for its own
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", path)
+		}
+	}
+	if strings.HasPrefix(t.Address, "https:") {
+		transport.TLSClientConfig = tlsutil.Client(nil)
+		if t.CAFile != "" {
+			pool, err := tlsutil.LoadPool(t.CAFile)
+			if err != nil {
+				return nil, err
+			}
+			transport.TLSClientConfig = tlsutil.Client(pool)
+		}
+	}
+	c.http = &http.Client{
+		Transport: transport,
+		// The token is for this node, not for where it points.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c, nil
+}
+
+// call is one request.
+type call struct {
+	method string
+	path   []string // segments, escaped here
+	query  url.Values
+	body   any // sent as JSON unless nil
+	into   any // where the JSON answer goes; a *string takes the text; nil: dropped
+	// changes says that the request changes something, so that an outcome can be
+	// unknown.
+	changes bool
+}
+
+// answer is what came back: a status and as much of the body as it may have.
+type answer struct {
+	status int
+	header http.Header
+	data   []byte
+}
+
+// do sends the request and reads the answer into q.into. An answer of status 300
+// or above is returned as the error that it stands for.
+func (c *client) do(ctx context.Context, q call) error {
+	a, err := c.send(ctx, q)
+	switch {
+	case err != nil:
+		return err
+	case a.status >= 300:
+		return c.refusal(a)
+	}
+	return c.decode(a.data, q.into)
+}
+
+// send sends the request and returns the answer, whatever its status.
+func (c *client) send(ctx context.Context, q call) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	req, err := c.request(ctx, q)
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, c.failure(err, q.changes && sent.Load(), req)
+	}
+	defer resp.Body.Close()
+	limit := maxAnswer
+	if resp.StatusCode >= 300 {
+		limit = maxErrorAnswer
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	switch {
+	case err != nil:
+		return answer{}, c.failure(err, q.changes, req)
+	case len(data) > limit:
+		return answer{}, c.notOurs(federation.Errorf(federation.TooLarge,
+			"the %s at %s answered with more than %d KiB", c.node(), c.target, limit>>10))
+	}
+	return answer{resp.StatusCode, resp.Header, data}, nil
+}
+
+func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
+	segments := make([]string, len(q.path))
+	for i, s := range q.path {
+		if s == "" || s == "." || s == ".." {
+			return nil, federation.Errorf(federation.Invalid, "%q cannot be a name", s)
+		}
+		segments[i] = url.PathEscape(s)
+	}
+	address := c.base + "/" + strings.Join(segments, "/")
+	if len(q.query) > 0 {
+		address += "?" + q.query.Encode()
+	}
+	var body io.Reader
+	if q.body != nil {
+		data, err := json.Marshal(q.body)
+		if err != nil {
+			return nil, federation.Errorf(federation.Internal, "encoding the request: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, address, body)
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "making the request: %w", err)
+	}
+	if q.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.agent)
+	req.Header.Set("X-Request-Id", uuid.NewString())
+	if c.target.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.target.token)
+	}
+	return req, nil
+}
+
+// decode reads an answer of status 2xx.
+func (c *client) decode(data []byte, into any) error {
+	switch into := into.(type) {
+	case nil:
+		return nil
+	case *string:
+		*into = string(data)
+		return nil
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return c.notOurs(federation.Errorf(federation.Internal, "the %s at %s answered a %s where %s belongs: %w",
+				c.node(), c.target, wrong.Value, wrong.Field, err))
+		}
+		return c.notOurs(federation.Errorf(federation.Internal, "what answers at %s does not speak the %s's API", c.target, c.node()))
+	}
+	return nil
+}
+
+func (c *client) node() string { return c.target.Service.Node }
+
+// notOurs adds the hint for an answer that no node of ours gives.
+func (c *client) notOurs(err *federation.Error) error {
+	return err.WithHint("is this the address of a %s? name it with %s", c.node(), c.target.Service.AddressFlag)
+}

@@ -1,0 +1,147 @@
+package apiclient
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/httperr"
+)
+
+// failure says why no answer came. unknown is set where the request, which
+// changes something, may have arrived.
+func (c *client) failure(err error, unknown bool, req *http.Request) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err // without method and URL: the message names the node
+	}
+	if unknown {
+		return federation.Errorf(federation.UnknownOutcome,
+			"the %s at %s got the request and then nothing came back: %w", c.node(), c.target, reason(err)).
+			WithHint("it may have taken effect: look before you repeat it (request %s in the node's log)", req.Header.Get("X-Request-Id"))
+	}
+	e := federation.Errorf(federation.Unavailable, "cannot reach the %s at %s: %w", c.node(), c.target, reason(err))
+	return e.WithHint("%s", c.unreachableHint(err))
+}
+
+// reason shortens what the net package says to what an operator needs.
+func reason(err error) error {
+	var op *net.OpError
+	var sys *os.SyscallError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no answer in time")
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
+	case errors.As(err, &sys):
+		return sys.Err
+	case errors.As(err, &op):
+		return op.Err
+	}
+	return err
+}
+
+// unreachableHint says what to do about a connection that did not come about.
+func (c *client) unreachableHint(err error) string {
+	var unknownCA x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	flag := c.target.Service.AddressFlag
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "run the command again"
+	case errors.As(err, &unknownCA) && c.target.CAFile == "":
+		return "give the CA of the " + c.node() + " with --ca-file, or take it from the node's folder with --data-dir"
+	case errors.As(err, &unknownCA):
+		return "is " + c.target.CAFile + " the CA of this " + c.node() + "?"
+	case errors.As(err, &host):
+		return "use a name that the certificate is made out for in " + flag
+	case errors.As(err, &invalid):
+		return "the certificate of the " + c.node() + " must be replaced, or a clock is wrong"
+	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return "that port does not speak TLS: write http:// in " + flag
+	case errors.Is(err, syscall.EACCES) && strings.HasPrefix(c.target.Address, "unix:"):
+		return "only the user that the node runs as may use this socket"
+	}
+	return "is it running? another address is named with " + flag + " or " + c.target.Service.AddressEnv
+}
+
+// refusal turns an answer of status 300 and above into the error that it is.
+func (c *client) refusal(a answer) error {
+	if a.status < 400 {
+		return c.notOurs(federation.Errorf(federation.Internal, "%s answers with a redirect (status %d)", c.target, a.status))
+	}
+	code := httperr.CodeOf(a.status)
+	var body apitypes.Error
+	if err := json.Unmarshal(a.data, &body); err != nil || body.Title == "" && body.Detail == "" && body.Details == "" {
+		if strings.Contains(string(a.data), "HTTP request to an HTTPS server") {
+			return federation.Errorf(federation.Invalid, "the %s at %s speaks TLS only", c.node(), c.target).
+				WithHint("write https:// in %s", c.target.Service.AddressFlag)
+		}
+		return c.notOurs(federation.Errorf(code, "the %s at %s answered %d %s", c.node(), c.target, a.status, http.StatusText(a.status)))
+	}
+	e := &federation.Error{
+		Code:       code,
+		Detail:     detailOf(body),
+		Hint:       body.Hint,
+		Reason:     body.Reason,
+		RetryAfter: retryAfter(a.header.Get("Retry-After")),
+	}
+	for _, p := range body.InvalidParameters {
+		e.Fields = append(e.Fields, federation.FieldError{Field: p.Field, Reason: p.Reason})
+	}
+	return c.withHint(e)
+}
+
+// detailOf is what an error body says in one line. A detail that does not name
+// the inputs at fault, as Kuma's does not, is followed by them.
+func detailOf(body apitypes.Error) string {
+	detail := first(body.Detail, body.Details, body.Title)
+	for _, p := range body.InvalidParameters {
+		if !strings.Contains(detail, p.Reason) {
+			detail += "; " + p.Field + ": " + p.Reason
+		}
+	}
+	return detail
+}
+
+// withHint fills in what to do where the node did not say.
+func (c *client) withHint(e *federation.Error) error {
+	switch {
+	case e.Hint != "" || c.target.Service.NoToken: // whose errors are about the caller's question
+	case e.Code == federation.Unauthenticated && c.target.token == "":
+		e.Hint = "give a user token with --token-file; `global admin-token` makes one on the node itself"
+	case e.Code == federation.Unauthenticated:
+		e.Hint = "give another user token with --token-file; `global admin-token` makes one on the node itself"
+	case e.Code == federation.Forbidden:
+		e.Hint = "use a user token of the group \"admin\""
+	case e.Code == federation.Unavailable:
+		e.Hint = "nothing was changed: run the command again"
+	case e.Code == federation.UnknownOutcome:
+		e.Hint = "it may have taken effect: look before you repeat it"
+	}
+	return e
+}
+
+// retryAfter reads the header in seconds (RFC 9110, section 10.2.3); dates and
+// nonsense are zero.
+func retryAfter(s string) time.Duration {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > 3600 {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}

@@ -1,0 +1,237 @@
+package apiclient
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
+)
+
+// DefaultAPI is where a node's HTTP API is unless somebody says otherwise.
+const DefaultAPI = "http://127.0.0.1:5681"
+
+// Flags are what the command line says about the node to talk to, empty where it
+// says nothing.
+type Flags struct {
+	Address   string
+	TokenFile string
+	CAFile    string
+	DataDir   string
+}
+
+// Service is one of the things that a node serves.
+type Service struct {
+	// Node is what the node is called in messages and what leads the names of
+	// its environment variables, in capitals: "global" or "zone".
+	Node string
+	// Default is the address where nothing else is said.
+	Default string
+	// AddressFlag and AddressEnv name what sets the address.
+	AddressFlag, AddressEnv string
+	// Find returns the address from what the node left in its data folder.
+	Find func(endpoints.Endpoints) string
+	// NoToken says that the service takes no user token.
+	NoToken bool
+}
+
+// API is the HTTP API of a node.
+func API(node string) Service {
+	return Service{
+		Node: node, Default: DefaultAPI, AddressFlag: "--address", AddressEnv: strings.ToUpper(node) + "_ADDRESS",
+		Find: func(e endpoints.Endpoints) string {
+			switch {
+			case e.API != "":
+				return "http://" + e.API
+			case e.APITLS != "":
+				return "https://" + e.APITLS
+			}
+			return ""
+		},
+	}
+}
+
+// ProxyPort is the port of a zone that proxies talk to.
+func ProxyPort() Service {
+	return Service{
+		Node: "zone", Default: "https://127.0.0.1:5678", AddressFlag: "--dp-address", AddressEnv: "ZONE_DP_ADDRESS",
+		Find: func(e endpoints.Endpoints) string {
+			if e.DP == "" {
+				return ""
+			}
+			return "https://" + e.DP
+		},
+		NoToken: true,
+	}
+}
+
+// Diagnostics is the health port of a node.
+func Diagnostics(node string) Service {
+	return Service{
+		Node: node, Default: "http://127.0.0.1:5680", AddressFlag: "--diagnostics-addr",
+		AddressEnv: strings.ToUpper(node) + "_DIAGNOSTICS_ADDR",
+		Find: func(e endpoints.Endpoints) string {
+			if e.Diagnostics == "" {
+				return ""
+			}
+			return "http://" + e.Diagnostics
+		},
+		NoToken: true,
+	}
+}
+
+// Target is a service of one node, and who to be there. Shown or logged, it is
+// its address.
+type Target struct {
+	Service Service
+	Address string
+	CAFile  string // empty: the system's certificates
+
+	token string
+}
+
+// String returns the address.
+func (t Target) String() string { return t.Address }
+
+// GoString returns the address.
+func (t Target) GoString() string { return t.Address }
+
+// LogValue implements [slog.LogValuer]: the address.
+func (t Target) LogValue() slog.Value { return slog.StringValue(t.Address) }
+
+// Resolve decides which node to talk to, and as whom. The address is the first
+// of: the flag; the node of the data folder that the flag --data-dir names; the
+// environment; the node of the data folder that the environment names; the
+// default.
+//
+// A data folder speaks for its own node only. Where the address came from
+// elsewhere its token and CA are not used: they would go to a stranger.
+func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (Target, error) {
+	r := resolver{service: s, flags: flags, env: env}
+	node, err := r.address()
+	if err != nil {
+		return Target{}, err
+	}
+	t := Target{Service: s, Address: r.found, CAFile: first(flags.CAFile, node.fromFlag.CAFile, r.get("CA_FILE"), node.fromEnv.CAFile)}
+	if s.NoToken {
+		return t, t.check()
+	}
+	tokenFile := first(flags.TokenFile, node.fromFlag.AdminTokenFile)
+	if tokenFile == "" {
+		if t.token, err = ParseToken(r.envName("TOKEN"), r.get("TOKEN")); err != nil {
+			return Target{}, err
+		}
+		tokenFile = first(r.get("TOKEN_FILE"), node.fromEnv.AdminTokenFile)
+	}
+	if t.token == "" && tokenFile != "" {
+		if t.token, err = ReadToken(tokenFile, stdin); err != nil {
+			return Target{}, err
+		}
+	}
+	return t, t.check()
+}
+
+// Socket returns the target for a node's admin socket, where no token is needed.
+func Socket(node, path string) (Target, error) {
+	t := Target{Service: API(node), Address: "unix://" + path}
+	if !filepath.IsAbs(path) {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return Target{}, federation.Errorf(federation.Internal, "finding %s: %w", path, err)
+		}
+		t.Address = "unix://" + abs
+	}
+	return t, t.check()
+}
+
+// resolver holds what Resolve looks at.
+type resolver struct {
+	service Service
+	flags   Flags
+	env     func(string) string
+	found   string // the address
+}
+
+// folders are the endpoints of the data folder that the address came from; at
+// most one is filled. Two, because a flag counts more than the environment, and
+// the environment more than a folder that it names.
+type folders struct{ fromFlag, fromEnv endpoints.Endpoints }
+
+func (r *resolver) envName(name string) string { return strings.ToUpper(r.service.Node) + "_" + name }
+func (r *resolver) get(name string) string     { return r.env(r.envName(name)) }
+
+func (r *resolver) address() (folders, error) {
+	if r.found = r.flags.Address; r.found != "" {
+		return folders{}, nil
+	}
+	if r.flags.DataDir != "" {
+		e, err := r.read(r.flags.DataDir)
+		return folders{fromFlag: e}, err
+	}
+	if r.found = r.env(r.service.AddressEnv); r.found != "" {
+		return folders{}, nil
+	}
+	if dir := r.get("DATA_DIR"); dir != "" {
+		e, err := r.read(dir)
+		return folders{fromEnv: e}, err
+	}
+	r.found = r.service.Default
+	return folders{}, nil
+}
+
+func (r *resolver) read(dir string) (endpoints.Endpoints, error) {
+	e, err := endpoints.Read(dir)
+	if err != nil {
+		return e, err
+	}
+	if r.found = r.service.Find(e); r.found == "" {
+		return e, federation.Errorf(federation.NotFound, "the node in %s serves no such port", dir).
+			WithHint("name the address with %s", r.service.AddressFlag)
+	}
+	return e, nil
+}
+
+func first(candidates ...string) string {
+	for _, c := range candidates {
+		if c != "" {
+			return c
+		}
+	}
+	return ""
+}
+
+// check refuses an address that cannot be one, and one where the token could be
+// read on its way. host:port alone is read as the service's own scheme.
+func (t *Target) check() error {
+	if !strings.Contains(t.Address, "://") {
+		scheme, _, _ := strings.Cut(t.Service.Default, "://")
+		t.Address = scheme + "://" + t.Address
+	}
+	u, err := url.Parse(t.Address)
+	bad := federation.InvalidField(t.Service.AddressFlag, "%.100q is not an address", t.Address).
+		WithHint("write http://HOST:PORT, https://HOST:PORT or unix:///PATH")
+	switch {
+	case err != nil:
+		return bad
+	case u.User != nil:
+		return federation.InvalidField(t.Service.AddressFlag, "an address must not hold a user name or password").
+			WithHint("give a token with --token-file")
+	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
+		return nil
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
+		return bad
+	case u.Scheme == "http" && t.token != "" && !isLoopback(u.Hostname()):
+		return federation.Errorf(federation.Invalid, "%s would carry the token over the network in the clear", t.Address).
+			WithHint("use the node's https:// address, with --ca-file for its CA")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

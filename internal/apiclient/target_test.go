@@ -1,0 +1,164 @@
+package apiclient
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
+)
+
+// folder makes the data folder of a node.
+func folder(t *testing.T, e endpoints.Endpoints) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := e.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func file(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestResolve(t *testing.T) {
+	dev := folder(t, endpoints.Endpoints{API: "127.0.0.1:1111", APITLS: "127.0.0.1:1112", CAFile: "/dev.crt", AdminTokenFile: file(t, "dev-token\n")})
+	other := folder(t, endpoints.Endpoints{APITLS: "127.0.0.1:2222", CAFile: "/other.crt", AdminTokenFile: file(t, "other-token")})
+	mine := file(t, "  my-token\r\n")
+	tests := []struct {
+		name  string
+		flags Flags
+		env   map[string]string
+		want  Target
+	}{
+		{"nothing said", Flags{}, nil, Target{Address: "http://127.0.0.1:5681"}},
+		{"address flag", Flags{Address: "https://g:5682"}, map[string]string{"GLOBAL_ADDRESS": "http://env"}, Target{Address: "https://g:5682"}},
+		{"address in the environment", Flags{}, map[string]string{"GLOBAL_ADDRESS": "https://env:1"}, Target{Address: "https://env:1"}},
+		{"host and port alone", Flags{Address: "127.0.0.1:9"}, nil, Target{Address: "http://127.0.0.1:9"}},
+		{"unix socket", Flags{Address: "unix:///run/admin.sock"}, nil, Target{Address: "unix:///run/admin.sock"}},
+		{"data folder brings address, CA and token", Flags{DataDir: dev}, nil,
+			Target{Address: "http://127.0.0.1:1111", CAFile: "/dev.crt", token: "dev-token"}},
+		{"TLS where there is no plain port", Flags{DataDir: other}, nil,
+			Target{Address: "https://127.0.0.1:2222", CAFile: "/other.crt", token: "other-token"}},
+		{"the flag's folder counts more than the environment", Flags{DataDir: dev},
+			map[string]string{"GLOBAL_ADDRESS": "https://env", "GLOBAL_TOKEN": "env-token", "GLOBAL_CA_FILE": "/env.crt"},
+			Target{Address: "http://127.0.0.1:1111", CAFile: "/dev.crt", token: "dev-token"}},
+		{"the environment counts more than a folder that it names", Flags{},
+			map[string]string{"GLOBAL_DATA_DIR": dev, "GLOBAL_TOKEN": "env-token", "GLOBAL_CA_FILE": "/env.crt"},
+			Target{Address: "http://127.0.0.1:1111", CAFile: "/env.crt", token: "env-token"}},
+		{"a folder's token does not go to another address", Flags{Address: "https://stranger"},
+			map[string]string{"GLOBAL_DATA_DIR": dev}, Target{Address: "https://stranger"}},
+		{"neither by the environment", Flags{},
+			map[string]string{"GLOBAL_DATA_DIR": dev, "GLOBAL_ADDRESS": "https://stranger"}, Target{Address: "https://stranger"}},
+		{"token file before token", Flags{TokenFile: mine}, map[string]string{"GLOBAL_TOKEN": "env-token"},
+			Target{Address: DefaultAPI, token: "my-token"}},
+		{"token before token file in the environment", Flags{},
+			map[string]string{"GLOBAL_TOKEN": " env-token\n", "GLOBAL_TOKEN_FILE": mine}, Target{Address: DefaultAPI, token: "env-token"}},
+		{"token file in the environment", Flags{}, map[string]string{"GLOBAL_TOKEN_FILE": mine}, Target{Address: DefaultAPI, token: "my-token"}},
+		{"token on standard input", Flags{TokenFile: "-"}, nil, Target{Address: DefaultAPI, token: "stdin-token"}},
+		{"a zone's environment is not a global's", Flags{}, map[string]string{"ZONE_ADDRESS": "http://z", "ZONE_TOKEN": "z"}, Target{Address: DefaultAPI}},
+		{"a token over loopback", Flags{Address: "http://[::1]:5681", TokenFile: mine}, nil, Target{Address: "http://[::1]:5681", token: "my-token"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Resolve(API("global"), tt.flags, func(k string) string { return tt.env[k] }, strings.NewReader("stdin-token\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Address != tt.want.Address || got.CAFile != tt.want.CAFile || got.token != tt.want.token {
+				t.Errorf("got %s, CA %q, token %q; want %s, CA %q, token %q",
+					got.Address, got.CAFile, got.token, tt.want.Address, tt.want.CAFile, tt.want.token)
+			}
+		})
+	}
+}
+
+func TestResolveRefuses(t *testing.T) {
+	noAPI := folder(t, endpoints.Endpoints{KDS: "127.0.0.1:5685"})
+	token := file(t, "secret-token")
+	tests := []struct {
+		name  string
+		flags Flags
+		env   map[string]string
+		says  string
+	}{
+		{"another scheme", Flags{Address: "ftp://x"}, nil, "is not an address"},
+		{"no host", Flags{Address: "http://:5681"}, nil, "is not an address"},
+		{"a query", Flags{Address: "http://x?y"}, nil, "is not an address"},
+		{"control characters", Flags{Address: "http://x\x00"}, nil, "is not an address"},
+		{"a relative socket", Flags{Address: "unix://admin.sock"}, nil, "is not an address"},
+		{"a password", Flags{Address: "http://me:pw@x"}, nil, "must not hold a user name"},
+		{"a token in the clear", Flags{Address: "http://10.0.0.1:5681", TokenFile: token}, nil, "in the clear"},
+		{"a token in the clear by name", Flags{Address: "http://localhost.example.com", TokenFile: token}, nil, "in the clear"},
+		{"no such folder", Flags{DataDir: "/nowhere/at/all"}, nil, "no node has run in"},
+		{"a folder without that port", Flags{DataDir: noAPI}, nil, "serves no such port"},
+		{"no such token file", Flags{TokenFile: "/nowhere/token"}, nil, "no such file"},
+		{"a folder for a token", Flags{TokenFile: "/"}, nil, "is a directory"},
+		{"an empty token file", Flags{TokenFile: file(t, "\n")}, nil, "is empty"},
+		{"two tokens", Flags{TokenFile: file(t, "secret-a\nsecret-b\n")}, nil, "one token alone"},
+		{"no text", Flags{TokenFile: file(t, "secret\x00\xff")}, nil, "one token alone"},
+		{"a large file", Flags{TokenFile: file(t, strings.Repeat("secret", 3000))}, nil, "that is no token"},
+		{"an endless file", Flags{TokenFile: "/dev/zero"}, nil, "that is no token"},
+		{"two tokens in the environment", Flags{}, map[string]string{"GLOBAL_TOKEN": "secret-a secret-b"}, "GLOBAL_TOKEN does not hold one token"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Resolve(API("global"), tt.flags, func(k string) string { return tt.env[k] }, strings.NewReader(""))
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("got %v, want an error with %q", err, tt.says)
+			}
+			if e := federation.AsError(err); e.Hint == "" && e.Code != federation.TooLarge {
+				t.Errorf("%v says not what to do", err)
+			}
+			if strings.Contains(fmt.Sprintf("%+v", federation.AsError(err)), "secret") && !strings.Contains(tt.says, "clear") {
+				t.Errorf("%v shows what the file holds", err)
+			}
+		})
+	}
+}
+
+func TestServicesFindTheirPort(t *testing.T) {
+	dir := folder(t, endpoints.Endpoints{API: "127.0.0.1:1", DP: "127.0.0.1:2", Diagnostics: "127.0.0.1:3", CAFile: "/ca", AdminTokenFile: "/not/there"})
+	for want, s := range map[string]Service{
+		"http://127.0.0.1:3":  Diagnostics("zone"),
+		"https://127.0.0.1:2": ProxyPort(),
+	} {
+		// A service without tokens does not read the folder's token.
+		got, err := Resolve(s, Flags{DataDir: dir}, func(string) string { return "" }, nil)
+		if err != nil || got.Address != want || got.token != "" || got.CAFile != "/ca" {
+			t.Errorf("got %v, %v, want %s", got, err, want)
+		}
+		empty := folder(t, endpoints.Endpoints{})
+		if _, err := Resolve(s, Flags{DataDir: empty}, func(string) string { return "" }, nil); federation.CodeOf(err) != federation.NotFound {
+			t.Errorf("%s: a node without the port: %v", want, err)
+		}
+	}
+}
+
+func TestTargetShowsNoToken(t *testing.T) {
+	target := Target{Address: "http://127.0.0.1:1", token: "secret-token"}
+	for _, shown := range []string{
+		fmt.Sprint(target), fmt.Sprintf("%v %+v %#v %s", target, target, target, target), fmt.Sprintf("%v", &target), target.LogValue().String(),
+	} {
+		if strings.Contains(shown, "secret") {
+			t.Errorf("shows its token: %s", shown)
+		}
+	}
+}
+
+func TestSocket(t *testing.T) {
+	got, err := Socket("global", "meridian-data/admin.sock")
+	wd, _ := os.Getwd()
+	if want := "unix://" + wd + "/meridian-data/admin.sock"; err != nil || got.Address != want {
+		t.Errorf("got %v, %v, want %s", got, err, want)
+	}
+}

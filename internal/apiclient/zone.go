@@ -1,0 +1,118 @@
+package apiclient
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Zone is a client of a zone's HTTP API.
+type Zone struct{ c *client }
+
+// NewZone returns a client of the target; agent is what it calls itself,
+// "zone/<version>". Nothing is dialled before the first call.
+func NewZone(t Target, agent string) (*Zone, error) {
+	c, err := newClient(t, agent)
+	if err != nil {
+		return nil, err
+	}
+	return &Zone{c}, nil
+}
+
+// ZoneStatus is the answer of a zone's GET /v1/status.
+type ZoneStatus struct {
+	Zone     string `json:"zone"`
+	Instance string `json:"instance"`
+	Version  string `json:"version"`
+	// Cluster is "" and Revision "none" while the zone knows nothing and refuses
+	// every token; Empty says so.
+	Cluster  string     `json:"cluster"`
+	Revision string     `json:"revision"`
+	Empty    bool       `json:"empty"`
+	Global   ZoneGlobal `json:"global"`
+	Keys     []ZoneKey  `json:"keys"`
+	// Revocations counts revoked ids by kind of token.
+	Revocations map[string]int `json:"revocations"`
+	CutOffs     int            `json:"cutOffs"`
+}
+
+// ZoneGlobal is what a zone knows of its global.
+type ZoneGlobal struct {
+	Connected  bool       `json:"connected"`
+	Address    string     `json:"address,omitempty"`
+	Member     string     `json:"member,omitempty"`
+	Since      *time.Time `json:"since,omitempty"` // connected, or not connected, since
+	LastError  string     `json:"lastError,omitempty"`
+	LastHeard  *time.Time `json:"lastHeard,omitempty"`
+	AgeSeconds *float64   `json:"ageSeconds,omitempty"`
+	MaxStale   string     `json:"maxStale,omitempty"`
+	Stale      bool       `json:"stale"`
+}
+
+// ZoneKey is a public key that a zone verifies tokens with.
+type ZoneKey struct {
+	Kind        string `json:"kind"`
+	Mesh        string `json:"mesh,omitempty"`
+	KID         string `json:"kid"`
+	State       string `json:"state"`
+	Alg         string `json:"alg"`
+	Fingerprint string `json:"fingerprint"`
+	Registered  bool   `json:"registered,omitempty"`
+}
+
+// Status asks the zone for its state.
+func (z *Zone) Status(ctx context.Context) (ZoneStatus, error) {
+	return get[ZoneStatus](ctx, z.c, "the status", nil, "v1", "status")
+}
+
+// Proxies is a client of the port on which a zone authenticates proxies.
+type Proxies struct{ c *client }
+
+// NewProxies returns a client of the target, as [NewZone] does.
+func NewProxies(t Target, agent string) (*Proxies, error) {
+	c, err := newClient(t, agent)
+	if err != nil {
+		return nil, err
+	}
+	return &Proxies{c}, nil
+}
+
+// AuthenticateRequest is the body of POST /v1/authenticate: a token, and which
+// proxy its holder says it is.
+type AuthenticateRequest struct {
+	Token     string              `json:"token"`
+	ProxyType string              `json:"proxyType"` // ingress, egress or dataplane
+	Mesh      string              `json:"mesh,omitempty"`
+	Name      string              `json:"name,omitempty"`
+	Tags      map[string][]string `json:"tags,omitempty"`
+}
+
+// Identity is what an accepted token proves.
+type Identity struct {
+	Kind     string              `json:"kind"`
+	Zone     string              `json:"zone"`
+	Scope    []string            `json:"scope,omitempty"`
+	Mesh     string              `json:"mesh,omitempty"`
+	Name     string              `json:"name,omitempty"`
+	Tags     map[string][]string `json:"tags,omitempty"`
+	ID       string              `json:"jti,omitempty"`
+	Expires  *time.Time          `json:"expires,omitempty"` // nil: never
+	Revision string              `json:"revision"`          // what the zone knew when it decided
+}
+
+// Authenticate asks the zone whether it accepts a token. A refusal is an error
+// for which [Refused] is true; its Reason is the typed one.
+func (p *Proxies) Authenticate(ctx context.Context, r AuthenticateRequest) (Identity, error) {
+	var id Identity
+	err := p.c.do(ctx, call{method: http.MethodPost, path: []string{"v1", "authenticate"}, body: r, into: &id})
+	return id, err
+}
+
+// Refused reports whether err is a zone's verdict on a token, as opposed to a
+// zone that could not be asked.
+func Refused(err error) bool {
+	e := federation.AsError(err)
+	return e != nil && e.Reason != ""
+}

@@ -1,0 +1,45 @@
+package console
+
+import (
+	"io"
+	"log/slog"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+)
+
+// NoArguments refuses words behind a command that takes flags only.
+func NoArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return Usagef("see `"+c.App.Name+" "+c.Command.Name+" --help`", "%s takes no argument, got %.60q", c.Command.Name, c.Args().First())
+	}
+	return nil
+}
+
+// FlagNames lists the names of flags, but for those left out.
+func FlagNames(flags []cli.Flag, without ...string) []string {
+	var names []string
+	for _, f := range flags {
+		if name := f.Names()[0]; !slices.Contains(without, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// NewLogger returns the logger of a server: format is "text" or "json", level
+// "debug", "info", "warn" or "error".
+func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, Usagef("use debug, info, warn or error", "--log-level %.20q is not a level", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, Usagef("use text or json", "--log-format %.20q is not a format", format)
+}

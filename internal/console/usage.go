@@ -1,0 +1,45 @@
+package console
+
+import (
+	"errors"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// The exit codes of the programs.
+const (
+	ExitOK    = 0
+	ExitError = 1
+	ExitUsage = 2
+)
+
+// usageError marks an error as one of the command line itself.
+type usageError struct{ err error }
+
+func (u usageError) Error() string { return u.err.Error() }
+func (u usageError) Unwrap() error { return u.err }
+
+// Usage marks err as the fault of the command line, which makes the exit code 2.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}
+
+// Usagef returns a usage error; hint says what to type instead and may be empty.
+func Usagef(hint, format string, args ...any) error {
+	return Usage(federation.Errorf(federation.Invalid, format, args...).WithHint("%s", hint))
+}
+
+// ExitCode returns the exit code for the outcome of a command.
+func ExitCode(err error) int {
+	var u usageError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &u):
+		return ExitUsage
+	}
+	return ExitError
+}

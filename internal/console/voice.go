@@ -1,0 +1,68 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Voice writes what a program has to say besides its data.
+type Voice struct {
+	program string
+	in      io.Reader
+	err     io.Writer
+}
+
+// NewVoice returns the voice of the named program, which speaks on err and hears
+// answers on in.
+func NewVoice(program string, in io.Reader, err io.Writer) *Voice {
+	return &Voice{program: program, in: in, err: err}
+}
+
+// VoiceOf returns the voice of an application.
+func VoiceOf(app *cli.App) *Voice { return NewVoice(app.Name, app.Reader, app.ErrWriter) }
+
+// Error writes the error line and, if the error knows what to do next, the hint.
+// A nil error writes nothing.
+func (v *Voice) Error(err error) {
+	if err == nil {
+		return
+	}
+	v.line("error: ", err.Error())
+	var e *federation.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		v.line("hint: ", e.Hint)
+	}
+}
+
+// Warn writes a line about something that works but should not be left so.
+func (v *Voice) Warn(format string, args ...any) { v.line("warning: ", fmt.Sprintf(format, args...)) }
+
+// Hint writes a line that says what to do next.
+func (v *Voice) Hint(format string, args ...any) { v.line("hint: ", fmt.Sprintf(format, args...)) }
+
+// Say writes a line that is neither: what is going on.
+func (v *Voice) Say(format string, args ...any) { v.line("", fmt.Sprintf(format, args...)) }
+
+// line writes one line. Standard error that cannot be written leaves nobody to
+// tell, so the failure is dropped.
+func (v *Voice) line(label, text string) {
+	fmt.Fprintf(v.err, "%s: %s%s\n", v.program, label, Line(text))
+}
+
+// IsTerminal reports whether somebody sits at the stream: it is a character
+// device, and the environment does not call it a dumb one. /dev/null counts,
+// which harms nobody.
+func IsTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,106 @@
+package console
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Poll is a wait for a condition that is asked again and again.
+type Poll struct {
+	// Every is the pause between two questions.
+	Every time.Duration
+	// For is how long to ask in all; what is true by then has been seen.
+	For time.Duration
+	// Check asks once. It returns whether the condition holds, and in a few
+	// words what it still waits for. An error ends the wait.
+	Check func(ctx context.Context) (done bool, state string, err error)
+}
+
+// Wait asks until the condition holds, and shows meanwhile what is waited for:
+// in place on a terminal, elsewhere a line a second. It returns false where the
+// time ran out.
+func (v *Voice) Wait(ctx context.Context, p Poll) (bool, error) {
+	show := &progress{voice: v, terminal: IsTerminal(v.err), began: time.Now()}
+	defer show.clear()
+	end := time.NewTimer(p.For)
+	defer end.Stop()
+	tick := time.NewTicker(p.Every)
+	defer tick.Stop()
+	for over := false; ; {
+		done, state, err := p.Check(ctx)
+		if done || err != nil || over {
+			return done, err
+		}
+		show.state(state)
+		select {
+		case <-tick.C:
+		case <-end.C:
+			over = true // one last question: the answer may have come meanwhile
+		case <-ctx.Done():
+			return false, federation.Errorf(federation.Unavailable, "interrupted while waiting").WithCause(ctx.Err())
+		}
+	}
+}
+
+// progress shows one changing line.
+type progress struct {
+	voice    *Voice
+	terminal bool
+	began    time.Time
+	last     time.Time // of the last line, where there is no terminal
+	open     bool      // a line stands on the terminal
+}
+
+// lineEvery is the pace of progress where lines cannot be overwritten.
+const lineEvery = time.Second
+
+func (p *progress) state(text string) {
+	now := time.Now()
+	text = fmt.Sprintf("%s (%s)", text, Span(now.Sub(p.began)))
+	if p.terminal {
+		fmt.Fprintf(p.voice.err, "\r\x1b[K%s: %s", p.voice.program, Line(text))
+		p.open = true
+		return
+	}
+	if !p.last.IsZero() && now.Sub(p.last) < lineEvery {
+		return
+	}
+	p.last = now
+	p.voice.Say("%s", text)
+}
+
+func (p *progress) clear() {
+	if p.open {
+		fmt.Fprint(p.voice.err, "\r\x1b[K")
+	}
+}
+
+// Interactive reports whether somebody sits there who can be asked.
+func (v *Voice) Interactive() bool { return IsTerminal(v.in) && IsTerminal(v.err) }
+
+// Confirm asks a question that only "y" or "yes" answers with yes. Where nobody
+// sits at the terminal it returns an error that names the flag to give instead.
+func (v *Voice) Confirm(question string) (bool, error) {
+	if !v.Interactive() {
+		return false, federation.Errorf(federation.Conflict, "%s: nobody is here to answer", Line(question)).
+			WithHint("give --yes to go on without being asked")
+	}
+	return v.ask(question)
+}
+
+// ask is Confirm without the question whether somebody is there.
+func (v *Voice) ask(question string) (bool, error) {
+	fmt.Fprintf(v.err, "%s: %s? [y/N] ", v.program, Line(question))
+	answer, err := bufio.NewReader(io.LimitReader(v.in, 100)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return false, federation.Errorf(federation.Internal, "reading the answer: %w", err)
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", nil
+}

@@ -1,0 +1,100 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+func TestWaitSaysOneLineASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var errs bytes.Buffer
+		asked := 0
+		done, err := NewVoice("prog", nil, &errs).Wait(t.Context(), Poll{
+			Every: 250 * time.Millisecond, For: 30 * time.Second,
+			Check: func(context.Context) (bool, string, error) {
+				asked++
+				return asked > 10, "waiting for west", nil
+			},
+		})
+		if !done || err != nil || asked != 11 {
+			t.Errorf("done %v, err %v, asked %d times", done, err, asked)
+		}
+		want := "prog: waiting for west (0s)\nprog: waiting for west (1s)\nprog: waiting for west (2s)\n"
+		if errs.String() != want {
+			t.Errorf("said\n%s\nwant\n%s", errs.String(), want)
+		}
+	})
+}
+
+func TestWaitEnds(t *testing.T) {
+	never := func(context.Context) (bool, string, error) { return false, "x", nil }
+	synctest.Test(t, func(t *testing.T) {
+		voice := NewVoice("prog", nil, &bytes.Buffer{})
+		done, err := voice.Wait(t.Context(), Poll{Every: time.Second, For: 3500 * time.Millisecond, Check: never})
+		if done || err != nil {
+			t.Errorf("out of time: %v, %v", done, err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		// What became true while the time ran out counts.
+		began := time.Now()
+		late := func(context.Context) (bool, string, error) {
+			return time.Since(began) >= 1500*time.Millisecond, "x", nil
+		}
+		done, err := NewVoice("prog", nil, &bytes.Buffer{}).Wait(t.Context(), Poll{Every: time.Hour, For: 1500 * time.Millisecond, Check: late})
+		if !done || err != nil {
+			t.Errorf("at the last moment: %v, %v", done, err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		_, err := NewVoice("prog", nil, &bytes.Buffer{}).Wait(ctx, Poll{Every: time.Minute, For: time.Hour, Check: never})
+		if !errors.Is(err, context.Canceled) || federation.CodeOf(err) != federation.Unavailable {
+			t.Errorf("interrupted: %v", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("broken")
+		_, err := NewVoice("prog", nil, &bytes.Buffer{}).Wait(t.Context(), Poll{Every: time.Minute, For: time.Hour,
+			Check: func(context.Context) (bool, string, error) { return false, "", broken }})
+		if !errors.Is(err, broken) {
+			t.Errorf("failed: %v", err)
+		}
+	})
+}
+
+func TestProgressOnATerminalStaysOnOneLine(t *testing.T) {
+	var errs bytes.Buffer
+	p := &progress{voice: NewVoice("prog", nil, &errs), terminal: true, began: time.Now()}
+	p.state("waiting for west\nand\x1b[2J east")
+	p.state("waiting for east")
+	p.clear()
+	if got := errs.String(); strings.Contains(got, "\n") || strings.Contains(got, "\x1b[2J") ||
+		strings.Count(got, "\r\x1b[K") != 3 || !strings.HasSuffix(got, "\r\x1b[K") {
+		t.Errorf("wrote %q", got)
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	for answer, want := range map[string]bool{
+		"y\n": true, "YES\n": true, " yes ": true, "n\n": false, "\n": false, "": false, "yeah\n": false,
+	} {
+		var errs bytes.Buffer
+		got, err := NewVoice("prog", strings.NewReader(answer), &errs).ask("remove it")
+		if got != want || err != nil || errs.String() != "prog: remove it? [y/N] " {
+			t.Errorf("%q: %v, %v, asked %q", answer, got, err, errs.String())
+		}
+	}
+	yes, err := NewVoice("prog", strings.NewReader("y\n"), &bytes.Buffer{}).Confirm("remove it")
+	if e := federation.AsError(err); yes || e == nil || !strings.Contains(e.Hint, "--yes") {
+		t.Errorf("with nobody there: %v, %v", yes, err)
+	}
+}
