@@ -1,0 +1,260 @@
+package archtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/meridiankds/meridian"
+
+// pkg is what `go list -json` tells of a package.
+type pkg struct {
+	ImportPath string
+	Dir        string
+	Name       string
+	GoFiles    []string
+	Imports    []string
+	Deps       []string
+}
+
+// rel is the package's path inside the module, or its full path.
+func rel(path string) string { return strings.TrimPrefix(path, module+"/") }
+
+// list returns every package of the module.
+func list(t *testing.T) map[string]pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Name,GoFiles,Imports,Deps", module+"/...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	packages := map[string]pkg{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("reading go list's answer: %v", err)
+		}
+		packages[rel(p.ImportPath)] = p
+	}
+	if len(packages) < 10 {
+		t.Fatalf("go list found %d packages only: the test would prove nothing", len(packages))
+	}
+	return packages
+}
+
+// arrows names, for each package, the packages of this module that it may
+// import. A package that is absent here fails the test: adding one means
+// deciding where it stands.
+var arrows = map[string][]string{
+	"federation":                 {},
+	"cptoken":                    {"federation"},
+	"cptoken/issue":              {"cptoken", "federation"},
+	"raftstore/storepb":          {},
+	"raftstore":                  {"raftstore/storepb", "cptoken/issue", "cptoken", "federation"},
+	"keysync":                    {"cptoken", "federation"},
+	"kds/kdspb":                  {},
+	"kds":                        {"kds/kdspb", "cptoken", "federation"},
+	"internal/access":            {"cptoken", "federation"},
+	"internal/httperr":           {"federation"},
+	"internal/tlsutil":           {"federation"},
+	"internal/fleet":             {"cptoken", "federation"},
+	"internal/adminapi/apitypes": {},
+	"internal/adminapi": {"internal/adminapi/apitypes", "internal/access", "internal/httperr", "internal/fleet",
+		"raftstore", "cptoken/issue", "cptoken", "federation"},
+	"internal/admission":  {"kds", "internal/tlsutil", "cptoken/issue", "cptoken", "federation"},
+	"internal/dpserver":   {"internal/access", "internal/httperr", "keysync", "cptoken", "federation"},
+	"internal/endpoints":  {"internal/tlsutil", "federation"},
+	"internal/httpserver": {},
+	"internal/configfile": {"federation"},
+	"internal/globalnode": {"internal/adminapi", "internal/admission", "internal/endpoints", "internal/fleet",
+		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation"},
+	"internal/zonenode": {"internal/dpserver", "internal/endpoints", "internal/httpserver", "internal/tlsutil",
+		"kds", "keysync", "cptoken", "federation"},
+	"internal/console": {"federation"},
+	"internal/apiclient": {"internal/adminapi/apitypes", "internal/endpoints", "internal/httperr", "internal/tlsutil",
+		"cptoken", "federation"},
+	"internal/testcluster": nil, // tests only: held by TestNobodyLinksTestCode
+	"internal/archtest":    {},
+	"cmd/global": {"internal/globalnode", "internal/apiclient", "internal/adminapi/apitypes", "internal/configfile",
+		"internal/console", "internal/endpoints", "cptoken/issue", "cptoken", "federation"},
+	"cmd/zone": {"internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",
+		"internal/tlsutil", "cptoken", "federation"},
+}
+
+// TestArrowsPointDownward holds every import inside the module against the
+// picture.
+func TestArrowsPointDownward(t *testing.T) {
+	packages := list(t)
+	for name, p := range packages {
+		allowed, known := arrows[name]
+		if !known {
+			t.Errorf("%s stands nowhere in the picture: add it to arrows with what it may import", name)
+			continue
+		}
+		if name == "internal/testcluster" {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, module) && !slices.Contains(allowed, rel(imported)) {
+				t.Errorf("%s imports %s, which the picture does not allow", name, rel(imported))
+			}
+		}
+	}
+	for name := range arrows {
+		if _, ok := packages[name]; !ok {
+			t.Errorf("the picture names %s, which does not exist", name)
+		}
+	}
+}
+
+// owners names the only packages that may import a third-party module.
+var owners = map[string][]string{
+	"github.com/golang-jwt/jwt/v5":               {"cptoken", "cptoken/issue"},
+	"github.com/hashicorp/raft":                  {"raftstore"},
+	"github.com/hashicorp/raft-boltdb/v2":        {"raftstore"},
+	"github.com/hashicorp/go-hclog":              {"raftstore"},
+	"go.etcd.io/bbolt":                           {"keysync", "raftstore"},
+	"google.golang.org/grpc":                     {"kds"},
+	"github.com/envoyproxy/go-control-plane":     {"kds"},
+	"github.com/envoyproxy/go-control-plane/...": {"kds"},
+	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb"},
+	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/console"},
+}
+
+// TestEachModuleHasOneOwner keeps libraries behind the package that owns them,
+// so that replacing one touches one place.
+func TestEachModuleHasOneOwner(t *testing.T) {
+	used := map[string]bool{}
+	for name, p := range list(t) {
+		for _, imported := range p.Imports {
+			for lib, allowed := range owners {
+				prefix := strings.TrimSuffix(lib, "/...")
+				if imported != prefix && !strings.HasPrefix(imported, prefix+"/") {
+					continue
+				}
+				used[lib] = true
+				if !slices.Contains(allowed, name) {
+					t.Errorf("%s imports %s, which belongs to %s", name, imported, strings.Join(allowed, " and "))
+				}
+			}
+		}
+	}
+	for lib := range owners {
+		if !used[lib] && !strings.HasSuffix(lib, "...") && lib != "github.com/envoyproxy/go-control-plane" {
+			t.Errorf("nothing imports %s: the rule for it proves nothing", lib)
+		}
+	}
+}
+
+// TestZonesCannotSign proves that what runs in a zone, and the wire between,
+// contains no code that could use a private key of the global's, and no Raft.
+func TestZonesCannotSign(t *testing.T) {
+	packages := list(t)
+	forbidden := map[string][]string{
+		"kds":               {module + "/cptoken/issue", module + "/raftstore", "github.com/hashicorp/raft"},
+		"keysync":           {module + "/cptoken/issue", module + "/kds", "github.com/hashicorp/raft"},
+		"internal/dpserver": {module + "/cptoken/issue", "github.com/hashicorp/raft"},
+		"internal/zonenode": {module + "/cptoken/issue", "github.com/hashicorp/raft"},
+		"cmd/zone": {module + "/cptoken/issue", module + "/raftstore", "github.com/hashicorp/raft",
+			"github.com/hashicorp/raft-boltdb/v2"},
+	}
+	for name, bans := range forbidden {
+		p, ok := packages[name]
+		if !ok {
+			t.Errorf("%s does not exist", name)
+			continue
+		}
+		for _, ban := range bans {
+			if slices.Contains(p.Deps, ban) {
+				t.Errorf("%s links %s", name, ban)
+			}
+		}
+	}
+	// The rule is worth something only if the global does link them.
+	for _, want := range []string{module + "/cptoken/issue", "github.com/hashicorp/raft"} {
+		if !slices.Contains(packages["cmd/global"].Deps, want) {
+			t.Errorf("cmd/global does not link %s: is the rule for zones spelled right?", want)
+		}
+	}
+}
+
+// TestPureCores keeps I/O, time and randomness out of the packages that are
+// values.
+func TestPureCores(t *testing.T) {
+	p := list(t)["federation"]
+	for _, imported := range p.Imports {
+		if strings.Contains(imported, ".") {
+			t.Errorf("federation imports %s: it may use the standard library only", imported)
+		}
+		if slices.Contains([]string{"os", "net", "net/http", "io", "crypto/rand", "math/rand", "log", "log/slog"}, imported) {
+			t.Errorf("federation imports %s: it is a pure package", imported)
+		}
+	}
+}
+
+// TestNobodyLinksTestCode keeps test helpers out of the binaries.
+func TestNobodyLinksTestCode(t *testing.T) {
+	for _, name := range []string{"cmd/global", "cmd/zone"} {
+		for _, dep := range list(t)[name].Deps {
+			// "testing" itself cannot be banned: hashicorp/raft imports it.
+			if dep == module+"/internal/testcluster" || strings.Contains(dep, "goleak") {
+				t.Errorf("%s links %s", name, dep)
+			}
+		}
+	}
+}
+
+// TestEveryPackageIsDocumented wants a doc comment that begins as godoc expects,
+// and no folder named for what it is not.
+func TestEveryPackageIsDocumented(t *testing.T) {
+	for name, p := range list(t) {
+		base := filepath.Base(name)
+		if slices.Contains([]string{"util", "utils", "common", "helpers", "misc", "v2"}, base) {
+			t.Errorf("%s: a package is named for what it provides", name)
+		}
+		text := packageDoc(t, p)
+		want := "Package " + p.Name + " "
+		if p.Name == "main" {
+			want = "Command " + base + " "
+		}
+		if !strings.HasPrefix(text, want) && !strings.HasSuffix(name, "pb") {
+			t.Errorf("%s: the package comment begins %.40q, want %q", name, text, want)
+		}
+		if strings.HasSuffix(name, "pb") && text == "" {
+			t.Errorf("%s has no package comment", name)
+		}
+	}
+}
+
+func packageDoc(t *testing.T, p pkg) string {
+	t.Helper()
+	fset := token.NewFileSet()
+	var files []*ast.File
+	for _, f := range p.GoFiles {
+		parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, parsed)
+	}
+	d, err := doc.NewFromFiles(fset, files, p.ImportPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Doc
+}

@@ -1,0 +1,244 @@
+package testcluster
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/globalnode"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/zonenode"
+)
+
+// Patience is how long a test waits for a condition before it fails: long, since
+// machines are slow and noisy, and a test that passes does not wait.
+const Patience = 30 * time.Second
+
+// Eventually waits for a condition.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(Patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("waited %s in vain: %s", Patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// TempDir is t.TempDir with a path short enough for a Unix socket.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "meridian")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("cleaning up: %v", err)
+		}
+	})
+	return dir
+}
+
+// running is a node that runs in this process.
+type running struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+func run(node interface{ Run(context.Context) error }) *running {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = node.Run(ctx)
+	}()
+	return r
+}
+
+// stop ends the node and reports how it ended.
+func (r *running) stop() error {
+	r.cancel()
+	<-r.done
+	return r.err
+}
+
+// Global is a global control plane in this process.
+type Global struct {
+	Dir  string
+	Node *globalnode.Node
+
+	t    testing.TB
+	log  *slog.Logger
+	once *sync.Once
+	run  *running
+	// kdsPlain serves KDS without TLS, so that a relay can read along.
+	kdsPlain bool
+}
+
+// Option changes how a global is started.
+type Option func(*Global)
+
+// PlainKDS serves KDS without TLS, so that a relay can read along.
+func PlainKDS(g *Global) { g.kdsPlain = true }
+
+// StartGlobal starts a global on an empty folder and waits until it serves.
+func StartGlobal(t testing.TB, log *slog.Logger, options ...Option) *Global {
+	t.Helper()
+	g := &Global{Dir: TempDir(t), t: t, log: log}
+	for _, option := range options {
+		option(g)
+	}
+	g.Start()
+	t.Cleanup(g.Stop)
+	return g
+}
+
+// Start starts the global on its folder, again after a Stop.
+func (g *Global) Start() {
+	g.t.Helper()
+	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
+	cfg := globalnode.Config{
+		DataDir: g.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
+		KDSAuth: federation.AuthToken, KDSPlain: g.kdsPlain, Version: "test", Logger: g.log,
+	}
+	if err := cfg.PrepareDev(); err != nil {
+		g.t.Fatalf("preparing a global: %v", err)
+	}
+	node, err := globalnode.New(cfg)
+	if err != nil {
+		g.t.Fatalf("making a global: %v", err)
+	}
+	g.Node, g.run, g.once = node, run(node), &sync.Once{}
+	select {
+	case <-node.Ready():
+	case <-g.run.done:
+		g.t.Fatalf("the global ended at start: %v", g.run.err)
+	case <-time.After(Patience):
+		g.t.Fatal("the global does not become ready")
+	}
+}
+
+// Stop ends the global; it may be started again.
+func (g *Global) Stop() {
+	g.once.Do(func() {
+		if err := g.run.stop(); err != nil {
+			g.t.Errorf("the global ended with: %v", err)
+		}
+	})
+}
+
+// KDS is the address for zones.
+func (g *Global) KDS() string { return g.Node.Endpoints().KDS }
+
+// Issue signs a token as the HTTP API does.
+func (g *Global) Issue(claims cptoken.Claims, validFor time.Duration) string {
+	g.t.Helper()
+	signer, err := g.Node.Store().Signer(claims.Kind, claims.Mesh)
+	if err != nil {
+		g.t.Fatalf("issuing: %v", err)
+	}
+	token, _, err := signer.Issue(claims, validFor, time.Now())
+	if err != nil {
+		g.t.Fatalf("issuing: %v", err)
+	}
+	return token
+}
+
+// ZoneToken issues a zone token.
+func (g *Global) ZoneToken(zone string, scopes ...cptoken.Scope) string {
+	g.t.Helper()
+	return g.Issue(cptoken.Claims{Kind: cptoken.Zone, Zone: zone, Scope: scopes}, time.Hour)
+}
+
+// Zone is a zone control plane in this process.
+type Zone struct {
+	Name  string
+	Dir   string
+	Node  *zonenode.Node
+	Token string
+
+	t      testing.TB
+	log    *slog.Logger
+	global string
+	ca     string
+	plain  bool
+	once   *sync.Once
+	run    *running
+}
+
+// StartZone starts a zone that connects to the address with a fresh control
+// plane token of the global's. It does not wait for the connection.
+func (g *Global) StartZone(name, address string) *Zone {
+	g.t.Helper()
+	z := &Zone{
+		Name: name, Dir: TempDir(g.t), t: g.t, log: g.log, global: address,
+		ca:    filepath.Join(g.Dir, "tls", tlsutil.CAFile),
+		plain: g.kdsPlain,
+		Token: g.Issue(cptoken.Claims{Kind: cptoken.ControlPlane, Zone: name}, time.Hour),
+	}
+	z.Start()
+	g.t.Cleanup(z.Stop)
+	return z
+}
+
+// Start starts the zone on its folder, again after a Stop.
+func (z *Zone) Start() {
+	z.t.Helper()
+	pool, err := tlsutil.LoadPool(z.ca)
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	node, err := zonenode.New(zonenode.Config{
+		Zone: z.Name, DataDir: z.Dir, Globals: []string{z.global}, GlobalCAs: pool, GlobalPlain: z.plain,
+		Token:  func() (string, error) { return z.Token, nil },
+		DPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", DiagnosticsAddr: "127.0.0.1:0",
+		LocalhostIsAdmin: true, Version: "test", Logger: z.log,
+	})
+	if err != nil {
+		z.t.Fatalf("making zone %s: %v", z.Name, err)
+	}
+	z.Node, z.run, z.once = node, run(node), &sync.Once{}
+	select {
+	case <-node.Ready():
+	case <-z.run.done:
+		z.t.Fatalf("zone %s ended at start: %v", z.Name, z.run.err)
+	}
+}
+
+// Stop ends the zone; it may be started again.
+func (z *Zone) Stop() {
+	z.once.Do(func() {
+		if err := z.run.stop(); err != nil {
+			z.t.Errorf("zone %s ended with: %v", z.Name, err)
+		}
+	})
+}
+
+// Revision is what the zone holds durably.
+func (z *Zone) Revision() federation.Revision { return z.Node.Store().View().Revision() }
+
+// WaitFor waits until the zone holds the revision.
+func (z *Zone) WaitFor(rev federation.Revision) {
+	z.t.Helper()
+	Eventually(z.t, "zone "+z.Name+" to hold "+rev.String(), func() bool { return z.Revision().Covers(rev) })
+}
+
+// WaitCurrent waits until the zone holds what the global does.
+func (z *Zone) WaitCurrent(g *Global) {
+	z.t.Helper()
+	_, rev := g.Node.Store().Head()
+	z.WaitFor(rev)
+}
