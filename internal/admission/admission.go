@@ -56,18 +56,19 @@ const maxUnproven = 10_000
 // federation.Error with a reason; nothing is changed by it.
 func (a *Authenticator) Authenticate(ctx context.Context, c kds.Credentials) (kds.Admission, error) {
 	zone, known := a.cfg.Store.Zone(c.Zone)
-	if known {
-		if err := zone.Admit(); err != nil {
-			return kds.Admission{}, err
-		}
-	}
 	mode := zone.Auth
 	if mode == "" {
 		mode = a.cfg.Default
 	}
+	// Proof comes first: who has none learns nothing of the zone's record.
 	admission, err := a.prove(mode, c)
 	if err != nil {
 		return kds.Admission{}, err
+	}
+	if known {
+		if err := zone.Admit(); err != nil {
+			return kds.Admission{}, err
+		}
 	}
 	if zone.FirstSeen.IsZero() {
 		if !admission.Authenticated && !known && len(a.cfg.Store.Zones()) >= maxUnproven {

@@ -163,6 +163,11 @@ func TestTheRecordDecides(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", zone, e, reason)
 		}
 	}
+	s.zones["west"] = federation.Zone{Name: "west", Deleted: true}
+	_, err := authenticator(s, federation.AuthToken).Authenticate(context.Background(), kds.Credentials{Zone: "west"})
+	if e := federation.AsError(err); e == nil || e.Reason != "missing_token" {
+		t.Errorf("a stranger learns of a deleted zone: %v", err)
+	}
 	s.seen = nil
 	if err := ask(federation.Zone{Enabled: true, FirstSeen: time.Now()}); err != nil || len(s.seen) != 0 {
 		t.Errorf("a zone seen before: %v, recorded %v", err, s.seen)
