@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/globalnode"
+	"github.com/meridiankds/meridian/kds"
 )
 
 func serverCommand() *cli.Command {
@@ -105,6 +106,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if err != nil {
 		return globalnode.Config{}, err
 	}
+	kds.LogLibrary(logger)
 	auth, err := federation.ParseAuthMode("--kds-auth", c.String("kds-auth"))
 	if err != nil {
 		return globalnode.Config{}, console.Usage(err)

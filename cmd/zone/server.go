@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"syscall"
@@ -13,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/internal/zonenode"
+	"github.com/meridiankds/meridian/kds"
 )
 
 func serverCommand() *cli.Command {
@@ -69,14 +69,9 @@ Examples:
 			}
 			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return run(ctx, node)
+			return node.Run(ctx)
 		},
 	}
-}
-
-// run runs the node; what a signal ended is no error.
-func run(ctx context.Context, node *zonenode.Node) error {
-	return node.Run(ctx)
 }
 
 // zoneConfig turns the flags into a configuration.
@@ -85,6 +80,7 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 	if err != nil {
 		return zonenode.Config{}, err
 	}
+	kds.LogLibrary(logger)
 	cfg := zonenode.Config{
 		Zone: c.String("zone"), DataDir: c.String("data-dir"), Globals: c.StringSlice("global-address"),
 		GlobalPlain: !c.Bool("global-tls"),

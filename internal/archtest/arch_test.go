@@ -90,9 +90,9 @@ var arrows = map[string][]string{
 		"cptoken", "federation"},
 	"internal/testcluster": nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/archtest":    {},
-	"cmd/global": {"internal/globalnode", "internal/apiclient", "internal/adminapi/apitypes", "internal/configfile",
+	"cmd/global": {"kds", "internal/globalnode", "internal/apiclient", "internal/adminapi/apitypes", "internal/configfile",
 		"internal/console", "internal/endpoints", "cptoken/issue", "cptoken", "federation"},
-	"cmd/zone": {"internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",
+	"cmd/zone": {"kds", "internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",
 		"internal/tlsutil", "cptoken", "federation"},
 }
 
