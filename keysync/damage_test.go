@@ -150,7 +150,25 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 	if binary.NativeEndian.Uint64(data[page+64:]) > binary.NativeEndian.Uint64(data[64:]) {
 		newest = page
 	}
+	// The freelist: a page that is missing from it would never be used again; one
+	// that is in it and in use would be overwritten by a later change.
+	ne := binary.NativeEndian
+	freelist := int(ne.Uint64(data[newest+pageHeader+32:])) * page
+	root, free := ne.Uint64(data[newest+pageHeader+16:]), ne.Uint16(data[freelist+10:])
+	if free == 0 || free == 0xffff {
+		t.Fatalf("the sample has %d free pages", free)
+	}
 	tests := map[string][]byte{
+		"a free page is forgotten": edit(func(b []byte) { ne.PutUint16(b[freelist+10:], free-1) }),
+		"a page in use is free": edit(func(b []byte) {
+			ids := b[freelist+pageHeader:]
+			at := int(free)
+			for ; at > 0 && ne.Uint64(ids[8*(at-1):]) > root; at-- {
+				ne.PutUint64(ids[8*at:], ne.Uint64(ids[8*(at-1):]))
+			}
+			ne.PutUint64(ids[8*at:], root)
+			ne.PutUint16(b[freelist+10:], free+1)
+		}),
 		"not a database":       []byte(strings.Repeat("text ", 5000)),
 		"one byte":             {1},
 		"half of it":           data[:len(data)/2],

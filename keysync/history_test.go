@@ -90,6 +90,18 @@ func TestExplicitWithdrawalInTheNewHistory(t *testing.T) {
 			t.Error("the cut-off was not withdrawn")
 		}
 	})
+	t.Run("a cut-off moved back", func(t *testing.T) {
+		for name, set := range map[string]cptoken.Part{
+			"delta": delta(history2, 10, 12, cutOffAt(12, 150)),
+			"full":  full(history2, 12, cutOffAt(12, 150)),
+		} {
+			s := begin(t)
+			mustApply(t, s, set)
+			if at := s.View().CutOff(cptoken.Zone, "", "1").Unix(); at != 150 {
+				t.Errorf("%s: cut-off at %d, want 150", name, at)
+			}
+		}
+	})
 	t.Run("key", func(t *testing.T) {
 		s := begin(t)
 		mustApply(t, s, delta(history2, 10, 11, keyed(11, key)))

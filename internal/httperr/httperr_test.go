@@ -82,7 +82,7 @@ type body struct {
 	Any   any                 `json:"any"`
 	When  *time.Time          `json:"when"`
 	inner
-	hidden string //nolint:unused // a member that JSON must not reach
+	Hidden string `json:"-"` // a member that JSON must not reach
 }
 
 type item struct {
@@ -104,7 +104,8 @@ func TestUnmarshalStrict(t *testing.T) {
 		"null":                   {in: `{"name":null,"items":null}`},
 		"unknown member":         {in: `{"nam":"a"}`, field: "nam"},
 		"of another case":        {in: `{"Name":"a"}`, field: "Name"},
-		"unexported":             {in: `{"hidden":"a"}`, field: "hidden"},
+		"hidden":                 {in: `{"Hidden":"a"}`, field: "Hidden"},
+		"hidden, by its tag":     {in: `{"-":"a"}`, field: "-"},
 		"unknown, deep":          {in: `{"items":[{"id":"a"},{"ix":"b"}]}`, field: "items[1].ix"},
 		"twice":                  {in: `{"name":"a","name":"a"}`, field: "name"},
 		"twice, deep":            {in: `{"tags":{"k":[],"k":[]}}`, field: "tags.k"},

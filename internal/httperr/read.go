@@ -165,7 +165,7 @@ func memberType(t reflect.Type, name string) (reflect.Type, bool) {
 	case reflect.Struct:
 		for _, f := range reflect.VisibleFields(t) {
 			tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if f.IsExported() && (tag == name || tag == "" && f.Name == name && !f.Anonymous) {
+			if f.IsExported() && f.Tag.Get("json") != "-" && (tag == name || tag == "" && f.Name == name && !f.Anonymous) {
 				return f.Type, true
 			}
 		}
