@@ -24,8 +24,9 @@ type ClientConfig struct {
 	// Addresses of members of the global, host:port each. Any will do; after a
 	// failure the next one is tried.
 	Addresses []string
-	// TLS to the global; nil dials in the clear.
-	TLS *tls.Config
+	// TLS returns how to speak TLS to the global. It is asked at every connect, so
+	// that certificates can be replaced while the client runs. Nil: in the clear.
+	TLS func() *tls.Config
 	// Token returns the zone's token, alone on its line or with white space
 	// around it. It is asked at every connect, so that a file can be replaced
 	// while the client runs. Nil: the zone presents none.

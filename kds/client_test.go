@@ -155,10 +155,10 @@ func TestTLS(t *testing.T) {
 	m := start(t, func(c *ServerConfig) {
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool, NextProtos: []string{"h2"}}
 	})
-	z := join(t, "west", func(c *ClientConfig) { c.TLS = &tls.Config{RootCAs: pool} }, m.addr)
+	z := join(t, "west", func(c *ClientConfig) { c.TLS = func() *tls.Config { return &tls.Config{RootCAs: pool} } }, m.addr)
 	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
 	with := join(t, "east", func(c *ClientConfig) {
-		c.TLS = &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{client}}
+		c.TLS = func() *tls.Config { return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{client}} }
 	}, m.addr)
 	eventually(t, "full state", func() bool { return with.sink.holds(revision(1, 1)) })
 	m.auth.mu.Lock()
@@ -169,7 +169,7 @@ func TestTLS(t *testing.T) {
 	}
 	m.auth.mu.Unlock()
 
-	stranger := join(t, "north", func(c *ClientConfig) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} }, m.addr)
+	stranger := join(t, "north", func(c *ClientConfig) { c.TLS = func() *tls.Config { return &tls.Config{RootCAs: x509.NewCertPool()} } }, m.addr)
 	eventually(t, "a global that the zone does not trust", func() bool { return strings.Contains(stranger.Status().LastError, "x509") })
 	if !strings.Contains(stranger.log.String(), "--ca-file") {
 		t.Error("no hint about the CA")

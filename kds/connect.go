@@ -82,7 +82,7 @@ func causeOf(ctx context.Context, err error) error {
 func (c *Client) dial(address string) (*grpc.ClientConn, error) {
 	security := insecure.NewCredentials()
 	if c.cfg.TLS != nil {
-		security = credentials.NewTLS(c.cfg.TLS)
+		security = credentials.NewTLS(c.cfg.TLS())
 	}
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(security),

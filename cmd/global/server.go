@@ -55,7 +55,7 @@ For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 					return err
 				}
 			}
-			cfg.TLS, err = globalnode.LoadTLS(c.String("tls-cert-file"), c.String("tls-key-file"), c.String("ca-file"))
+			cfg.TLS, err = globalnode.LoadTLS(c.String("tls-cert-file"), c.String("tls-key-file"), c.String("ca-file"), cfg.Logger)
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,8 @@ func serverCommand() *cli.Command {
 		&cli.StringSliceFlag{Name: "global-address", Usage: "`HOST:PORT` of a global's KDS port; several may be given", EnvVars: []string{"ZONE_GLOBAL_ADDRESS"}},
 		&cli.StringFlag{Name: "cp-token-file", Usage: "`FILE` with the control plane token; read again at each connect", EnvVars: []string{"ZONE_CP_TOKEN_FILE"}},
 		&cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the CA of the global's certificate", EnvVars: []string{"ZONE_GLOBAL_CA_FILE"}},
+		&cli.StringFlag{Name: "tls-cert-file", Usage: "PEM `FILE` of the zone's certificate, for a global that asks zones for one"},
+		&cli.StringFlag{Name: "tls-key-file", Usage: "PEM `FILE` of its key"},
 		&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of this zone's own", EnvVars: []string{"ZONE_DATA_DIR"}},
 		&cli.StringFlag{Name: "dp-addr", Value: zonenode.DefaultDPAddr, Usage: "where proxies connect (TLS)"},
 		&cli.StringFlag{Name: "api-addr", Value: zonenode.DefaultAPIAddr, Usage: "the zone's HTTP API; empty: none"},
@@ -92,21 +94,23 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 	if path := c.String("cp-token-file"); path != "" {
 		cfg.Token = zonenode.TokenFromFile(path)
 	}
-	if path := c.String("ca-file"); path != "" {
-		if cfg.GlobalCAs, err = tlsutil.LoadPool(path); err != nil {
-			return zonenode.Config{}, err
-		}
+	cfg.GlobalTLS, err = tlsSource(c, tlsutil.Options{Accept: tlsutil.KeepIdentity(tlsutil.RoleZone), Logger: logger},
+		"tls-cert-file", "tls-key-file", c.String("ca-file"))
+	if err != nil {
+		return zonenode.Config{}, err
 	}
-	certFile, keyFile := c.String("dp-cert-file"), c.String("dp-key-file")
-	if (certFile == "") != (keyFile == "") {
-		return zonenode.Config{}, federation.Errorf(federation.Invalid, "--dp-cert-file and --dp-key-file go together")
+	cfg.DPTLS, err = tlsSource(c, tlsutil.Options{Logger: logger}, "dp-cert-file", "dp-key-file", "")
+	return cfg, err
+}
+
+// tlsSource opens the files that two flags and a CA name; nil where there is none.
+func tlsSource(c *cli.Context, o tlsutil.Options, certFlag, keyFlag, caFile string) (*tlsutil.Source, error) {
+	files := tlsutil.Files{Cert: c.String(certFlag), Key: c.String(keyFlag), CA: caFile}
+	if (files.Cert == "") != (files.Key == "") {
+		return nil, federation.Errorf(federation.Invalid, "--%s and --%s go together", certFlag, keyFlag)
 	}
-	if certFile != "" {
-		cert, err := tlsutil.LoadKeyPair(certFile, keyFile)
-		if err != nil {
-			return zonenode.Config{}, err
-		}
-		cfg.DPCertificate = &cert
+	if files == (tlsutil.Files{}) {
+		return nil, nil
 	}
-	return cfg, nil
+	return tlsutil.OpenSource(files, o)
 }

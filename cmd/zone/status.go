@@ -68,6 +68,9 @@ func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
 	if s.CutOffs > 0 {
 		f.Add("cut-offs", fmt.Sprint(s.CutOffs))
 	}
+	for _, certificate := range s.Certificates {
+		f.Add("certificate", certificate.File+" ends "+console.Moment(certificate.NotAfter, now, "never"))
+	}
 	return &f
 }
 

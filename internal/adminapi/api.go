@@ -9,6 +9,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/fleet"
 )
 
@@ -35,6 +36,8 @@ type Config struct {
 	// Members returns the ids of all members of the cluster; nil means that this
 	// node is alone.
 	Members func() []string
+	// Certificates tells when the certificates in use end; nil: there are none.
+	Certificates func() []apitypes.Certificate
 	// ImportWait is how long a PUT of a key waits for zones and members before it
 	// answers that they have it not yet; 0 means [DefaultImportWait].
 	ImportWait time.Duration
@@ -69,6 +72,9 @@ func New(cfg Config) *API {
 	}
 	if cfg.ImportWait <= 0 {
 		cfg.ImportWait = DefaultImportWait
+	}
+	if cfg.Certificates == nil {
+		cfg.Certificates = func() []apitypes.Certificate { return []apitypes.Certificate{} }
 	}
 	if cfg.Members == nil {
 		cfg.Members = func() []string { return []string{cfg.Store.NodeID()} }

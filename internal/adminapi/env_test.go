@@ -74,6 +74,13 @@ func newEnv(t *testing.T, change ...func(*Config)) *env {
 		Logger: slog.New(slog.NewJSONHandler(&e.log, nil)),
 		// No test waits for what does not come.
 		ImportWait: time.Millisecond,
+		Certificates: func() []apitypes.Certificate {
+			end := time.Date(2027, 11, 22, 12, 0, 0, 0, time.UTC)
+			return []apitypes.Certificate{
+				{File: "node.crt", Subject: "meridian://prod/node/global-1", NotAfter: end, DaysLeft: 365},
+				{File: "ca.crt", Subject: "CN=the CA", CA: true, NotAfter: end.AddDate(9, 0, 0), DaysLeft: 3652},
+			}
+		},
 	}
 	for _, c := range change {
 		c(&cfg)

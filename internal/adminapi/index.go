@@ -27,7 +27,8 @@ func (api *API) getStatus(_ *act, w http.ResponseWriter, _ *http.Request) error 
 		NodeID: api.store.NodeID(), ClusterID: api.store.ClusterID(), IsLeader: api.store.IsLeader(),
 		Revision: rev.String(), Applied: api.store.Applied(), Version: api.cfg.Version,
 		// The store opens with a seal key or not at all.
-		Sealed: true,
+		Sealed:       true,
+		Certificates: api.cfg.Certificates(),
 	}
 	s.Leader, s.LeaderAddress = api.store.Leader()
 	s.Counts.Keys = len(api.store.Keys())

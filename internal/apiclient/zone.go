@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 )
 
 // Zone is a client of a zone's HTTP API.
@@ -36,6 +37,8 @@ type ZoneStatus struct {
 	// Revocations counts revoked ids by kind of token.
 	Revocations map[string]int `json:"revocations"`
 	CutOffs     int            `json:"cutOffs"`
+	// Certificates are those that the zone uses.
+	Certificates []apitypes.Certificate `json:"certificates"`
 }
 
 // ZoneGlobal is what a zone knows of its global.

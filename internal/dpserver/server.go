@@ -44,6 +44,8 @@ type Config struct {
 	Verifier Verifier
 	// Link tells of the stream to the global; nil: there is none.
 	Link func() Link
+	// Certificates tells when the certificates in use end; nil: there are none.
+	Certificates func() []Certificate
 	// LocalhostIsAdmin lets who comes from loopback use the API without a token.
 	LocalhostIsAdmin bool
 	// MaxStale refuses every proxy once the global was not heard for so long; 0:
@@ -68,6 +70,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Link == nil {
 		cfg.Link = func() Link { return Link{} }
+	}
+	if cfg.Certificates == nil {
+		cfg.Certificates = func() []Certificate { return []Certificate{} }
 	}
 	return &Server{cfg: cfg}
 }

@@ -36,6 +36,18 @@ type Status struct {
 	// Revocations holds the number of revoked ids of each kind of token.
 	Revocations map[string]int `json:"revocations"`
 	CutOffs     int            `json:"cutOffs"`
+	// Certificates are those in use: the one shown to proxies first, then what the
+	// zone needs towards the global.
+	Certificates []Certificate `json:"certificates"`
+}
+
+// Certificate tells when a certificate of the zone ends.
+type Certificate struct {
+	File     string    `json:"file"`
+	Subject  string    `json:"subject"` // its identity, meridian://…, or its subject where it has none
+	CA       bool      `json:"ca,omitempty"`
+	NotAfter time.Time `json:"notAfter"`
+	DaysLeft int       `json:"daysLeft"` // whole days, negative after the end
 }
 
 // Global is what the zone knows of the global's side.
@@ -83,6 +95,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Zone: s.cfg.Zone, Instance: s.cfg.Instance, Version: s.cfg.Version,
 		Cluster: view.Cluster(), Revision: view.Revision().String(), Empty: view.Empty(),
 		Global: s.global(), Keys: []Key{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
+		Certificates: s.cfg.Certificates(),
 	}
 	for _, k := range view.Keys() {
 		fingerprint := k.Fingerprint()

@@ -1,8 +1,6 @@
 package globalnode
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
 	"net"
 	"os"
@@ -52,7 +50,10 @@ type Config struct {
 	Bootstrap bool
 
 	Seal *issue.SealKeys
-	TLS  TLS
+	// TLS is the material of all ports. The certificate's URI SAN names the
+	// cluster and node; peers and zones must be of the pool. Its CA file is shown
+	// to operators, who give it to zones and clients.
+	TLS *tlsutil.Source
 
 	// WriteAdminToken leaves an administrator's token in the data folder.
 	WriteAdminToken bool
@@ -62,33 +63,18 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now
 }
 
-// TLS is the material of all ports. The certificate's URI SAN names the cluster
-// and node; peers and zones must be of the pool.
-type TLS struct {
-	Certificate tls.Certificate
-	Pool        *x509.CertPool
-	CAFile      string // shown to operators, who give it to zones and clients
-}
-
-// LoadTLS reads the material from PEM files.
-func LoadTLS(certFile, keyFile, caFile string) (TLS, error) {
+// LoadTLS reads the material from PEM files, which the node then follows.
+func LoadTLS(certFile, keyFile, caFile string, logger *slog.Logger) (*tlsutil.Source, error) {
 	for _, missing := range []struct{ flag, value string }{
 		{"--tls-cert-file", certFile}, {"--tls-key-file", keyFile}, {"--ca-file", caFile},
 	} {
 		if missing.value == "" {
-			return TLS{}, federation.Errorf(federation.Invalid, "%s is missing", missing.flag).
-				WithHint("a server needs --tls-cert-file, --tls-key-file and --ca-file; `global dev` makes its own")
+			return nil, federation.Errorf(federation.Invalid, "%s is missing", missing.flag).
+				WithHint("a server needs --tls-cert-file, --tls-key-file and --ca-file: see `global certs`; `global dev` makes its own")
 		}
 	}
-	cert, err := tlsutil.LoadKeyPair(certFile, keyFile)
-	if err != nil {
-		return TLS{}, err
-	}
-	pool, err := tlsutil.LoadPool(caFile)
-	if err != nil {
-		return TLS{}, err
-	}
-	return TLS{Certificate: cert, Pool: pool, CAFile: caFile}, nil
+	return tlsutil.OpenSource(tlsutil.Files{Cert: certFile, Key: keyFile, CA: caFile},
+		tlsutil.Options{Accept: tlsutil.KeepIdentity(tlsutil.RoleNode), Logger: logger.With("component", "tls")})
 }
 
 // Validate reports the first thing in c that cannot work, before anything is
@@ -116,7 +102,10 @@ func (c *Config) Validate() error {
 		return federation.Errorf(federation.Invalid, "--seal-key-file is missing: signing keys are never stored unsealed").
 			WithHint("make one with `global generate seal-key > seal.key && chmod 600 seal.key` and keep a copy elsewhere")
 	}
-	id, err := tlsutil.IdentityOf(c.TLS.Certificate.Leaf)
+	if c.TLS == nil {
+		return federation.Errorf(federation.Invalid, "the TLS material is missing")
+	}
+	id, err := tlsutil.IdentityOf(c.TLS.Current().Certificate.Leaf)
 	if err != nil {
 		return err
 	}

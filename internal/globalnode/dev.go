@@ -3,7 +3,6 @@ package globalnode
 import (
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
@@ -25,21 +24,18 @@ func (c *Config) PrepareDev() error {
 	if err != nil {
 		return err
 	}
-	now := time.Now
-	if c.Now != nil {
-		now = c.Now
-	}
 	dir, err := filepath.Abs(filepath.Join(c.DataDir, "tls"))
 	if err != nil {
 		return federation.Errorf(federation.Internal, "finding the data folder: %w", err)
 	}
 	identity := tlsutil.Identity{Cluster: devCluster, Role: tlsutil.RoleNode, Name: "dev"}
-	authority, cert, err := tlsutil.LoadOrMake(dir, identity, []string{"localhost", "127.0.0.1", "::1"}, now())
+	c.TLS, err = tlsutil.OpenSelfMade(dir, identity, []string{"localhost", "127.0.0.1", "::1"}, tlsutil.Options{
+		Accept: tlsutil.KeepIdentity(tlsutil.RoleNode), Logger: c.Logger.With("component", "tls"), Now: c.Now,
+	})
 	if err != nil {
 		return err
 	}
 	c.Seal = seal
-	c.TLS = TLS{Certificate: cert, Pool: authority.Pool(), CAFile: filepath.Join(dir, tlsutil.CAFile)}
 	c.Bootstrap, c.LocalhostIsAdmin, c.WriteAdminToken = true, true, true
 	return nil
 }

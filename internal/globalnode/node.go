@@ -63,7 +63,7 @@ func New(cfg Config) (*Node, error) {
 
 // open makes the parts, from the store upwards.
 func (n *Node) open() (err error) {
-	identity, err := tlsutil.IdentityOf(n.cfg.TLS.Certificate.Leaf)
+	identity, err := tlsutil.IdentityOf(n.cfg.TLS.Current().Certificate.Leaf)
 	if err != nil {
 		return err
 	}
@@ -79,12 +79,13 @@ func (n *Node) open() (err error) {
 	n.api = adminapi.New(adminapi.Config{
 		Store: n.store, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
+		Certificates: n.certificates,
 	})
 	return nil
 }
 
 func (n *Node) storeConfig(cluster string) raftstore.Config {
-	server, client := tlsutil.Peer(n.cfg.TLS.Certificate, n.cfg.TLS.Pool, cluster, tlsutil.ALPNRaft)
+	server, client := n.cfg.TLS.Peer(cluster, tlsutil.ALPNRaft)
 	advertise := n.cfg.Advertise
 	if advertise == "" {
 		advertise = endpoints.Dialable(n.listeners.peer)
@@ -111,7 +112,7 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerC
 		Now:    n.cfg.Now,
 	}
 	if !n.cfg.KDSPlain {
-		cfg.TLS = tlsutil.ServerOptionalClient(n.cfg.TLS.Certificate, n.cfg.TLS.Pool, tlsutil.ALPNHTTP2)
+		cfg.TLS = n.cfg.TLS.ServerOptionalClient(tlsutil.ALPNHTTP2)
 	}
 	return cfg
 }
@@ -119,7 +120,7 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerC
 // Endpoints tells where the node listens.
 func (n *Node) Endpoints() endpoints.Endpoints {
 	e := n.listeners.endpoints()
-	e.CAFile, e.AdminTokenFile = n.cfg.TLS.CAFile, n.adminTokenFile()
+	e.CAFile, e.AdminTokenFile = n.cfg.TLS.Files().CA, n.adminTokenFile()
 	return e
 }
 
@@ -158,6 +159,7 @@ func (n *Node) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	// Health answers from the first moment, so that whoever waits for readiness
 	// can tell a node that is starting from one that is not there.
+	group.Go(func() error { return n.cfg.TLS.Run(ctx) })
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.listeners.diagnostics, Handler: n.diagnostics()})
 	group.Go(func() error {
 		select {
@@ -187,7 +189,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 		Handler: n.api.Handler(adminapi.Loopback)})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "api-tls", Listener: n.listeners.apiTLS,
 		Handler: n.api.Handler(adminapi.Network),
-		TLS:     tlsutil.Server(n.cfg.TLS.Certificate, tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
+		TLS:     n.cfg.TLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "admin-socket", Listener: n.listeners.admin,
 		Handler: n.api.Handler(adminapi.Socket)})
 	group.Go(func() error { return n.kds.Run(ctx, n.listeners.kds) })

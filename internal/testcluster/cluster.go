@@ -197,12 +197,12 @@ func (g *Global) StartZone(name, address string) *Zone {
 // Start starts the zone on its folder, again after a Stop.
 func (z *Zone) Start() {
 	z.t.Helper()
-	pool, err := tlsutil.LoadPool(z.ca)
+	trust, err := tlsutil.OpenSource(tlsutil.Files{CA: z.ca}, tlsutil.Options{Logger: z.log})
 	if err != nil {
 		z.t.Fatal(err)
 	}
 	node, err := zonenode.New(zonenode.Config{
-		Zone: z.Name, DataDir: z.Dir, Globals: []string{z.global}, GlobalCAs: pool, GlobalPlain: z.plain,
+		Zone: z.Name, DataDir: z.Dir, Globals: []string{z.global}, GlobalTLS: trust, GlobalPlain: z.plain,
 		Token:  func() (string, error) { return z.Token, nil },
 		DPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", DiagnosticsAddr: "127.0.0.1:0",
 		LocalhostIsAdmin: true, Version: "test", Logger: z.log,

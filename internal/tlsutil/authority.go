@@ -27,6 +27,11 @@ const (
 	keyFile   = "node.key"
 )
 
+// SelfMadeFiles are the files that [LoadOrMake] keeps in dir.
+func SelfMadeFiles(dir string) Files {
+	return Files{Cert: filepath.Join(dir, certFile), Key: filepath.Join(dir, keyFile), CA: filepath.Join(dir, CAFile)}
+}
+
 // Lifetimes of what an Authority makes. A leaf is made anew well before its end;
 // see [Authority.Issue].
 const (

@@ -3,7 +3,6 @@ package tlsutil
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"os"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -15,48 +14,34 @@ const (
 	ALPNHTTP1 = "http/1.1"
 )
 
-// LoadKeyPair reads a certificate and its key. The error names the file at fault
-// and never shows what is in it.
-func LoadKeyPair(certFile, keyFile string) (tls.Certificate, error) {
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return tls.Certificate{}, federation.Errorf(federation.Invalid,
-			"reading the TLS certificate %s with key %s: %w", certFile, keyFile, err).
-			WithHint("both must be PEM files, and the key must belong to the certificate")
-	}
-	return cert, nil
-}
-
 // LoadPool reads a PEM file of CA certificates.
 func LoadPool(caFile string) (*x509.CertPool, error) {
-	data, err := os.ReadFile(caFile)
+	s, err := OpenSource(Files{CA: caFile}, Options{})
 	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "reading the CA certificates: %w", err)
+		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, federation.Errorf(federation.Invalid, "%s holds no PEM certificate", caFile).
-			WithHint("give the CA certificate of the global, for example the ca.crt that `global dev` writes")
-	}
-	return pool, nil
+	return s.Current().Pool, nil
 }
 
 // Server returns the configuration of a port that authenticates its callers by
 // tokens: TLS 1.2 or newer. A client certificate is not asked for.
-func Server(cert tls.Certificate, protocols ...string) *tls.Config {
+func (s *Source) Server(protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion:   tls.VersionTLS12,
-		Certificates: []tls.Certificate{cert},
-		NextProtos:   protocols,
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
+		NextProtos:     protocols,
 	}
 }
 
-// ServerOptionalClient is [Server] for a port where a client certificate may
-// stand in for a token: one that is presented must be of the pool.
-func ServerOptionalClient(cert tls.Certificate, clients *x509.CertPool, protocols ...string) *tls.Config {
-	c := Server(cert, protocols...)
-	c.ClientAuth = tls.VerifyClientCertIfGiven
-	c.ClientCAs = clients
+// ServerOptionalClient is [Source.Server] for a port where a client certificate
+// may stand in for a token: one that is presented must be of a CA of the source.
+func (s *Source) ServerOptionalClient(protocols ...string) *tls.Config {
+	c := s.Server(protocols...)
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		now := s.Server(protocols...)
+		now.ClientAuth, now.ClientCAs = tls.VerifyClientCertIfGiven, s.Current().Pool
+		return now, nil
+	}
 	return c
 }
 
@@ -66,22 +51,42 @@ func Client(roots *x509.CertPool) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 }
 
+// Client returns the configuration of a caller with the CAs and the certificate,
+// if any, of this moment: ask for it before each connection. A method that looks
+// at the CAs at each handshake would have to compare host names itself.
+func (s *Source) Client() *tls.Config {
+	m := s.Current()
+	c := Client(m.Pool)
+	if m.Certificate != nil {
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return m.Certificate, nil }
+	}
+	return c
+}
+
+// certificate is the one to show at this moment.
+func (s *Source) certificate() (*tls.Certificate, error) {
+	if cert := s.Current().Certificate; cert != nil {
+		return cert, nil
+	}
+	return nil, federation.Errorf(federation.Internal, "this port has no TLS certificate")
+}
+
 // Peer returns the configurations of both ends of the peer port: TLS 1.3, both
 // sides prove that they are nodes of the cluster. Host names are not compared:
 // the identity is the URI SAN, and nodes move between addresses.
-func Peer(cert tls.Certificate, pool *x509.CertPool, cluster string, protocol string) (server, client *tls.Config) {
-	verify := func(state tls.ConnectionState) error { return verifyNode(state, pool, cluster) }
+func (s *Source) Peer(cluster, protocol string) (server, client *tls.Config) {
+	verify := func(state tls.ConnectionState) error { return verifyNode(state, s.Current().Pool, cluster) }
 	server = &tls.Config{
 		MinVersion:       tls.VersionTLS13,
-		Certificates:     []tls.Certificate{cert},
+		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
 		ClientAuth:       tls.RequireAnyClientCert, // verified below, for both ends alike
 		NextProtos:       []string{protocol},
 		VerifyConnection: verify,
 	}
 	client = &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		NextProtos:   []string{protocol},
+		MinVersion:           tls.VersionTLS13,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return s.certificate() },
+		NextProtos:           []string{protocol},
 		// The chain is verified by VerifyConnection against the cluster's CA;
 		// only the comparison with a host name is left out.
 		InsecureSkipVerify: true,

@@ -58,6 +58,27 @@ func IdentityOf(cert *x509.Certificate) (Identity, error) {
 	return Identity{}, badIdentity("the certificate's role is not node, zone or user")
 }
 
+// KeepIdentity returns an [Options].Accept that takes certificates of the role,
+// and after the first one its identity alone: a node whose certificate names
+// another cluster or another node wants a restart, not a reload.
+func KeepIdentity(role Role) func(*x509.Certificate) error {
+	var own Identity
+	return func(leaf *x509.Certificate) error {
+		id, err := IdentityOf(leaf)
+		switch {
+		case err != nil:
+			return err
+		case id.Role != role:
+			return federation.Errorf(federation.Invalid, "the TLS certificate names the %s %s, a %s's is needed", id.Role, id.Name, role)
+		case own != (Identity{}) && id != own:
+			return federation.Errorf(federation.Invalid, "the TLS certificate names %s, this process runs as %s", id.URI(), own.URI()).
+				WithHint("restart it to have it run as another")
+		}
+		own = id
+		return nil
+	}
+}
+
 func badIdentity(format string, args ...any) error {
 	return federation.Errorf(federation.Unauthenticated, format, args...).WithReason("bad_identity")
 }

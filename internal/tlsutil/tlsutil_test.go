@@ -84,8 +84,8 @@ func TestPeerPortTakesNodesOfTheClusterOnly(t *testing.T) {
 		{"a node of another CA", node(other, "prod", "b", RoleNode), ours.Pool(), "not of this cluster's CA"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			server, _ := Peer(serverCert, ours.Pool(), "prod", ALPNRaft)
-			_, client := Peer(tc.cert, tc.pool, "prod", ALPNRaft)
+			server, _ := Static(serverCert, ours.Pool()).Peer("prod", ALPNRaft)
+			_, client := Static(tc.cert, tc.pool).Peer("prod", ALPNRaft)
 			serverErr, clientErr := handshake(t, server, client)
 			if tc.reason == "" {
 				if serverErr != nil || clientErr != nil {
@@ -111,7 +111,7 @@ func TestPeerClientRefusesAForeignServer(t *testing.T) {
 	} {
 		// A server that would take anybody: only the client can refuse.
 		server := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{ALPNRaft}}
-		_, client := Peer(mustIssue(t, ours, Identity{"prod", RoleNode, "b"}), ours.Pool(), "prod", ALPNRaft)
+		_, client := Static(mustIssue(t, ours, Identity{"prod", RoleNode, "b"}), ours.Pool()).Peer("prod", ALPNRaft)
 		if _, err := handshake(t, server, client); err == nil {
 			t.Errorf("%s was taken for a peer", name)
 		}
@@ -121,7 +121,7 @@ func TestPeerClientRefusesAForeignServer(t *testing.T) {
 func TestPeersSpeakTLS13AndTheProtocolOnly(t *testing.T) {
 	a := mustAuthority(t)
 	cert := mustIssue(t, a, Identity{"prod", RoleNode, "a"})
-	server, client := Peer(cert, a.Pool(), "prod", ALPNRaft)
+	server, client := Static(cert, a.Pool()).Peer("prod", ALPNRaft)
 	old := client.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	if _, err := handshake(t, server, old); err == nil {
@@ -132,7 +132,7 @@ func TestPeersSpeakTLS13AndTheProtocolOnly(t *testing.T) {
 	if _, err := handshake(t, server, web); err == nil {
 		t.Error("the Raft port speaks to an HTTP/2 client")
 	}
-	for _, c := range []*tls.Config{Server(cert), ServerOptionalClient(cert, a.Pool()), Client(a.Pool())} {
+	for _, c := range []*tls.Config{Static(cert, nil).Server(), Static(cert, a.Pool()).ServerOptionalClient(), Client(a.Pool())} {
 		if c.MinVersion != tls.VersionTLS12 {
 			t.Errorf("a port takes TLS version %#x", c.MinVersion)
 		}
@@ -141,7 +141,7 @@ func TestPeersSpeakTLS13AndTheProtocolOnly(t *testing.T) {
 
 func TestOptionalClientCertificateMustBeOfThePool(t *testing.T) {
 	ours, other := mustAuthority(t), mustAuthority(t)
-	server := ServerOptionalClient(mustIssue(t, ours, Identity{"prod", RoleNode, "a"}), ours.Pool())
+	server := Static(mustIssue(t, ours, Identity{"prod", RoleNode, "a"}), ours.Pool()).ServerOptionalClient()
 	client := Client(ours.Pool())
 	if s, c := handshake(t, server, client); s != nil || c != nil {
 		t.Errorf("without a certificate: %v, %v", s, c)
@@ -276,7 +276,7 @@ func TestLoadErrorsNameTheFile(t *testing.T) {
 	if _, err := LoadPool(path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a file of something else: %v", err)
 	}
-	if _, err := LoadKeyPair(path, path); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := OpenSource(Files{Cert: path, Key: path}, Options{}); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a key pair of something else: %v", err)
 	}
 }

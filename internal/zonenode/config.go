@@ -1,8 +1,6 @@
 package zonenode
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"io/fs"
@@ -34,19 +32,20 @@ type Config struct {
 	// Token returns the control plane token; it is asked at each connect, so
 	// that a file that was replaced is followed. nil: the zone presents none.
 	Token func() (string, error)
-	// GlobalCAs are the CAs that the global's certificate may be of; nil: the
-	// system's.
-	GlobalCAs *x509.CertPool
+	// GlobalTLS holds the CAs that the global's certificate may be of, and the
+	// zone's own certificate if it proves itself with one; nil: the system's CAs,
+	// and none.
+	GlobalTLS *tlsutil.Source
 	// GlobalPlain dials without TLS.
 	GlobalPlain bool
 
 	DPAddr          string // TLS, for proxies
 	APIAddr         string // HTTP, for operators; empty: none
 	DiagnosticsAddr string // empty: none
-	// DPCertificate is shown to proxies. Where it is nil the zone makes its own,
-	// under DataDir.
-	DPCertificate *tls.Certificate
-	DPCAFile      string // shown to operators, who give it to proxies
+	// DPTLS holds the certificate shown to proxies. Where it is nil the zone makes
+	// its own, under DataDir, and renews it.
+	DPTLS    *tlsutil.Source
+	DPCAFile string // shown to operators, who give it to proxies; empty: that of DPTLS
 
 	LocalhostIsAdmin bool
 	// MaxStale makes the zone refuse when it has not heard from the global for
@@ -134,15 +133,13 @@ func TokenFromFile(path string) func() (string, error) {
 	}
 }
 
-// dpCertificate returns the certificate for the proxies' port and the file of
-// the CA that vouches for it.
-func (c *Config) dpCertificate(dir string) (tls.Certificate, string, error) {
-	if c.DPCertificate != nil {
-		return *c.DPCertificate, c.DPCAFile, nil
-	}
+// selfMade makes the TLS material of the proxies' port where the operator gave
+// none.
+func (c *Config) selfMade(dir string) (*tlsutil.Source, error) {
 	identity := tlsutil.Identity{Cluster: "zone-own", Role: tlsutil.RoleZone, Name: c.Zone}
-	_, cert, err := tlsutil.LoadOrMake(dir, identity, ownHosts(), c.Now())
-	return cert, dir + "/" + tlsutil.CAFile, err
+	return tlsutil.OpenSelfMade(dir, identity, ownHosts(), tlsutil.Options{
+		Logger: c.Logger.With("component", "tls"), Now: c.Now,
+	})
 }
 
 // ownHosts are the names under which a self-made certificate is good.

@@ -2,7 +2,6 @@ package zonenode
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -31,9 +30,7 @@ const fileName = "zone.db"
 
 // Node is one zone control plane.
 type Node struct {
-	cfg    Config
-	cert   tls.Certificate
-	caFile string
+	cfg Config
 
 	dp, api, diagnostics net.Listener
 
@@ -96,15 +93,20 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return federation.Errorf(federation.Internal, "finding the data folder: %w", err)
 	}
-	if n.cert, n.caFile, err = n.cfg.dpCertificate(tlsDir); err != nil {
-		return err
+	if n.cfg.DPTLS == nil {
+		if n.cfg.DPTLS, err = n.cfg.selfMade(tlsDir); err != nil {
+			return err
+		}
+	}
+	if n.cfg.DPCAFile == "" {
+		n.cfg.DPCAFile = n.cfg.DPTLS.Files().CA
 	}
 	n.client = kds.NewClient(n.clientConfig())
 	n.server = dpserver.New(dpserver.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store:    n.store,
 		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes}),
-		Link:     n.link, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, MaxStale: n.cfg.MaxStale,
+		Link:     n.link, Certificates: n.certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, MaxStale: n.cfg.MaxStale,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})
 	return nil
@@ -117,7 +119,7 @@ func (n *Node) clientConfig() kds.ClientConfig {
 		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now,
 	}
 	if !n.cfg.GlobalPlain {
-		cfg.TLS = tlsutil.Client(n.cfg.GlobalCAs)
+		cfg.TLS = n.cfg.globalTLS
 	}
 	return cfg
 }
@@ -144,7 +146,7 @@ func listen(flag, address string) (net.Listener, error) {
 func (n *Node) Endpoints() endpoints.Endpoints {
 	return endpoints.Endpoints{
 		DP: endpoints.Dialable(n.dp), API: endpoints.Dialable(n.api), Diagnostics: endpoints.Dialable(n.diagnostics),
-		CAFile: n.caFile,
+		CAFile: n.cfg.DPCAFile,
 	}
 }
 
@@ -168,9 +170,12 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, endpoints.Remove(n.cfg.DataDir)) }()
 	group, ctx := errgroup.WithContext(ctx)
 	n.runHTTP(group, ctx, httpserver.Server{Name: "proxies", Listener: n.dp, Handler: n.server.Proxies(),
-		TLS: tlsutil.Server(n.cert, tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
+		TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "api", Listener: n.api, Handler: n.server.API()})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.diagnostics, Handler: n.server.Diagnostics()})
+	for _, source := range n.cfg.sources() {
+		group.Go(func() error { return source.Run(ctx) })
+	}
 	group.Go(func() error { return n.client.Run(ctx) })
 	close(n.ready)
 	n.cfg.Logger.Info("zone is ready", "zone", n.cfg.Zone, "instance", n.store.Instance(), "revision", n.store.View().Revision().String())

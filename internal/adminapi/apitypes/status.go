@@ -51,6 +51,17 @@ type Status struct {
 	Sealed        bool   `json:"sealed"` // signing keys are sealed under a key outside Raft
 	SealKeyID     string `json:"sealKeyId,omitempty"`
 	Counts        Counts `json:"counts"`
+	// Certificates are those in use, the node's own one first.
+	Certificates []Certificate `json:"certificates"`
+}
+
+// Certificate tells when a certificate of a node ends.
+type Certificate struct {
+	File     string    `json:"file"`
+	Subject  string    `json:"subject"` // its identity, meridian://…, or its subject where it has none
+	CA       bool      `json:"ca,omitempty"`
+	NotAfter time.Time `json:"notAfter"`
+	DaysLeft int       `json:"daysLeft"` // whole days, negative after the end
 }
 
 // Counts are sizes of the state.

@@ -1,0 +1,79 @@
+package tlsutil
+
+import (
+	"crypto/x509"
+	"math"
+	"time"
+)
+
+// WarnAhead is how long before a certificate's end its node begins to say so,
+// once a day.
+const WarnAhead = 30 * 24 * time.Hour
+
+// expiryEvery is how often a node looks at the ends of its certificates.
+const expiryEvery = 24 * time.Hour
+
+// Expiry tells when a certificate in use ends.
+type Expiry struct {
+	File     string // where it came from
+	Subject  string // its identity, or its subject where it has none
+	CA       bool
+	NotAfter time.Time
+}
+
+// DaysLeft returns the whole days until the end, negative after it.
+func (e Expiry) DaysLeft(now time.Time) int {
+	return int(math.Floor(e.NotAfter.Sub(now).Hours() / 24))
+}
+
+// Expiries tells of every certificate in use, the own one first.
+func (s *Source) Expiries() []Expiry {
+	m := s.Current()
+	var list []Expiry
+	if m.Certificate != nil {
+		list = append(list, Expiry{File: s.files.Cert, Subject: SubjectOf(m.Certificate.Leaf), NotAfter: m.Certificate.Leaf.NotAfter})
+	}
+	for _, ca := range m.CAs {
+		list = append(list, Expiry{File: s.files.CA, Subject: SubjectOf(ca), CA: true, NotAfter: ca.NotAfter})
+	}
+	return list
+}
+
+// SubjectOf names a certificate for operators: its identity, or what its subject
+// says where it has none.
+func SubjectOf(cert *x509.Certificate) string {
+	if id, err := IdentityOf(cert); err == nil {
+		return id.URI().String()
+	}
+	return cert.Subject.String()
+}
+
+// watchExpiry renews what it can and says what ends soon, once a day and anew
+// when the material was replaced.
+func (s *Source) watchExpiry() {
+	s.mu.Lock()
+	now := s.options.Now()
+	due := s.warned.IsZero() || now.Sub(s.warned) >= expiryEvery || now.Before(s.warned)
+	if due {
+		s.warned = now
+	}
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	if s.options.Renew != nil {
+		if err := s.options.Renew(); err != nil {
+			s.options.Logger.Warn("renewing a certificate will be tried again in a day", "error", err)
+		}
+		s.Check()
+	}
+	for _, e := range s.Expiries() {
+		attrs := []any{"file", e.File, "subject", e.Subject, "ca", e.CA, "notAfter", e.NotAfter, "daysLeft", e.DaysLeft(now)}
+		switch {
+		case now.After(e.NotAfter):
+			s.options.Logger.Error("a certificate has ended: connections that need it fail", attrs...)
+		case now.Add(WarnAhead).After(e.NotAfter):
+			s.options.Logger.Warn("a certificate ends soon: replace the file, it is taken over without a restart", attrs...)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package tlsutil
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// ReloadEvery is how often a running node looks at its TLS files. They are read
+// and hashed, not watched: a rename, a Kubernetes symlink swap and a file system
+// without notifications all look the same, for a few KB read from the page cache.
+const ReloadEvery = 5 * time.Second
+
+// Options are what a [Source] is opened with. The zero value is good.
+type Options struct {
+	// Accept refuses a certificate that the program cannot work with, for
+	// example another node's; nil: any.
+	Accept func(leaf *x509.Certificate) error
+	// Renew makes the files anew where their end is near. It is called once a
+	// day by Run; nil: somebody else renews them.
+	Renew  func() error
+	Logger *slog.Logger     // nil: no log
+	Now    func() time.Time // nil: time.Now
+}
+
+// Source is TLS material that may be replaced while it is used: the
+// configurations that it makes take the material of the moment at each
+// handshake. Connections that are open stay open.
+//
+// Its methods are safe for concurrent use.
+type Source struct {
+	files   Files
+	options Options
+	current atomic.Pointer[Material]
+
+	mu      sync.Mutex
+	sum     [sha256.Size]byte // of the contents that current is made of
+	trouble string            // why the files cannot be used, "" where they can
+	strikes int               // how many looks in a row found the same trouble
+	warned  time.Time         // when expiry was last looked at
+}
+
+// OpenSource reads the files. What cannot be used is an error that says why;
+// later, in [Source.Check], it keeps what was good before.
+func OpenSource(files Files, o Options) (*Source, error) {
+	s := newSource(files, o)
+	c, err := files.read()
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.load(c)
+	if err != nil {
+		return nil, err
+	}
+	s.sum = c.sum
+	s.current.Store(m)
+	return s, nil
+}
+
+// OpenSelfMade opens what [LoadOrMake] keeps in dir, and renews it there.
+func OpenSelfMade(dir string, id Identity, hosts []string, o Options) (*Source, error) {
+	s := newSource(SelfMadeFiles(dir), o)
+	s.options.Renew = func() error {
+		_, _, err := LoadOrMake(dir, id, hosts, s.options.Now())
+		return err
+	}
+	if err := s.options.Renew(); err != nil {
+		return nil, err
+	}
+	return OpenSource(s.files, s.options)
+}
+
+// Static returns a source that never changes. pool may be nil.
+func Static(cert tls.Certificate, pool *x509.CertPool) *Source {
+	s := newSource(Files{}, Options{})
+	s.current.Store(&Material{Certificate: &cert, Pool: pool})
+	return s
+}
+
+func newSource(files Files, o Options) *Source {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Accept == nil {
+		o.Accept = func(*x509.Certificate) error { return nil }
+	}
+	return &Source{files: files, options: o}
+}
+
+// Files are where the material comes from.
+func (s *Source) Files() Files { return s.files }
+
+// Current is the material of this moment.
+func (s *Source) Current() *Material { return s.current.Load() }
+
+// Run follows the files until ctx ends.
+func (s *Source) Run(ctx context.Context) error {
+	ticker := time.NewTicker(ReloadEvery)
+	defer ticker.Stop()
+	return s.Follow(ctx, ticker.C)
+}
+
+// Follow is Run that looks at the files at each tick.
+func (s *Source) Follow(ctx context.Context, ticks <-chan time.Time) error {
+	for {
+		s.watchExpiry()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks:
+			s.Check()
+		}
+	}
+}
+
+// Check reads the files once and takes over what changed in them. What cannot be
+// used is logged when two looks in a row have found it, once: a certificate and
+// its key are two files, and a look may fall between their replacements.
+func (s *Source) Check() {
+	if s.files == (Files{}) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, err := s.files.read()
+	if err == nil && c.sum == s.sum {
+		s.trouble, s.strikes = "", 0
+		return
+	}
+	var m *Material
+	if err == nil {
+		m, err = s.load(c)
+	}
+	if err != nil {
+		s.complain(err)
+		return
+	}
+	s.current.Store(m)
+	s.sum, s.trouble, s.strikes, s.warned = c.sum, "", 0, time.Time{}
+	s.options.Logger.Info("TLS material was replaced", s.describe(m)...)
+}
+
+// load makes material of contents that this program can work with.
+func (s *Source) load(c contents) (*Material, error) {
+	m, err := s.files.parse(c)
+	if err != nil {
+		return nil, err
+	}
+	if m.Certificate == nil {
+		return m, nil
+	}
+	old, now := s.Current(), s.options.Now()
+	if end := m.Certificate.Leaf.NotAfter; old != nil && !old.sameCertificate(m) && now.After(end) {
+		return nil, federation.Errorf(federation.Invalid, "%s ended at %s", s.files.Cert, end.UTC().Format(time.RFC3339))
+	}
+	if err := m.checkChain(now); err != nil {
+		return nil, federation.Errorf(federation.Invalid, "%s is not of a CA in %s: %w", s.files.Cert, s.files.CA, err).
+			WithHint("while a CA is being replaced %s holds the old and the new one", s.files.CA)
+	}
+	return m, s.options.Accept(m.Certificate.Leaf)
+}
+
+// complain logs, once, that new files cannot be used.
+func (s *Source) complain(err error) {
+	if text := err.Error(); text != s.trouble {
+		s.trouble, s.strikes = text, 0
+	}
+	if s.strikes++; s.strikes == 2 {
+		s.options.Logger.Warn("new TLS material cannot be used, the former stays in use",
+			"error", err, "hint", federation.AsError(err).Hint)
+	}
+}
+
+func (s *Source) describe(m *Material) []any {
+	var attrs []any
+	if m.Certificate != nil {
+		attrs = append(attrs, "cert", s.files.Cert, "serial", m.Certificate.Leaf.SerialNumber.Text(16),
+			"expires", m.Certificate.Leaf.NotAfter)
+	}
+	if m.Pool != nil {
+		attrs = append(attrs, "ca", s.files.CA, "cas", len(m.CAs))
+	}
+	return attrs
+}

@@ -1,0 +1,39 @@
+package zonenode
+
+import (
+	"crypto/tls"
+
+	"github.com/meridiankds/meridian/internal/dpserver"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// sources are all TLS material of the zone that may be replaced while it runs.
+func (c *Config) sources() []*tlsutil.Source {
+	list := []*tlsutil.Source{c.DPTLS}
+	if c.GlobalTLS != nil {
+		list = append(list, c.GlobalTLS)
+	}
+	return list
+}
+
+// globalTLS is how to speak TLS to the global from now on.
+func (c *Config) globalTLS() *tls.Config {
+	if c.GlobalTLS == nil {
+		return tlsutil.Client(nil)
+	}
+	return c.GlobalTLS.Client()
+}
+
+// certificates tells operators when the certificates in use end.
+func (n *Node) certificates() []dpserver.Certificate {
+	now := n.cfg.Now()
+	list := []dpserver.Certificate{}
+	for _, source := range n.cfg.sources() {
+		for _, e := range source.Expiries() {
+			list = append(list, dpserver.Certificate{
+				File: e.File, Subject: e.Subject, CA: e.CA, NotAfter: e.NotAfter.UTC(), DaysLeft: e.DaysLeft(now),
+			})
+		}
+	}
+	return list
+}
