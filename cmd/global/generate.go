@@ -28,11 +28,15 @@ tokens.
 
 Examples:
   global generate control-plane-token --zone west > west.token
-  global generate control-plane-token --zone west --valid-for 720h > west.token`,
-		Flags: withClientFlags(zoneFlag(), validForFlag()),
+  global generate control-plane-token --zone west --valid-for 720h > west.token
+  global generate control-plane-token --zone west --out west.token --if-missing`,
+		Flags: withClientFlags(append(tokenFileFlags(), zoneFlag(), validForFlag())...),
 		Action: func(c *cli.Context) error {
 			zone, err := requiredZone(c)
 			if err != nil {
+				return err
+			}
+			if have, err := haveToken(c); have || err != nil {
 				return err
 			}
 			d, err := validFor(c)
@@ -43,7 +47,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return printToken(c)(g.ControlPlaneToken(c.Context, apitypes.ControlPlaneTokenRequest{Zone: zone, ValidFor: d}))
+			return keepToken(c)(g.ControlPlaneToken(c.Context, apitypes.ControlPlaneTokenRequest{Zone: zone, ValidFor: d}))
 		},
 	}
 }

@@ -46,6 +46,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		inspectCommand(),
 		keysCommand(),
 		revokeCommand(),
+		certsCommand(),
 		healthCommand(),
 		adminTokenCommand(),
 		console.VersionCommand(),

@@ -32,11 +32,11 @@ func SelfMadeFiles(dir string) Files {
 	return Files{Cert: filepath.Join(dir, certFile), Key: filepath.Join(dir, keyFile), CA: filepath.Join(dir, CAFile)}
 }
 
-// Lifetimes of what an Authority makes. A leaf is made anew well before its end;
-// see [Authority.Issue].
+// Lifetimes of what an Authority makes unless it is told otherwise. A leaf is
+// made anew well before its end.
 const (
-	caLifetime   = 10 * 365 * 24 * time.Hour
-	leafLifetime = 365 * 24 * time.Hour
+	CALifetime   = 10 * 365 * 24 * time.Hour
+	LeafLifetime = 365 * 24 * time.Hour
 	// clockSkew is how far behind the clock of a verifier may be.
 	clockSkew = 5 * time.Minute
 )
@@ -51,6 +51,10 @@ type Authority struct {
 // NewAuthority makes the authority of a cluster. name is shown by tools that
 // list certificates; nothing is decided by it.
 func NewAuthority(name string, now time.Time) (*Authority, error) {
+	return newAuthority(name, nil, CALifetime, now)
+}
+
+func newAuthority(name string, uris []*url.URL, lifetime time.Duration, now time.Time) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a CA key: %w", err)
@@ -63,7 +67,8 @@ func NewAuthority(name string, now time.Time) (*Authority, error) {
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-clockSkew),
-		NotAfter:              now.Add(caLifetime),
+		NotAfter:              now.Add(lifetime),
+		URIs:                  uris,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
@@ -92,9 +97,24 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Issue makes a certificate for the identity, good for servers and clients. hosts
-// are the DNS names and IP addresses under which a server with it is reached.
+// Issue makes a certificate of [LeafLifetime] for the identity. hosts are the DNS
+// names and IP addresses under which a server with it is reached.
 func (a *Authority) Issue(id Identity, hosts []string, now time.Time) (certPEM, keyPEM []byte, err error) {
+	return a.IssueFor(id, hosts, LeafLifetime, now)
+}
+
+// IssueFor is [Authority.Issue] with a lifetime, cut to the authority's own. A
+// node's and a zone's certificate is good for servers and clients, a user's for
+// clients only.
+func (a *Authority) IssueFor(id Identity, hosts []string, lifetime time.Duration, now time.Time) (certPEM, keyPEM []byte, err error) {
+	usage := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if id.Role != RoleUser {
+		usage = append(usage, x509.ExtKeyUsageServerAuth)
+	}
+	end := now.Add(lifetime)
+	if end.After(a.cert.NotAfter) {
+		end = a.cert.NotAfter
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a key: %w", err)
@@ -107,9 +127,9 @@ func (a *Authority) Issue(id Identity, hosts []string, now time.Time) (certPEM, 
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: string(id.Role) + " " + id.Name},
 		NotBefore:    now.Add(-clockSkew),
-		NotAfter:     now.Add(leafLifetime),
+		NotAfter:     end,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		ExtKeyUsage:  usage,
 		URIs:         []*url.URL{id.URI()},
 	}
 	for _, h := range hosts {
@@ -192,12 +212,7 @@ func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error)
 	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
 	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
 	if err == nil {
-		key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
-		if !ok || pair.Leaf == nil || !pair.Leaf.IsCA {
-			return nil, federation.Errorf(federation.Internal, "%s and %s are not a CA made by this program", certPath, keyPath).
-				WithHint("move them away to have new ones made; zones then need the new %s", CAFile)
-		}
-		return &Authority{cert: pair.Leaf, der: pair.Certificate[0], key: key}, nil
+		return authorityOf(pair, certPath, keyPath)
 	}
 	// Only where neither file is there is it safe to make a CA: replacing one
 	// would lock out everybody who trusts it.
@@ -211,12 +226,5 @@ func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error)
 	if err != nil {
 		return nil, err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(authority.key)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the CA key: %w", err)
-	}
-	if err := WriteFile(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
-		return nil, err
-	}
-	return authority, WriteFile(certPath, authority.CertPEM(), 0o644)
+	return authority, authority.Save(dir)
 }

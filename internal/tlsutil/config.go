@@ -73,20 +73,21 @@ func (s *Source) certificate() (*tls.Certificate, error) {
 
 // Peer returns the configurations of both ends of the peer port: TLS 1.3, both
 // sides prove that they are nodes of the cluster. Host names are not compared:
-// the identity is the URI SAN, and nodes move between addresses.
-func (s *Source) Peer(cluster, protocol string) (server, client *tls.Config) {
+// the identity is the URI SAN, and nodes move between addresses. Whoever dials
+// chooses one of the protocols.
+func (s *Source) Peer(cluster string, protocols ...string) (server, client *tls.Config) {
 	verify := func(state tls.ConnectionState) error { return verifyNode(state, s.Current().Pool, cluster) }
 	server = &tls.Config{
 		MinVersion:       tls.VersionTLS13,
 		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
 		ClientAuth:       tls.RequireAnyClientCert, // verified below, for both ends alike
-		NextProtos:       []string{protocol},
+		NextProtos:       protocols,
 		VerifyConnection: verify,
 	}
 	client = &tls.Config{
 		MinVersion:           tls.VersionTLS13,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return s.certificate() },
-		NextProtos:           []string{protocol},
+		NextProtos:           protocols,
 		// The chain is verified by VerifyConnection against the cluster's CA;
 		// only the comparison with a host name is left out.
 		InsecureSkipVerify: true,

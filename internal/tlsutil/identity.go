@@ -32,6 +32,27 @@ func (i Identity) URI() *url.URL {
 	return &url.URL{Scheme: scheme, Host: i.Cluster, Path: "/" + string(i.Role) + "/" + i.Name}
 }
 
+// Validate reports what keeps i from being an identity. Nodes and zones have names
+// as everywhere else; a user's may be a mail address.
+func (i Identity) Validate() error {
+	if err := federation.ValidateName("cluster", i.Cluster); err != nil {
+		return err
+	}
+	if i.Role != RoleUser {
+		return federation.ValidateName("name", i.Name)
+	}
+	const others = "-._@+"
+	ok := i.Name != "" && len(i.Name) <= federation.MaxNameLen
+	for _, c := range i.Name {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune(others, c))
+	}
+	if !ok {
+		return federation.InvalidField("name", "%.80q is not a user's name: use letters, digits and %s, at most %d characters",
+			i.Name, others, federation.MaxNameLen)
+	}
+	return nil
+}
+
 // IdentityOf reads the identity in a certificate's URI SAN. It refuses a
 // certificate that has none or several: which of them counted would depend on
 // who reads it.

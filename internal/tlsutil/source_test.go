@@ -130,7 +130,7 @@ func TestSourceKeepsTheLastGoodMaterial(t *testing.T) {
 		"a zone's":                     {func(d *desk) { d.put(ca, Identity{"prod", RoleZone, "a"}) }, "names the zone a"},
 		"one that has ended": {func(d *desk) {
 			now := d.now()
-			d.set(now.Add(-2 * leafLifetime))
+			d.set(now.Add(-2 * LeafLifetime))
 			d.put(ca, nodeA)
 			d.set(now)
 		}, "ended at"},
@@ -335,7 +335,7 @@ func TestExpiryIsSaidADayApart(t *testing.T) {
 	}
 	list := s.Expiries()
 	if len(list) != 2 || list[0].Subject != "meridian://prod/node/a" || list[0].DaysLeft(start) != 365 ||
-		list[0].DaysLeft(start.Add(leafLifetime+time.Hour)) != -1 || !list[1].CA || list[1].CA == list[0].CA {
+		list[0].DaysLeft(start.Add(LeafLifetime+time.Hour)) != -1 || !list[1].CA || list[1].CA == list[0].CA {
 		t.Errorf("expiries: %+v", list)
 	}
 	// A new certificate ends the warnings.

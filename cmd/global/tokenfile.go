@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// tokenFileFlags let a token be written where no shell is there to redirect it.
+func tokenFileFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "out", Usage: "write the token to `FILE`, with mode 0600, instead of standard output"},
+		&cli.BoolFlag{Name: "if-missing", Usage: "do nothing where the file of --out is there already"},
+	}
+}
+
+// haveToken reports that --if-missing finds the file of --out there.
+func haveToken(c *cli.Context) (bool, error) {
+	path := c.String("out")
+	if !c.Bool("if-missing") {
+		return false, nil
+	}
+	if path == "" {
+		return false, console.Usagef("for example --out west.token --if-missing", "--if-missing is of use with --out only")
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Size() == 0 {
+		return false, nil
+	}
+	console.VoiceOf(c.App).Say("%s is there already, no token was issued", path)
+	return true, nil
+}
+
+// keepToken returns what to do with the answer to a request for a token: write it
+// to the file of --out, or print it.
+func keepToken(c *cli.Context) func(token string, err error) error {
+	path := c.String("out")
+	if path == "" {
+		return printToken(c)
+	}
+	return func(token string, err error) error {
+		if err != nil {
+			return err
+		}
+		return tlsutil.WriteFile(path, []byte(token), 0o600)
+	}
+}
