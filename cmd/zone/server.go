@@ -94,12 +94,13 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 	if path := c.String("cp-token-file"); path != "" {
 		cfg.Token = zonenode.TokenFromFile(path)
 	}
-	cfg.GlobalTLS, err = tlsSource(c, tlsutil.Options{Accept: tlsutil.KeepIdentity(tlsutil.RoleZone), Logger: logger},
+	tlsLog := logger.With("component", "tls")
+	cfg.GlobalTLS, err = tlsSource(c, tlsutil.Options{Accept: tlsutil.KeepIdentity(tlsutil.RoleZone), Logger: tlsLog},
 		"tls-cert-file", "tls-key-file", c.String("ca-file"))
 	if err != nil {
 		return zonenode.Config{}, err
 	}
-	cfg.DPTLS, err = tlsSource(c, tlsutil.Options{Logger: logger}, "dp-cert-file", "dp-key-file", "")
+	cfg.DPTLS, err = tlsSource(c, tlsutil.Options{Logger: tlsLog}, "dp-cert-file", "dp-key-file", "")
 	return cfg, err
 }
 

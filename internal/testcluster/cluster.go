@@ -79,6 +79,8 @@ func (r *running) stop() error {
 type Global struct {
 	Dir  string
 	Node *globalnode.Node
+	// TLS lets a test have the node look at its files at once.
+	TLS *tlsutil.Source
 
 	t    testing.TB
 	log  *slog.Logger
@@ -121,7 +123,7 @@ func (g *Global) Start() {
 	if err != nil {
 		g.t.Fatalf("making a global: %v", err)
 	}
-	g.Node, g.run, g.once = node, run(node), &sync.Once{}
+	g.Node, g.TLS, g.run, g.once = node, cfg.TLS, run(node), &sync.Once{}
 	select {
 	case <-node.Ready():
 	case <-g.run.done:

@@ -24,8 +24,16 @@ func (c *Config) globalTLS() *tls.Config {
 	return c.GlobalTLS.Client()
 }
 
-// certificates tells operators when the certificates in use end.
-func (n *Node) certificates() []dpserver.Certificate {
+// CheckTLS has the node look at its TLS files now, without waiting for the next
+// time that it does.
+func (n *Node) CheckTLS() {
+	for _, source := range n.cfg.sources() {
+		source.Check()
+	}
+}
+
+// Certificates tells when the certificates in use end.
+func (n *Node) Certificates() []dpserver.Certificate {
 	now := n.cfg.Now()
 	list := []dpserver.Certificate{}
 	for _, source := range n.cfg.sources() {

@@ -106,7 +106,7 @@ func (n *Node) open() (err error) {
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store:    n.store,
 		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes}),
-		Link:     n.link, Certificates: n.certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, MaxStale: n.cfg.MaxStale,
+		Link:     n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, MaxStale: n.cfg.MaxStale,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})
 	return nil
