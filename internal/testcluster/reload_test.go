@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/zonenode"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 // shown returns the certificate that a port shows, to a caller with the given
@@ -107,5 +110,65 @@ func TestCertificatesAreReplacedWithoutARestart(t *testing.T) {
 	}
 	if n := len(west.Node.Certificates()); n < 4 { // its own and that one's CA, two of the global
 		t.Errorf("the zone tells of %d certificates", n)
+	}
+}
+
+// A zone whose record asks for a certificate joins with its own, and with no
+// other's.
+func TestZonesProveThemselvesWithCertificates(t *testing.T) {
+	g := StartGlobal(t, slog.New(slog.DiscardHandler))
+	files := g.TLS.Files()
+	authority, err := tlsutil.LoadAuthority(filepath.Dir(files.CA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster, err := tlsutil.IdentityOf(g.TLS.Current().Certificate.Leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := func(zone, certificateOf string) *zonenode.Node {
+		t.Helper()
+		_, err := g.Node.Store().ApplyZone(context.Background(), raftstore.Origin{By: "test"},
+			federation.Zone{Name: zone, Enabled: true, Auth: federation.AuthCertificate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := TempDir(t)
+		own := tlsutil.SelfMadeFiles(dir)
+		cert, key, err := authority.Issue(tlsutil.Identity{Cluster: cluster.Cluster, Role: tlsutil.RoleZone, Name: certificateOf}, nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, data := range map[string][]byte{own.Cert: cert, own.Key: key} {
+			if err := tlsutil.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		own.CA = files.CA
+		source, err := tlsutil.OpenSource(own, tlsutil.Options{Accept: tlsutil.KeepIdentity(tlsutil.RoleZone)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		node, err := zonenode.New(zonenode.Config{
+			Zone: zone, DataDir: filepath.Join(dir, "data"), Globals: []string{g.KDS()}, GlobalTLS: source,
+			DPAddr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		running := run(node)
+		t.Cleanup(func() {
+			if err := running.stop(); err != nil {
+				t.Errorf("zone %s ended with: %v", zone, err)
+			}
+		})
+		return node
+	}
+	west := join("west", "west")
+	Eventually(t, "west to be connected", func() bool { return west.Link().Connected })
+	east := join("east", "west")
+	Eventually(t, "east to be refused", func() bool { return east.Link().LastError != "" })
+	if east.Link().Connected {
+		t.Error("east joined with west's certificate")
 	}
 }
