@@ -20,17 +20,16 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
-	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 )
 
 // checkFolder reads every file of Raft in a data folder and refuses what is damaged,
 // changed, or from a newer program. It writes nothing.
-func checkFolder(dir string, isNew bool, seal *issue.SealKeys) error {
+func checkFolder(dir string, isNew bool) error {
 	if isNew {
 		return nil
 	}
-	newest, err := checkSnapshots(filepath.Join(dir, snapshotsDir), seal)
+	newest, err := checkSnapshots(filepath.Join(dir, snapshotsDir))
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func checkFolder(dir string, isNew bool, seal *issue.SealKeys) error {
 }
 
 // checkSnapshots checks every snapshot and returns the index of the newest.
-func checkSnapshots(dir string, seal *issue.SealKeys) (newest uint64, err error) {
+func checkSnapshots(dir string) (newest uint64, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -62,12 +61,10 @@ func checkSnapshots(dir string, seal *issue.SealKeys) (newest uint64, err error)
 			continue // left behind by a node that stopped while writing it
 		}
 		path := filepath.Join(dir, e.Name())
-		index, err := checkSnapshot(path, seal)
+		index, err := checkSnapshot(path)
 		switch {
 		case errors.Is(err, errNewer):
 			return 0, newer(path)
-		case federation.CodeOf(err) == federation.Invalid: // the seal key
-			return 0, err
 		case err != nil:
 			return 0, damaged(path, err)
 		}
@@ -77,7 +74,7 @@ func checkSnapshots(dir string, seal *issue.SealKeys) (newest uint64, err error)
 }
 
 // checkSnapshot reads a snapshot's description and state in full.
-func checkSnapshot(path string, seal *issue.SealKeys) (uint64, error) {
+func checkSnapshot(path string) (uint64, error) {
 	data, err := readBounded(filepath.Join(path, "meta.json"), maxPreamble)
 	if err != nil {
 		return 0, err
@@ -111,23 +108,10 @@ func checkSnapshot(path string, seal *issue.SealKeys) (uint64, error) {
 	if _, err := checkPreamble(f, &meta.SnapshotMeta); err != nil {
 		return 0, err
 	}
-	state, err := readSnapshot(f)
-	if err != nil {
+	if _, err := readSnapshot(f); err != nil {
 		return 0, fmt.Errorf("state.bin: %w", err)
 	}
-	return meta.Index, state.verifySeal(path, seal)
-}
-
-// verifySeal refuses a state that was sealed under other seal keys.
-func (s *State) verifySeal(where string, seal *issue.SealKeys) error {
-	if s.sealCheck == nil {
-		return nil
-	}
-	sealed := sealedFrom(s.sealCheck.Sealed)
-	if err := seal.VerifyCheck(sealed); err != nil {
-		return wrongSeal(where, sealed.SealKeyID, seal, err)
-	}
-	return nil
+	return meta.Index, nil
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {

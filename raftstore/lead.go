@@ -78,9 +78,14 @@ func (s *Store) takeLead(ctx context.Context, r *raft.Raft, found func() (*store
 	for ctx.Err() == nil {
 		err := s.prepareLead(ctx, r, found)
 		if err == nil {
+			s.withheld.Store(false)
 			s.lead.begin(ctx)
 			s.log.Info("this node leads", "node", s.node.ID, "cluster", s.ClusterID())
 			return nil
+		}
+		if federation.AsError(err).Reason == reasonSealed {
+			s.withholdLead(ctx, r)
+			continue
 		}
 		if s.hopeless(err) {
 			return err
@@ -92,6 +97,26 @@ func (s *Store) takeLead(ctx context.Context, r *raft.Raft, found func() (*store
 		}
 	}
 	return nil
+}
+
+// withholdLead passes the leadership of a node that lacks a seal key on to another
+// voter. A lone one keeps it and takes no writes until its state has changed, or it
+// is started again with the key.
+func (s *Store) withholdLead(ctx context.Context, r *raft.Raft) {
+	progress := s.fsm.progress.next()
+	s.withheld.Store(true)
+	wait := time.After(2 * s.cfg.ElectionTimeout) // where all lack it, they need not race
+	if voters(r) == 1 {
+		wait = nil
+	}
+	select {
+	case <-wait:
+		if err := r.LeadershipTransfer().Error(); err != nil {
+			s.log.Info("the leadership could not be handed over", "error", err)
+		}
+	case <-progress:
+	case <-ctx.Done():
+	}
 }
 
 // hopeless reports whether trying again cannot help.
@@ -133,13 +158,13 @@ func (s *Store) correctAddress(r *raft.Raft) error {
 	return nil
 }
 
-// canServe proves that this node has the right seal key and can use every key.
+// canServe proves that this node has every seal key and tests every signing key.
 func (s *Store) canServe() error {
-	st := s.fsm.current()
-	if err := st.verifySeal("the replicated state", s.cfg.Seal); err != nil {
+	if err := s.CanSign(); err != nil {
 		return err
 	}
-	return s.selfTest(st)
+	s.selfTest(s.fsm.current())
+	return nil
 }
 
 func (s *Store) found(ctx context.Context, found func() (*storepb.Found, error)) error {

@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/meridiankds/meridian/federation"
 )
 
 // readyInterval is how often a follower looks whether it has caught up. Raft tells
@@ -14,14 +12,15 @@ import (
 const readyInterval = 20 * time.Millisecond
 
 // awaitReady closes Ready once this node has what the cluster had committed when it
-// looked, and can use it. A leader is ready when its leadership has begun.
+// looked. A leader is ready when its leadership has begun, or cannot for want of a
+// seal key.
 func (s *Store) awaitReady(ctx context.Context, p *process) error {
 	ticker := time.NewTicker(readyInterval)
 	defer ticker.Stop()
 	for {
 		_, leading := s.lead.peek()
 		progress := s.fsm.progress.next()
-		if s.IsLeader() || s.caughtUp(p) {
+		if s.IsLeader() || s.withheld.Load() || s.caughtUp(p) {
 			break
 		}
 		select {
@@ -32,12 +31,7 @@ func (s *Store) awaitReady(ctx context.Context, p *process) error {
 			return nil
 		}
 	}
-	if err := s.canServe(); err != nil {
-		return err
-	}
-	if err := s.keepSealCheck(); err != nil {
-		return err
-	}
+	s.selfTest(s.fsm.current())
 	close(s.ready)
 	return nil
 }
@@ -53,7 +47,7 @@ func (s *Store) caughtUp(p *process) bool {
 		return false
 	}
 	st := s.fsm.current()
-	return st.founded() && st.applied >= p.lastCommand(commit)
+	return st.founded() && st.applied-st.offset >= p.lastCommand(commit)
 }
 
 // lastCommand returns the index of the last command up to an index, 0 where the log
@@ -70,20 +64,4 @@ func (p *process) lastCommand(index uint64) uint64 {
 		}
 	}
 	return 0
-}
-
-// keepSealCheck stores the cluster's seal check beside this node's name, where the
-// next start finds it before anything else.
-func (s *Store) keepSealCheck() error {
-	st := s.fsm.current()
-	sealed := sealedFrom(st.sealCheck.GetSealed())
-	if string(sealed.Nonce) == string(s.node.SealCheck.Nonce) && string(sealed.Ciphertext) == string(s.node.SealCheck.Ciphertext) {
-		return nil
-	}
-	if err := s.cfg.Seal.VerifyCheck(sealed); err != nil {
-		return federation.Errorf(federation.Internal, "the cluster's seal check cannot be verified: %w", err)
-	}
-	next := s.node
-	next.SealCheck = sealCheck(sealed)
-	return next.write(s.cfg.Dir)
 }

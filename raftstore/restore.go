@@ -20,10 +20,21 @@ import (
 // readSnapshot reads a whole snapshot into a new state. It fails for what is
 // damaged, cut off, or not known to this program in full.
 func readSnapshot(in io.Reader) (*State, error) {
+	rs := &restorer{state: NewState()}
+	rs.state.share()
+	if _, err := scanSnapshot(in, rs.add); err != nil {
+		return nil, err
+	}
+	return rs.finish()
+}
+
+// scanSnapshot reads a whole snapshot and gives each record to add, all but the
+// End, which it returns. It keeps nothing.
+func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) error) (*storepb.End, error) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	head := make([]byte, len(snapshotMagic)+4)
 	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, fmt.Errorf("snapshot header: %w", err)
+		return nil, fmt.Errorf("snapshot header: %w", noEOF(err))
 	}
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, errors.New("not a snapshot")
@@ -31,8 +42,6 @@ func readSnapshot(in io.Reader) (*State, error) {
 	if f := binary.BigEndian.Uint32(head[len(snapshotMagic):]); f != snapshotFormat {
 		return nil, fmt.Errorf("snapshot format %d: %w", f, errNewer)
 	}
-	rs := &restorer{state: NewState()}
-	rs.state.share()
 	sum, records := sha256.New(), uint64(0)
 	for {
 		payload, err := readFrame(r)
@@ -53,10 +62,10 @@ func readSnapshot(in io.Reader) (*State, error) {
 			if _, err := r.ReadByte(); err != io.EOF {
 				return nil, errors.New("snapshot has data behind its end")
 			}
-			return rs.finish()
+			return end, nil
 		}
 		sum.Write(payload)
-		if err := rs.add(record, records == 0); err != nil {
+		if err := add(record, records == 0); err != nil {
 			return nil, fmt.Errorf("snapshot record %d: %w", records, err)
 		}
 		records++
@@ -132,6 +141,8 @@ func (rs *restorer) add(record *storepb.Record, first bool) error {
 	case *storepb.Record_Request:
 		s.requests.set(s.edit, r.Request.Id, r.Request)
 		s.ages.set(s.edit, requestAge{r.Request.AtMs, r.Request.Id}, struct{}{})
+	case *storepb.Record_StagedRestore:
+		s.staged.add(s.edit, r.StagedRestore)
 	default:
 		return fmt.Errorf("record %T is not handled", r)
 	}
@@ -146,7 +157,10 @@ func (rs *restorer) header(h *storepb.Header) error {
 	s.level, s.cluster = h.Level, h.ClusterId
 	s.history = federation.History{ID: h.GetHistory().GetId(), Created: h.GetHistory().GetCreatedMs()}
 	s.applied, s.revision, s.floor = h.Applied, h.Revision, h.Floor
-	s.time, s.watermark = h.TimeMs, h.WatermarkMs
+	s.time, s.watermark, s.offset = h.TimeMs, h.WatermarkMs, h.Offset
+	if s.offset > s.applied {
+		return errors.New("the offset of its indexes is greater than the last of them")
+	}
 	return nil
 }
 

@@ -185,6 +185,7 @@ func (s *Store) serve(ctx context.Context, p *process) error {
 	group, work := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.followLeadership(work, p) })
 	group.Go(func() error { return s.awaitReady(work, p) })
+	group.Go(func() error { return s.followSealCheck(work) })
 	group.Go(func() error {
 		select {
 		case <-s.fsm.failure:

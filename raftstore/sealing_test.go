@@ -7,7 +7,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
@@ -191,19 +193,14 @@ func TestBrokenKey(t *testing.T) {
 	}
 }
 
-// TestKeySealedElsewhere: a member that cannot unseal a key of the state ends.
+// TestKeySealedElsewhere: a lone node that cannot unseal a key of the state says so
+// and takes no writes, until it is started with the seal key.
 func TestKeySealedElsewhere(t *testing.T) {
-	seal, other := testSeal(t), testSeal(t)
-	s, err := Open(alone(t, t.TempDir(), seal))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { ended <- s.Run(ctx) }()
-	<-s.Ready()
-	key, err := issue.Generate(issue.Ref{Kind: cptoken.ControlPlane, Serial: 2})
+	dir, line, otherLine := t.TempDir(), sealLine(t), sealLine(t)
+	seal, other := sealKeys(t, line), sealKeys(t, otherLine)
+	m := start(t, alone(t, dir, seal)).awaitReady()
+	id := cptoken.KeyID{Kind: cptoken.ControlPlane, KID: "1"}
+	key, err := m.Signer(cptoken.ControlPlane, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,24 +208,146 @@ func TestKeySealedElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := preparing(cptoken.ControlPlane, "", 2)
-	p.Sealed = sealedTo(sealed)
-	if _, err := s.propose(ctx, Origin{}, "", &storepb.Command{Op: &storepb.Command_PrepareKey{PrepareKey: p}}); err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	again, err := Open(Config{Dir: s.cfg.Dir, Layer: alone(t, "", seal).Layer, Seal: seal})
+	_, err = m.propose(context.Background(), Origin{}, "", &storepb.Command{Op: &storepb.Command_Reseal{Reseal: &storepb.Reseal{
+		Items: []*storepb.Reseal_Item{{Id: keyRef(id), Sealed: sealedTo(sealed)}},
+	}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = again.Run(context.Background())
-	wantCode(t, err, federation.Internal, "unseal")
-	select {
-	case <-again.Ready():
-		t.Error("it was ready")
-	default:
+	wantCode(t, m.CanSign(), federation.Unavailable, "sealed")
+	m.stop()
+
+	m = start(t, alone(t, dir, seal)).awaitReady()
+	wantCode(t, m.CanSign(), federation.Unavailable, "sealed")
+	if got := m.Sealing().Unopened; len(got) != 1 || got[0] != id {
+		t.Errorf("cannot open %v", got)
 	}
+	_, err = m.Revoke(context.Background(), Origin{}, cptoken.Zone, "", revokedIDs(1), "")
+	wantCode(t, err, federation.Unavailable, "not_leader")
+	m.stop()
+
+	m = start(t, alone(t, dir, sealKeys(t, line, otherLine))).awaitReady()
+	if err := m.CanSign(); err != nil {
+		t.Error(err)
+	}
+	if key, _ := m.ControlPlaneKey(1); key == nil {
+		t.Error("the key is not there")
+	}
+}
+
+func sealLine(t testing.TB) string {
+	t.Helper()
+	line, err := issue.NewSealKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(line)
+}
+
+func sealKeys(t testing.TB, lines ...string) *issue.SealKeys {
+	t.Helper()
+	keys, err := issue.ParseSealKeys([]byte(strings.Join(lines, "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// TestReseal: every key goes over to the first seal key of the file, also where the
+// rotation was interrupted; then the old one is not needed any more.
+func TestReseal(t *testing.T) {
+	dir, old, fresh := t.TempDir(), sealLine(t), sealLine(t)
+	m := start(t, alone(t, dir, sealKeys(t, old))).awaitReady()
+	ctx, o := context.Background(), Origin{By: "ann"}
+	for i := range resealItems + 10 {
+		if _, err := m.ImportKey(ctx, o, issue.Ref{Kind: cptoken.ControlPlane, Serial: uint64(i + 2)}, bytes.Repeat([]byte{byte(i)}, 32)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys := len(m.Keys())
+	token := issueUser(t, m)
+	m.stop()
+
+	// Another order in the file changes nothing by itself.
+	oldID, freshID := sealKeys(t, old).ActiveID(), sealKeys(t, fresh).ActiveID()
+	m = start(t, alone(t, dir, sealKeys(t, fresh, old))).awaitReady()
+	if _, err := m.PrepareKey(ctx, o, cptoken.User, ""); err != nil {
+		t.Fatal(err)
+	}
+	keys++
+	if s := m.Sealing(); s.Active != oldID || s.Sealed[oldID] != keys {
+		t.Fatalf("before: %+v", s)
+	}
+	// One batch, as a rotation that was interrupted leaves it.
+	batch, err := m.resealBatch(m.fsm.current())
+	if err != nil || len(batch.Items) != resealItems {
+		t.Fatalf("batch of %d: %v", len(batch.Items), err)
+	}
+	if _, err := m.propose(ctx, o, "", &storepb.Command{Op: &storepb.Command_Reseal{Reseal: batch}}); err != nil {
+		t.Fatal(err)
+	}
+	m.stop()
+	m = start(t, alone(t, dir, sealKeys(t, fresh, old))).awaitReady()
+	if s := m.Sealing(); s.Active != oldID || s.Sealed[freshID] != resealItems {
+		t.Fatalf("half way: %+v", s)
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = m.Reseal(stopped, o)
+	wantCode(t, err, federation.Unavailable, "")
+	done, err := m.Reseal(ctx, o)
+	if err != nil || done.Keys != keys-resealItems || done.Under != freshID || len(done.Dropped) != 1 || done.Dropped[0] != oldID {
+		t.Fatalf("rotated %+v: %v", done, err)
+	}
+	if again, err := m.Reseal(ctx, o); err != nil || again.Keys != 0 || len(again.Dropped) != 0 {
+		t.Errorf("again: %+v: %v", again, err)
+	}
+	if _, err := m.PrepareKey(ctx, o, cptoken.Zone, ""); err != nil {
+		t.Fatal(err)
+	}
+	if s := m.Sealing(); s.Active != freshID || s.Sealed[freshID] != keys+1 || len(s.Sealed) != 1 {
+		t.Errorf("after: %+v", s)
+	}
+	// The check in node.json follows, so that the old key may go.
+	for n, isNew, err := loadIdentity(dir); n.SealCheck.SealKeyID != freshID; n, isNew, err = loadIdentity(dir) {
+		if isNew || err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.stop()
+	_, err = Open(alone(t, dir, sealKeys(t, old)))
+	wantCode(t, err, federation.Invalid, "wrong_seal_key")
+	m = start(t, alone(t, dir, sealKeys(t, fresh))).awaitReady()
+	if err := m.CanSign(); err != nil {
+		t.Error(err)
+	}
+	v := cptoken.NewVerifier(cptoken.VerifierOptions{})
+	if _, err := v.Verify(m.View(), cptoken.User, token); err != nil {
+		t.Errorf("a token of before: %v", err)
+	}
+	if key, _ := m.ControlPlaneKey(7); key == nil || key.Material()[0] != 5 {
+		t.Error("an imported key is not what it was")
+	}
+}
+
+func issueUser(t testing.TB, m *member) string {
+	t.Helper()
+	signer, err := m.Signer(cptoken.User, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := signer.Issue(cptoken.Claims{Kind: cptoken.User, Name: "ann"}, 0, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// TestKeyUnderAFormerSealKeyIsRefused: a key that was sealed before a rotation ended
+// and arrives after it would need the old seal key for ever.
+func TestKeyUnderAFormerSealKeyIsRefused(t *testing.T) {
+	c := newCore(t)
+	late := cmdPrepare(cptoken.Zone, "", 2)
+	late.GetPrepareKey().Sealed.SealKeyId = "ffffffff"
+	c.refused("conflict", "seal_key_changed", late)
 }

@@ -54,6 +54,11 @@ func (s *State) writeSnapshot(out io.Writer) error {
 			}}})
 		}
 	}
+	for _, part := range s.staged.parts.all() {
+		w.put(&storepb.Record{What: &storepb.Record_StagedRestore{StagedRestore: &storepb.StagedRestore{
+			Id: s.staged.id, BegunMs: s.staged.begun, Data: part,
+		}}})
+	}
 	for age := range s.ages.all() {
 		request, _ := s.requests.get(age.id)
 		w.put(&storepb.Record{What: &storepb.Record_Request{Request: request}})
@@ -88,7 +93,7 @@ func (s *State) header() *storepb.Header {
 		Level: s.level, ClusterId: s.cluster,
 		History: &storepb.History{Id: s.history.ID, CreatedMs: s.history.Created},
 		Applied: s.applied, Revision: s.revision, Floor: s.floor,
-		TimeMs: s.time, WatermarkMs: s.watermark,
+		TimeMs: s.time, WatermarkMs: s.watermark, Offset: s.offset,
 	}
 }
 

@@ -37,7 +37,8 @@ type State struct {
 	level     uint32
 	cluster   string
 	history   federation.History
-	applied   uint64
+	applied   uint64 // like all indexes here: Raft's and the offset
+	offset    uint64 // see commitRestore
 	revision  uint64
 	floor     uint64
 	time      int64
@@ -53,6 +54,7 @@ type State struct {
 	meshes  tree[string, *Mesh]
 	log     tree[logKey, logEntry]
 	stages  tree[string, *storepb.Stage]
+	staged  stagedRestore
 
 	requests tree[string, *storepb.Request]
 	ages     tree[requestAge, struct{}]
@@ -77,6 +79,7 @@ func NewState() *State {
 		meshes:   newTree[string, *Mesh](strings.Compare),
 		log:      newTree[logKey, logEntry](compareLog),
 		stages:   newTree[string, *storepb.Stage](strings.Compare),
+		staged:   stagedRestore{parts: newTree[uint32, []byte](cmp.Compare[uint32])},
 		requests: newTree[string, *storepb.Request](strings.Compare),
 		ages:     newTree[requestAge, struct{}](compareAges),
 	}
@@ -109,6 +112,7 @@ func (s *State) rev() federation.Revision {
 func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
 	s.seq = 0
 	s.share()
+	index += s.offset
 	s.applied = index
 	s.time = max(s.time, cmd.TimeMs)
 	s.forgetRequests()
@@ -128,7 +132,7 @@ func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
 		*s = before
 		return reject(index, err)
 	}
-	result := &storepb.Result{Index: index, Changed: changed}
+	result := &storepb.Result{Index: s.applied, Changed: changed} // a restore moves it
 	s.remember(cmd.RequestId, what, result)
 	return result
 }
@@ -183,6 +187,12 @@ func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
 		return s.dropStage(op.DropStage)
 	case *storepb.Command_Reseal:
 		return s.reseal(op.Reseal)
+	case *storepb.Command_RestorePart:
+		return s.restorePart(op.RestorePart)
+	case *storepb.Command_CommitRestore:
+		return s.commitRestore(index, op.CommitRestore)
+	case *storepb.Command_DropRestore:
+		return s.dropRestore(op.DropRestore)
 	}
 	return 0, federation.Errorf(federation.Internal, "operation %T is not handled", cmd.Op)
 }
@@ -219,6 +229,8 @@ func identify(cmd *storepb.Command) []byte {
 		what.Op = &storepb.Command_ApplyMesh{ApplyMesh: &storepb.ApplyMesh{Name: op.ApplyMesh.Name, Key: anonymous(op.ApplyMesh.Key)}}
 	case *storepb.Command_CommitStage:
 		what.Op = &storepb.Command_CommitStage{CommitStage: &storepb.CommitStage{Digest: op.CommitStage.Digest}}
+	case *storepb.Command_CommitRestore:
+		what.Op = &storepb.Command_CommitRestore{CommitRestore: &storepb.CommitRestore{Sha256: op.CommitRestore.Sha256, Force: op.CommitRestore.Force}}
 	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(what)
 	if err != nil {

@@ -104,6 +104,10 @@ func (s *State) prune(op *storepb.Prune) (uint64, error) {
 			n++
 		}
 	}
+	if s.staged.id != "" && s.staged.begun < s.watermark-stageLife.Milliseconds() {
+		s.staged = stagedRestore{parts: s.staged.none()}
+		n++
+	}
 	return n, nil
 }
 

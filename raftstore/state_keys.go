@@ -117,6 +117,10 @@ func (s *State) newSigningKey(index uint64, by string, p *storepb.PrepareKey) (*
 	case p.Sealed == nil || len(p.Sealed.Ciphertext) == 0 || proto.Size(p.Sealed) > maxSealed:
 		return nil, federation.InvalidField("sealed", "must hold the sealed key material, at most %d bytes", maxSealed)
 	}
+	if want := s.sealKeyID(); p.Sealed.SealKeyId != want {
+		return nil, federation.Errorf(federation.Conflict, "the key is sealed under seal key %.16s, the cluster seals under %.16s",
+			p.Sealed.SealKeyId, want).WithReason("seal_key_changed").WithHint("try again")
+	}
 	now := millis(s.time)
 	k := &keyRecord{sealed: p.Sealed, Key: Key{
 		ID:     cptoken.KeyID{Kind: kind, Mesh: p.Mesh, KID: cptoken.SerialKID(p.Serial)},

@@ -90,16 +90,19 @@ type Store struct {
 	node    identity
 	fsm     *fsm
 	signers signers
+	lack    lackCache
 
 	started atomic.Bool
-	raft    atomic.Pointer[raft.Raft]
-	lead    leadership
-	ready   chan struct{}
+	// withheld: this node was elected and does not lead, for want of a seal key.
+	withheld atomic.Bool
+	raft     atomic.Pointer[raft.Raft]
+	lead     leadership
+	ready    chan struct{}
 }
 
 // Open checks the data folder and returns a store that is not started. Every file
 // is read and checked first: where one is damaged, written by a newer program, or
-// sealed under another seal key, the error names it and says what to do, and
+// was last started with another seal key, the error names it and says what to do, and
 // nothing on disk is changed. Only then is the identity of a new node written.
 func Open(cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
@@ -115,7 +118,7 @@ func Open(cfg Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	if err := checkFolder(cfg.Dir, isNew, cfg.Seal); err != nil {
+	if err := checkFolder(cfg.Dir, isNew); err != nil {
 		return nil, err
 	}
 	if isNew {
@@ -139,11 +142,12 @@ func (s *Store) NodeID() string { return s.node.ID }
 // ClusterID is the cluster's id, "" before this node knows it.
 func (s *Store) ClusterID() string { return s.fsm.current().cluster }
 
-// Applied is the Raft index of the last command that this node applied.
+// Applied is the index of the last command that this node applied: Raft's, and after
+// the restore of a backup with a longer log a constant more.
 func (s *Store) Applied() uint64 { return s.fsm.current().applied }
 
-// Ready is closed when the cluster is founded and this node has caught up with it
-// and can use every key.
+// Ready is closed when the cluster is founded and this node has caught up with it.
+// Whether it can also use every key, CanSign says.
 func (s *Store) Ready() <-chan struct{} { return s.ready }
 
 // Leader returns the id and address of the leader as this node knows it, empty

@@ -50,7 +50,7 @@ func raced(err error) bool {
 		return false
 	}
 	reason := federation.AsError(err).Reason
-	return reason == "serial_used" || reason == "already_prepared"
+	return reason == "serial_used" || reason == "already_prepared" || reason == "seal_key_changed"
 }
 
 // preparedAt returns the key that a command prepared. For a request id that was
@@ -81,7 +81,11 @@ func (s *Store) newKey(st *State, kind cptoken.Kind, mesh string) (*storepb.Prep
 func (s *Store) sealKey(cluster string, key *issue.SigningKey) (*storepb.PrepareKey, error) {
 	ref, material := key.Ref(), key.Material()
 	defer clear(material)
-	sealed, err := s.cfg.Seal.Seal(ref, material)
+	seal, err := s.sealer()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := seal.Seal(ref, material)
 	if err != nil {
 		return nil, err
 	}

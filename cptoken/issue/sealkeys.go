@@ -1,6 +1,7 @@
 package issue
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -41,7 +42,8 @@ func NewSealKey() (line []byte, err error) {
 	if _, err := rand.Read(key[:]); err != nil {
 		return nil, federation.Errorf(federation.Internal, "no random bytes for a seal key: %w", err)
 	}
-	return []byte(base64.StdEncoding.EncodeToString(key[:]) + "\n"), nil
+	defer clear(key[:])
+	return append(base64.StdEncoding.AppendEncode(nil, key[:]), '\n'), nil
 }
 
 // LoadSealKeys reads a seal key file. It refuses one that others than its owner
@@ -64,9 +66,11 @@ func LoadSealKeys(path string) (*SealKeys, error) {
 	case info.Size() > maxSealFile:
 		return nil, sealFileError(path, "has %d bytes, at most %d are read", info.Size(), maxSealFile)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSealFile+1))
-	if err != nil {
-		return nil, sealFileError(path, "cannot be read: %v", errors.Unwrap(err))
+	// One buffer of the file's size, so that there is one copy to wipe.
+	data := make([]byte, info.Size())
+	defer clear(data)
+	if _, err := io.ReadFull(f, data); err != nil {
+		return nil, sealFileError(path, "cannot be read: %v", err)
 	}
 	keys, err := ParseSealKeys(data)
 	if err != nil {
@@ -89,16 +93,18 @@ func ParseSealKeys(data []byte) (*SealKeys, error) {
 		return nil, sealKeysError("it has %d bytes, at most %d are read", len(data), maxSealFile)
 	}
 	s := &SealKeys{}
-	for i, line := range strings.Split(string(data), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
+	for i, line := range bytes.Split(data, []byte{'\n'}) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		raw, err := base64.StdEncoding.Strict().DecodeString(line)
+		raw, err := base64.StdEncoding.Strict().AppendDecode(nil, line)
 		if err != nil || len(raw) != sha256.Size {
+			clear(raw)
 			return nil, sealKeysError("line %d is not the base64 of 32 bytes", i+1)
 		}
 		key, err := newSealKey(raw)
+		clear(raw) // the cipher keeps its own, expanded
 		if err != nil {
 			return nil, err
 		}
@@ -145,6 +151,22 @@ func (s *SealKeys) IDs() []string {
 		ids[i] = k.id
 	}
 	return ids
+}
+
+// Under returns the same keys with the one of the given id active, nil where it is
+// not among them.
+func (s *SealKeys) Under(id string) *SealKeys {
+	first := s.find(id)
+	if first == nil {
+		return nil
+	}
+	keys := []*sealKey{first}
+	for _, k := range s.keys {
+		if k != first {
+			keys = append(keys, k)
+		}
+	}
+	return &SealKeys{keys: keys}
 }
 
 func (s *SealKeys) find(id string) *sealKey {

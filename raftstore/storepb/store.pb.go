@@ -60,6 +60,9 @@ type Command struct {
 	//	*Command_CommitStage
 	//	*Command_DropStage
 	//	*Command_Reseal
+	//	*Command_RestorePart
+	//	*Command_CommitRestore
+	//	*Command_DropRestore
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -328,6 +331,33 @@ func (x *Command) GetReseal() *Reseal {
 	return nil
 }
 
+func (x *Command) GetRestorePart() *RestorePart {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RestorePart); ok {
+			return x.RestorePart
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCommitRestore() *CommitRestore {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CommitRestore); ok {
+			return x.CommitRestore
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDropRestore() *DropRestore {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DropRestore); ok {
+			return x.DropRestore
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -420,6 +450,18 @@ type Command_Reseal struct {
 	Reseal *Reseal `protobuf:"bytes,31,opt,name=reseal,proto3,oneof"`
 }
 
+type Command_RestorePart struct {
+	RestorePart *RestorePart `protobuf:"bytes,32,opt,name=restore_part,json=restorePart,proto3,oneof"`
+}
+
+type Command_CommitRestore struct {
+	CommitRestore *CommitRestore `protobuf:"bytes,33,opt,name=commit_restore,json=commitRestore,proto3,oneof"`
+}
+
+type Command_DropRestore struct {
+	DropRestore *DropRestore `protobuf:"bytes,34,opt,name=drop_restore,json=dropRestore,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_BeginHistory) isCommand_Op() {}
@@ -463,6 +505,12 @@ func (*Command_CommitStage) isCommand_Op() {}
 func (*Command_DropStage) isCommand_Op() {}
 
 func (*Command_Reseal) isCommand_Op() {}
+
+func (*Command_RestorePart) isCommand_Op() {}
+
+func (*Command_CommitRestore) isCommand_Op() {}
+
+func (*Command_DropRestore) isCommand_Op() {}
 
 // Found is the first command of a cluster: its id for ever and its first
 // history, the meshes, keys and seal check that it starts with.
@@ -2004,6 +2052,192 @@ func (x *Reseal) GetDropSealKeyIds() []string {
 	return nil
 }
 
+// RestorePart holds back one part of a backup that is to replace the state. Part 0
+// begins, and takes the place of another restore that was not finished.
+type RestorePart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RestoreId     string                 `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
+	Part          uint32                 `protobuf:"varint,2,opt,name=part,proto3" json:"part,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestorePart) Reset() {
+	*x = RestorePart{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestorePart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestorePart) ProtoMessage() {}
+
+func (x *RestorePart) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestorePart.ProtoReflect.Descriptor instead.
+func (*RestorePart) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RestorePart) GetRestoreId() string {
+	if x != nil {
+		return x.RestoreId
+	}
+	return ""
+}
+
+func (x *RestorePart) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *RestorePart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// CommitRestore replaces the state by the backup whose parts were sent, in a new
+// history.
+type CommitRestore struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RestoreId string                 `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
+	Parts     uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`
+	// SHA-256 over the data of all parts in order.
+	Sha256  []byte   `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	History *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
+	// The operator asked for it although the cluster holds state.
+	Force         bool `protobuf:"varint,5,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitRestore) Reset() {
+	*x = CommitRestore{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRestore) ProtoMessage() {}
+
+func (x *CommitRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRestore.ProtoReflect.Descriptor instead.
+func (*CommitRestore) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CommitRestore) GetRestoreId() string {
+	if x != nil {
+		return x.RestoreId
+	}
+	return ""
+}
+
+func (x *CommitRestore) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *CommitRestore) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *CommitRestore) GetHistory() *History {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *CommitRestore) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type DropRestore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RestoreId     string                 `protobuf:"bytes,1,opt,name=restore_id,json=restoreId,proto3" json:"restore_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropRestore) Reset() {
+	*x = DropRestore{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropRestore) ProtoMessage() {}
+
+func (x *DropRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropRestore.ProtoReflect.Descriptor instead.
+func (*DropRestore) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DropRestore) GetRestoreId() string {
+	if x != nil {
+		return x.RestoreId
+	}
+	return ""
+}
+
 // Result is what applying a command came to. It is kept by request id.
 type Result struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2023,7 +2257,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2269,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2282,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{27}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Result) GetIndex() uint64 {
@@ -2117,6 +2351,7 @@ type Record struct {
 	//	*Record_Request
 	//	*Record_SealCheck
 	//	*Record_End
+	//	*Record_StagedRestore
 	What          isRecord_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2124,7 +2359,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2371,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2384,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{28}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Record) GetWhat() isRecord_What {
@@ -2267,6 +2502,15 @@ func (x *Record) GetEnd() *End {
 	return nil
 }
 
+func (x *Record) GetStagedRestore() *StagedRestore {
+	if x != nil {
+		if x, ok := x.What.(*Record_StagedRestore); ok {
+			return x.StagedRestore
+		}
+	}
+	return nil
+}
+
 type isRecord_What interface {
 	isRecord_What()
 }
@@ -2319,6 +2563,10 @@ type Record_End struct {
 	End *End `protobuf:"bytes,12,opt,name=end,proto3,oneof"`
 }
 
+type Record_StagedRestore struct {
+	StagedRestore *StagedRestore `protobuf:"bytes,13,opt,name=staged_restore,json=stagedRestore,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_What() {}
 
 func (*Record_Key) isRecord_What() {}
@@ -2343,6 +2591,8 @@ func (*Record_SealCheck) isRecord_What() {}
 
 func (*Record_End) isRecord_What() {}
 
+func (*Record_StagedRestore) isRecord_What() {}
+
 // Header comes first.
 type Header struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2353,16 +2603,19 @@ type Header struct {
 	Applied  uint64 `protobuf:"varint,4,opt,name=applied,proto3" json:"applied,omitempty"`
 	Revision uint64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Changes up to this index may be missing tombstones.
-	Floor         uint64 `protobuf:"varint,6,opt,name=floor,proto3" json:"floor,omitempty"`
-	TimeMs        int64  `protobuf:"varint,7,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
-	WatermarkMs   int64  `protobuf:"varint,8,opt,name=watermark_ms,json=watermarkMs,proto3" json:"watermark_ms,omitempty"`
+	Floor       uint64 `protobuf:"varint,6,opt,name=floor,proto3" json:"floor,omitempty"`
+	TimeMs      int64  `protobuf:"varint,7,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	WatermarkMs int64  `protobuf:"varint,8,opt,name=watermark_ms,json=watermarkMs,proto3" json:"watermark_ms,omitempty"`
+	// How far indexes in the state are ahead of Raft's, since a backup of a longer
+	// log was restored; every index in a snapshot has it added.
+	Offset        uint64 `protobuf:"varint,9,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2627,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2640,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{29}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Header) GetLevel() uint32 {
@@ -2446,6 +2699,13 @@ func (x *Header) GetWatermarkMs() int64 {
 	return 0
 }
 
+func (x *Header) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 type KeyRecord struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          *KeyRef                `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2472,7 +2732,7 @@ type KeyRecord struct {
 
 func (x *KeyRecord) Reset() {
 	*x = KeyRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2744,7 @@ func (x *KeyRecord) String() string {
 func (*KeyRecord) ProtoMessage() {}
 
 func (x *KeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2757,7 @@ func (x *KeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRecord.ProtoReflect.Descriptor instead.
 func (*KeyRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{30}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *KeyRecord) GetId() *KeyRef {
@@ -2631,7 +2891,7 @@ type Serial struct {
 
 func (x *Serial) Reset() {
 	*x = Serial{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2903,7 @@ func (x *Serial) String() string {
 func (*Serial) ProtoMessage() {}
 
 func (x *Serial) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2916,7 @@ func (x *Serial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serial.ProtoReflect.Descriptor instead.
 func (*Serial) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{31}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Serial) GetKind() string {
@@ -2697,7 +2957,7 @@ type Revocations struct {
 
 func (x *Revocations) Reset() {
 	*x = Revocations{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +2969,7 @@ func (x *Revocations) String() string {
 func (*Revocations) ProtoMessage() {}
 
 func (x *Revocations) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +2982,7 @@ func (x *Revocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocations.ProtoReflect.Descriptor instead.
 func (*Revocations) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{32}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Revocations) GetKind() string {
@@ -2788,7 +3048,7 @@ type CutOffRecord struct {
 
 func (x *CutOffRecord) Reset() {
 	*x = CutOffRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +3060,7 @@ func (x *CutOffRecord) String() string {
 func (*CutOffRecord) ProtoMessage() {}
 
 func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3073,7 @@ func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOffRecord.ProtoReflect.Descriptor instead.
 func (*CutOffRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CutOffRecord) GetId() *KeyRef {
@@ -2875,7 +3135,7 @@ type ZoneRecord struct {
 
 func (x *ZoneRecord) Reset() {
 	*x = ZoneRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2887,7 +3147,7 @@ func (x *ZoneRecord) String() string {
 func (*ZoneRecord) ProtoMessage() {}
 
 func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2900,7 +3160,7 @@ func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneRecord.ProtoReflect.Descriptor instead.
 func (*ZoneRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ZoneRecord) GetName() string {
@@ -2977,7 +3237,7 @@ type MeshRecord struct {
 
 func (x *MeshRecord) Reset() {
 	*x = MeshRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3249,7 @@ func (x *MeshRecord) String() string {
 func (*MeshRecord) ProtoMessage() {}
 
 func (x *MeshRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3262,7 @@ func (x *MeshRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshRecord.ProtoReflect.Descriptor instead.
 func (*MeshRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MeshRecord) GetName() string {
@@ -3046,7 +3306,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3318,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3331,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Tombstone) GetIndex() uint64 {
@@ -3144,7 +3404,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3416,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3429,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Stage) GetId() string {
@@ -3200,6 +3460,67 @@ func (x *Stage) GetParts() []*StagePart {
 	return nil
 }
 
+// StagedRestore is one part of a restore that waits for its commit, in order.
+type StagedRestore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	BegunMs       int64                  `protobuf:"varint,2,opt,name=begun_ms,json=begunMs,proto3" json:"begun_ms,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StagedRestore) Reset() {
+	*x = StagedRestore{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StagedRestore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StagedRestore) ProtoMessage() {}
+
+func (x *StagedRestore) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StagedRestore.ProtoReflect.Descriptor instead.
+func (*StagedRestore) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *StagedRestore) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *StagedRestore) GetBegunMs() int64 {
+	if x != nil {
+		return x.BegunMs
+	}
+	return 0
+}
+
+func (x *StagedRestore) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type Request struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3214,7 +3535,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3547,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3560,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Request) GetId() string {
@@ -3282,7 +3603,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3294,7 +3615,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3307,7 +3628,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -3334,7 +3655,7 @@ type Reseal_Item struct {
 
 func (x *Reseal_Item) Reset() {
 	*x = Reseal_Item{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3346,7 +3667,7 @@ func (x *Reseal_Item) String() string {
 func (*Reseal_Item) ProtoMessage() {}
 
 func (x *Reseal_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3380,7 +3701,7 @@ var File_raftstore_storepb_store_proto protoreflect.FileDescriptor
 
 const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\xc9\v\n" +
+	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\x9e\r\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
@@ -3418,7 +3739,10 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\fcommit_stage\x18\x1d \x01(\v2\x1e.meridian.store.v1.CommitStageH\x00R\vcommitStage\x12=\n" +
 	"\n" +
 	"drop_stage\x18\x1e \x01(\v2\x1c.meridian.store.v1.DropStageH\x00R\tdropStage\x123\n" +
-	"\x06reseal\x18\x1f \x01(\v2\x19.meridian.store.v1.ResealH\x00R\x06resealB\x04\n" +
+	"\x06reseal\x18\x1f \x01(\v2\x19.meridian.store.v1.ResealH\x00R\x06reseal\x12C\n" +
+	"\frestore_part\x18  \x01(\v2\x1e.meridian.store.v1.RestorePartH\x00R\vrestorePart\x12I\n" +
+	"\x0ecommit_restore\x18! \x01(\v2 .meridian.store.v1.CommitRestoreH\x00R\rcommitRestore\x12C\n" +
+	"\fdrop_restore\x18\" \x01(\v2\x1e.meridian.store.v1.DropRestoreH\x00R\vdropRestoreB\x04\n" +
 	"\x02op\"\xe4\x01\n" +
 	"\x05Found\x12\x1d\n" +
 	"\n" +
@@ -3532,7 +3856,22 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x11drop_seal_key_ids\x18\x03 \x03(\tR\x0edropSealKeyIds\x1ad\n" +
 	"\x04Item\x12)\n" +
 	"\x02id\x18\x01 \x01(\v2\x19.meridian.store.v1.KeyRefR\x02id\x121\n" +
-	"\x06sealed\x18\x02 \x01(\v2\x19.meridian.store.v1.SealedR\x06sealed\"\xa6\x01\n" +
+	"\x06sealed\x18\x02 \x01(\v2\x19.meridian.store.v1.SealedR\x06sealed\"T\n" +
+	"\vRestorePart\x12\x1d\n" +
+	"\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\rR\x04part\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xa8\x01\n" +
+	"\rCommitRestore\x12\x1d\n" +
+	"\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\x12\x14\n" +
+	"\x05parts\x18\x02 \x01(\rR\x05parts\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x124\n" +
+	"\ahistory\x18\x04 \x01(\v2\x1a.meridian.store.v1.HistoryR\ahistory\x12\x14\n" +
+	"\x05force\x18\x05 \x01(\bR\x05force\",\n" +
+	"\vDropRestore\x12\x1d\n" +
+	"\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\"\xa6\x01\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
@@ -3540,7 +3879,7 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x04hint\x18\x04 \x01(\tR\x04hint\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
 	"\achanged\x18\x06 \x01(\x04R\achanged\x12\x14\n" +
-	"\x05field\x18\a \x01(\tR\x05field\"\xa9\x05\n" +
+	"\x05field\x18\a \x01(\tR\x05field\"\xf4\x05\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.meridian.store.v1.HeaderH\x00R\x06header\x120\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.meridian.store.v1.KeyRecordH\x00R\x03key\x123\n" +
@@ -3555,8 +3894,9 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	" \x01(\v2\x1a.meridian.store.v1.RequestH\x00R\arequest\x12=\n" +
 	"\n" +
 	"seal_check\x18\v \x01(\v2\x1c.meridian.store.v1.SealCheckH\x00R\tsealCheck\x12*\n" +
-	"\x03end\x18\f \x01(\v2\x16.meridian.store.v1.EndH\x00R\x03endB\x06\n" +
-	"\x04what\"\xfb\x01\n" +
+	"\x03end\x18\f \x01(\v2\x16.meridian.store.v1.EndH\x00R\x03end\x12I\n" +
+	"\x0estaged_restore\x18\r \x01(\v2 .meridian.store.v1.StagedRestoreH\x00R\rstagedRestoreB\x06\n" +
+	"\x04what\"\x93\x02\n" +
 	"\x06Header\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
@@ -3566,7 +3906,8 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x14\n" +
 	"\x05floor\x18\x06 \x01(\x04R\x05floor\x12\x17\n" +
 	"\atime_ms\x18\a \x01(\x03R\x06timeMs\x12!\n" +
-	"\fwatermark_ms\x18\b \x01(\x03R\vwatermarkMs\"\xb8\x04\n" +
+	"\fwatermark_ms\x18\b \x01(\x03R\vwatermarkMs\x12\x16\n" +
+	"\x06offset\x18\t \x01(\x04R\x06offset\"\xb8\x04\n" +
 	"\tKeyRecord\x12)\n" +
 	"\x02id\x18\x01 \x01(\v2\x19.meridian.store.v1.KeyRefR\x02id\x12\x16\n" +
 	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x10\n" +
@@ -3645,7 +3986,11 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x19\n" +
 	"\bbegun_ms\x18\x03 \x01(\x03R\abegunMs\x122\n" +
-	"\x05parts\x18\x04 \x03(\v2\x1c.meridian.store.v1.StagePartR\x05parts\"u\n" +
+	"\x05parts\x18\x04 \x03(\v2\x1c.meridian.store.v1.StagePartR\x05parts\"N\n" +
+	"\rStagedRestore\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
+	"\bbegun_ms\x18\x02 \x01(\x03R\abegunMs\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"u\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x13\n" +
 	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\x121\n" +
@@ -3667,7 +4012,7 @@ func file_raftstore_storepb_store_proto_rawDescGZIP() []byte {
 	return file_raftstore_storepb_store_proto_rawDescData
 }
 
-var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*Command)(nil),        // 0: meridian.store.v1.Command
 	(*Found)(nil),          // 1: meridian.store.v1.Found
@@ -3696,20 +4041,24 @@ var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*CommitStage)(nil),    // 24: meridian.store.v1.CommitStage
 	(*DropStage)(nil),      // 25: meridian.store.v1.DropStage
 	(*Reseal)(nil),         // 26: meridian.store.v1.Reseal
-	(*Result)(nil),         // 27: meridian.store.v1.Result
-	(*Record)(nil),         // 28: meridian.store.v1.Record
-	(*Header)(nil),         // 29: meridian.store.v1.Header
-	(*KeyRecord)(nil),      // 30: meridian.store.v1.KeyRecord
-	(*Serial)(nil),         // 31: meridian.store.v1.Serial
-	(*Revocations)(nil),    // 32: meridian.store.v1.Revocations
-	(*CutOffRecord)(nil),   // 33: meridian.store.v1.CutOffRecord
-	(*ZoneRecord)(nil),     // 34: meridian.store.v1.ZoneRecord
-	(*MeshRecord)(nil),     // 35: meridian.store.v1.MeshRecord
-	(*Tombstone)(nil),      // 36: meridian.store.v1.Tombstone
-	(*Stage)(nil),          // 37: meridian.store.v1.Stage
-	(*Request)(nil),        // 38: meridian.store.v1.Request
-	(*End)(nil),            // 39: meridian.store.v1.End
-	(*Reseal_Item)(nil),    // 40: meridian.store.v1.Reseal.Item
+	(*RestorePart)(nil),    // 27: meridian.store.v1.RestorePart
+	(*CommitRestore)(nil),  // 28: meridian.store.v1.CommitRestore
+	(*DropRestore)(nil),    // 29: meridian.store.v1.DropRestore
+	(*Result)(nil),         // 30: meridian.store.v1.Result
+	(*Record)(nil),         // 31: meridian.store.v1.Record
+	(*Header)(nil),         // 32: meridian.store.v1.Header
+	(*KeyRecord)(nil),      // 33: meridian.store.v1.KeyRecord
+	(*Serial)(nil),         // 34: meridian.store.v1.Serial
+	(*Revocations)(nil),    // 35: meridian.store.v1.Revocations
+	(*CutOffRecord)(nil),   // 36: meridian.store.v1.CutOffRecord
+	(*ZoneRecord)(nil),     // 37: meridian.store.v1.ZoneRecord
+	(*MeshRecord)(nil),     // 38: meridian.store.v1.MeshRecord
+	(*Tombstone)(nil),      // 39: meridian.store.v1.Tombstone
+	(*Stage)(nil),          // 40: meridian.store.v1.Stage
+	(*StagedRestore)(nil),  // 41: meridian.store.v1.StagedRestore
+	(*Request)(nil),        // 42: meridian.store.v1.Request
+	(*End)(nil),            // 43: meridian.store.v1.End
+	(*Reseal_Item)(nil),    // 44: meridian.store.v1.Reseal.Item
 }
 var file_raftstore_storepb_store_proto_depIdxs = []int32{
 	1,  // 0: meridian.store.v1.Command.found:type_name -> meridian.store.v1.Found
@@ -3734,51 +4083,56 @@ var file_raftstore_storepb_store_proto_depIdxs = []int32{
 	24, // 19: meridian.store.v1.Command.commit_stage:type_name -> meridian.store.v1.CommitStage
 	25, // 20: meridian.store.v1.Command.drop_stage:type_name -> meridian.store.v1.DropStage
 	26, // 21: meridian.store.v1.Command.reseal:type_name -> meridian.store.v1.Reseal
-	2,  // 22: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
-	7,  // 23: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
-	8,  // 24: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
-	2,  // 25: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
-	6,  // 26: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
-	6,  // 27: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
-	5,  // 28: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
-	10, // 29: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
-	12, // 30: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 31: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 32: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
-	8,  // 33: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
-	13, // 34: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
-	14, // 35: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
-	40, // 36: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
-	7,  // 37: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
-	29, // 38: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
-	30, // 39: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
-	31, // 40: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
-	32, // 41: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
-	33, // 42: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
-	34, // 43: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
-	35, // 44: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
-	36, // 45: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
-	37, // 46: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
-	38, // 47: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
-	7,  // 48: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
-	39, // 49: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
-	2,  // 50: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
-	5,  // 51: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 52: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
-	10, // 53: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
-	12, // 54: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 55: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 56: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
-	5,  // 57: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
-	23, // 58: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
-	27, // 59: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
-	5,  // 60: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 61: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
-	62, // [62:62] is the sub-list for method output_type
-	62, // [62:62] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	27, // 22: meridian.store.v1.Command.restore_part:type_name -> meridian.store.v1.RestorePart
+	28, // 23: meridian.store.v1.Command.commit_restore:type_name -> meridian.store.v1.CommitRestore
+	29, // 24: meridian.store.v1.Command.drop_restore:type_name -> meridian.store.v1.DropRestore
+	2,  // 25: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
+	7,  // 26: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
+	8,  // 27: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
+	2,  // 28: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
+	6,  // 29: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
+	6,  // 30: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
+	5,  // 31: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
+	10, // 32: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
+	12, // 33: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 34: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 35: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
+	8,  // 36: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
+	13, // 37: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
+	14, // 38: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
+	44, // 39: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
+	7,  // 40: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
+	2,  // 41: meridian.store.v1.CommitRestore.history:type_name -> meridian.store.v1.History
+	32, // 42: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
+	33, // 43: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
+	34, // 44: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
+	35, // 45: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
+	36, // 46: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
+	37, // 47: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
+	38, // 48: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
+	39, // 49: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
+	40, // 50: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
+	42, // 51: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
+	7,  // 52: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
+	43, // 53: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
+	41, // 54: meridian.store.v1.Record.staged_restore:type_name -> meridian.store.v1.StagedRestore
+	2,  // 55: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
+	5,  // 56: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 57: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
+	10, // 58: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
+	12, // 59: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 60: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 61: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
+	5,  // 62: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
+	23, // 63: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
+	30, // 64: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
+	5,  // 65: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 66: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_raftstore_storepb_store_proto_init() }
@@ -3809,8 +4163,11 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Command_CommitStage)(nil),
 		(*Command_DropStage)(nil),
 		(*Command_Reseal)(nil),
+		(*Command_RestorePart)(nil),
+		(*Command_CommitRestore)(nil),
+		(*Command_DropRestore)(nil),
 	}
-	file_raftstore_storepb_store_proto_msgTypes[28].OneofWrappers = []any{
+	file_raftstore_storepb_store_proto_msgTypes[31].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Key)(nil),
 		(*Record_Serial)(nil),
@@ -3823,6 +4180,7 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Record_Request)(nil),
 		(*Record_SealCheck)(nil),
 		(*Record_End)(nil),
+		(*Record_StagedRestore)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3830,7 +4188,7 @@ func file_raftstore_storepb_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftstore_storepb_store_proto_rawDesc), len(file_raftstore_storepb_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

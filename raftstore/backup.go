@@ -1,0 +1,331 @@
+package raftstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// A backup is a snapshot as snapshot.go describes it: the same frames, checksums
+// and format number as those in the data folder.
+
+// Backup is what a backup says about itself.
+type Backup struct {
+	Format    int
+	Level     uint32
+	ClusterID string
+	Revision  federation.Revision
+	Applied   uint64
+	// Time is the time of the last change in it.
+	Time time.Time
+	// SealKeys are the ids of the seal keys that are needed to use it.
+	SealKeys []string
+	// Counts of what it holds; deleted zones do not count.
+	Keys, Zones, Meshes, Revocations, CutOffs int
+	// SHA256 is over the content of all its records; Bytes is its size.
+	SHA256 []byte
+	Bytes  int64
+}
+
+// errNotFounded marks a snapshot of a cluster that was not founded yet.
+var errNotFounded = errors.New("it is of a cluster that was never founded")
+
+// unusableBackup says why a backup cannot be read.
+func unusableBackup(err error) *federation.Error {
+	if errors.Is(err, errNewer) {
+		return federation.Errorf(federation.Invalid, "the backup was written by a newer version of this program: %w", err).
+			WithReason("newer").WithHint("use the newer version; nothing was changed")
+	}
+	return federation.Errorf(federation.Invalid, "the backup is damaged or is none: %w", err).
+		WithReason("damaged").WithHint("use another backup; nothing was changed")
+}
+
+// backupReader gathers what a backup says about itself, and what is sealed in it.
+type backupReader struct {
+	info   Backup
+	check  *storepb.SealCheck
+	sealed []*storepb.KeyRecord
+}
+
+// InspectBackup reads a whole backup, whose size it does not bound, and keeps
+// nothing of it. It is an Invalid error where a byte is changed or missing, or where
+// a newer program wrote it.
+func InspectBackup(in io.Reader) (Backup, error) {
+	b, err := readBackup(in)
+	return b.info, err
+}
+
+func readBackup(in io.Reader) (backupReader, error) {
+	counted := &counter{r: in}
+	b := backupReader{info: Backup{Format: snapshotFormat}}
+	end, err := scanSnapshot(counted, b.add)
+	if err == nil && (b.info.ClusterID == "" || b.check == nil) {
+		err = errNotFounded
+	}
+	if failed := counted.failed; failed != nil {
+		return b, failed // the source failed, the backup did not
+	}
+	if err != nil {
+		return b, unusableBackup(err)
+	}
+	b.info.SHA256, b.info.Bytes = end.Sha256, counted.n
+	slices.Sort(b.info.SealKeys)
+	b.info.SealKeys = slices.Compact(b.info.SealKeys)
+	return b, nil
+}
+
+// counter counts bytes, and keeps an error of the source apart from one in what it
+// gave.
+type counter struct {
+	r      io.Reader
+	n      int64
+	failed error
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	if err != nil && err != io.EOF {
+		c.failed = err
+	}
+	return n, err
+}
+
+func (b *backupReader) add(record *storepb.Record, first bool) error {
+	info := &b.info
+	if _, ok := record.What.(*storepb.Record_Header); ok != first {
+		return errors.New("the header must come first, and once")
+	}
+	switch r := record.What.(type) {
+	case *storepb.Record_Header:
+		rs := &restorer{state: &State{}}
+		if err := rs.header(r.Header); err != nil {
+			return err
+		}
+		s := rs.state
+		info.Level, info.ClusterID, info.Revision = s.level, s.cluster, s.rev()
+		info.Applied, info.Time = s.applied, millis(s.time)
+	case *storepb.Record_SealCheck:
+		b.check = r.SealCheck
+		info.SealKeys = append(info.SealKeys, r.SealCheck.GetSealed().GetSealKeyId())
+	case *storepb.Record_Key:
+		info.Keys++
+		if r.Key.Sealed != nil {
+			b.sealed = append(b.sealed, r.Key)
+			info.SealKeys = append(info.SealKeys, r.Key.Sealed.SealKeyId)
+		}
+	case *storepb.Record_Zone:
+		if !r.Zone.Deleted {
+			info.Zones++
+		}
+	case *storepb.Record_Mesh:
+		info.Meshes++
+	case *storepb.Record_Revocations:
+		info.Revocations += len(r.Revocations.Ids)
+	case *storepb.Record_CutOff:
+		info.CutOffs++
+	}
+	return nil
+}
+
+// usableWith refuses a backup whose keys these seal keys do not open.
+func (b *backupReader) usableWith(seal *issue.SealKeys) error {
+	err := seal.VerifyCheck(sealedFrom(b.check.Sealed))
+	for _, k := range b.sealed {
+		if err != nil {
+			break
+		}
+		ref := issue.Ref{Kind: cptoken.Kind(k.GetId().GetKind()), Mesh: k.GetId().GetMesh(), Serial: k.Serial}
+		var material []byte
+		material, err = seal.Open(ref, sealedFrom(k.Sealed))
+		clear(material)
+	}
+	if err != nil {
+		return federation.Errorf(federation.Invalid, "wrong seal key: the backup needs the seal keys %v, and this node has %v: %w",
+			b.info.SealKeys, seal.IDs(), err).WithReason("wrong_seal_key").
+			WithHint("add the backup's seal key as a further line to the seal key file of every node, start them again, and restore then; nothing was changed")
+	}
+	return nil
+}
+
+// SaveOptions say what backup is wanted.
+type SaveOptions struct {
+	// Stale takes this node's state as it is, also where it does not lead.
+	Stale bool
+}
+
+// Save writes a backup of the state. Without Stale it is one of the leader's, and
+// holds every change that was acknowledged before the call. It is a capture: changes
+// meanwhile wait for nothing and are not in it.
+func (s *Store) Save(_ context.Context, opts SaveOptions, out io.Writer) error {
+	if !opts.Stale {
+		r := s.raft.Load()
+		if r == nil || !s.IsLeader() {
+			return s.notLeader()
+		}
+		if err := r.VerifyLeader().Error(); err != nil {
+			return s.notLeader().WithCause(err)
+		}
+	}
+	st := s.fsm.current()
+	if !st.founded() {
+		return federation.Errorf(federation.Unavailable, "the cluster is not founded yet").WithReason("not_founded")
+	}
+	backup := st.capture()
+	backup.staged = stagedRestore{parts: st.staged.none()}
+	return backup.writeSnapshot(out)
+}
+
+// RestoreOptions say how far a restore may go.
+type RestoreOptions struct {
+	// Force replaces a state that holds more than a founding made.
+	Force bool
+}
+
+// Restore replaces the state of the cluster by a backup, and begins a new history:
+// zones take full state and keep what they know to be revoked. The whole backup is
+// read and checked first; where an error is returned, other than UnknownOutcome,
+// nothing was changed. It goes through Raft in parts and takes effect with one
+// command, so that a leader that is lost meanwhile loses nothing.
+func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in io.Reader) (Backup, Change, error) {
+	if !s.IsLeader() {
+		return Backup{}, Change{}, s.notLeader()
+	}
+	spool, err := s.spool(in)
+	if err != nil {
+		return Backup{}, Change{}, err
+	}
+	defer os.Remove(spool.Name())
+	defer spool.Close()
+	b, err := readBackup(spool)
+	if err != nil {
+		return Backup{}, Change{}, err
+	}
+	if err := b.usableWith(s.cfg.Seal); err != nil {
+		return Backup{}, Change{}, err
+	}
+	st := s.fsm.current()
+	if err := st.mayBeReplaced(opts.Force); err != nil {
+		return Backup{}, Change{}, err
+	}
+	history, err := newHistory(s.cfg, st.history, b.info.Revision.History)
+	if err != nil {
+		return Backup{}, Change{}, err
+	}
+	change, err := s.sendBackup(ctx, o, spool, &storepb.CommitRestore{History: history, Force: opts.Force})
+	if err != nil {
+		return Backup{}, Change{}, err
+	}
+	s.log.Warn("the state was replaced by a backup", "by", o.By, "cluster", b.info.ClusterID,
+		"backup", b.info.Revision.String(), "revision", change.Revision.String())
+	return b.info, change, nil
+}
+
+// spool copies what comes over the network to a file that the next start removes,
+// so that it can be checked as a whole before anything is made of it.
+func (s *Store) spool(in io.Reader) (_ *os.File, err error) {
+	f, err := os.CreateTemp(filepath.Join(s.cfg.Dir, snapshotsDir), "restore-*.tmp")
+	if err != nil {
+		return nil, unwritable(s.cfg.Dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+	}()
+	source := &counter{r: io.LimitReader(in, MaxBackup+1)}
+	switch n, err := io.Copy(f, source); {
+	case source.failed != nil:
+		return nil, federation.Errorf(federation.Invalid, "the backup did not arrive: %w", source.failed).
+			WithHint("send it again; nothing was changed")
+	case err != nil:
+		return nil, unwritable(f.Name(), err)
+	case n > MaxBackup:
+		return nil, federation.Errorf(federation.TooLarge, "the backup has more than %d bytes", int64(MaxBackup))
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, unreadable(f.Name(), err)
+	}
+	return f, nil
+}
+
+// sendBackup replicates the parts and their commit.
+func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit *storepb.CommitRestore) (Change, error) {
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return Change{}, unreadable(spool.Name(), err)
+	}
+	commit.RestoreId = uuid.NewString()
+	sum, buf := sha256.New(), make([]byte, restorePartBytes)
+	for more := true; more; {
+		n, err := io.ReadFull(spool, buf)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return Change{}, unreadable(spool.Name(), err)
+		}
+		more = err == nil
+		if n == 0 {
+			break
+		}
+		sum.Write(buf[:n])
+		part := &storepb.RestorePart{RestoreId: commit.RestoreId, Part: commit.Parts, Data: bytes.Clone(buf[:n])}
+		if _, err := s.propose(ctx, Origin{By: o.By}, "", &storepb.Command{Op: &storepb.Command_RestorePart{RestorePart: part}}); err != nil {
+			s.forgetRestore(ctx, o, commit.RestoreId)
+			return Change{}, notRestored(err)
+		}
+		commit.Parts++
+	}
+	commit.Sha256 = sum.Sum(nil)
+	out, err := s.propose(ctx, o, "restore", &storepb.Command{Op: &storepb.Command_CommitRestore{CommitRestore: commit}})
+	if err != nil {
+		if federation.CodeOf(err) != federation.UnknownOutcome {
+			s.forgetRestore(ctx, o, commit.RestoreId)
+		}
+		return Change{}, err
+	}
+	return changeOf(out), nil
+}
+
+// notRestored tells that a part whose fate is unknown changed nothing.
+func notRestored(err error) error {
+	if federation.CodeOf(err) != federation.UnknownOutcome {
+		return err
+	}
+	return federation.Errorf(federation.Unavailable, "the leadership was lost while the backup was sent, and nothing was restored: %w", err).
+		WithHint("send the backup again")
+}
+
+// forgetRestore frees what was sent in vain; a prune does it later otherwise.
+func (s *Store) forgetRestore(ctx context.Context, o Origin, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTimeout)
+	defer cancel()
+	cmd := &storepb.Command{Op: &storepb.Command_DropRestore{DropRestore: &storepb.DropRestore{RestoreId: id}}}
+	if _, err := s.propose(ctx, Origin{By: o.By}, "", cmd); err != nil {
+		s.log.Info("the parts of a backup stay until they are pruned", "error", err)
+	}
+}
+
+// newHistory returns a history that is newer than those before.
+func newHistory(cfg Config, before ...federation.History) (*storepb.History, error) {
+	var id [8]byte
+	if _, err := io.ReadFull(cfg.Rand, id[:]); err != nil {
+		return nil, federation.Errorf(federation.Internal, "no randomness for a history id: %w", err)
+	}
+	h := &storepb.History{Id: hex.EncodeToString(id[:]), CreatedMs: cfg.Now().UnixMilli()}
+	for _, b := range before {
+		h.CreatedMs = max(h.CreatedMs, b.Created+1)
+	}
+	return h, nil
+}

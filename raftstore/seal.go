@@ -1,0 +1,280 @@
+package raftstore
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// reasonSealed is the reason of errors of a node that lacks a seal key.
+const reasonSealed = "sealed"
+
+// Bounds of one Reseal command.
+const (
+	resealItems = 128
+	resealBytes = 256 << 10
+)
+
+// Sealing is how a node stands with the cluster's seal keys.
+type Sealing struct {
+	// Active is the id of the seal key under which the cluster seals: every new key,
+	// and after a rotation every key. "" before the cluster is founded.
+	Active string
+	// Held are the ids in this node's file, in its order. A rotation seals under the
+	// first one of the leader.
+	Held []string
+	// Sealed counts the signing keys under each seal key.
+	Sealed map[string]int
+	// Unopened are the signing keys that this node cannot open, and MissingKeys the
+	// seal keys that it lacks for them, both in order.
+	Unopened    []cptoken.KeyID
+	MissingKeys []string
+}
+
+// Sealing tells under which seal keys the signing keys are sealed, and which of
+// them this node lacks.
+func (s *Store) Sealing() Sealing {
+	st := s.fsm.current()
+	have := Sealing{Active: st.sealKeyID(), Held: s.cfg.Seal.IDs(), Sealed: map[string]int{}}
+	for _, k := range st.keys.all() {
+		if k.sealed != nil {
+			have.Sealed[k.sealed.SealKeyId]++
+		}
+	}
+	lacks := s.lacks(st)
+	have.Unopened, have.MissingKeys = lacks.keys, lacks.sealKeys
+	return have
+}
+
+// CanSign returns nil where this node has the seal key of every signing key, and
+// otherwise an Unavailable error that names those it lacks. Such a node replicates
+// and answers what needs no key; it signs nothing and admits no zone.
+func (s *Store) CanSign() error {
+	lacks := s.lacks(s.fsm.current())
+	if len(lacks.sealKeys) == 0 {
+		return nil
+	}
+	return federation.Errorf(federation.Unavailable,
+		"this node lacks the seal keys %v and cannot open %d signing keys: it replicates, but can neither sign nor admit zones",
+		lacks.sealKeys, len(lacks.keys)).WithReason(reasonSealed).
+		WithHint("add the lines with these seal keys to the file that --seal-key-file names, and start this node again; other members can help meanwhile")
+}
+
+// Usable is the index up to which this node has applied every command and can use
+// what they brought: Applied, or less where it cannot open a key. A gate that waits
+// for this node to hold a key waits for it.
+func (s *Store) Usable() uint64 {
+	st := s.fsm.current()
+	if first := s.lacks(st).first; first > 0 {
+		return min(st.applied, first-1)
+	}
+	return st.applied
+}
+
+// lacking is what a node cannot open of the keys and check that it was found for.
+type lacking struct {
+	root  *node[cptoken.KeyID, *keyRecord]
+	check *storepb.SealCheck
+
+	keys     []cptoken.KeyID
+	sealKeys []string
+	first    uint64 // the index at which the first of keys was prepared
+}
+
+// lackCache remembers the last answer: keys change rarely, and are asked for at
+// every admission.
+type lackCache struct{ last atomic.Pointer[lacking] }
+
+func (s *Store) lacks(st *State) *lacking {
+	if last := s.lack.last.Load(); last != nil && last.root == st.keys.root && last.check == st.sealCheck {
+		return last
+	}
+	l := &lacking{root: st.keys.root, check: st.sealCheck}
+	held := s.cfg.Seal.IDs()
+	if id := st.sealKeyID(); id != "" && !slices.Contains(held, id) {
+		l.sealKeys = append(l.sealKeys, id)
+	}
+	for id, k := range st.keys.all() {
+		if k.sealed == nil || slices.Contains(held, k.sealed.SealKeyId) {
+			continue
+		}
+		l.keys, l.sealKeys = append(l.keys, id), append(l.sealKeys, k.sealed.SealKeyId)
+		if l.first == 0 || k.PreparedIndex < l.first {
+			l.first = k.PreparedIndex
+		}
+	}
+	slices.Sort(l.sealKeys)
+	l.sealKeys = slices.Compact(l.sealKeys)
+	s.lack.last.Store(l)
+	return l
+}
+
+// sealKeyID is the id of the seal key under which new keys are sealed.
+func (s *State) sealKeyID() string { return s.sealCheck.GetSealed().GetSealKeyId() }
+
+// sealer returns the seal keys with the cluster's own in front: the order in one
+// node's file alone changes nothing, so that files can be changed one node after the
+// other.
+func (s *Store) sealer() (*issue.SealKeys, error) {
+	id := s.fsm.current().sealKeyID()
+	if id == "" {
+		id = s.node.SealCheck.SealKeyID // of the founding
+	}
+	if seal := s.cfg.Seal.Under(id); seal != nil {
+		return seal, nil
+	}
+	return nil, s.CanSign()
+}
+
+// Resealed is what a rotation of the seal key came to.
+type Resealed struct {
+	// Under is the seal key that now seals everything, Keys how many signing keys this
+	// call sealed anew.
+	Under string
+	Keys  int
+	// Dropped are the seal keys that nothing in the state needs any more.
+	Dropped []string
+}
+
+// Reseal seals every signing key anew under the first seal key of this node's file,
+// in batches, and then makes that one the cluster's. Interrupted, it is completed by
+// calling it again; meanwhile every key can be used by who has both seal keys. It
+// runs on the leader.
+func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
+	done := Resealed{Under: s.cfg.Seal.ActiveID()}
+	for {
+		if !s.IsLeader() {
+			return done, s.notLeader()
+		}
+		if err := s.CanSign(); err != nil {
+			return done, err
+		}
+		if err := ctx.Err(); err != nil {
+			return done, federation.Errorf(federation.Unavailable, "stopped after %d keys: %w", done.Keys, err).
+				WithHint("run it again to go on")
+		}
+		st := s.fsm.current()
+		batch, err := s.resealBatch(st)
+		if err != nil {
+			return done, err
+		}
+		if len(batch.Items) == 0 {
+			if st.sealKeyID() == done.Under {
+				return done, nil
+			}
+			if err := s.finishReseal(st, batch); err != nil {
+				return done, err
+			}
+		}
+		_, err = s.propose(ctx, Origin{By: o.By}, "", &storepb.Command{Op: &storepb.Command_Reseal{Reseal: batch}})
+		switch {
+		case federation.CodeOf(err) == federation.Conflict:
+			continue // a key was made or removed meanwhile: look again
+		case err != nil:
+			return done, err
+		}
+		done.Keys += len(batch.Items)
+		done.Dropped = append(done.Dropped, batch.DropSealKeyIds...)
+	}
+}
+
+// resealBatch seals some of the keys anew that are under another seal key.
+func (s *Store) resealBatch(st *State) (*storepb.Reseal, error) {
+	batch, size := &storepb.Reseal{}, 0
+	for id, k := range st.keys.all() {
+		if k.sealed == nil || k.sealed.SealKeyId == s.cfg.Seal.ActiveID() {
+			continue
+		}
+		if len(batch.Items) >= resealItems || size > resealBytes {
+			break
+		}
+		ref := issue.Ref{Kind: id.Kind, Mesh: id.Mesh, Serial: k.Serial}
+		material, err := s.cfg.Seal.Open(ref, sealedFrom(k.sealed))
+		if err != nil {
+			return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", id, err).
+				WithReason("unseal").WithHint("remove this key, whose material is lost, and run it again")
+		}
+		sealed, err := s.cfg.Seal.Seal(ref, material)
+		clear(material)
+		if err != nil {
+			return nil, err
+		}
+		item := &storepb.Reseal_Item{Id: keyRef(id), Sealed: sealedTo(sealed)}
+		batch.Items, size = append(batch.Items, item), size+proto.Size(item)
+	}
+	return batch, nil
+}
+
+// finishReseal makes the first seal key the cluster's: from then on new keys are
+// sealed under it, and nodes look for it at their start.
+func (s *Store) finishReseal(st *State, batch *storepb.Reseal) error {
+	check, err := s.cfg.Seal.NewCheck()
+	if err != nil {
+		return err
+	}
+	batch.SealCheck = &storepb.SealCheck{Sealed: sealedTo(check)}
+	batch.DropSealKeyIds = []string{st.sealKeyID()}
+	return nil
+}
+
+// followSealCheck keeps the cluster's seal check beside this node's name, where the
+// next start finds it before anything else, and says once what this node lacks.
+func (s *Store) followSealCheck(ctx context.Context) error {
+	select {
+	case <-s.ready: // what is replayed before is not the cluster's any more
+	case <-ctx.Done():
+		return nil
+	}
+	node, warned := s.node, ""
+	var kept *storepb.SealCheck
+	for {
+		progress := s.fsm.progress.next()
+		st := s.fsm.current()
+		if st.sealCheck != kept {
+			var err error
+			if node, err = s.keepSealCheck(node, st); err != nil {
+				return err
+			}
+			kept = st.sealCheck
+		}
+		warned = s.warnSealed(warned)
+		select {
+		case <-progress:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// warnSealed logs what this node lacks, where that is not what it said before.
+func (s *Store) warnSealed(said string) string {
+	err := s.CanSign()
+	switch {
+	case err == nil && said != "":
+		s.log.Info("this node can open every signing key again")
+		return ""
+	case err == nil || err.Error() == said:
+		return said
+	}
+	s.log.Error("a seal key is missing", "error", err, "hint", federation.AsError(err).Hint)
+	return err.Error()
+}
+
+// keepSealCheck stores the state's seal check in node.json, unless it is there or
+// this node could not verify it at its next start.
+func (s *Store) keepSealCheck(node identity, st *State) (identity, error) {
+	sealed := sealedFrom(st.sealCheck.GetSealed())
+	if sealed.SealKeyID == "" || s.cfg.Seal.VerifyCheck(sealed) != nil ||
+		string(sealed.Nonce) == string(node.SealCheck.Nonce) && string(sealed.Ciphertext) == string(node.SealCheck.Ciphertext) {
+		return node, nil
+	}
+	node.SealCheck = sealCheck(sealed)
+	return node, node.write(s.cfg.Dir)
+}
