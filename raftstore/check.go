@@ -49,69 +49,90 @@ func checkFolder(dir string, isNew bool) error {
 
 // checkSnapshots checks every snapshot and returns the index of the newest.
 func checkSnapshots(dir string) (newest uint64, err error) {
+	err = eachSnapshot(dir, func(path string) error {
+		_, meta, err := openSnapshot(path)
+		switch {
+		case errors.Is(err, errNewer):
+			return newer(path)
+		case err != nil:
+			return damaged(path, err)
+		}
+		newest = max(newest, meta.Index)
+		return nil
+	})
+	return newest, err
+}
+
+// eachSnapshot visits the folder of each finished snapshot.
+func eachSnapshot(dir string, visit func(path string) error) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return nil
 	}
 	if err != nil {
-		return 0, unreadable(dir, err)
+		return unreadable(dir, err)
 	}
 	for _, e := range entries {
 		if !e.IsDir() || strings.HasSuffix(e.Name(), ".tmp") {
 			continue // left behind by a node that stopped while writing it
 		}
-		path := filepath.Join(dir, e.Name())
-		index, err := checkSnapshot(path)
-		switch {
-		case errors.Is(err, errNewer):
-			return 0, newer(path)
-		case err != nil:
-			return 0, damaged(path, err)
+		if err := visit(filepath.Join(dir, e.Name())); err != nil {
+			return err
 		}
-		newest = max(newest, index)
 	}
-	return newest, nil
+	return nil
 }
 
-// checkSnapshot reads a snapshot's description and state in full.
-func checkSnapshot(path string) (uint64, error) {
+// snapshotMeta is the description of a snapshot as Raft's file store writes it.
+type snapshotMeta struct {
+	raft.SnapshotMeta
+	CRC []byte
+}
+
+func readDescription(path string) (meta snapshotMeta, err error) {
 	data, err := readBounded(filepath.Join(path, "meta.json"), maxPreamble)
 	if err != nil {
-		return 0, err
-	}
-	var meta struct {
-		raft.SnapshotMeta
-		CRC []byte
+		return meta, err
 	}
 	if err := json.Unmarshal(data, &meta); err != nil {
-		return 0, fmt.Errorf("meta.json: %w", err)
+		return meta, fmt.Errorf("meta.json: %w", err)
 	}
 	if meta.ID != filepath.Base(path) || meta.Version != raft.SnapshotVersionMax {
-		return 0, errors.New("meta.json is of another snapshot")
+		return meta, errors.New("meta.json is of another snapshot")
+	}
+	return meta, nil
+}
+
+// openSnapshot reads and checks a snapshot's description and state in full.
+func openSnapshot(path string) (*State, snapshotMeta, error) {
+	meta, err := readDescription(path)
+	if err != nil {
+		return nil, meta, err
 	}
 	f, err := os.Open(filepath.Join(path, "state.bin"))
 	if err != nil {
-		return 0, err
+		return nil, meta, err
 	}
 	defer f.Close()
 	sum := newCRC64()
 	size, err := io.Copy(sum, f)
 	if err != nil {
-		return 0, fmt.Errorf("state.bin: %w", err)
+		return nil, meta, fmt.Errorf("state.bin: %w", err)
 	}
 	if size != meta.Size || string(sum.Sum(nil)) != string(meta.CRC) {
-		return 0, errors.New("state.bin: checksum does not match")
+		return nil, meta, errors.New("state.bin: checksum does not match")
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return 0, err
+		return nil, meta, err
 	}
 	if _, err := checkPreamble(f, &meta.SnapshotMeta); err != nil {
-		return 0, err
+		return nil, meta, err
 	}
-	if _, err := readSnapshot(f); err != nil {
-		return 0, fmt.Errorf("state.bin: %w", err)
+	state, err := readSnapshot(f)
+	if err != nil {
+		return nil, meta, fmt.Errorf("state.bin: %w", err)
 	}
-	return meta.Index, nil
+	return state, meta, nil
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {

@@ -1,0 +1,278 @@
+package raftstore
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// RecoverOptions say how a recovery is done.
+type RecoverOptions struct {
+	// DryRun reads and changes nothing.
+	DryRun bool
+	// Logger, Now and Rand default as those of Config do.
+	Logger *slog.Logger
+	Now    func() time.Time
+	Rand   io.Reader
+}
+
+// Recovery is what a recovery does, or would do.
+type Recovery struct {
+	NodeID, ClusterID string
+	// Members is the configuration that the folder holds; this node alone is left.
+	Members []Member
+	// Before is where zones stood as far as this node knows, Revision where its state
+	// begins the new history. Of a dry run the history's id is another than later.
+	Before, Revision federation.Revision
+	// LastIndex is the last entry of Raft's log here. Snapshot is the index of the
+	// newest snapshot; entries after it are taken for committed, although the members
+	// that are gone may not have had them.
+	LastIndex, Snapshot uint64
+	// Counts of what is kept.
+	Keys, Zones, Revocations int
+}
+
+// Member is one server of the cluster's configuration.
+type Member struct {
+	ID, Address string
+	Voter       bool
+}
+
+// Recover makes the node whose data folder this is the only member of its cluster,
+// in the manner of Raft's peers.json, and begins a new history, so that zones take
+// its state for newer than what the lost members told them. It is for a cluster that
+// has lost its majority for good; the folder must not be in use. Everything is
+// checked first, and where an error is returned nothing was changed.
+//
+// One snapshot carries both the configuration and the history: there is no moment at
+// which a crash leaves one without the other.
+func Recover(dir string, opts RecoverOptions) (Recovery, error) {
+	cfg := Config{Dir: dir, Logger: opts.Logger, Now: opts.Now, Rand: opts.Rand}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	node, isNew, err := loadIdentity(dir)
+	if err == nil && isNew {
+		err = federation.Errorf(federation.Invalid, "%s is not the data folder of a node", dir).
+			WithHint("name the folder of the node that is left with --data-dir")
+	}
+	if err == nil {
+		err = checkFolder(dir, false)
+	}
+	if err != nil {
+		return Recovery{}, err
+	}
+	found, err := readFolder(dir)
+	if err != nil {
+		return Recovery{}, err
+	}
+	history, plan, err := found.plan(node.ID, cfg)
+	if err != nil || opts.DryRun {
+		return plan, err
+	}
+	return plan, recoverFolder(cfg, found.self(node.ID), history)
+}
+
+// folder is what a data folder holds, without Raft running.
+type folder struct {
+	state    *State
+	conf     raft.Configuration
+	snapshot uint64
+	last     uint64
+}
+
+// readFolder replays a folder that was checked, and writes nothing.
+func readFolder(dir string) (*folder, error) {
+	f := &folder{state: NewState()}
+	if err := f.newestSnapshot(filepath.Join(dir, snapshotsDir)); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, logFile)
+	db, err := raftboltdb.New(raftboltdb.Options{
+		Path: path, BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: time.Second},
+	})
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	err = f.replay(sumLog{db})
+	if err = errors.Join(err, db.Close()); err != nil {
+		return nil, damaged(path, err)
+	}
+	return f, nil
+}
+
+// newestSnapshot takes over the snapshot that Raft would restore.
+func (f *folder) newestSnapshot(dir string) error {
+	best := ""
+	var bestMeta raft.SnapshotMeta
+	err := eachSnapshot(dir, func(path string) error {
+		meta, err := readDescription(path)
+		if err != nil {
+			return damaged(path, err)
+		}
+		newer := meta.Term > bestMeta.Term || meta.Term == bestMeta.Term &&
+			(meta.Index > bestMeta.Index || meta.Index == bestMeta.Index && meta.ID > bestMeta.ID)
+		if best == "" || newer {
+			best, bestMeta = path, meta.SnapshotMeta
+		}
+		return nil
+	})
+	if err != nil || best == "" {
+		return err
+	}
+	state, meta, err := openSnapshot(best)
+	if err != nil {
+		return damaged(best, err)
+	}
+	f.state, f.conf, f.snapshot, f.last = state, meta.Configuration, meta.Index, meta.Index
+	return nil
+}
+
+func (f *folder) replay(log raft.LogStore) error {
+	last, err := log.LastIndex()
+	if err != nil {
+		return err
+	}
+	for index := f.snapshot + 1; index <= last; index++ {
+		var l raft.Log
+		if err := log.GetLog(index, &l); err != nil {
+			return err
+		}
+		switch l.Type {
+		case raft.LogCommand:
+			cmd, err := DecodeCommand(l.Data)
+			if err != nil {
+				return fmt.Errorf("entry %d of the log: %w", index, err)
+			}
+			f.state.Apply(index, cmd)
+		case raft.LogConfiguration:
+			f.conf = raft.DecodeConfiguration(l.Data)
+		}
+		f.last = index
+	}
+	return nil
+}
+
+// self is the configuration of this node alone.
+func (f *folder) self(id string) raft.Configuration {
+	var alone raft.Configuration
+	for _, s := range f.conf.Servers {
+		if string(s.ID) == id {
+			s.Suffrage = raft.Voter
+			alone.Servers = append(alone.Servers, s)
+		}
+	}
+	return alone
+}
+
+func (f *folder) votes(id string) bool {
+	for _, s := range f.conf.Servers {
+		if string(s.ID) == id {
+			return s.Suffrage == raft.Voter
+		}
+	}
+	return false
+}
+
+// plan says what a recovery comes to, or why there is nothing to recover.
+func (f *folder) plan(id string, cfg Config) (*storepb.History, Recovery, error) {
+	r := Recovery{
+		NodeID: id, ClusterID: f.state.cluster, Before: f.state.rev(), LastIndex: f.last, Snapshot: f.snapshot,
+		Keys: f.state.keys.len, Zones: f.state.zones.len,
+	}
+	voters := 0
+	for _, s := range f.conf.Servers {
+		m := Member{ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter}
+		if m.Voter {
+			voters++
+		}
+		r.Members = append(r.Members, m)
+	}
+	for _, list := range f.state.lists.all() {
+		r.Revocations += list.live
+	}
+	self := f.self(id).Servers
+	switch {
+	case !f.state.founded():
+		return nil, r, federation.Errorf(federation.Invalid, "%s holds no cluster: it was never founded, or this node never caught up", cfg.Dir).
+			WithHint("recover on a member that has the state, or restore a backup into a new cluster")
+	case len(self) == 0:
+		return nil, r, federation.Errorf(federation.Invalid, "node %s is no member of the cluster as %s knows it", id, cfg.Dir).
+			WithHint("recover on a node that was a member")
+	case voters == 1 && f.votes(id):
+		return nil, r, federation.Errorf(federation.Conflict, "node %s is the only voter already: no majority is lost", id).
+			WithReason("alone").WithHint("start it: global server --data-dir %s …", cfg.Dir)
+	}
+	history, err := newHistory(cfg, f.state.history)
+	if err != nil {
+		return nil, r, err
+	}
+	next, err := historyFrom(history)
+	r.Revision = federation.Revision{History: next, Index: f.state.applied}
+	return history, r, err
+}
+
+// recoverFSM is the state while Raft rewrites the folder: what it snapshots is in the
+// new history.
+type recoverFSM struct {
+	*fsm
+	history *storepb.History
+}
+
+// Snapshot implements raft.FSM.
+func (f recoverFSM) Snapshot() (raft.FSMSnapshot, error) {
+	if err := f.failed.Load(); err != nil {
+		return nil, err
+	}
+	s := f.state
+	s.share()
+	if _, err := s.beginHistory(s.applied, &storepb.BeginHistory{History: f.history}); err != nil {
+		return nil, err
+	}
+	s.skipSerials() // the lost members may have used the next ones
+	return fsmSnapshot{s.capture()}, nil
+}
+
+// recoverFolder has Raft write the snapshot and forget the log.
+func recoverFolder(cfg Config, alone raft.Configuration, history *storepb.History) (err error) {
+	s := &Store{cfg: cfg, log: cfg.Logger}
+	db, err := s.openLog()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := s.tidySnapshots(); err != nil {
+		return err
+	}
+	logger := raftLogger(cfg.Logger)
+	files, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, keptSnapshots, logger)
+	if err != nil {
+		return unwritable(filepath.Join(cfg.Dir, snapshotsDir), err)
+	}
+	conf := raft.DefaultConfig()
+	conf.ProtocolVersion, conf.LocalID, conf.Logger = raft.ProtocolVersionMax, alone.Servers[0].ID, logger
+	_, trans := raft.NewInmemTransport(alone.Servers[0].Address) // dials nobody
+	err = raft.RecoverCluster(conf, recoverFSM{newFSM(), history}, sumLog{db}, sumStable{db}, sumSnapshots{files}, trans, alone)
+	if err = errors.Join(err, trans.Close()); err != nil {
+		return federation.Errorf(federation.Internal, "the folder %s could not be rewritten: %w", cfg.Dir, err).
+			WithHint("check that its disk is not full, and run it again")
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package raftstore
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// TestRecover: of three members one is left. It goes on alone with everything that it
+// had, in a new history, and gives no serial out that the others may have used.
+func TestRecover(t *testing.T) {
+	for _, withSnapshot := range []bool{false, true} {
+		c := startCluster(t)
+		ctx := context.Background()
+		var change Change
+		var id string
+		leader := c.write(c.members, func(m *member) (err error) {
+			id = randomUUID()
+			change, err = m.Revoke(ctx, Origin{By: "ann"}, cptoken.Zone, "", []cptoken.RevokedID{{ID: id}}, "why")
+			return err
+		})
+		c.agree(c.members, change.Revision)
+		left := 0
+		for c.members[left] == leader {
+			left++
+		}
+		if withSnapshot {
+			if err := c.members[left].raft.Load().Snapshot().Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := Recover(c.dirs[left], RecoverOptions{})
+		wantCode(t, err, federation.Conflict, "in_use")
+		for _, m := range c.members {
+			m.stop()
+		}
+		before := contents(t, c.dirs[left])
+		dry, err := Recover(c.dirs[left], RecoverOptions{DryRun: true})
+		if err != nil || len(dry.Members) != 3 || dry.NodeID != c.members[left].NodeID() || dry.Before != change.Revision || dry.Revocations != 1 {
+			t.Fatalf("dry run: %+v: %v", dry, err)
+		}
+		if !equalFiles(before, contents(t, c.dirs[left])) {
+			t.Fatal("a dry run changed the folder")
+		}
+		done, err := Recover(c.dirs[left], RecoverOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Revision.History.Compare(change.Revision.History) <= 0 || done.ClusterID != leader.ClusterID() {
+			t.Errorf("recovered %+v", done)
+		}
+		if _, err := Recover(c.dirs[left], RecoverOptions{}); federation.AsError(err).Reason != "alone" {
+			t.Errorf("a second time: %v", err)
+		}
+
+		cfg := c.config(left)
+		cfg.Bootstrap = false
+		m := start(t, cfg).awaitReady()
+		if _, rev := m.Head(); rev != done.Revision {
+			t.Errorf("at %s, want %s", rev, done.Revision)
+		}
+		if !m.View().Revoked(cptoken.Zone, "", id) {
+			t.Error("a revocation is lost")
+		}
+		if d, err := m.Since(change.Revision); err != nil || !d.Full {
+			t.Errorf("a zone of the old history gets %+v: %v", d, err)
+		}
+		key, err := m.PrepareKey(ctx, Origin{By: "ann"}, cptoken.Zone, "")
+		if err != nil || key.Serial != 1+serialGap+1 {
+			t.Errorf("serial %d: %v", key.Serial, err)
+		}
+		if got := voters(m.raft.Load()); got != 1 {
+			t.Errorf("%d voters", got)
+		}
+		m.stop()
+		start(t, c.config(left)).awaitReady().stop()
+	}
+}
+
+// TestRecoverRefuses what is nothing to recover, and changes nothing.
+func TestRecoverRefuses(t *testing.T) {
+	seal := testSeal(t)
+	empty := t.TempDir()
+	_, err := Recover(empty+"/none", RecoverOptions{})
+	wantCode(t, err, federation.Invalid, "")
+
+	waiting := t.TempDir()
+	layer, err := NewNetwork().Listen("waiting")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, Config{Dir: waiting, Layer: layer, Seal: seal, ElectionTimeout: 20 * time.Millisecond})
+	m.stop()
+	before := contents(t, waiting)
+	_, err = Recover(waiting, RecoverOptions{})
+	wantCode(t, err, federation.Invalid, "")
+	if !equalFiles(before, contents(t, waiting)) {
+		t.Error("the folder of a node that waits was changed")
+	}
+
+	lone := t.TempDir()
+	start(t, alone(t, lone, seal)).awaitReady().stop()
+	before = contents(t, lone)
+	_, err = Recover(lone, RecoverOptions{})
+	wantCode(t, err, federation.Conflict, "alone")
+	if !equalFiles(before, contents(t, lone)) {
+		t.Error("the folder of a lone node was changed")
+	}
+}
