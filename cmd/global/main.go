@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/coredump"
 )
 
 // linkedVersion is set by the linker, see scripts/build.
@@ -25,6 +27,10 @@ func main() { os.Exit(execute()) }
 // execute runs the command line of this process and returns its exit code. The
 // first SIGINT or SIGTERM ends the context, the second one the process.
 func execute() int {
+	// The memory holds keys and tokens that are nowhere on disk: no core file may.
+	if err := coredump.Disable(); err != nil {
+		fmt.Fprintf(os.Stderr, "global: warning: core files are not switched off: %v\n", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -47,6 +53,9 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		keysCommand(),
 		revokeCommand(),
 		certsCommand(),
+		snapshotCommand(),
+		sealCommand(),
+		clusterCommand(),
 		healthCommand(),
 		adminTokenCommand(),
 		console.VersionCommand(),

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/coredump"
 )
 
 // linkedVersion is set by the linker, see scripts/build.
@@ -24,6 +26,10 @@ func main() { os.Exit(execute()) }
 // execute runs the command line of this process and returns its exit code. The
 // first SIGINT or SIGTERM ends the context, the second one the process.
 func execute() int {
+	// The memory holds keys of TLS and tokens: no core file may.
+	if err := coredump.Disable(); err != nil {
+		fmt.Fprintf(os.Stderr, "zone: warning: core files are not switched off: %v\n", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)

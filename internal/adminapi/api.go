@@ -60,6 +60,8 @@ type API struct {
 	store Store
 	fleet *fleet.Fleet
 	log   *slog.Logger
+	// streams holds a place for each backup that is under way.
+	streams chan struct{}
 }
 
 // New returns an API. It starts nothing.
@@ -79,7 +81,7 @@ func New(cfg Config) *API {
 	if cfg.Members == nil {
 		cfg.Members = func() []string { return []string{cfg.Store.NodeID()} }
 	}
-	return &API{cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger}
+	return &API{cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger, streams: make(chan struct{}, maxStreams)}
 }
 
 // Handler serves the API on a listener of the given kind.
@@ -136,6 +138,10 @@ func (api *API) routes() map[string]handler {
 		"GET /v1/revocations":                  api.listRevocations,
 		"POST /v1/revocations":                 api.postRevocations,
 		"POST /v1/revocations/withdraw":        api.postWithdraw,
+		"GET /v1/snapshot":                     api.getSnapshot,
+		"POST /v1/snapshot/restore":            api.postRestore,
+		"GET /v1/seal":                         api.getSeal,
+		"POST /v1/seal/rotate":                 api.postSealRotate,
 	}
 }
 

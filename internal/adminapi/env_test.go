@@ -250,6 +250,7 @@ var changing = []struct {
 }{
 	{regexp.MustCompile(`"\d{4}-\d\d-\d\dT[0-9:.]+Z"`), `"<time>"`},
 	{regexp.MustCompile(`"(instanceId|clusterId|nodeId|globalInstanceId|member|leader|leaderAddress)": "[^"]+"`), `"$1": "<id>"`},
+	{regexp.MustCompile(`"(sealKeyId|active|first|id|under)": "[0-9a-f]{8}"`), `"$1": "<seal key>"`},
 	{regexp.MustCompile(`"fingerprint": "[0-9a-f]{64}"`), `"fingerprint": "<fingerprint>"`},
 	{regexp.MustCompile(`"data": "[A-Za-z0-9+/=]{100,}"`), `"data": "<base64>"`},
 	{regexp.MustCompile(`"revision": "[0-9a-f]{16}-\d+@\d+"`), `"revision": "<revision>"`},

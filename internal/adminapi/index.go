@@ -30,6 +30,8 @@ func (api *API) getStatus(_ *act, w http.ResponseWriter, _ *http.Request) error 
 		Sealed:       true,
 		Certificates: api.cfg.Certificates(),
 	}
+	seal := api.sealJSON()
+	s.SealKeyID, s.CanSign, s.CannotOpen = seal.Active, seal.CanSign, seal.CannotOpen
 	s.Leader, s.LeaderAddress = api.store.Leader()
 	s.Counts.Keys = len(api.store.Keys())
 	s.Counts.Zones = len(api.zones())

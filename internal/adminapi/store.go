@@ -14,6 +14,7 @@ import (
 type Store interface {
 	State
 	Proposer
+	Keeper
 }
 
 // State reads this node's copy. It never waits for Raft.

@@ -103,10 +103,10 @@ func (n *Node) storeConfig(cluster string) raftstore.Config {
 func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerConfig {
 	cfg := kds.ServerConfig{
 		Source: n.store,
-		Authenticator: admission.New(admission.Config{
+		Authenticator: sealedGate{n.store, admission.New(admission.Config{
 			Store: n.store, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Logger: n.cfg.Logger.With("component", "kds.auth"),
-		}),
+		})},
 		Logger: n.cfg.Logger.With("component", "kds"),
 		Member: n.store.NodeID(),
 		Now:    n.cfg.Now,
@@ -175,10 +175,8 @@ func (n *Node) serve(ctx context.Context) error {
 // serveReady opens the ports that need the state. They are bound since New, so
 // whoever came early is served now.
 func (n *Node) serveReady(ctx context.Context) error {
-	if n.cfg.WriteAdminToken {
-		if err := n.writeAdminToken(); err != nil {
-			return err
-		}
+	if err := n.renewAdminToken(); err != nil {
+		return err
 	}
 	if err := n.Endpoints().Write(n.cfg.DataDir); err != nil {
 		return err
@@ -196,6 +194,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 	group.Go(func() error { return n.reportSessions(ctx) })
 	group.Go(func() error { return n.followLeadership(ctx) })
 	group.Go(func() error { return n.prune(ctx) })
+	group.Go(func() error { return n.followHistory(ctx) })
 	group.Go(func() error { return n.warnUnproven(ctx) })
 	close(n.ready)
 	n.cfg.Logger.Info("global is ready", "node", n.store.NodeID(), "cluster", n.store.ClusterID())

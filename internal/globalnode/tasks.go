@@ -56,7 +56,7 @@ func (n *Node) followLeadership(ctx context.Context) error {
 func (n *Node) report() fleet.Report {
 	sessions := n.kds.Sessions()
 	r := fleet.Report{
-		Member: n.store.NodeID(), Applied: n.store.Applied(), LeaseUntil: n.cfg.Now().Add(lease),
+		Member: n.store.NodeID(), Applied: n.store.Usable(), LeaseUntil: n.cfg.Now().Add(lease),
 		Sessions: make([]fleet.Session, 0, len(sessions)),
 	}
 	for _, s := range sessions {
@@ -136,7 +136,7 @@ func (n *Node) diagnostics() http.Handler {
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
 		select {
 		case <-n.ready:
-			answer(w, true)
+			answer(w, n.store.CanSign() == nil)
 		default:
 			answer(w, false)
 		}

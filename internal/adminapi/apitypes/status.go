@@ -48,9 +48,13 @@ type Status struct {
 	Revision      string `json:"revision"` // the last change that zones see
 	Applied       uint64 `json:"applied"`  // Raft index
 	Version       string `json:"version"`
-	Sealed        bool   `json:"sealed"` // signing keys are sealed under a key outside Raft
-	SealKeyID     string `json:"sealKeyId,omitempty"`
-	Counts        Counts `json:"counts"`
+	Sealed        bool   `json:"sealed"`              // signing keys are sealed under a key outside Raft
+	SealKeyID     string `json:"sealKeyId,omitempty"` // under which the cluster seals
+	// CanSign says that this node has the seal key of every signing key; without it
+	// signs nothing, admits no zone and is not ready. CannotOpen names those keys.
+	CanSign    bool     `json:"canSign"`
+	CannotOpen []string `json:"cannotOpen,omitempty"`
+	Counts     Counts   `json:"counts"`
 	// Certificates are those in use, the node's own one first.
 	Certificates []Certificate `json:"certificates"`
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+func clusterCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "cluster",
+		Usage:       "look after the members of the cluster",
+		Subcommands: []*cli.Command{clusterRecover()},
+	}
+}
+
+// recovery is a raftstore.Recovery as it is printed.
+type recovery struct {
+	DryRun      bool             `json:"dryRun"`
+	NodeID      string           `json:"nodeId"`
+	ClusterID   string           `json:"clusterId"`
+	Members     []recoveryMember `json:"members"`
+	Snapshot    uint64           `json:"snapshot"`
+	LastIndex   uint64           `json:"lastIndex"`
+	Before      string           `json:"before"`
+	Revision    string           `json:"revision,omitempty"`
+	Keys        int              `json:"keys"`
+	Zones       int              `json:"zones"`
+	Revocations int              `json:"revocations"`
+}
+
+type recoveryMember struct {
+	ID      string `json:"id"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+	Stays   bool   `json:"stays"`
+}
+
+func clusterRecover() *cli.Command {
+	return &cli.Command{
+		Name:  "recover",
+		Usage: "let one node go on alone when the majority of its cluster is lost for good",
+		Description: `Works on the data folder of a node that is stopped, without a network. The node
+becomes the only member, keeps everything that it has, and begins a new history;
+other nodes then join it with empty data folders. Take the node that has the most:
+the highest last entry.
+
+Move the data folders of the lost members away before any of them starts again: two
+of them could go on as the old cluster.
+
+Examples:
+  global cluster recover --data-dir /var/lib/meridian --dry-run
+  global cluster recover --data-dir /var/lib/meridian`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data-dir", Usage: "the data `FOLDER` of the node that goes on", EnvVars: []string{"GLOBAL_DATA_DIR"}},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be done, and change nothing"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
+			console.OutputFlag(),
+		},
+		Action: recoverCluster,
+	}
+}
+
+func recoverCluster(c *cli.Context) error {
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return err
+	}
+	if err := console.NoArguments(c); err != nil {
+		return err
+	}
+	dir, err := console.Required(c, "data-dir", "/var/lib/meridian")
+	if err != nil {
+		return err
+	}
+	dry := c.Bool("dry-run")
+	voice := console.VoiceOf(c.App)
+	if !dry && !c.Bool("yes") && voice.Interactive() {
+		yes, err := voice.Confirm("make the node in " + dir + " the only member of its cluster")
+		if err == nil && !yes {
+			err = federation.Errorf(federation.Conflict, "stopped: nothing was changed").WithHint("give --yes to go on without being asked")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	found, err := raftstore.Recover(dir, raftstore.RecoverOptions{DryRun: dry})
+	if err != nil {
+		return err
+	}
+	r := shownRecovery(found, dry)
+	if err := console.Print(c.App.Writer, format, r, func() io.WriterTo { return recoveryFields(r) }); err != nil {
+		return err
+	}
+	if dry {
+		voice.Say("nothing was changed: this was a dry run")
+	}
+	return nil
+}
+
+func shownRecovery(f raftstore.Recovery, dry bool) recovery {
+	r := recovery{
+		DryRun: dry, NodeID: f.NodeID, ClusterID: f.ClusterID, Snapshot: f.Snapshot, LastIndex: f.LastIndex,
+		Before: f.Before.String(), Keys: f.Keys, Zones: f.Zones, Revocations: f.Revocations,
+	}
+	if !dry {
+		r.Revision = f.Revision.String()
+	}
+	for _, m := range f.Members {
+		r.Members = append(r.Members, recoveryMember{ID: m.ID, Address: m.Address, Voter: m.Voter, Stays: m.ID == f.NodeID})
+	}
+	return r
+}
+
+func recoveryFields(r recovery) *console.Fields {
+	f := &console.Fields{}
+	f.Add("cluster", r.ClusterID)
+	for _, m := range r.Members {
+		what := "goes"
+		if m.Stays {
+			what = "stays, alone"
+		}
+		f.Add("member", fmt.Sprintf("%s at %s: %s", m.ID, m.Address, what))
+	}
+	f.Add("newest snapshot", strconv.FormatUint(r.Snapshot, 10))
+	f.Add("last entry", strconv.FormatUint(r.LastIndex, 10)+"; all up to it counts as acknowledged")
+	f.Add("signing keys", strconv.Itoa(r.Keys))
+	f.Add("zones", strconv.Itoa(r.Zones))
+	f.Add("revocations", strconv.Itoa(r.Revocations))
+	f.Add("zones stood at", r.Before)
+	if r.Revision != "" {
+		f.Add("new history", r.Revision)
+	}
+	return f
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func sealCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "seal",
+		Usage: "see and rotate the key that seals signing keys",
+		Description: `Signing keys are stored sealed under a seal key that is in a file of each node and
+nowhere else. The file may have several, one in a line: the first is the one that a
+rotation seals under, the others open what was sealed before.`,
+		Subcommands: []*cli.Command{sealStatus(), sealRotate()},
+	}
+}
+
+func sealStatus() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show which seal keys a node holds and which it needs",
+		Description: `Ask every node, with its own --address, before a seal key is dropped.
+
+Examples:
+  global seal status
+  global seal status -o json`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			s, err := g.Seal(c.Context)
+			if err != nil {
+				return err
+			}
+			if !s.CanSign {
+				console.VoiceOf(c.App).Warn("node %s can neither sign nor admit zones: it lacks the seal key of %s", s.NodeID, strings.Join(s.CannotOpen, ", "))
+			}
+			return console.Print(c.App.Writer, format, s, func() io.WriterTo { return sealTable(s) })
+		},
+	}
+}
+
+func sealTable(s apitypes.Seal) *console.Table {
+	t := console.NewTable("SEAL KEY", "HERE", "SEALS NEW KEYS", "SIGNING KEYS")
+	for _, k := range s.Keys {
+		t.Row(k.ID, yesNo(k.Held), yesNo(k.ID == s.Active), strconv.Itoa(k.Sealed))
+	}
+	return t
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func sealRotate() *cli.Command {
+	return &cli.Command{
+		Name:  "rotate",
+		Usage: "seal every signing key anew under the first seal key of the leader's file",
+		Description: `First put the new seal key in front in the file of every node, keep the old one in
+the next line, and start the nodes again, one after the other. An interrupted
+rotation is completed by running it again. No zone and no token notices it.
+
+Examples:
+  global generate seal-key > new.key && cat new.key seal.key > both.key
+  global seal rotate`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			done, err := g.RotateSeal(c.Context)
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, done, func() io.WriterTo {
+				text := fmt.Sprintf("%d keys are sealed anew under seal key %s", done.Keys, done.Under)
+				if len(done.Dropped) > 0 {
+					text += "; nothing but older backups needs " + strings.Join(done.Dropped, ", ") + " any more"
+				}
+				return sentence(text)
+			})
+		},
+	}
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+func snapshotCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "snapshot",
+		Usage: "save, look into and restore backups of the cluster's state",
+		Description: `A backup holds keys (sealed), revocations, zones and meshes. It is of use with the
+seal key alone, which is not in it: keep a copy of that elsewhere.`,
+		Subcommands: []*cli.Command{snapshotSave(), snapshotInspect(), snapshotRestore()},
+	}
+}
+
+func snapshotSave() *cli.Command {
+	return &cli.Command{
+		Name:      "save",
+		Usage:     "save a backup to a file, or - for standard output",
+		ArgsUsage: "FILE",
+		Description: `The file is written in full and checked before it takes its name. It comes from the
+leader and holds every change that was acknowledged before.
+
+Examples:
+  global snapshot save meridian.snapshot
+  global snapshot save - | age -r age1… > meridian.snapshot.age`,
+		Flags: withClientFlags(
+			&cli.BoolFlag{Name: "stale", Usage: "take the state of any member, also without a leader"},
+			console.OutputFlag()),
+		Action: saveSnapshot,
+	}
+}
+
+func saveSnapshot(c *cli.Context) error {
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return err
+	}
+	if err := console.Arguments(c, 1, 1, "global snapshot save FILE"); err != nil {
+		return err
+	}
+	g, err := connect(c)
+	if err != nil {
+		return err
+	}
+	if name := c.Args().First(); name != "-" {
+		b, err := saveTo(c.Context, g, c.Bool("stale"), name)
+		if err != nil {
+			return err
+		}
+		return console.Print(c.App.Writer, format, b, func() io.WriterTo { return backupFields(b) })
+	}
+	b, err := copyBackup(c.Context, g, c.Bool("stale"), c.App.Writer)
+	if err == nil {
+		console.VoiceOf(c.App).Say("saved %d bytes, revision %s, sha256 %s", b.Bytes, b.Revision, b.SHA256)
+	}
+	return err
+}
+
+// saveTo writes a backup beside its place and gives it its name when it is complete
+// and on disk, so that an older one is not lost for half of a new one.
+func saveTo(ctx context.Context, g *apiclient.Global, stale bool, name string) (_ apitypes.Backup, err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".tmp*")
+	if err != nil {
+		return apitypes.Backup{}, cannotWrite(name, err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	b, err := copyBackup(ctx, g, stale, f)
+	if err != nil {
+		return b, err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return b, cannotWrite(name, err)
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return b, cannotWrite(name, err)
+	}
+	return b, nil
+}
+
+func cannotWrite(name string, err error) error {
+	return federation.Errorf(federation.Invalid, "%s cannot be written: %w", name, err).
+		WithHint("name a file in a folder that you may write to and that has room")
+}
+
+// copyBackup copies a backup from the node and checks it on the way.
+func copyBackup(ctx context.Context, g *apiclient.Global, stale bool, out io.Writer) (apitypes.Backup, error) {
+	in, err := g.SaveSnapshot(ctx, stale)
+	if err != nil {
+		return apitypes.Backup{}, err
+	}
+	defer in.Close()
+	w := &remembering{w: bufio.NewWriterSize(out, 1<<20)}
+	b, err := raftstore.InspectBackup(io.TeeReader(in, w))
+	switch {
+	case w.err != nil:
+		return apitypes.Backup{}, cannotWrite("the backup", w.err)
+	case err != nil:
+		return apitypes.Backup{}, g.BrokenOff(err)
+	}
+	if err := w.w.Flush(); err != nil {
+		return apitypes.Backup{}, cannotWrite("the backup", err)
+	}
+	return adminapi.BackupJSON(b), nil
+}
+
+// remembering tells an error in writing from one in reading.
+type remembering struct {
+	w   *bufio.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (r *remembering) Write(p []byte) (int, error) {
+	n, err := r.w.Write(p)
+	r.err = err
+	return n, err
+}
+
+func backupFields(b apitypes.Backup) *console.Fields {
+	f := &console.Fields{}
+	f.Add("format", strconv.Itoa(b.Format))
+	f.Add("cluster", b.ClusterID)
+	f.Add("revision", b.Revision)
+	if b.Time != nil {
+		f.Add("last change", b.Time.Format(time.RFC3339))
+	}
+	f.Add("seal keys", strings.Join(b.SealKeys, ", "))
+	f.Add("signing keys", strconv.Itoa(b.Keys))
+	f.Add("zones", strconv.Itoa(b.Zones))
+	f.Add("meshes", strconv.Itoa(b.Meshes))
+	f.Add("revocations", strconv.Itoa(b.Revocations))
+	f.Add("cut-offs", strconv.Itoa(b.CutOffs))
+	f.Add("bytes", strconv.FormatInt(b.Bytes, 10))
+	f.Add("sha256", b.SHA256)
+	return f
+}
+
+func snapshotInspect() *cli.Command {
+	return &cli.Command{
+		Name:      "inspect",
+		Usage:     "check a backup and show what is in it, without a global",
+		ArgsUsage: "FILE",
+		Description: `Reads the whole file, or standard input where FILE is -, and fails where one byte of
+it is changed or missing.
+
+Examples:
+  global snapshot inspect meridian.snapshot
+  global snapshot inspect meridian.snapshot -o json`,
+		Flags: []cli.Flag{console.OutputFlag()},
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			if err := console.Arguments(c, 1, 1, "global snapshot inspect FILE"); err != nil {
+				return err
+			}
+			in, _, err := openBackup(c, c.Args().First())
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			found, err := raftstore.InspectBackup(in)
+			if err != nil {
+				return err
+			}
+			b := adminapi.BackupJSON(found)
+			return console.Print(c.App.Writer, format, b, func() io.WriterTo { return backupFields(b) })
+		},
+	}
+}
+
+// openBackup opens a backup; its size is -1 where it comes from standard input.
+func openBackup(c *cli.Context, name string) (io.ReadCloser, int64, error) {
+	if name == "-" {
+		return io.NopCloser(c.App.Reader), -1, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, federation.Errorf(federation.Invalid, "the backup cannot be opened: %w", err).WithHint("check the file's name")
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a folder", name)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, federation.Errorf(federation.Invalid, "the backup cannot be read: %w", err).WithHint("name a file that `global snapshot save` wrote")
+	}
+	return f, info.Size(), nil
+}
+
+func snapshotRestore() *cli.Command {
+	return &cli.Command{
+		Name:      "restore",
+		Usage:     "replace the state of a running cluster by a backup",
+		ArgsUsage: "FILE",
+		Description: `Start a new cluster with the backup's seal key in its seal key file, then restore
+into it. A cluster that holds state is replaced with --force only.
+
+A new history begins: zones take the restored state by themselves and keep what they
+know to be revoked. Revoke again what was revoked after the backup and concerns
+the global itself: user tokens and control plane tokens.
+
+Examples:
+  global snapshot restore meridian.snapshot
+  global snapshot restore meridian.snapshot --force`,
+		Flags: withClientFlags(
+			&cli.BoolFlag{Name: "force", Usage: "replace the state that the cluster holds"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
+			console.OutputFlag()),
+		Action: restoreSnapshot,
+	}
+}
+
+func restoreSnapshot(c *cli.Context) error {
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return err
+	}
+	if err := console.Arguments(c, 1, 1, "global snapshot restore FILE"); err != nil {
+		return err
+	}
+	in, size, err := openBackup(c, c.Args().First())
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if file, ok := in.(*os.File); ok {
+		// What is damaged need not travel.
+		if _, err := raftstore.InspectBackup(file); err != nil {
+			return err
+		}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return federation.Errorf(federation.Invalid, "the backup cannot be read twice: %w", err).
+				WithHint("give it on standard input: global snapshot restore - < FILE")
+		}
+	}
+	g, err := connect(c)
+	if err != nil {
+		return err
+	}
+	if err := agreeToRestore(c, size); err != nil {
+		return err
+	}
+	done, err := g.RestoreSnapshot(c.Context, in, size, c.Bool("force"))
+	if err != nil {
+		return err
+	}
+	return console.Print(c.App.Writer, format, done, func() io.WriterTo {
+		return sentence(fmt.Sprintf("cluster %s is restored to %s; its new history begins at %s",
+			done.Backup.ClusterID, done.Backup.Revision, done.Revision))
+	})
+}
+
+// agreeToRestore asks who sits at a terminal before state is replaced. Standard input
+// is the backup where it has no size.
+func agreeToRestore(c *cli.Context, size int64) error {
+	voice := console.VoiceOf(c.App)
+	if size < 0 || !c.Bool("force") || c.Bool("yes") || !voice.Interactive() {
+		return nil
+	}
+	yes, err := voice.Confirm("replace the state that the cluster holds")
+	if err == nil && !yes {
+		err = federation.Errorf(federation.Conflict, "stopped: nothing is restored").WithHint("give --yes to go on without being asked")
+	}
+	return err
+}
