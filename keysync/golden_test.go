@@ -1,0 +1,82 @@
+package keysync
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/meridiankds/meridian/cptoken"
+)
+
+// updateGolden makes testdata/golden anew. Run it for a new format only, under another
+// name: a file of an older one proves that it is still read.
+//
+//	go test ./keysync -run TestGolden -update-golden
+var updateGolden = flag.Bool("update-golden", false, "make the golden zone file anew")
+
+const goldenUUID = "0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4"
+
+// TestGolden opens a copy of a zone file of format 1 and looks at everything in it.
+func TestGolden(t *testing.T) {
+	golden := filepath.Join("testdata", "golden", "1")
+	if *updateGolden {
+		makeGolden(t, golden)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(golden)); err != nil {
+		t.Fatal(err)
+	}
+	der, err := os.ReadFile(filepath.Join(dir, "key-2.der"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "zone.db")
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, path)
+	check := func() {
+		t.Helper()
+		v := s.View()
+		wantRevoked(t, s, true, goldenUUID, "kept-from-before", "also-now")
+		wantRevoked(t, s, false, "withdrawn", "never")
+		if k := v.Key(zoneKey("2")); k == nil || k.State != cptoken.Active || !bytes.Equal(k.DER(), der) {
+			t.Errorf("key 2 is %v", k)
+		}
+		if v.Key(zoneKey("1")) != nil {
+			t.Error("a key that was removed in an older history is back")
+		}
+		if at := v.CutOff(cptoken.Zone, "", "2").Unix(); at != 200 {
+			t.Errorf("cut-off at %d", at)
+		}
+	}
+	check()
+	if cluster, at := s.Position(); cluster != testCluster || at != rev(history2, 9) {
+		t.Errorf("at %s of %s", at, cluster)
+	}
+	mustApply(t, s, delta(history2, 9, 10, revoked(10, "written now")))
+	s = reopened(t, s)
+	check()
+	wantRevoked(t, s, true, "written now")
+}
+
+// makeGolden makes a file that went through a restore of its global.
+func makeGolden(t *testing.T, dir string) {
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	key1 := testKey(t, cptoken.Zone, "", "1", 0, cptoken.Retiring)
+	key2 := testKey(t, cptoken.Zone, "", "2", 1, cptoken.Active)
+	s := openAt(t, filepath.Join(dir, "zone.db"))
+	mustApply(t, s,
+		full(history1, 10, keyed(1, key1), keyed(2, key2), revoked(3, goldenUUID)),
+		delta(history1, 10, 20, revoked(11, "kept-from-before", "withdrawn"), removed(12, key1.ID), cutOffAt(14, 200)),
+		full(history2, 8, keyed(1, key1), keyed(2, key2), revoked(3, goldenUUID)),
+		delta(history2, 8, 9, revoked(9, "also-now"), withdrawn(9, "withdrawn")))
+	if err := errors.Join(s.Close(), os.WriteFile(filepath.Join(dir, "key-2.der"), key2.DER(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
