@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -31,7 +32,8 @@ type snapshotWriter struct {
 	w       *bufio.Writer
 	sum     hash.Hash
 	records uint64
-	buf     []byte
+	buf     []byte // a record
+	ids     []byte // the ids of a run
 	err     error
 }
 
@@ -75,6 +77,14 @@ func (w *snapshotWriter) put(r *storepb.Record) {
 		return
 	}
 	w.buf, w.err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(w.buf[:0], r)
+	if w.err != nil {
+		return
+	}
+	w.frame()
+}
+
+// frame writes the record that is encoded in buf.
+func (w *snapshotWriter) frame() {
 	if w.err != nil {
 		return
 	}
@@ -175,23 +185,64 @@ func (w *snapshotWriter) tombstone(t *storepb.Tombstone) {
 	w.put(&storepb.Record{What: &storepb.Record_Tombstone{Tombstone: t}})
 }
 
+// writeRun writes a run in records of at most cptoken.MaxRun ids. They make up nearly
+// all of a large snapshot, and so are encoded by hand into a buffer that is used again:
+// a message for each would be garbage of the state's own size, and a heap that grows
+// by it before it is collected. What comes out is what proto.Marshal would write.
 func (s *State) writeRun(w *snapshotWriter, r *run) {
-	record := &storepb.Revocations{
+	head, err := proto.MarshalOptions{Deterministic: true}.Marshal(&storepb.Revocations{
 		Kind: string(r.kind), Mesh: r.mesh, Index: r.index, Reason: r.reason, By: r.by, AtMs: r.at,
+	})
+	if w.err == nil {
+		w.err = err
 	}
+	n := 0
+	w.ids = append(w.ids[:0], head...)
 	flush := func() {
-		w.put(&storepb.Record{What: &storepb.Record_Revocations{Revocations: record}})
-		record.Ids = record.Ids[:0]
+		w.buf = protowire.AppendTag(w.buf[:0], recordRevocations, protowire.BytesType)
+		w.buf = protowire.AppendBytes(w.buf, w.ids)
+		w.frame()
+		w.ids, n = append(w.ids[:0], head...), 0
 	}
 	list := s.list(r.listID)
-	r.each(&list, func(id string, e idEntry) bool {
-		record.Ids = append(record.Ids, &storepb.RevokedID{Id: id, ExpiresS: e.expires})
-		if len(record.Ids) == cptoken.MaxRun {
+	r.eachText(&list, func(id []byte, e idEntry) bool {
+		w.ids = appendRevoked(w.ids, id, e.expires)
+		if n++; n == cptoken.MaxRun {
 			flush()
 		}
 		return w.err == nil
 	})
-	if len(record.Ids) > 0 {
+	if n > 0 {
 		flush()
 	}
+}
+
+// Field numbers of storepb.
+const (
+	recordRevocations = 4 // Record.revocations
+	revocationsIDs    = 7 // Revocations.ids
+	revokedID         = 1 // RevokedID.id
+	revokedExpires    = 2 // RevokedID.expires_s
+)
+
+// appendRevoked appends one storepb.RevokedID to the ids of a Revocations.
+func appendRevoked(b, id []byte, expires int64) []byte {
+	size := 0
+	if len(id) > 0 {
+		size = protowire.SizeTag(revokedID) + protowire.SizeBytes(len(id))
+	}
+	if expires != 0 {
+		size += protowire.SizeTag(revokedExpires) + protowire.SizeVarint(uint64(expires))
+	}
+	b = protowire.AppendTag(b, revocationsIDs, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	if len(id) > 0 {
+		b = protowire.AppendTag(b, revokedID, protowire.BytesType)
+		b = protowire.AppendBytes(b, id)
+	}
+	if expires != 0 {
+		b = protowire.AppendTag(b, revokedExpires, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(expires))
+	}
+	return b
 }

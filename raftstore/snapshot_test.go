@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/raftstore/storepb"
@@ -110,4 +114,42 @@ func FuzzReadSnapshot(f *testing.F) {
 			reread(t, s)
 		}
 	})
+}
+
+// TestRunsAreEncodedAsProtobufDoes: the records that are encoded by hand are those
+// that the library would write.
+func TestRunsAreEncodedAsProtobufDoes(t *testing.T) {
+	c := newCore(t)
+	var ids []string
+	for range cptoken.MaxRun + 100 {
+		ids = append(ids, randomUUID())
+	}
+	c.ok(cmdRevoke(cptoken.Zone, "", testTime/1000, ids...))
+	c.ok(cmdRevoke(cptoken.Zone, "", 0, "other", "sha256:"+strings.Repeat("ab", 32)))
+	counts := []int{}
+	_, err := scanSnapshot(bytes.NewReader(snapshotBytes(t, c.s)), func(record *storepb.Record, _ bool) error {
+		if r := record.GetRevocations(); r != nil {
+			counts = append(counts, len(r.Ids))
+		}
+		return nil
+	})
+	if err != nil || !slices.Equal(counts, []int{cptoken.MaxRun, 100, 2}) {
+		t.Fatalf("records of %v ids: %v", counts, err)
+	}
+	data := snapshotBytes(t, c.s)
+	r := bytes.NewReader(data[len(snapshotMagic)+4:])
+	for r.Len() > 0 {
+		payload, err := readFrame(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := new(storepb.Record)
+		if err := proto.Unmarshal(payload, record); err != nil {
+			t.Fatal(err)
+		}
+		want, err := proto.MarshalOptions{Deterministic: true}.Marshal(record)
+		if err != nil || !bytes.Equal(payload, want) {
+			t.Fatalf("a record of type %T differs: %v", record.What, err)
+		}
+	}
 }

@@ -58,13 +58,19 @@ func nibble(c byte) byte {
 
 func (id uid) String() string {
 	var b [36]byte
+	return string(id.appendText(b[:0]))
+}
+
+// appendText appends what String returns.
+func (id uid) appendText(to []byte) []byte {
+	var b [36]byte
 	hex.Encode(b[0:8], id[0:4])
 	hex.Encode(b[9:13], id[4:6])
 	hex.Encode(b[14:18], id[6:8])
 	hex.Encode(b[19:23], id[8:10])
 	hex.Encode(b[24:36], id[10:16])
 	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
-	return string(b[:])
+	return append(to, b[:]...)
 }
 
 // idEntry is what is known of one id. The rest (reason, author, time) is in the
@@ -157,6 +163,21 @@ func (r *run) each(l *idList, yield func(id string, e idEntry) bool) {
 	}
 	for _, id := range r.others {
 		if e, ok := l.others.get(id); ok && r.holds(e) && !yield(id, e) {
+			return
+		}
+	}
+}
+
+// eachText is each without a string for every id: id is valid until yield returns.
+func (r *run) eachText(l *idList, yield func(id []byte, e idEntry) bool) {
+	text := make([]byte, 0, 64)
+	for _, u := range r.uuids {
+		if e, ok := l.uuids.get(u); ok && r.holds(e) && !yield(u.appendText(text[:0]), e) {
+			return
+		}
+	}
+	for _, id := range r.others {
+		if e, ok := l.others.get(id); ok && r.holds(e) && !yield(append(text[:0], id...), e) {
 			return
 		}
 	}
