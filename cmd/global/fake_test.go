@@ -220,3 +220,38 @@ func unsigned(header, claims string) string {
 	enc := base64.RawURLEncoding.EncodeToString
 	return enc([]byte(header)) + "." + enc([]byte(claims)) + "." + enc([]byte("no signature"))
 }
+
+// backups serves a file as the backup of the cluster, its first half once a file "cut"
+// lies beside that of the requests, and takes one with force only.
+func (f *fake) backups(file string) {
+	f.mux.HandleFunc("GET /v1/snapshot", func(w http.ResponseWriter, _ *http.Request) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(f.log), "cut")); err == nil {
+			data = data[:len(data)/2]
+		}
+		_, _ = w.Write(data)
+	})
+	f.mux.HandleFunc("POST /v1/snapshot/restore", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("force") != "true" {
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "cluster c1 holds state", Reason: "holds_state", Hint: "give --force to replace it"})
+			return
+		}
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		reply(w, apitypes.RestoreResult{Backup: apitypes.Backup{ClusterID: "c1", Revision: "a@1", Bytes: int64(len(data))}, Revision: "b@9"})
+	})
+	seal := apitypes.Seal{NodeID: "n1", Active: "0a0a0a0a", First: "0b0b0b0b", CanSign: false, CannotOpen: []string{"zone/3"}, Keys: []apitypes.SealKey{
+		{ID: "0b0b0b0b", Held: true}, {ID: "0a0a0a0a", Held: true, Sealed: 4}, {ID: "0c0c0c0c", Sealed: 1},
+	}}
+	f.mux.HandleFunc("GET /v1/seal", func(w http.ResponseWriter, _ *http.Request) { reply(w, seal) })
+	f.mux.HandleFunc("POST /v1/seal/rotate", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, apitypes.SealRotation{Under: "0b0b0b0b", Keys: 5, Dropped: []string{"0a0a0a0a"}})
+	})
+}

@@ -66,6 +66,11 @@ func setup(env *testscript.Env) error {
 			return err
 		}
 	}
+	golden := filepath.Join("..", "..", "raftstore", "testdata", "golden", "1")
+	if err := os.CopyFS(filepath.Join(env.WorkDir, "golden"), os.DirFS(golden)); err != nil {
+		return err
+	}
+	fake.backups(filepath.Join(env.WorkDir, "golden", "backup.snapshot"))
 	node := endpoints.Endpoints{
 		API: plain.Listener.Addr().String(), Diagnostics: plain.Listener.Addr().String(),
 		AdminTokenFile: filepath.Join(dir, "admin.token"), AdminSocket: filepath.Join(dir, "admin.sock"),
