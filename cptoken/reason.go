@@ -26,6 +26,9 @@ const (
 	MissingID            Reason = "missing_id"     // has no jti, and its key does not allow that
 	Revoked              Reason = "revoked"
 	IssuedBeforeCutOff   Reason = "cut_off" // issued before a cut-off, or not saying when
+	// KeyRemoved ends what a token opened when its key is removed. A token that is
+	// presented after that is refused as UnknownKey.
+	KeyRemoved Reason = "key_removed"
 )
 
 // Reasons that a token, though believed, is not good for what was asked.

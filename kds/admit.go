@@ -28,6 +28,7 @@ func (s *Server) admitStream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 	defer s.registry.leave(c)
 	if s.epoch.Load() != epoch {
 		if err := s.holds(ctx, c); err != nil {
+			s.refuse(c, err)
 			return statusOf(err)
 		}
 	}
@@ -82,20 +83,6 @@ func (s *Server) authenticate(ctx context.Context, creds Credentials) (Admission
 		return Admission{}, federation.Errorf(federation.Unauthenticated, "the credential expired").WithReason(string(cptoken.Expired))
 	}
 	return a, nil
-}
-
-// holds asks once more about a call that was admitted. The error is why it must
-// end; where the Authenticator cannot decide, there is none.
-func (s *Server) holds(ctx context.Context, c *call) error {
-	a, err := s.authenticate(ctx, c.creds)
-	switch code := federation.CodeOf(err); {
-	case code == federation.Unauthenticated || code == federation.Forbidden:
-		s.refuse(c, err)
-		return err
-	case err == nil && a.Authenticated != c.admission.Authenticated:
-		return federation.Errorf(federation.Unavailable, "how this zone authenticates was changed").WithReason(reasonDisconnected)
-	}
-	return nil
 }
 
 // readMetadata fills in what the caller says about itself.

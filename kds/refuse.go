@@ -28,6 +28,7 @@ const (
 	reasonStopping     = "stopping"
 	reasonDisconnected = "disconnected"
 	reasonNotReady     = "not_ready"
+	reasonAuthChanged  = "auth_changed" // the zone must prove itself in another way now
 )
 
 // earned reports whether a caller may be told the reason: each of these is found
@@ -36,11 +37,11 @@ const (
 // to try credentials; the operator finds them in this member's log.
 func earned(reason string) bool {
 	switch reason {
-	case reasonZoneDisabled, reasonZoneDeleted, reasonNodeID:
+	case reasonZoneDisabled, reasonZoneDeleted, reasonNodeID, reasonAuthChanged:
 		return true
 	}
 	switch cptoken.Reason(reason) {
-	case cptoken.Expired, cptoken.NotYetValid, cptoken.Revoked, cptoken.IssuedBeforeCutOff,
+	case cptoken.Expired, cptoken.NotYetValid, cptoken.Revoked, cptoken.IssuedBeforeCutOff, cptoken.KeyRemoved,
 		cptoken.MissingExpiry, cptoken.MissingID,
 		cptoken.WrongZone, cptoken.OutOfScope, cptoken.NotAllowed:
 		return true
@@ -135,7 +136,7 @@ func errorOf(err error) *federation.Error {
 // hintFor tells a zone's operator what to do about what the global said.
 func hintFor(reason string) string {
 	switch cptoken.Reason(reason) {
-	case cptoken.Expired, cptoken.Revoked, cptoken.IssuedBeforeCutOff:
+	case cptoken.Expired, cptoken.Revoked, cptoken.IssuedBeforeCutOff, cptoken.KeyRemoved:
 		return "put a new control plane token into the token file: global generate control-plane-token --zone NAME"
 	case cptoken.NotYetValid:
 		return "compare the clocks of this machine and of the one that issued the token"
@@ -149,6 +150,8 @@ func hintFor(reason string) string {
 		return "an operator of the global disabled this zone; applying it with enabled: true admits it"
 	case reasonZoneDeleted:
 		return "an operator of the global deleted this zone; applying it again admits it"
+	case reasonAuthChanged:
+		return "an operator of the global changed how this zone proves itself: see `global inspect zone NAME`"
 	case reasonOtherCluster:
 		return "this zone holds the state of another cluster: correct --global-address, or give the zone an empty data folder to move it"
 	case reasonDisplaced:

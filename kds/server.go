@@ -153,19 +153,6 @@ func (s *Server) Disconnect(zone, reason string) {
 	}
 }
 
-// Recheck asks the Authenticator again about every open call and ends those that
-// it now refuses, or admits in another way than before. Whoever changes zones,
-// control plane keys or their revocations calls it. A call about which the
-// Authenticator cannot decide stays.
-func (s *Server) Recheck(ctx context.Context) {
-	s.epoch.Add(1)
-	for _, c := range s.registry.all("") {
-		if err := s.holds(ctx, c); err != nil {
-			c.kick(err, s.limits.Linger)
-		}
-	}
-}
-
 // displace ends the calls of a session that a newer one of its instance replaced.
 func (s *Server) displace(old, by *session) {
 	s.stats.displaced.Add(1)

@@ -72,6 +72,9 @@ type Admission struct {
 	// Verdict is what a credential came to that was shown though none was
 	// demanded, for example "expired". Empty elsewhere.
 	Verdict string
+	// Grant is that of the token, for a [Judge] to hold against what changed. Zero
+	// without one.
+	Grant cptoken.Grant
 }
 
 // The methods of an [Admission], as they stand in the log.
@@ -88,4 +91,13 @@ const (
 // the caller is asked to try again. It is called for every RPC, concurrently.
 type Authenticator interface {
 	Authenticate(ctx context.Context, c Credentials) (Admission, error)
+}
+
+// Judge may be implemented by an [Authenticator] that can tell from an admission
+// alone, without the credential and without verifying a signature, whether it
+// still holds. The error is why not, in the form of Authenticate's, and ends what
+// was admitted; nil lets it go on. It is asked about every open connection at
+// every [Server.Recheck], so it should cost no more than a few lookups.
+type Judge interface {
+	Judge(a Admission) error
 }

@@ -12,6 +12,7 @@ type Stats struct {
 	Overflow      uint64            // connections closed because there were too many
 	Authenticated uint64            // calls that were let in
 	Refused       map[string]uint64 // calls that were not, by reason
+	Ended         map[string]uint64 // connections cut because their admission held no longer, by reason
 	Displaced     uint64            // sessions that gave way to a newer one of their instance
 	Slow          uint64            // zones disconnected because they did not drain or acknowledge
 	Acks, Nacks   uint64
@@ -30,24 +31,28 @@ type counters struct {
 	batches, batchBytes       atomic.Uint64
 	sentMessages, sentPayload atomic.Uint64
 
-	mu      sync.Mutex
-	refused map[string]uint64
+	mu             sync.Mutex
+	refused, ended map[string]uint64
 }
 
 // maxReasons bounds the reasons that are counted apart: they come from an
 // Authenticator, not from this package.
 const maxReasons = 64
 
-func (c *counters) refuse(reason string) {
+func (c *counters) refuse(reason string) { c.tally(&c.refused, reason) }
+
+func (c *counters) end(reason string) { c.tally(&c.ended, reason) }
+
+func (c *counters) tally(by *map[string]uint64, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refused == nil {
-		c.refused = map[string]uint64{}
+	if *by == nil {
+		*by = map[string]uint64{}
 	}
-	if _, known := c.refused[reason]; !known && len(c.refused) >= maxReasons {
+	if _, known := (*by)[reason]; !known && len(*by) >= maxReasons {
 		reason = "other"
 	}
-	c.refused[reason]++
+	(*by)[reason]++
 }
 
 func (c *counters) encoded(b *batch) {
@@ -62,13 +67,14 @@ func (c *counters) sent(m encoded) {
 
 func (c *counters) snapshot() Stats {
 	c.mu.Lock()
-	refused := maps.Clone(c.refused)
+	refused, ended := maps.Clone(c.refused), maps.Clone(c.ended)
 	c.mu.Unlock()
 	return Stats{
 		Connections:   c.connections.Load(),
 		Overflow:      c.overflow.Load(),
 		Authenticated: c.authenticated.Load(),
 		Refused:       refused,
+		Ended:         ended,
 		Displaced:     c.displaced.Load(),
 		Slow:          c.slow.Load(),
 		Acks:          c.acks.Load(),

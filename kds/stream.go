@@ -141,7 +141,9 @@ func (st *stream) overdue() error {
 		st.srv.stats.slow.Add(1)
 	case string(cptoken.Expired):
 		// The zone's other calls showed the same credential.
-		st.srv.registry.kick(st.call.creds.Zone, late, func(c *call) bool { return c.conn == st.call.conn && c != st.call })
+		n := st.srv.registry.kick(st.call.creds.Zone, late, func(c *call) bool { return c.conn == st.call.conn && c != st.call })
+		st.srv.cut(st.call, late, n+1)
+		return statusOf(late)
 	}
 	return late
 }

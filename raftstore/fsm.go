@@ -20,13 +20,14 @@ type fsm struct {
 	published atomic.Pointer[State]
 	watch     broadcast // a change that zones see
 	progress  broadcast // any command
+	admission broadcast // a change that may concern who holds a session
 
 	failed  atomic.Pointer[federation.Error]
 	failure chan struct{} // closed when failed is set
 }
 
 func newFSM() *fsm {
-	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), failure: make(chan struct{})}
+	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), failure: make(chan struct{})}
 	f.published.Store(f.state.capture())
 	return f
 }
@@ -91,6 +92,9 @@ func (f *fsm) publish() {
 	before := f.published.Swap(f.state.capture())
 	if before.rev() != f.state.rev() {
 		f.watch.wake()
+	}
+	if admissionChanged(before, f.state) {
+		f.admission.wake()
 	}
 	f.progress.wake()
 }

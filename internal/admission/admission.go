@@ -164,10 +164,43 @@ func (a *Authenticator) byToken(c kds.Credentials) (kds.Admission, error) {
 	if err := claims.CheckControlPlane(c.Zone); err != nil {
 		return kds.Admission{}, err
 	}
+	if admission.Grant, err = cptoken.GrantOf(view, raw); err != nil {
+		return kds.Admission{}, err
+	}
 	admission.TokenSerial = claims.TokenSerialNumber
 	admission.TokenID = token.RevocationID()
 	admission.Expires = claims.ExpiresAt
 	return admission, nil
+}
+
+// Judge implements kds.Judge: an admission holds as long as the zone is admitted,
+// the way in which it proved itself is the one that is asked of it, and nothing
+// took the token back.
+func (a *Authenticator) Judge(ad kds.Admission) error {
+	zone, known := a.cfg.Store.Zone(ad.Zone)
+	if known {
+		if err := zone.Admit(); err != nil {
+			return err
+		}
+	}
+	mode := zone.Auth
+	if mode == "" {
+		mode = a.cfg.Default
+	}
+	byToken := ad.Method == kds.MethodControlPlaneToken || ad.Method == kds.MethodZoneToken
+	switch {
+	case mode == federation.AuthToken && !byToken,
+		mode == federation.AuthCertificate && ad.Method != kds.MethodCertificate:
+		return kds.AuthChanged(ad.Zone)
+	case !byToken:
+		return nil
+	}
+	if serial, ok := cptoken.ParseSerialKID(ad.Grant.Key.KID); ok && ad.Grant.Key.Kind == cptoken.ControlPlane {
+		if key, _ := a.cfg.Store.ControlPlaneKey(serial); key == nil {
+			return ad.Grant.RemovedKey()
+		}
+	}
+	return ad.Grant.Check(a.cfg.Store.View(), a.cfg.Now())
 }
 
 func bearer(c kds.Credentials) (string, error) {

@@ -85,7 +85,7 @@ var arrows = map[string][]string{
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
 		"internal/adminapi/apitypes"},
 	"internal/zonenode": {"internal/dpserver", "internal/endpoints", "internal/httpserver", "internal/tlsutil", "kds",
-		"keysync", "cptoken", "federation"},
+		"keysync", "cptoken", "federation", "internal/sessions"},
 	"internal/console": {"federation"},
 	"internal/apiclient": {"internal/adminapi/apitypes", "internal/endpoints", "internal/httperr", "internal/tlsutil",
 		"cptoken", "federation"},
@@ -97,6 +97,7 @@ var arrows = map[string][]string{
 	"cmd/zone": {"kds", "internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",
 		"internal/tlsutil", "cptoken", "federation", "internal/coredump"},
 	"internal/coredump": {},
+	"internal/sessions": {"cptoken"},
 }
 
 // TestArrowsPointDownward holds every import inside the module against the

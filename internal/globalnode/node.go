@@ -192,6 +192,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 		Handler: n.api.Handler(adminapi.Socket)})
 	group.Go(func() error { return n.kds.Run(ctx, n.listeners.kds) })
 	group.Go(func() error { return n.reportSessions(ctx) })
+	group.Go(func() error { return n.judgeSessions(ctx) })
 	group.Go(func() error { return n.followLeadership(ctx) })
 	group.Go(func() error { return n.prune(ctx) })
 	group.Go(func() error { return n.followHistory(ctx) })

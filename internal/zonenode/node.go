@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/dpserver"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/keysync"
@@ -34,10 +35,11 @@ type Node struct {
 
 	dp, api, diagnostics net.Listener
 
-	store  *keysync.Store
-	client *kds.Client
-	server *dpserver.Server
-	ready  chan struct{}
+	store    *keysync.Store
+	client   *kds.Client
+	server   *dpserver.Server
+	sessions *sessions.Registry
+	ready    chan struct{}
 }
 
 // New validates the configuration, opens the zone's file and binds the ports. It
@@ -102,6 +104,9 @@ func (n *Node) open() (err error) {
 		n.cfg.DPCAFile = n.cfg.DPTLS.Files().CA
 	}
 	n.client = kds.NewClient(n.clientConfig())
+	n.sessions = sessions.New(sessions.Config{
+		Source: held{n.store}, Logger: n.cfg.Logger.With("component", "sessions"), Now: n.cfg.Now,
+	})
 	n.server = dpserver.New(dpserver.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store:    n.store,
@@ -123,6 +128,15 @@ func (n *Node) clientConfig() kds.ClientConfig {
 	}
 	return cfg
 }
+
+// held is the zone's copy as the registry of sessions sees it.
+type held struct{ *keysync.Store }
+
+// View returns what the zone knows now.
+func (h held) View() cptoken.View { return h.Store.View() }
+
+// Sessions is where whoever serves proxies registers what a token opened.
+func (n *Node) Sessions() *sessions.Registry { return n.sessions }
 
 // link tells the status page how the stream to the global is.
 func (n *Node) link() dpserver.Link {
@@ -177,6 +191,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		group.Go(func() error { return source.Run(ctx) })
 	}
 	group.Go(func() error { return n.client.Run(ctx) })
+	group.Go(func() error { return n.sessions.Run(ctx) })
 	close(n.ready)
 	n.cfg.Logger.Info("zone is ready", "zone", n.cfg.Zone, "instance", n.store.Instance(), "revision", n.store.View().Revision().String())
 	return group.Wait()

@@ -1,0 +1,65 @@
+package cptoken
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+// Grant is what must be remembered of a verified token to judge later, without
+// the token, whether what it opened may go on. It holds no secret, is a
+// comparable value, and costs a look into a View to check: no parsing and no
+// signature.
+type Grant struct {
+	// Key signed the token.
+	Key KeyID
+	// ID is the token's RevocationID.
+	ID string
+	// IssuedAt and ExpiresAt are the token's, zero where it has none.
+	IssuedAt, ExpiresAt time.Time
+
+	fingerprint [sha256.Size]byte // of Key; zero where no View has it
+}
+
+// GrantOf returns the grant of a token that was verified against view just now.
+// It reads the token anew and verifies nothing: for a token that nobody verified
+// it means nothing.
+func GrantOf(view View, raw string) (Grant, error) {
+	t, err := Parse(raw)
+	if err != nil {
+		return Grant{}, err
+	}
+	g := Grant{Key: KeyID{Kind: t.Claims.Kind, KID: t.KID}, ID: t.RevocationID(),
+		IssuedAt: t.Claims.IssuedAt, ExpiresAt: t.Claims.ExpiresAt}
+	if t.Claims.Kind.PerMesh() {
+		g.Key.Mesh = t.Claims.Mesh
+	}
+	if !t.HasKID && t.Claims.Kind == ControlPlane {
+		g.Key.KID = SerialKID(t.Claims.TokenSerialNumber)
+	}
+	if key := lookup(view, g.Key); key != nil {
+		g.fingerprint = key.fingerprint
+	}
+	return g, nil
+}
+
+// Check returns nil, or the Refusal for which what the token opened must end:
+// Expired, KeyRemoved, Revoked or IssuedBeforeCutOff. No View has the key of a
+// control plane token; whoever has it checks it.
+func (g *Grant) Check(view View, now time.Time) error {
+	c := Claims{Kind: g.Key.Kind, Registered: Registered{IssuedAt: g.IssuedAt, ExpiresAt: g.ExpiresAt}, Mesh: g.Key.Mesh}
+	if err := c.CheckTime(now); err != nil {
+		return err
+	}
+	if g.Key.Kind != ControlPlane {
+		if key := lookup(view, g.Key); key == nil || key.fingerprint != g.fingerprint {
+			return g.RemovedKey()
+		}
+	}
+	return c.CheckRevoked(view, g.Key.KID, g.ID)
+}
+
+// RemovedKey is the Refusal for a grant whose key is not there any more.
+func (g *Grant) RemovedKey() *Refusal {
+	return Refuse(KeyRemoved, "the key %s that signed the %s was removed", g.Key.KID, g.Key.Kind.TokenName()).
+		WithHint("issue a new one with: global generate %s", g.Key.Kind.TokenName())
+}

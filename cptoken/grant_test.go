@@ -1,0 +1,60 @@
+package cptoken
+
+import (
+	"testing"
+	"time"
+)
+
+func TestGrant(t *testing.T) {
+	const id = "d602fcb4-c4e4-44d6-8fad-1c40fb97c3ca"
+	raw := sign(t, testKeys()[0], header1, west)
+	view := zoneView(t)
+	g, err := GrantOf(view, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.ID != id || g.Key != (KeyID{Kind: Zone, KID: "1"}) || g.ExpiresAt.Unix() != 1800100000 || g.IssuedAt.Unix() != 1800000000 {
+		t.Errorf("grant %+v", g)
+	}
+	if err := g.Check(view, testNow); err != nil {
+		t.Fatalf("a good grant: %v", err)
+	}
+	if n := testing.AllocsPerRun(10, func() { _ = g.Check(view, testNow) }); n > 0 {
+		t.Errorf("a check allocates %.0f times", n)
+	}
+	refused(t, g.Check(view, g.ExpiresAt), Expired)
+	refused(t, g.Check(newView(), testNow), KeyRemoved)
+	// Another key under the same id is not the one that signed it.
+	refused(t, g.Check(newView(publicKey(t, g.Key, testKeys()[1], nil)), testNow), KeyRemoved)
+	view.revoke(User, "", id)
+	view.revoke(Zone, "", "another")
+	if err := g.Check(view, testNow); err != nil {
+		t.Errorf("what concerns others: %v", err)
+	}
+	view.cutOffs[KeyID{Kind: Zone, KID: "1"}] = g.IssuedAt
+	if err := g.Check(view, testNow); err != nil {
+		t.Errorf("a cut-off at the time of issue: %v", err)
+	}
+	view.cutOffs[KeyID{Kind: Zone, KID: "1"}] = g.IssuedAt.Add(time.Second)
+	refused(t, g.Check(view, testNow), IssuedBeforeCutOff)
+	view.revoke(Zone, "", id)
+	refused(t, g.Check(view, testNow), Revoked)
+	if _, err := GrantOf(view, "x"); ReasonOf(err) != Malformed {
+		t.Errorf("no token: %v", err)
+	}
+}
+
+func TestGrantOfAControlPlaneToken(t *testing.T) {
+	for name, token := range map[string]string{
+		"kid":    unsigned(`{"alg":"HS256","kid":"3","typ":"JWT"}`, `{"Zone":"west","TokenSerialNumber":3,`+times+`,"jti":"c"}`) + ".c2ln",
+		"serial": unsigned(`{"alg":"HS256","typ":"JWT"}`, `{"Zone":"west","TokenSerialNumber":3,`+times+`,"jti":"c"}`) + ".c2ln",
+	} {
+		g, err := GrantOf(newView(), token)
+		if err != nil || g.Key != (KeyID{Kind: ControlPlane, KID: "3"}) || g.ID != "c" {
+			t.Errorf("%s: %+v, %v", name, g, err)
+		}
+		if err := g.Check(newView(), testNow); err != nil {
+			t.Errorf("%s: no View has its key, and it is judged: %v", name, err)
+		}
+	}
+}
