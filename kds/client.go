@@ -28,10 +28,13 @@ type ClientConfig struct {
 	// that certificates can be replaced while the client runs. Nil: in the clear.
 	TLS func() *tls.Config
 	// Token returns the zone's token, alone on its line or with white space
-	// around it. It is asked at every connect, so that a file can be replaced
-	// while the client runs. Nil: the zone presents none.
+	// around it. It is asked at every connect and every TokenEvery, so that a file
+	// can be replaced while the client runs: the zone then connects with the new
+	// token before it leaves the connection that it has. Nil: the zone presents none.
 	Token func() (string, error)
-	Sink  Sink
+	// TokenEvery defaults to 1 s.
+	TokenEvery time.Duration
+	Sink       Sink
 	// Logger gets one line for every connection and for every failed attempt.
 	Logger *slog.Logger
 	// Now defaults to time.Now; it stamps what Sink.Heard and Status tell.
@@ -88,6 +91,9 @@ func NewClient(cfg ClientConfig) *Client {
 	}
 	if cfg.BackoffMax < cfg.BackoffMin {
 		cfg.BackoffMax = max(30*time.Second, cfg.BackoffMin)
+	}
+	if cfg.TokenEvery <= 0 {
+		cfg.TokenEvery = time.Second
 	}
 	if cfg.AnswerTimeout <= 0 {
 		cfg.AnswerTimeout = 10 * time.Second
@@ -175,6 +181,14 @@ func (c *Client) connected(address, member string) {
 	now := c.cfg.Now()
 	c.mu.Lock()
 	c.status = ClientStatus{Connected: true, Member: member, Address: address, Since: now, LastHeard: c.status.LastHeard}
+	c.mu.Unlock()
+	c.heard(member)
+}
+
+// tookOver notes that another connection carries on.
+func (c *Client) tookOver(member string) {
+	c.mu.Lock()
+	c.status.Member = member
 	c.mu.Unlock()
 	c.heard(member)
 }

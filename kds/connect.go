@@ -32,42 +32,73 @@ const (
 type link struct {
 	client *Client
 	conn   *grpc.ClientConn
+	ctx    context.Context // of its calls, with their metadata
 	cancel context.CancelCauseFunc
+	token  string // what it showed
 	stream grpc.ClientStream
 	member string
 	// cluster is the member's, "" where it did not say.
 	cluster string
 	set     setReader
+
+	mu   sync.Mutex // held while a part is applied
+	next *link      // took over; nothing is applied from here any more
 }
 
 // connect dials a member, joins, and applies what it sends until the connection
-// ends. The error says why it did.
+// ends. The error says why it did. A token that is replaced meanwhile leads to
+// another connection to the same member, and the first one goes.
 func (c *Client) connect(ctx context.Context, address string) error {
-	md, err := c.metadata()
+	l, err := c.open(ctx, address)
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial(address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
-	defer cancel(nil)
-
-	l := &link{client: c, conn: conn, cancel: cancel}
-	if err := l.join(ctx); err != nil {
-		return causeOf(ctx, err)
+	if err := l.join(); err != nil {
+		defer l.close()
+		return causeOf(l.ctx, err)
 	}
 	c.connected(address, l.member)
 	c.cfg.Logger.Info("connected to the global", "address", address, "member", l.member, "cluster", l.cluster)
-
-	var health sync.WaitGroup
-	health.Go(func() { l.checkHealth(ctx) })
-	err = causeOf(ctx, l.receive(ctx))
-	cancel(nil)
-	health.Wait()
+	for l != nil && err == nil {
+		l, err = l.hold(ctx, address)
+	}
 	return err
+}
+
+// open makes a link that has said nothing yet. The caller closes it.
+func (c *Client) open(ctx context.Context, address string) (*link, error) {
+	md, token, err := c.metadata()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.dial(address)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{client: c, conn: conn, token: token}
+	l.ctx, l.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
+	return l, nil
+}
+
+func (l *link) close() {
+	l.cancel(nil)
+	_ = l.conn.Close() // its calls are over
+}
+
+// hold applies what the member sends until the connection ends, which the error
+// explains, or another link took over, which is returned.
+func (l *link) hold(ctx context.Context, address string) (*link, error) {
+	defer l.close()
+	var beside sync.WaitGroup
+	beside.Go(func() { l.checkHealth(l.ctx) })
+	beside.Go(func() { l.followToken(ctx, address) })
+	err := causeOf(l.ctx, l.receive(l.ctx))
+	l.cancel(nil)
+	beside.Wait()
+	if l.next != nil {
+		return l.next, nil
+	}
+	return nil, err
 }
 
 // causeOf prefers what made this side give up over the "canceled" that gRPC
@@ -99,8 +130,8 @@ func (c *Client) dial(address string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// metadata is what every call of a connection carries.
-func (c *Client) metadata() (metadata.MD, error) {
+// metadata is what every call of a connection carries, and the token in it.
+func (c *Client) metadata() (metadata.MD, string, error) {
 	md := metadata.Pairs(
 		mdZone, c.cfg.Zone,
 		mdKDSVersion, kdsVersion,
@@ -112,30 +143,49 @@ func (c *Client) metadata() (metadata.MD, error) {
 	if c.cfg.Instance != "" {
 		md.Set(mdInstance, c.cfg.Instance)
 	}
+	token, err := c.readToken()
+	if token != "" {
+		md.Set(mdAuthorization, "Bearer "+token)
+	}
+	return md, token, err
+}
+
+// readToken returns the token of now, "" where the zone presents none.
+func (c *Client) readToken() (string, error) {
 	if c.cfg.Token == nil {
-		return md, nil
+		return "", nil
 	}
 	token, err := c.cfg.Token()
 	if err != nil {
-		return nil, federation.Errorf(federation.Unavailable, "reading the control plane token: %w", err)
+		return "", federation.Errorf(federation.Unavailable, "reading the control plane token: %w", err)
 	}
-	if token = strings.TrimSpace(token); token != "" {
-		md.Set(mdAuthorization, "Bearer "+token)
-	}
-	return md, nil
+	return strings.TrimSpace(token), nil
 }
 
 // join opens the stream, subscribes and waits for the member to admit the zone.
-func (l *link) join(ctx context.Context) (err error) {
-	c := l.client
+func (l *link) join() error {
 	defer l.deadline().Stop()
-	desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
-	if l.stream, err = l.conn.NewStream(ctx, desc, methodGlobalToZone); err != nil {
+	if err := l.openStream(); err != nil {
 		return err
 	}
-	cluster, rev := c.cfg.Sink.Position()
+	if err := l.subscribe(); err != nil {
+		return err
+	}
+	return l.welcome()
+}
+
+func (l *link) openStream() (err error) {
+	desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	l.stream, err = l.conn.NewStream(l.ctx, desc, methodGlobalToZone)
+	return err
+}
+
+// subscribe asks for changes from where the zone stands. With this the session
+// begins, and that of an earlier connection of this instance ends.
+func (l *link) subscribe() error {
+	cluster, rev := l.client.cfg.Sink.Position()
 	first := &discovery.DeltaDiscoveryRequest{
-		Node:                   &core.Node{Id: c.cfg.Zone},
+		Node:                   &core.Node{Id: l.client.cfg.Zone},
 		TypeUrl:                ChangesType,
 		ResourceNamesSubscribe: []string{"*"},
 	}
@@ -145,6 +195,11 @@ func (l *link) join(ctx context.Context) (err error) {
 	if err := l.stream.SendMsg(first); err != nil {
 		return l.ended(err)
 	}
+	return nil
+}
+
+// welcome waits until the member admits the zone, and sees who it is.
+func (l *link) welcome() error {
 	header, err := l.stream.Header()
 	if err != nil {
 		return err
@@ -158,7 +213,7 @@ func (l *link) join(ctx context.Context) (err error) {
 		return federation.Errorf(federation.Invalid, "what answers there is not a Meridian global").
 			WithHint("--global-address takes the KDS port of a Meridian global, 5685 unless told otherwise")
 	}
-	if cluster != "" && l.cluster != "" && cluster != l.cluster {
+	if cluster, _ := l.client.cfg.Sink.Position(); cluster != "" && l.cluster != "" && cluster != l.cluster {
 		return otherCluster(cluster, l.cluster)
 	}
 	return nil
@@ -221,6 +276,11 @@ func (l *link) receive(ctx context.Context) error {
 
 // apply hands one part to the Sink and reports whether it completed a set.
 func (l *link) apply(ctx context.Context, resp *discovery.DeltaDiscoveryResponse) (last bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next != nil {
+		return false, nil // the zone takes this from the link that took over
+	}
 	sink := l.client.cfg.Sink
 	p, err := decodePart(resp)
 	if err != nil {

@@ -1,0 +1,117 @@
+package kds
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// tokenAuth admits who shows one of its tokens, whatever the zone.
+type tokenAuth struct {
+	mu   sync.Mutex
+	good map[string]bool
+}
+
+func (a *tokenAuth) accept(token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.good[token] = true
+}
+
+func (a *tokenAuth) Authenticate(_ context.Context, c Credentials) (Admission, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	token := strings.TrimPrefix(c.Authorization, "Bearer ")
+	if !a.good[token] {
+		return Admission{}, federation.Errorf(federation.Unauthenticated, "refused").WithReason(string(cptoken.Expired))
+	}
+	return Admission{Zone: c.Zone, Method: MethodControlPlaneToken, TokenID: token, Authenticated: true}, nil
+}
+
+// tokenFile is a token that a test replaces.
+type tokenFile struct {
+	mu    sync.Mutex
+	token string
+	err   error
+}
+
+func (f *tokenFile) write(token string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.token, f.err = token, err
+}
+
+func (f *tokenFile) read() (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.token + "\n", f.err
+}
+
+// TestTokenIsFollowed: a zone moves to a new token without a gap, keeps to the old
+// one while the new one is not good, and loses no change on the way.
+func TestTokenIsFollowed(t *testing.T) {
+	auth, file := &tokenAuth{good: map[string]bool{"one": true, "two": true}}, &tokenFile{token: "one"}
+	m := start(t, func(c *ServerConfig) { c.Authenticator = auth })
+	z := join(t, "west", func(c *ClientConfig) { c.Token, c.TokenEvery = file.read, 2*time.Millisecond }, m.addr)
+	shows := func(token string) func() bool {
+		return func() bool {
+			for _, s := range m.Sessions() {
+				if s.Online() && s.Admission.TokenID == token {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	eventually(t, "the zone to join", shows("one"))
+	eventually(t, "the zone to be current", func() bool { return z.sink.holds(m.source.add("x")) })
+	since := z.Status().Since
+
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() { // changes all the while
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				m.source.add("busy")
+			}
+		}
+	}()
+	file.write("two", nil)
+	eventually(t, "the zone to show its new token", shows("two"))
+	file.write("three", nil)
+	eventually(t, "the refusal to be logged", func() bool { return strings.Contains(z.log.String(), "does not admit the zone with its new token") })
+	file.write("", errTest)
+	file.write("four", nil)
+	auth.accept("four")
+	eventually(t, "the zone to show the fourth token", shows("four"))
+	close(stop)
+	<-done
+	head := m.source.add("last")
+	eventually(t, "the zone to hold everything", func() bool { return z.sink.holds(head) })
+
+	if s := z.Status(); !s.Connected || !s.Since.Equal(since) {
+		t.Errorf("the zone was not connected all the time: %+v", s)
+	}
+	log := z.log.String()
+	if strings.Contains(log, "no connection to the global") {
+		t.Errorf("the zone lost its connection:\n%s", log)
+	}
+	if n := strings.Count(log, "does not admit the zone with its new token"); n != 1 {
+		t.Errorf("one refused token left %d lines", n)
+	}
+	if !strings.Contains(log, "reason=expired") || strings.Count(log, "with the new token") != 2 {
+		t.Errorf("log:\n%s", log)
+	}
+	if n := m.Stats().Displaced; n != 2 {
+		t.Errorf("%d sessions were displaced, want 2: the old one goes when the new one begins", n)
+	}
+	eventually(t, "one session to be left", func() bool { return len(m.Sessions()) == 1 })
+}
