@@ -25,17 +25,23 @@ type fake struct {
 	asked    int // how often who holds the new key
 	revoked  map[string]bool
 	prepared bool
+	shy      int // how often activation finds no leader
 	// activated says that the zone key 2 signs.
 	activated bool
 }
 
 func newFake(log string) *fake {
-	f := &fake{mux: http.NewServeMux(), log: log, revoked: map[string]bool{}}
+	f := &fake{mux: http.NewServeMux(), log: log, revoked: map[string]bool{}, shy: 1}
 	f.secrets()
 	f.zones()
 	f.keys()
 	for _, kind := range []string{"control-plane", "zone", "dataplane", "user"} {
-		f.mux.HandleFunc("POST /tokens/"+kind, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "a.%s.token", kind) })
+		f.mux.HandleFunc("POST /tokens/"+kind, func(w http.ResponseWriter, _ *http.Request) {
+			if f.prepared && !f.activated && kind == "zone" {
+				w.Header().Set(apitypes.HeaderKeyWaiting, "zone-token-signing-key-2")
+			}
+			fmt.Fprintf(w, "a.%s.token", kind)
+		})
 	}
 	f.mux.HandleFunc("POST /v1/revocations", f.revoke)
 	f.mux.HandleFunc("GET /healthy", func(http.ResponseWriter, *http.Request) {})
@@ -117,7 +123,8 @@ func (f *fake) keys() {
 			keys[1].State, keys[1].Serial = "retiring", 1
 		}
 		if f.prepared {
-			keys = append(keys, apitypes.Key{Kind: "zone", KID: "2", State: "prepared", Name: "zone-token-signing-key-2", Created: before(3 * time.Minute)})
+			keys = append(keys, apitypes.Key{Kind: "zone", KID: "2", State: "prepared", Name: "zone-token-signing-key-2", Created: before(3 * time.Minute)},
+				apitypes.Key{Kind: "control-plane", KID: "2", State: "prepared", Name: "control-plane-signing-key-0002", Created: before(3 * time.Minute)})
 		}
 		return keys
 	}
@@ -135,13 +142,37 @@ func (f *fake) keys() {
 	f.mux.HandleFunc("POST /v1/keys/activate", func(w http.ResponseWriter, r *http.Request) {
 		var body apitypes.KeyStepRequest
 		_ = json.NewDecoder(r.Body).Decode(&body)
+		switch {
+		case f.shy > 0: // the leader died: nobody knows what came of it
+			f.shy--
+			problem(w, apitypes.Error{Status: 503, Title: "Unavailable", Detail: "no leader is known at present", Reason: "not_leader"})
+			return
+		case body.Kind == "control-plane" && !body.Force:
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "key control-plane/2 is not held everywhere; members that have not reported it: n2",
+				Reason: "not_held", Hint: "try again in a moment"})
+			return
+		}
 		f.activated = f.activated || body.Kind == "zone"
-		reply(w, apitypes.KeyChange{Key: nextKey(body.Kind, body.Mesh, "active")})
+		change := apitypes.KeyChange{Key: nextKey(body.Kind, body.Mesh, "active"), Holding: &apitypes.Holding{Offline: []string{"north"}}}
+		if body.Force {
+			change.Holding.Members = []string{"n2"}
+		}
+		reply(w, change)
+	})
+	f.mux.HandleFunc("POST /v1/keys/retire", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.KeyStepRequest
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		if !body.Force {
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "retiring key zone/1 would leave nothing that signs a zone-token",
+				Reason: "only_key", Hint: "rotate instead, which retires it: global keys rotate zone-token"})
+			return
+		}
+		reply(w, apitypes.KeyChange{Key: apitypes.Key{Kind: body.Kind, KID: body.KID, State: "retiring", Name: "zone-token-signing-key-1"}})
 	})
 	f.mux.HandleFunc("POST /v1/keys/remove", func(w http.ResponseWriter, r *http.Request) {
 		var body apitypes.KeyStepRequest
 		_ = json.NewDecoder(r.Body).Decode(&body)
-		if !body.Force {
+		if !body.Force && !body.Compromised {
 			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "removing key zone/1 would refuse every zone-token that was issued since May",
 				Reason: "still_valid", Hint: "issue those tokens anew first, then remove the key with force (--force)"})
 			return

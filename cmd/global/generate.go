@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/console"
 )
 
@@ -187,11 +188,16 @@ func requiredZone(c *cli.Context) (string, error) {
 }
 
 // printToken returns what to do with the answer to a request for a token.
-func printToken(c *cli.Context) func(token string, err error) error {
-	return func(token string, err error) error {
+func printToken(c *cli.Context) func(issued apiclient.Issued, err error) error {
+	return func(issued apiclient.Issued, err error) error {
 		if err != nil {
 			return err
 		}
-		return console.PrintSecret(c.App.Writer, token)
+		if issued.KeyWaiting != "" {
+			voice := console.VoiceOf(c.App)
+			voice.Warn("a newer key, %s, is prepared and signs nothing yet: this token is of the one before it", issued.KeyWaiting)
+			voice.Hint("finish with `global keys rotate`, and issue the token again where the old key is to go")
+		}
+		return console.PrintSecret(c.App.Writer, issued.Token)
 	}
 }

@@ -16,10 +16,10 @@ import (
 func keysCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "keys",
-		Usage: "list, rotate and remove signing keys",
+		Usage: "list and rotate signing keys, or take them through their life step by step",
 		Description: `A key is prepared (held everywhere, signs nothing), then active (signs), then
 retiring (verifies only), then removed. Of a kind and mesh one key signs.`,
-		Subcommands: []*cli.Command{keysList(), keysRotate(), keysRemove()},
+		Subcommands: []*cli.Command{keysList(), keysRotate(), keysPrepare(), keysActivate(), keysRetire(), keysRemove()},
 	}
 }
 
@@ -82,7 +82,8 @@ func keysRemove() *cli.Command {
 		Description: `KIND is control-plane-token, zone-token, dataplane-token or user-token; KEY is the
 key's number or the name of its secret. The active key cannot be removed: rotate
 first. A key whose tokens may still be valid is removed with --force only, and on
-a terminal you are asked once more.
+a terminal you are asked once more. With --compromised the command names the zones
+that have not dropped the key yet and exits with 3 where there are any.
 
 Examples:
   global keys remove zone-token 1 --force
@@ -99,22 +100,7 @@ Examples:
 }
 
 func removeKey(c *cli.Context) error {
-	format, err := console.FormatOf(c)
-	if err != nil {
-		return err
-	}
-	if err := console.Arguments(c, 2, 2, "global keys remove KIND KEY"); err != nil {
-		return err
-	}
-	kind, mesh, err := kindAndMesh(c, "KIND", c.Args().Get(0))
-	if err != nil {
-		return err
-	}
-	g, err := connect(c)
-	if err != nil {
-		return err
-	}
-	key, err := findKey(c, g, kind, mesh, c.Args().Get(1))
+	format, g, key, err := namedKey(c, "global keys remove KIND KEY")
 	if err != nil {
 		return err
 	}
@@ -122,21 +108,25 @@ func removeKey(c *cli.Context) error {
 		return err
 	}
 	change, err := g.RemoveKey(c.Context, apitypes.KeyStepRequest{
-		Kind: string(kind), Mesh: mesh, KID: key.KID, Force: c.Bool("force"), Compromised: c.Bool("compromised"),
+		Kind: key.Kind, Mesh: key.Mesh, KID: key.KID, Force: c.Bool("force"), Compromised: c.Bool("compromised"),
 	})
 	if err != nil {
 		return err
 	}
-	if h := change.Holding; h != nil && len(h.Offline) > 0 {
-		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), names(h.Offline))
-	}
-	return console.Print(c.App.Writer, format, change, func() io.WriterTo {
+	err = console.Print(c.App.Writer, format, change, func() io.WriterTo {
 		text := keyTitle(key) + " is removed"
 		if change.CutOff != "" {
 			text += "; refused from now on: " + change.CutOff
 		}
 		return sentence(text)
 	})
+	if c.Bool("compromised") && err == nil {
+		return pending(key, change.Holding)
+	}
+	if h := change.Holding; h != nil && len(h.Offline) > 0 {
+		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), names(h.Offline))
+	}
+	return err
 }
 
 // agreeToRemove asks who sits at a terminal before tokens are cut off. In a

@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -30,6 +33,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status},
 	})
 }
 
@@ -82,4 +86,17 @@ func setup(env *testscript.Env) error {
 	env.Setenv("TLS_ADDRESS", secure.URL)
 	env.Setenv("DIAGNOSTICS", plain.Listener.Addr().String())
 	return nil
+}
+
+// status is "status CODE PROGRAM…": exec for an exit code that is neither 0 nor
+// just any other.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status CODE PROGRAM [ARGS…]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
+		ts.Fatalf("the program ended with %v, want exit code %s", err, args[0])
+	}
 }

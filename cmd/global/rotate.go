@@ -114,8 +114,11 @@ func (r *rotation) former(ctx context.Context) []string {
 // run prepares the key, waits until the gate is open, and activates it.
 func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 	var none apitypes.KeyChange
-	var err error
-	if r.key, err = r.global.PrepareKey(ctx, apitypes.KeyPrepareRequest{Kind: string(r.kind), Mesh: r.mesh}); err != nil {
+	err := r.insist(ctx, false, func() (err error) {
+		r.key, err = r.global.PrepareKey(ctx, apitypes.KeyPrepareRequest{Kind: string(r.kind), Mesh: r.mesh})
+		return err
+	})
+	if err != nil {
 		return none, err
 	}
 	r.voice.Say("%s is %s", keyTitle(r.key), r.key.State)
@@ -131,21 +134,50 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 	if err := r.agree(); err != nil {
 		return none, err
 	}
-	change, err := r.global.ActivateKey(ctx, apitypes.KeyStepRequest{Kind: string(r.kind), Mesh: r.mesh, KID: r.key.KID})
+	var change apitypes.KeyChange
+	err = r.insist(ctx, true, func() (err error) {
+		change, err = r.global.ActivateKey(ctx, apitypes.KeyStepRequest{Kind: string(r.kind), Mesh: r.mesh, KID: r.key.KID})
+		return err
+	})
 	if err != nil {
 		return none, r.stopped(err)
 	}
 	return change, nil
 }
 
-// check asks who holds the key.
+// insist repeats a step that came to nothing, or of which nobody can tell what it
+// came to: a leader that dies is followed by another, and each step is the same
+// the second time. begun says that there is something to complete; before that, a
+// global that is away is an error at once.
+func (r *rotation) insist(ctx context.Context, begun bool, step func() error) error {
+	for deadline := time.Now().Add(r.wait); ; {
+		err := step()
+		code := federation.CodeOf(err)
+		again := code == federation.UnknownOutcome || code == federation.Unavailable && begun
+		if !again || !time.Now().Before(deadline) || ctx.Err() != nil {
+			return err
+		}
+		r.voice.Say("%s; trying again", err)
+		select {
+		case <-time.After(max(federation.AsError(err).RetryAfter, pollEvery)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// check asks who holds the key. A global that does not answer is asked again for
+// as long as the wait lasts.
 func (r *rotation) check(ctx context.Context) (bool, string, error) {
 	h, err := r.global.Holding(ctx, string(r.kind), r.mesh, r.key.KID)
+	if federation.CodeOf(err) == federation.Unavailable && ctx.Err() == nil {
+		return false, err.Error(), nil
+	}
 	if err != nil {
 		return false, "", err
 	}
 	r.holding = h.Holding
-	return h.Open, "waiting for " + describe(h.Holding), nil
+	held, all := len(h.Held), len(h.Held)+len(h.Waiting)
+	return h.Open, r.voice.Bar(held, all) + "waiting for " + describe(h.Holding), nil
 }
 
 // agree has somebody accept that zones are offline. Zones that are connected

@@ -55,6 +55,30 @@ func (api *API) awaitGate(ctx context.Context, k raftstore.Key, most time.Durati
 	}
 }
 
+// awaitZones waits until every zone that is online has acknowledged a change, but
+// no longer than an import would, and returns who has.
+func (api *API) awaitZones(ctx context.Context, index uint64) fleet.Holding {
+	_, head := api.store.Head()
+	need := federation.Revision{History: head.History, Index: index}
+	deadline := time.NewTimer(api.cfg.ImportWait)
+	defer deadline.Stop()
+	for {
+		changed := api.fleet.Changed()
+		h := api.fleet.Gate(need, api.cfg.Members(), cptoken.Zone)
+		h.Offline = api.offline(h)
+		if h.Open {
+			return h
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			return h
+		case <-ctx.Done():
+			return h
+		}
+	}
+}
+
 // neededIndex is the Raft index of what a key's next step waits for.
 func neededIndex(k raftstore.Key) uint64 {
 	switch k.State {

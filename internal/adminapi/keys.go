@@ -79,9 +79,15 @@ func (api *API) postActivate(a *act, w http.ResponseWriter, r *http.Request) err
 }
 
 func (api *API) postRetire(a *act, w http.ResponseWriter, r *http.Request) error {
-	k, _, err := api.keyStep(a, w, r)
+	k, body, err := api.keyStep(a, w, r)
 	if err != nil {
 		return err
+	}
+	if k.State == cptoken.Active && !body.Force {
+		return federation.Errorf(federation.Conflict, "retiring key %s would leave nothing that signs a %s", k.ID, k.ID.Kind.TokenName()).
+			WithReason("only_key").
+			WithHint("rotate instead, which retires it: global keys rotate %s; or force it (--force), and no %s can be issued until another key is active",
+				k.ID.Kind.TokenName(), k.ID.Kind.TokenName())
 	}
 	if k.State != cptoken.Retiring {
 		if k, err = api.store.RetireKey(r.Context(), a.origin("retire key", k.ID.String()), k.ID); err != nil {
@@ -116,6 +122,9 @@ func (api *API) postRemove(a *act, w http.ResponseWriter, r *http.Request) error
 		raftstore.RemoveOptions{Force: body.Force || body.Compromised, Compromised: body.Compromised})
 	if err != nil {
 		return err
+	}
+	if body.Compromised && k.ID.Kind.AtZones() {
+		h = api.awaitZones(r.Context(), removed.Index)
 	}
 	hj := holdingJSON(h)
 	a.note(slog.Bool("compromised", body.Compromised), slog.String("cutOff", cutOffText(k)))

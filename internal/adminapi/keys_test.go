@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
@@ -162,7 +163,11 @@ func TestRemoveAKeyThatNeverSigned(t *testing.T) {
 func TestRetire(t *testing.T) {
 	e := newEnv(t)
 	var change apitypes.KeyChange
-	e.want(200, "POST", "/v1/keys/retire", `{"kind":"zone","kid":"1"}`, &change)
+	got := e.refused(409, "POST", "/v1/keys/retire", `{"kind":"zone","kid":"1"}`)
+	if got.Reason != "only_key" || !strings.Contains(got.Hint, "rotate") || e.key(cptoken.Zone, "", cptoken.Active).Serial != 1 {
+		t.Errorf("retiring the only key is refused with %+v", got)
+	}
+	e.want(200, "POST", "/v1/keys/retire", `{"kind":"zone","kid":"1","force":true}`, &change)
 	if change.Key.State != "retiring" {
 		t.Errorf("retired %+v", change)
 	}
@@ -198,4 +203,54 @@ func TestBadKeyRequests(t *testing.T) {
 	e.refused(404, "GET", "/v1/keys/zone/99/holding", nil)
 	e.badField("kind", "GET", "/v1/keys/root/1/holding", nil)
 	e.badField("mesh", "GET", "/v1/keys/dataplane/1/holding", nil)
+}
+
+// A token of the old key is issued while a newer one waits, and the answer says so.
+func TestANewerKeyWaits(t *testing.T) {
+	e := newEnv(t)
+	waiting := func(kind, body string) string {
+		return e.want(200, "POST", "/tokens/"+kind, body, nil).Header().Get(apitypes.HeaderKeyWaiting)
+	}
+	if got := waiting("zone", `{"zone":"west"}`); got != "" {
+		t.Errorf("%q waits, and nothing was prepared", got)
+	}
+	e.want(201, "POST", "/v1/keys/prepare", `{"kind":"zone"}`, nil)
+	if got := waiting("zone", `{"zone":"west"}`); got != "zone-token-signing-key-2" {
+		t.Errorf("%q waits, want key 2", got)
+	}
+	if got := waiting("user", `{"name":"jo"}`); got != "" {
+		t.Errorf("%q waits for user tokens", got)
+	}
+	e.want(200, "POST", "/v1/keys/activate", `{"kind":"zone","kid":"2"}`, nil)
+	if got := waiting("zone", `{"zone":"west"}`); got != "" {
+		t.Errorf("%q waits after its activation", got)
+	}
+}
+
+// A compromised key is removed at once, and the answer tells who has dropped it.
+func TestRemoveCompromised(t *testing.T) {
+	e := newEnv(t, func(c *Config) { c.ImportWait = 5 * time.Second })
+	e.want(201, "PUT", "/zones/away", `{}`, nil)
+	e.want(201, "POST", "/v1/keys/prepare", `{"kind":"zone"}`, nil)
+	e.want(200, "POST", "/v1/keys/activate", `{"kind":"zone","kid":"2"}`, nil)
+	before := e.head()
+	e.report(e.session("west", 0))
+	acknowledged := make(chan struct{})
+	go func() { // west acknowledges a moment later
+		defer close(acknowledged)
+		for {
+			changed := e.store.Watch()
+			if e.head() != before {
+				break
+			}
+			<-changed
+		}
+		e.report(e.session("west", 0))
+	}()
+	var change apitypes.KeyChange
+	e.want(200, "POST", "/v1/keys/remove", `{"kind":"zone","kid":"1","compromised":true}`, &change)
+	<-acknowledged
+	if h := change.Holding; h == nil || !slices.Equal(h.Held, []string{"west"}) || !slices.Equal(h.Offline, []string{"away"}) || len(h.Waiting) != 0 {
+		t.Errorf("holding %+v, want west to have dropped it and away to be named", h)
+	}
 }

@@ -192,6 +192,6 @@ func cutOffText(k raftstore.Key) string {
 	case k.Retiring.IsZero():
 		return fmt.Sprintf("every %s that was issued since %s", k.ID.Kind.TokenName(), k.Active.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("every %s that was issued from %s to %s", k.ID.Kind.TokenName(),
-		k.Active.UTC().Format(time.RFC3339), k.Retiring.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("every %s that was issued from %s to %s; without a validity of their own they live until %s", k.ID.Kind.TokenName(),
+		k.Active.UTC().Format(time.RFC3339), k.Retiring.UTC().Format(time.RFC3339), k.Retiring.UTC().Add(cptoken.DefaultValidity).Format(time.DateOnly))
 }

@@ -109,9 +109,23 @@ func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor 
 		}
 	}
 	h := w.Header()
+	if newer := api.keyWaiting(c.Kind, c.Mesh, key.Ref().Serial); newer != "" {
+		h.Set(apitypes.HeaderKeyWaiting, newer)
+	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	_, _ = io.WriteString(w, token) // a caller who went away cannot be told
 	return nil
+}
+
+// keyWaiting names the newest key of a kind and mesh that is prepared while an
+// older one signs, or is "".
+func (api *API) keyWaiting(kind cptoken.Kind, mesh string, signing uint64) (name string) {
+	for _, k := range api.store.Keys() {
+		if k.ID.Kind == kind && k.ID.Mesh == mesh && k.State == cptoken.Prepared && k.Serial > signing {
+			name = secretRef{kind: kind, mesh: mesh, serial: k.Serial}.name()
+		}
+	}
+	return name
 }

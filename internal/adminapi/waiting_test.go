@@ -28,7 +28,7 @@ func TestFirstKeyOfAMeshWaitsForZones(t *testing.T) {
 	e.key(cptoken.Dataplane, "demo", cptoken.Active)
 
 	// What an operator retired stays so.
-	e.want(200, "POST", "/v1/keys/retire", `{"kind":"dataplane","mesh":"demo","kid":"1"}`, nil)
+	e.want(200, "POST", "/v1/keys/retire", `{"kind":"dataplane","mesh":"demo","kid":"1","force":true}`, nil)
 	e.want(201, "POST", "/v1/keys/prepare", `{"kind":"dataplane","mesh":"demo"}`, nil)
 	e.report(e.session("west", 0))
 	if w := e.call("POST", "/tokens/dataplane", `{"mesh":"demo"}`); w.Code < 400 {

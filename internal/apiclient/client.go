@@ -81,6 +81,8 @@ type call struct {
 	query  url.Values
 	body   any // sent as JSON unless nil
 	into   any // where the JSON answer goes; a *string takes the text; nil: dropped
+	// header takes the answer's header, nil: dropped.
+	header *http.Header
 	// changes says that the request changes something, so that an outcome can be
 	// unknown.
 	changes bool
@@ -102,6 +104,9 @@ func (c *client) do(ctx context.Context, q call) error {
 		return err
 	case a.status >= 300:
 		return c.refusal(a)
+	}
+	if q.header != nil {
+		*q.header = a.header
 	}
 	return c.decode(a.data, q.into)
 }

@@ -65,7 +65,7 @@ func TestRequestAsTheAPIWantsIt(t *testing.T) {
 		fmt.Fprintln(w, "the.issued.token")
 	})
 	token, err := g.ZoneToken(t.Context(), apitypes.ZoneTokenRequest{Zone: "west", Scope: []string{"egress"}, ValidFor: "720h0m0s"})
-	if token != "the.issued.token" || err != nil {
+	if token.Token != "the.issued.token" || token.KeyWaiting != "" || err != nil {
 		t.Errorf("%q, %v", token, err)
 	}
 }
@@ -193,7 +193,7 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token, err := clientOf(t, target).UserToken(t.Context(), apitypes.UserTokenRequest{Name: "admin"}); err != nil || token != "an.admin.token" {
+	if token, err := clientOf(t, target).UserToken(t.Context(), apitypes.UserTokenRequest{Name: "admin"}); err != nil || token.Token != "an.admin.token" {
 		t.Errorf("%q, %v", token, err)
 	}
 	gone, err := Socket("global", filepath.Join(dir, "gone.sock"))

@@ -24,38 +24,47 @@ func NewGlobal(t Target, agent string) (*Global, error) {
 }
 
 // ControlPlaneToken issues a control plane token.
-func (g *Global) ControlPlaneToken(ctx context.Context, r apitypes.ControlPlaneTokenRequest) (string, error) {
+func (g *Global) ControlPlaneToken(ctx context.Context, r apitypes.ControlPlaneTokenRequest) (Issued, error) {
 	return g.issue(ctx, "control-plane", r)
 }
 
 // ZoneToken issues a zone token.
-func (g *Global) ZoneToken(ctx context.Context, r apitypes.ZoneTokenRequest) (string, error) {
+func (g *Global) ZoneToken(ctx context.Context, r apitypes.ZoneTokenRequest) (Issued, error) {
 	return g.issue(ctx, "zone", r)
 }
 
 // DataplaneToken issues a dataplane token.
-func (g *Global) DataplaneToken(ctx context.Context, r apitypes.DataplaneTokenRequest) (string, error) {
+func (g *Global) DataplaneToken(ctx context.Context, r apitypes.DataplaneTokenRequest) (Issued, error) {
 	return g.issue(ctx, "dataplane", r)
 }
 
 // UserToken issues a user token.
-func (g *Global) UserToken(ctx context.Context, r apitypes.UserTokenRequest) (string, error) {
+func (g *Global) UserToken(ctx context.Context, r apitypes.UserTokenRequest) (Issued, error) {
 	return g.issue(ctx, "user", r)
+}
+
+// Issued is a token and what the global said beside it.
+type Issued struct {
+	Token string
+	// KeyWaiting is the name of a newer key, which signs nothing yet; empty where
+	// there is none.
+	KeyWaiting string
 }
 
 // issue asks for a token. Nothing changes at the global when it signs one, so a
 // lost answer is not an unknown outcome.
-func (g *Global) issue(ctx context.Context, kind string, request any) (string, error) {
+func (g *Global) issue(ctx context.Context, kind string, request any) (Issued, error) {
 	var text string
-	err := g.c.do(ctx, call{method: http.MethodPost, path: []string{"tokens", kind}, body: request, into: &text})
+	var header http.Header
+	err := g.c.do(ctx, call{method: http.MethodPost, path: []string{"tokens", kind}, body: request, into: &text, header: &header})
 	if err != nil {
-		return "", err
+		return Issued{}, err
 	}
 	token, err := ParseToken("the answer of "+g.c.target.Address, text)
 	if err != nil || token == "" {
-		return "", g.c.notOurs(federation.Errorf(federation.Internal, "what answers at %s did not send a token", g.c.target))
+		return Issued{}, g.c.notOurs(federation.Errorf(federation.Internal, "what answers at %s did not send a token", g.c.target))
 	}
-	return token, nil
+	return Issued{Token: token, KeyWaiting: header.Get(apitypes.HeaderKeyWaiting)}, nil
 }
 
 // GlobalSecrets lists the secrets that belong to no mesh.
@@ -111,6 +120,11 @@ func (g *Global) Holding(ctx context.Context, kind, mesh, kid string) (apitypes.
 // ActivateKey lets a prepared key sign.
 func (g *Global) ActivateKey(ctx context.Context, r apitypes.KeyStepRequest) (apitypes.KeyChange, error) {
 	return change[apitypes.KeyChange](ctx, g.c, r, "v1", "keys", "activate")
+}
+
+// RetireKey stops a key from signing.
+func (g *Global) RetireKey(ctx context.Context, r apitypes.KeyStepRequest) (apitypes.KeyChange, error) {
+	return change[apitypes.KeyChange](ctx, g.c, r, "v1", "keys", "retire")
 }
 
 // RemoveKey removes a key; tokens that it signed are refused from then on.

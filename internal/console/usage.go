@@ -11,6 +11,8 @@ const (
 	ExitOK    = 0
 	ExitError = 1
 	ExitUsage = 2
+	// ExitPending: it is done, but somebody has yet to learn of it.
+	ExitPending = 3
 )
 
 // usageError marks an error as one of the command line itself.
@@ -27,6 +29,21 @@ func Usage(err error) error {
 	return usageError{err}
 }
 
+// pendingError marks what is done, but not everywhere yet.
+type pendingError struct{ err error }
+
+func (p pendingError) Error() string { return p.err.Error() }
+func (p pendingError) Unwrap() error { return p.err }
+
+// Pending marks err as telling of something that is done and not yet known
+// everywhere, which makes the exit code 3: the command is not to be repeated.
+func Pending(err error) error {
+	if err == nil {
+		return nil
+	}
+	return pendingError{err}
+}
+
 // Usagef returns a usage error; hint says what to type instead and may be empty.
 func Usagef(hint, format string, args ...any) error {
 	return Usage(federation.Errorf(federation.Invalid, format, args...).WithHint("%s", hint))
@@ -35,11 +52,14 @@ func Usagef(hint, format string, args ...any) error {
 // ExitCode returns the exit code for the outcome of a command.
 func ExitCode(err error) int {
 	var u usageError
+	var p pendingError
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &u):
 		return ExitUsage
+	case errors.As(err, &p):
+		return ExitPending
 	}
 	return ExitError
 }

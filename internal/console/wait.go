@@ -48,6 +48,26 @@ func (v *Voice) Wait(ctx context.Context, p Poll) (bool, error) {
 	}
 }
 
+// barWidth is the width of a whole bar.
+const barWidth = 20
+
+// Bar draws on a terminal how much of a whole is done, "[#####-----] 5/10 ". It is
+// "" elsewhere, and where there is no whole.
+func (v *Voice) Bar(done, all int) string {
+	if !IsTerminal(v.err) {
+		return ""
+	}
+	return bar(done, all)
+}
+
+func bar(done, all int) string {
+	if all <= 0 {
+		return ""
+	}
+	n := min(max(done*barWidth/all, 0), barWidth)
+	return fmt.Sprintf("[%s%s] %d/%d ", strings.Repeat("#", n), strings.Repeat("-", barWidth-n), done, all)
+}
+
 // progress shows one changing line.
 type progress struct {
 	voice    *Voice

@@ -98,3 +98,20 @@ func TestConfirm(t *testing.T) {
 		t.Errorf("with nobody there: %v, %v", yes, err)
 	}
 }
+
+func TestBar(t *testing.T) {
+	for _, c := range []struct {
+		done, all int
+		want      string
+	}{
+		{0, 0, ""}, {0, 2, "[--------------------] 0/2 "}, {1, 2, "[##########----------] 1/2 "},
+		{2, 2, "[####################] 2/2 "}, {3, 2, "[####################] 3/2 "},
+	} {
+		if got := bar(c.done, c.all); got != c.want {
+			t.Errorf("bar(%d, %d) = %q, want %q", c.done, c.all, got, c.want)
+		}
+	}
+	if got := NewVoice("x", nil, new(strings.Builder)).Bar(1, 2); got != "" {
+		t.Errorf("a bar where there is no terminal: %q", got)
+	}
+}

@@ -1,5 +1,10 @@
 package apitypes
 
+// HeaderKeyWaiting is the header of an issued token's answer that names a newer
+// key of its kind and mesh which is prepared and signs nothing yet: somebody began
+// a rotation, or imported a key, and it has not been finished.
+const HeaderKeyWaiting = "Meridian-Key-Waiting"
+
 // ControlPlaneTokenRequest is the body of POST /tokens/control-plane. The answer
 // of this and the other issuing calls is text/plain: the token alone.
 type ControlPlaneTokenRequest struct {

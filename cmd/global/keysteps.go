@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func keysPrepare() *cli.Command {
+	return &cli.Command{
+		Name:      "prepare",
+		Usage:     "make the next key; it signs nothing yet",
+		ArgsUsage: "KIND",
+		Description: `The first step of a rotation by hand. Where a key is prepared already, that one is
+named and nothing is made.
+
+Examples:
+  global keys prepare zone-token
+  global keys prepare dataplane-token --mesh default`,
+		Flags: withClientFlags(meshFlag(), console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			if err := console.Arguments(c, 1, 1, "global keys prepare KIND"); err != nil {
+				return err
+			}
+			kind, mesh, err := kindAndMesh(c, "KIND", c.Args().First())
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			key, err := g.PrepareKey(c.Context, apitypes.KeyPrepareRequest{Kind: string(kind), Mesh: mesh})
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, key, func() io.WriterTo { return sentence(keyTitle(key) + " is " + key.State) })
+		},
+	}
+}
+
+func keysActivate() *cli.Command {
+	return &cli.Command{
+		Name:      "activate",
+		Usage:     "let a prepared key sign; the one before it retires",
+		ArgsUsage: "KIND KEY",
+		Description: `Refused while a zone that is online, or a member, does not hold the key: it would
+refuse good tokens. --force goes on all the same. Zones that are offline are
+named: they take the key before they count as online again.
+
+Examples:
+  global keys activate zone-token 2
+  global keys activate dataplane-token 2 --mesh default --force`,
+		Flags: withClientFlags(meshFlag(),
+			&cli.BoolFlag{Name: "force", Usage: "do not wait for who lacks the key, and have them refuse its tokens until they hold it"},
+			console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			step := keyStep{usage: "global keys activate KIND KEY", take: (*apiclient.Global).ActivateKey}
+			return step.run(c, func(voice *console.Voice, change apitypes.KeyChange) {
+				if h := change.Holding; h != nil {
+					if lacking := joined(group{"zones", h.Waiting}, group{"members", h.Members}); lacking != "" {
+						voice.Warn("forced, and will refuse tokens of %s until they hold it: %s", keyTitle(change.Key), lacking)
+					}
+					if len(h.Offline) > 0 {
+						voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(change.Key), names(h.Offline))
+					}
+				}
+			})
+		},
+	}
+}
+
+func keysRetire() *cli.Command {
+	return &cli.Command{
+		Name:      "retire",
+		Usage:     "stop a key from signing; its tokens stay valid",
+		ArgsUsage: "KIND KEY",
+		Description: `Seldom needed: activating a key retires the one before it. Retiring the key that
+signs leaves none, and is refused without --force.
+
+Examples:
+  global keys retire user-token 1 --force`,
+		Flags: withClientFlags(meshFlag(),
+			&cli.BoolFlag{Name: "force", Usage: "retire it although nothing signs then, and no token can be issued"},
+			console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			step := keyStep{usage: "global keys retire KIND KEY", take: (*apiclient.Global).RetireKey}
+			return step.run(c, func(*console.Voice, apitypes.KeyChange) {})
+		},
+	}
+}
+
+// keyStep is a command that takes a key one step further.
+type keyStep struct {
+	usage string
+	take  func(*apiclient.Global, context.Context, apitypes.KeyStepRequest) (apitypes.KeyChange, error)
+}
+
+// run takes the step with the key that the command line names, tells what must be
+// known of it, and prints the result.
+func (s keyStep) run(c *cli.Context, tell func(*console.Voice, apitypes.KeyChange)) error {
+	format, g, key, err := namedKey(c, s.usage)
+	if err != nil {
+		return err
+	}
+	change, err := s.take(g, c.Context, apitypes.KeyStepRequest{Kind: key.Kind, Mesh: key.Mesh, KID: key.KID, Force: c.Bool("force")})
+	if err != nil {
+		return err
+	}
+	tell(console.VoiceOf(c.App), change)
+	return console.Print(c.App.Writer, format, change, func() io.WriterTo {
+		return sentence(keyTitle(change.Key) + " is " + change.Key.State)
+	})
+}
+
+// namedKey reads KIND and KEY, connects, and finds the key.
+func namedKey(c *cli.Context, usage string) (console.Format, *apiclient.Global, apitypes.Key, error) {
+	var none apitypes.Key
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return "", nil, none, err
+	}
+	if err := console.Arguments(c, 2, 2, usage); err != nil {
+		return "", nil, none, err
+	}
+	kind, mesh, err := kindAndMesh(c, "KIND", c.Args().Get(0))
+	if err != nil {
+		return "", nil, none, err
+	}
+	g, err := connect(c)
+	if err != nil {
+		return "", nil, none, err
+	}
+	key, err := findKey(c, g, kind, mesh, c.Args().Get(1))
+	return format, g, key, err
+}
+
+// pending is the end of a removal of which zones have yet to hear: they accept the
+// key's tokens until they do, and the exit code says so.
+func pending(key apitypes.Key, h *apitypes.Holding) error {
+	if h == nil || len(h.Offline)+len(h.Waiting) == 0 || !cptoken.Kind(key.Kind).AtZones() {
+		return nil
+	}
+	who := joined(group{"offline zones", h.Offline}, group{"zones that have not acknowledged it yet:", h.Waiting})
+	return console.Pending(federation.Errorf(federation.Unavailable,
+		"%s is removed, and some accept its tokens until they hear of it: %s", keyTitle(key), who).
+		WithHint("an offline zone drops the key before it counts as online; `global inspect zones` shows when"))
+}
