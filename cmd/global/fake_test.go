@@ -35,6 +35,7 @@ func newFake(log string) *fake {
 	f.secrets()
 	f.zones()
 	f.keys()
+	f.life()
 	for _, kind := range []string{"control-plane", "zone", "dataplane", "user"} {
 		f.mux.HandleFunc("POST /tokens/"+kind, func(w http.ResponseWriter, _ *http.Request) {
 			if f.prepared && !f.activated && kind == "zone" {

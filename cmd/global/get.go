@@ -14,7 +14,7 @@ func getCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "get",
 		Usage:       "show what the global holds",
-		Subcommands: []*cli.Command{getGlobalSecrets(), getSecrets(), getZones()},
+		Subcommands: []*cli.Command{getGlobalSecrets(), getSecrets(), getZones(), getRevocations(), getCutOffs()},
 	}
 }
 

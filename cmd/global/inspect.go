@@ -16,7 +16,7 @@ func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "inspect",
 		Usage:       "look closer at zones and tokens",
-		Subcommands: []*cli.Command{inspectZones(), inspectToken()},
+		Subcommands: []*cli.Command{inspectZones(), inspectZone(), inspectToken()},
 	}
 }
 
@@ -111,6 +111,8 @@ func proof(s apitypes.Session) string {
 	switch {
 	case s.TokenSerial != 0:
 		return fmt.Sprintf("%s (key %d)", s.Method, s.TokenSerial)
+	case s.Verdict != "":
+		return "none (its token: " + s.Verdict + ")"
 	case s.Method == "":
 		return "none"
 	}

@@ -49,6 +49,8 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		serverCommand(),
 		generateCommand(),
 		getCommand(),
+		applyCommand(),
+		deleteCommand(),
 		inspectCommand(),
 		keysCommand(),
 		revokeCommand(),

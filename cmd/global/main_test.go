@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status, "cmpago": cmpAgo},
 	})
 }
 
@@ -98,5 +99,19 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
 		ts.Fatalf("the program ended with %v, want exit code %s", err, args[0])
+	}
+}
+
+// ages are how far away times are, which differ from day to day.
+var ages = regexp.MustCompile(`\([^()]* ago\)`)
+
+// cmpAgo is "cmpago stdout FILE": cmp with every "(… ago)" as "(AGO)".
+func cmpAgo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cmpago stdout FILE")
+	}
+	got, want := ages.ReplaceAllString(ts.ReadFile(args[0]), "(AGO)"), ts.ReadFile(args[1])
+	if got != want {
+		ts.Fatalf("got:\n%s\nwant:\n%s", got, want)
 	}
 }

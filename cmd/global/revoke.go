@@ -23,16 +23,31 @@ token the global takes kind, mesh, id and expiry, once it has verified that the
 token is one of its own. Here --token-file is the token to revoke; your own user
 token is given with --user-token-file or the environment.
 
+A file of ids, one a line or separated by commas, is one change: one bad line and
+nothing is revoked. With --before everything of a kind is refused that was issued
+earlier, with --kid only what that key signed. --withdraw takes back what is named
+in the same way: ids, a file of them, or with --cut-off the cut-off.
+
 Examples:
   global revoke --token-file stolen.token --reason "laptop lost"
   global revoke 0e120ec9-6b42-495d-9758-07b59fe86fb9 --kind zone-token
-  global revoke JTI --kind dataplane-token --mesh default`,
+  global revoke JTI --kind dataplane-token --mesh default
+  global revoke --kind zone-token --ids-file leaked.txt --reason "backup stolen"
+  global revoke --kind user-token --before 2026-11-22T06:30:00Z --reason "audit"
+  global revoke --kind zone-token --withdraw JTI
+  global revoke --kind user-token --withdraw --cut-off`,
 		Flags: withoutFlag("token-file", withClientFlags(
 			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token to revoke, - for standard input"},
+			&cli.StringFlag{Name: "ids-file", Usage: "`FILE` with the ids to revoke, - for standard input"},
+			&cli.StringFlag{Name: "before", Usage: "refuse everything that was issued before this `TIME`: 2026-11-22T06:30:00Z, 2026-11-22, now, or 24h for a day ago"},
+			&cli.StringFlag{Name: "kid", Usage: "with --before: only what the key `KID` signed"},
+			&cli.BoolFlag{Name: "withdraw", Usage: "take back: the tokens are accepted again"},
+			&cli.BoolFlag{Name: "cut-off", Usage: "with --withdraw: take back the cut-off"},
 			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of the tokens: control-plane-token, zone-token, dataplane-token or user-token"},
 			meshFlag(),
 			&cli.StringFlag{Name: "reason", Usage: "`WHY`, kept with the revocation"},
 			&cli.StringFlag{Name: "user-token-file", Usage: "`FILE` with your user token [GLOBAL_TOKEN_FILE, or the token itself in GLOBAL_TOKEN]"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
 			console.OutputFlag())),
 		Action: revoke,
 	}
@@ -59,6 +74,17 @@ func revoke(c *cli.Context) error {
 	format, err := console.FormatOf(c)
 	if err != nil {
 		return err
+	}
+	if err := oneWay(c); err != nil {
+		return err
+	}
+	switch ids := console.Words(c.Args().Slice()); {
+	case c.String("ids-file") != "":
+		return revokeFile(c, format)
+	case c.IsSet("before") || c.Bool("cut-off"):
+		return cutOff(c, format)
+	case c.Bool("withdraw"):
+		return withdrawIDs(c, format, ids)
 	}
 	requests, err := revocations(c)
 	if err != nil {
@@ -99,6 +125,46 @@ func revoked(r apitypes.RevokeResult) io.WriterTo {
 	return sentence(text)
 }
 
+// maxReason is the bound of a reason at the global, in bytes.
+const maxReason = 500
+
+// oneWay checks that the command line names what is to be revoked in one way only,
+// and that the flags fit it.
+func oneWay(c *cli.Context) error {
+	ways := 0
+	for _, given := range []bool{c.NArg() > 0, c.String("token-file") != "", c.String("ids-file") != "", c.IsSet("before"), c.Bool("cut-off")} {
+		if given {
+			ways++
+		}
+	}
+	if n := len(c.String("reason")); n > maxReason {
+		return console.Usage(federation.InvalidField("--reason", "has %d bytes, at most %d are kept", n, maxReason))
+	}
+	switch {
+	case ways > 1:
+		return console.Usagef("your own user token is given with --user-token-file or GLOBAL_TOKEN_FILE",
+			"revoke takes either ids, or --token-file with the token to revoke, or --ids-file, or --before")
+	case c.IsSet("kid") && !c.IsSet("before") && !c.Bool("cut-off"):
+		return console.Usagef("add --before TIME", "--kid is for a cut-off: --before is missing")
+	case c.Bool("cut-off") && !c.Bool("withdraw"):
+		return console.Usagef("set one with --before TIME, take it back with --withdraw --cut-off", "--cut-off goes with --withdraw")
+	case c.Bool("withdraw") && (c.IsSet("before") || c.String("token-file") != ""):
+		return console.Usagef("--withdraw takes ids, --ids-file or --cut-off", "--withdraw does not go with --before or --token-file")
+	case c.Bool("withdraw") && ways == 0:
+		return console.Usagef("name the ids (claim jti), or --ids-file, or --cut-off", "nothing to withdraw")
+	}
+	return nil
+}
+
+// kindOfIDs reads --kind, which everything but a token itself needs.
+func kindOfIDs(c *cli.Context) (cptoken.Kind, string, error) {
+	if c.String("kind") == "" {
+		return "", "", console.Usagef("add --kind zone-token, or whichever kind they are of",
+			"--kind is missing: an id is revoked among tokens of its kind only")
+	}
+	return kindAndMesh(c, "--kind", c.String("kind"))
+}
+
 // idsPerRequest keeps a request of the longest ids under the API's 1 MiB.
 const idsPerRequest = 5000
 
@@ -107,18 +173,12 @@ const idsPerRequest = 5000
 func revocations(c *cli.Context) ([]apitypes.RevokeRequest, error) {
 	file, ids := c.String("token-file"), console.Words(c.Args().Slice())
 	switch {
-	case file != "" && len(ids) > 0:
-		return nil, console.Usagef("your own user token is given with --user-token-file or GLOBAL_TOKEN_FILE",
-			"revoke takes ids, or the token to revoke with --token-file, not both")
 	case file != "":
 		return revokeToken(c, file)
 	case len(ids) == 0:
 		return nil, console.Usagef("name the ids (claim jti), or the token's file with --token-file", "nothing to revoke")
-	case c.String("kind") == "":
-		return nil, console.Usagef("add --kind zone-token, or whichever kind they are of",
-			"--kind is missing: an id is revoked among tokens of its kind only")
 	}
-	kind, mesh, err := kindAndMesh(c, "--kind", c.String("kind"))
+	kind, mesh, err := kindOfIDs(c)
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,7 @@ type API struct {
 	log   *slog.Logger
 	// streams holds a place for each backup that is under way.
 	streams chan struct{}
+	bulk    chan struct{} // the place of the one list of ids that is taken at a time
 }
 
 // New returns an API. It starts nothing.
@@ -81,7 +82,10 @@ func New(cfg Config) *API {
 	if cfg.Members == nil {
 		cfg.Members = func() []string { return []string{cfg.Store.NodeID()} }
 	}
-	return &API{cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger, streams: make(chan struct{}, maxStreams)}
+	return &API{
+		cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger,
+		streams: make(chan struct{}, maxStreams), bulk: make(chan struct{}, 1),
+	}
 }
 
 // Handler serves the API on a listener of the given kind.
@@ -111,6 +115,7 @@ func (api *API) routes() map[string]handler {
 		"PUT /zones/{zone}":    api.putZone,
 		"DELETE /zones/{zone}": api.deleteZone,
 		"GET /v1/zones":        api.listZoneStates,
+		"GET /v1/zones/{zone}": api.getZoneDetail,
 
 		"GET /meshes":           api.listMeshes,
 		"GET /meshes/{mesh}":    api.getMesh,
@@ -142,6 +147,11 @@ func (api *API) routes() map[string]handler {
 		"POST /v1/snapshot/restore":            api.postRestore,
 		"GET /v1/seal":                         api.getSeal,
 		"POST /v1/seal/rotate":                 api.postSealRotate,
+		"POST /v1/revocations/bulk":            api.postBulk,
+		"GET /v1/revocation-lists":             api.listRevocationLists,
+		"GET /v1/cut-offs":                     api.listCutOffs,
+		"POST /v1/cut-offs":                    api.postCutOff,
+		"POST /v1/cut-offs/withdraw":           api.postWithdrawCutOff,
 	}
 }
 

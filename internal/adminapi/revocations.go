@@ -3,7 +3,6 @@ package adminapi
 import (
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -22,8 +21,8 @@ func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) 
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
-	if len(body.Reason) > maxReason {
-		return federation.InvalidField("reason", "has more than %d bytes", maxReason)
+	if err := checkReason(body.Reason); err != nil {
+		return err
 	}
 	kind, mesh, ids, err := api.whatToRevoke(body)
 	if err != nil {
@@ -138,36 +137,6 @@ func badToken(err error) error {
 		return refused.WithHint("a token whose key was removed is refused everywhere already; another global's token can be revoked only there")
 	}
 	return refused.WithHint("only a token that was issued here can be revoked; one of which only the id is left is revoked by its id")
-}
-
-func (api *API) listRevocations(_ *act, w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
-	kind, err := api.kindAndMesh(query.Get("kind"), query.Get("mesh"))
-	if err != nil {
-		return err
-	}
-	limit, err := queryInt(query, "limit", apitypes.DefaultPage, 1, apitypes.MaxPage)
-	if err != nil {
-		return err
-	}
-	mesh, after := query.Get("mesh"), query.Get("after")
-	if len(after) > cptoken.MaxIDLen {
-		return federation.InvalidField("after", "has more than %d bytes", cptoken.MaxIDLen)
-	}
-	// One more than is shown tells whether there is another page.
-	found := api.store.Revocations(kind, mesh, after, limit+1)
-	list := apitypes.List[apitypes.Revocation]{Total: api.store.RevocationCount(kind, mesh), Items: []apitypes.Revocation{}}
-	for _, rev := range found[:min(limit, len(found))] {
-		list.Items = append(list.Items, revocationJSON(rev))
-	}
-	if len(found) > limit {
-		next := url.Values{"kind": {string(kind)}, "after": {found[limit-1].ID}, "limit": {strconv.Itoa(limit)}}
-		if mesh != "" {
-			next.Set("mesh", mesh)
-		}
-		list.Next = nextPage(r, next)
-	}
-	return reply(w, http.StatusOK, list)
 }
 
 func (api *API) postWithdraw(a *act, w http.ResponseWriter, r *http.Request) error {

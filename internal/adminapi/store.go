@@ -25,6 +25,7 @@ type State interface {
 	Leader() (id, addr string)
 	Applied() uint64
 	Head() (cluster string, rev federation.Revision)
+	Lag(rev federation.Revision) (changes int, since time.Time, ok bool)
 
 	View() cptoken.View
 	Keys() []raftstore.Key
@@ -41,6 +42,7 @@ type State interface {
 	// from the one behind after.
 	Revocations(kind cptoken.Kind, mesh, after string, limit int) []raftstore.Revocation
 	RevocationCount(kind cptoken.Kind, mesh string) int
+	CutOffs() []raftstore.CutOff
 }
 
 // Proposer changes the state of the cluster. Each method is one command, applied
@@ -54,6 +56,9 @@ type Proposer interface {
 
 	Revoke(ctx context.Context, o raftstore.Origin, kind cptoken.Kind, mesh string, ids []cptoken.RevokedID, reason string) (raftstore.Change, error)
 	Withdraw(ctx context.Context, o raftstore.Origin, kind cptoken.Kind, mesh string, ids []string) (raftstore.Change, error)
+
+	SetCutOff(ctx context.Context, o raftstore.Origin, c cptoken.CutOff, reason string) (raftstore.Change, error)
+	WithdrawCutOff(ctx context.Context, o raftstore.Origin, id cptoken.CutOffID) (raftstore.Change, error)
 
 	ApplyZone(ctx context.Context, o raftstore.Origin, z federation.Zone) (federation.Zone, error)
 	DeleteZone(ctx context.Context, o raftstore.Origin, name string) error

@@ -24,6 +24,8 @@ import (
 const (
 	dialTimeout = 5 * time.Second
 	callTimeout = 30 * time.Second
+	// bulkTimeout is for a call that sends a long list.
+	bulkTimeout = 10 * time.Minute
 	// maxAnswer is room for a list of a million revoked ids as one secret.
 	maxAnswer      = 64 << 20
 	maxErrorAnswer = 64 << 10
@@ -80,7 +82,10 @@ type call struct {
 	path   []string // segments, escaped here
 	query  url.Values
 	body   any // sent as JSON unless nil
-	into   any // where the JSON answer goes; a *string takes the text; nil: dropped
+	// text is sent as text/plain in place of body; such a call may take long.
+	text     io.Reader
+	textSize int64 // -1: unknown
+	into     any   // where the JSON answer goes; a *string takes the text; nil: dropped
 	// header takes the answer's header, nil: dropped.
 	header *http.Header
 	// changes says that the request changes something, so that an outcome can be
@@ -113,7 +118,11 @@ func (c *client) do(ctx context.Context, q call) error {
 
 // send sends the request and returns the answer, whatever its status.
 func (c *client) send(ctx context.Context, q call) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	timeout, through := callTimeout, c.http
+	if q.text != nil {
+		timeout, through = bulkTimeout, c.patient()
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
@@ -121,7 +130,7 @@ func (c *client) send(ctx context.Context, q call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := through.Do(req)
 	if err != nil {
 		return answer{}, c.failure(err, q.changes && sent.Load(), req)
 	}
@@ -139,6 +148,18 @@ func (c *client) send(ctx context.Context, q call) (answer, error) {
 			"the %s at %s answered with more than %d KiB", c.node(), c.target, limit>>10))
 	}
 	return answer{resp.StatusCode, resp.Header, data}, nil
+}
+
+// patient is the client for calls that take long to answer.
+func (c *client) patient() *http.Client {
+	patient := *c.http
+	if t, ok := c.http.Transport.(*http.Transport); ok {
+		t = t.Clone()
+		t.ResponseHeaderTimeout = bulkTimeout
+		t.DisableKeepAlives = true // one call, then it is dropped
+		patient.Transport = t
+	}
+	return &patient
 }
 
 func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
@@ -161,12 +182,19 @@ func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
 		}
 		body = bytes.NewReader(data)
 	}
+	if q.text != nil {
+		body = q.text
+	}
 	req, err := http.NewRequestWithContext(ctx, q.method, address, body)
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making the request: %w", err)
 	}
 	if q.body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if q.text != nil {
+		req.Header.Set("Content-Type", "text/plain; charset=utf-8")
+		req.ContentLength = q.textSize
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.agent)

@@ -35,6 +35,8 @@ type Session struct {
 	TokenSerial   uint64
 	TokenID       string
 	TokenExpires  time.Time
+	// Verdict is what a token came to that was shown though none was demanded.
+	Verdict string
 
 	Nack     string // why it refused what it was last sent; empty where it did not
 	Meridian bool   // it speaks meridian.v1.Changes; else a Kuma control plane

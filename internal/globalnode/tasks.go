@@ -66,6 +66,7 @@ func (n *Node) report() fleet.Report {
 			Acked: s.Acked, Synced: s.Full, Nack: s.Nack, Meridian: s.Meridian,
 			Authenticated: s.Admission.Authenticated, Method: s.Admission.Method,
 			TokenSerial: s.Admission.TokenSerial, TokenID: s.Admission.TokenID, TokenExpires: s.Admission.Expires,
+			Verdict: s.Admission.Verdict,
 		})
 	}
 	return r

@@ -21,6 +21,11 @@ type RevokeResult struct {
 	Revoked  int      `json:"revoked"`
 	Revision string   `json:"revision"`
 	IDs      []string `json:"ids"`
+	// Given is the number of ids that were sent as text, and Withdrawn how many of
+	// them were taken off the list: only in answers of POST /v1/revocations/bulk,
+	// which repeat no id.
+	Given     int `json:"given,omitempty"`
+	Withdrawn int `json:"withdrawn,omitempty"`
 }
 
 // WithdrawRequest is the body of POST /v1/revocations/withdraw.
@@ -39,8 +44,13 @@ type WithdrawResult struct {
 	IDs       []string `json:"ids"`
 }
 
+// POST /v1/revocations/bulk?kind=&mesh=&reason=&withdraw= takes ids as text/plain,
+// one a line or separated by commas: all of them are one change, or none is made.
+
 // Revocation is an item of GET /v1/revocations?kind=&mesh=&after=&limit=, which
-// answers a List in the order of ids. Its Next continues after the last id.
+// answers a List in the order of ids. Its Next continues after the last id. id=
+// (a beginning), by=, reason= (a part) and since= filter; with a filter a page
+// may have few items, even none, and still a Next.
 type Revocation struct {
 	ID string `json:"id"`
 	// Expires is the token's own expiry where it is known.
@@ -48,4 +58,44 @@ type Revocation struct {
 	Reason  string     `json:"reason,omitempty"`
 	By      string     `json:"by,omitempty"`
 	At      *time.Time `json:"at,omitempty"`
+}
+
+// RevocationList is an item of GET /v1/revocation-lists.
+type RevocationList struct {
+	Kind    string `json:"kind"`
+	Mesh    string `json:"mesh,omitempty"`
+	Name    string `json:"name"` // of the secret under which users know the list
+	Revoked int    `json:"revoked"`
+}
+
+// CutOffRequest is the body of POST /v1/cut-offs, and without Before and Reason of
+// POST /v1/cut-offs/withdraw. Before is RFC 3339 and must not lie in the future; an
+// empty KID means every key of the kind and mesh.
+type CutOffRequest struct {
+	Kind   string `json:"kind"`
+	Mesh   string `json:"mesh,omitempty"`
+	KID    string `json:"kid,omitempty"`
+	Before string `json:"before,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// CutOff is an item of GET /v1/cut-offs: everything of the kind, mesh and key that
+// was issued before a time is refused.
+type CutOff struct {
+	Kind   string     `json:"kind"`
+	Mesh   string     `json:"mesh,omitempty"`
+	KID    string     `json:"kid,omitempty"`
+	Before *time.Time `json:"before,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+	By     string     `json:"by,omitempty"`
+	At     *time.Time `json:"at,omitempty"`
+}
+
+// CutOffResult is the answer to setting or withdrawing one: the cut-off as it is
+// now, without Before where there is none any more. Changed is false where a later
+// one was there already.
+type CutOffResult struct {
+	CutOff
+	Changed  bool   `json:"changed"`
+	Revision string `json:"revision"`
 }

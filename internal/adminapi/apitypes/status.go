@@ -28,14 +28,31 @@ type Session struct {
 	// Revision is what the instance acknowledged last; Behind is how far it is
 	// from the global's, as a difference of Raft indexes, absent where the two
 	// are of different histories.
-	Revision      string     `json:"revision"`
-	Behind        *uint64    `json:"behind,omitempty"`
+	Revision string  `json:"revision"`
+	Behind   *uint64 `json:"behind,omitempty"`
+	// BehindSeconds is how long ago the oldest change was made that the instance
+	// lacks: only in GET /v1/zones/{name}, where Behind counts changes.
+	BehindSeconds *float64   `json:"behindSeconds,omitempty"`
 	Authenticated bool       `json:"authenticated"`
 	Method        string     `json:"method,omitempty"`
 	TokenSerial   uint64     `json:"tokenSerial,omitempty"`
 	TokenID       string     `json:"tokenId,omitempty"`
 	TokenExpires  *time.Time `json:"tokenExpires,omitempty"`
-	Nack          string     `json:"nack,omitempty"` // why the zone refused what it was sent
+	// Verdict is what a token came to that was shown though none was demanded, such
+	// as "expired"; empty where it would be accepted, or none was shown.
+	Verdict string `json:"verdict,omitempty"`
+	Nack    string `json:"nack,omitempty"` // why the zone refused what it was sent
+}
+
+// ZoneDetail is the answer of GET /v1/zones/{name}.
+type ZoneDetail struct {
+	ZoneState
+	Relay    *Relay     `json:"relay,omitempty"`
+	Created  *time.Time `json:"created,omitempty"`
+	Modified *time.Time `json:"modified,omitempty"`
+	Revision string     `json:"revision"` // the global's
+	// Waits says what cannot go on until this zone has acknowledged more.
+	Waits []string `json:"waits"`
 }
 
 // Status is the answer of GET /v1/status.

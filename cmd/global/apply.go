@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+// maxResources bounds a file of resources.
+const maxResources = 1 << 20
+
+func applyCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "apply",
+		Usage: "make or replace zones and meshes from a file",
+		Description: `The file is YAML or JSON; several resources are separated by lines of three dashes.
+A resource is replaced as a whole. A zone that is applied with enabled: false is cut
+off at once and refused until it is applied with enabled: true.
+
+  type: Zone
+  name: west
+  enabled: true
+  auth: token            # token, certificate or none; left out: as --kds-auth says
+  relay:                 # tokens that the zone may ask for its users
+    meshes: [default]
+    maxValidity: 24h
+
+Examples:
+  global apply -f zone.yaml
+  kubectl get … | global apply -f -`,
+		Flags: withClientFlags(&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` with the resources, - for standard input"}),
+		Action: func(c *cli.Context) error {
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			name, err := console.Required(c, "file", "-f zone.yaml")
+			if err != nil {
+				return err
+			}
+			resources, err := readResources(c, name)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			for _, r := range resources {
+				if err := r.apply(c, g); err != nil {
+					return err
+				}
+				if err := console.Write(c.App.Writer, fmt.Appendf(nil, "%s is applied\n", r.title)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// resource is one document of a file, read and checked.
+type resource struct {
+	title string // "zone west"
+	apply func(*cli.Context, *apiclient.Global) error
+}
+
+// readResources reads all of a file before anything is applied.
+func readResources(c *cli.Context, name string) ([]resource, error) {
+	in := c.App.Reader
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, federation.Errorf(federation.Invalid, "reading resources: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxResources+1))
+	switch {
+	case err != nil:
+		return nil, federation.Errorf(federation.Invalid, "reading resources: %w", err)
+	case len(data) > maxResources:
+		return nil, federation.Errorf(federation.TooLarge, "%s has more than %d bytes", name, maxResources)
+	}
+	var resources []resource
+	for i, doc := range bytes.Split(append([]byte("\n"), data...), []byte("\n---")) {
+		if len(bytes.TrimSpace(doc)) == 0 {
+			continue
+		}
+		r, err := readResource(doc)
+		if err != nil {
+			e := federation.AsError(err)
+			return nil, federation.Errorf(federation.Invalid, "%s, resource %d: %s", name, i+1, e.Detail).WithHint("%s", e.Hint)
+		}
+		resources = append(resources, r)
+	}
+	if len(resources) == 0 {
+		return nil, federation.Errorf(federation.Invalid, "%s holds no resource", name).WithHint("global apply --help shows one")
+	}
+	return resources, nil
+}
+
+func readResource(doc []byte) (resource, error) {
+	var head struct {
+		Type string `json:"type"`
+		Name string `json:"name"`
+	}
+	if err := yaml.Unmarshal(doc, &head); err != nil {
+		return resource{}, federation.Errorf(federation.Invalid, "is neither YAML nor JSON: %w", err)
+	}
+	if err := federation.ValidateName("name", head.Name); err != nil {
+		return resource{}, err
+	}
+	switch head.Type {
+	case apitypes.TypeZone:
+		var z apitypes.Zone
+		return resource{"zone " + head.Name, func(c *cli.Context, g *apiclient.Global) error {
+			_, err := g.ApplyZone(c.Context, z)
+			return err
+		}}, strictly(doc, &z)
+	case apitypes.TypeMesh:
+		var m apitypes.Mesh
+		return resource{"mesh " + head.Name, func(c *cli.Context, g *apiclient.Global) error {
+			_, err := g.ApplyMesh(c.Context, m)
+			return err
+		}}, strictly(doc, &m)
+	}
+	return resource{}, federation.InvalidField("type", "%.40q is not what can be applied: use Zone or Mesh", head.Type)
+}
+
+// strictly reads a resource and refuses fields that it does not have.
+func strictly(doc []byte, into any) error {
+	if err := yaml.UnmarshalStrict(doc, into); err != nil {
+		return federation.Errorf(federation.Invalid, "%w", err)
+	}
+	return nil
+}
+
+func deleteCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "delete",
+		Usage: "delete zones and meshes",
+		Subcommands: []*cli.Command{
+			deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone),
+			deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh),
+		},
+	}
+}
+
+func deleteOne(what, effect string, del func(*apiclient.Global, context.Context, string) error) *cli.Command {
+	return &cli.Command{
+		Name:        what,
+		Usage:       "delete a " + what + ": " + effect,
+		ArgsUsage:   "NAME",
+		Description: "Examples:\n  global delete " + what + " west",
+		Flags:       withClientFlags(&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "global delete "+what+" NAME"); err != nil {
+				return err
+			}
+			name := c.Args().First()
+			if err := federation.ValidateName("NAME", name); err != nil {
+				return console.Usage(err)
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			if err := agree(c, fmt.Sprintf("delete %s %s: %s", what, name, effect)); err != nil {
+				return err
+			}
+			if err := del(g, c.Context, name); err != nil {
+				return err
+			}
+			return console.Write(c.App.Writer, fmt.Appendf(nil, "%s %s is deleted\n", what, name))
+		},
+	}
+}

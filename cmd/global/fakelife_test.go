@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// life adds to the fake what is asked of revocations in bulk, of cut-offs, and of
+// single zones.
+func (f *fake) life() {
+	const revision = "0123456789abcdef-1795324516000@42"
+	f.mux.HandleFunc("POST /v1/revocations/bulk", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		ids := strings.FieldsFunc(string(body), func(c rune) bool { return c == '\n' || c == ',' })
+		for i, id := range ids {
+			if strings.Contains(id, " ") {
+				problem(w, apitypes.Error{Status: 400, Title: "Bad Request", Detail: fmt.Sprintf("ids: line %d is not a token's id", i+1),
+					Hint: "nothing was changed: correct the line and send the list again"})
+				return
+			}
+		}
+		result := apitypes.RevokeResult{Kind: r.FormValue("kind"), Mesh: r.FormValue("mesh"), Revision: revision, Given: len(ids), IDs: []string{}}
+		if r.FormValue("withdraw") == "true" {
+			result.Withdrawn = len(ids)
+		} else {
+			result.Revoked = len(ids) - 1
+		}
+		reply(w, result)
+	})
+	f.mux.HandleFunc("POST /v1/revocations/withdraw", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.WithdrawRequest
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		reply(w, apitypes.WithdrawResult{Kind: body.Kind, Mesh: body.Mesh, Withdrawn: 1, Revision: revision, IDs: body.IDs})
+	})
+	for _, path := range []string{"/v1/cut-offs", "/v1/cut-offs/withdraw"} {
+		f.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			var body apitypes.CutOffRequest
+			_ = json.NewDecoder(r.Body).Decode(&body)
+			result := apitypes.CutOffResult{CutOff: apitypes.CutOff{Kind: body.Kind, Mesh: body.Mesh, KID: body.KID}, Changed: true, Revision: revision}
+			if at, err := time.Parse(time.RFC3339, body.Before); err == nil {
+				result.Before = &at
+			}
+			reply(w, result)
+		})
+	}
+	at := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	f.mux.HandleFunc("GET /v1/cut-offs", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, listed([]apitypes.CutOff{
+			{Kind: "user", Before: &at, Reason: "audit", By: "jane", At: before(3 * time.Hour)},
+			{Kind: "dataplane", Mesh: "default", KID: "2", Before: &at, By: "jane", At: before(5 * time.Minute)},
+		}))
+	})
+	f.mux.HandleFunc("GET /v1/revocation-lists", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, listed([]apitypes.RevocationList{
+			{Kind: "zone", Name: "zone-token-revocations", Revoked: 3},
+			{Kind: "dataplane", Mesh: "default", Name: "dataplane-token-revocations-default"},
+		}))
+	})
+	f.mux.HandleFunc("GET /v1/revocations", func(w http.ResponseWriter, r *http.Request) {
+		all := []apitypes.Revocation{
+			{ID: "id-1", By: "jane", At: before(5 * time.Hour), Reason: "lost"},
+			{ID: "id-2", By: "jane", At: before(49 * time.Minute), Expires: &at},
+			{ID: "id-3", By: "joe", At: before(7 * time.Minute), Reason: "stolen"},
+		}
+		limit, _ := strconv.Atoi(r.FormValue("limit"))
+		list := apitypes.List[apitypes.Revocation]{Total: len(all), Items: []apitypes.Revocation{}}
+		for i, item := range all {
+			if item.ID <= r.FormValue("after") {
+				continue
+			}
+			if len(list.Items) == min(limit, 2) { // pages of two, whatever is asked
+				next := "http://elsewhere/v1/revocations?after=" + all[i-1].ID
+				list.Next = &next
+				break
+			}
+			list.Items = append(list.Items, item)
+		}
+		reply(w, list)
+	})
+	f.mux.HandleFunc("PUT /zones/{name}", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, apitypes.Zone{Type: "Zone", Name: r.PathValue("name")})
+	})
+	f.mux.HandleFunc("PUT /meshes/{name}", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, apitypes.Mesh{Type: "Mesh", Name: r.PathValue("name")})
+	})
+	f.mux.HandleFunc("DELETE /zones/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("name") == "nowhere" {
+			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no zone nowhere"})
+			return
+		}
+		reply(w, apitypes.Zone{Type: "Zone", Name: r.PathValue("name")})
+	})
+	f.mux.HandleFunc("GET /v1/zones/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("name") != "west" {
+			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no such zone"})
+			return
+		}
+		none, some, seconds := uint64(0), uint64(3), 90.5
+		reply(w, apitypes.ZoneDetail{
+			ZoneState: apitypes.ZoneState{Name: "west", Enabled: true, Online: true, FirstSeen: &at, Sessions: []apitypes.Session{
+				{Instance: "5f0c6a4e-aaaa", Version: "v1", Member: "n1", Remote: "192.0.2.7:4711", Connected: &at, LastHeard: &at, Online: true,
+					Revision: "0123456789abcdef-1795324516000@42", Behind: &none, Authenticated: true, Method: "Control Plane Token",
+					TokenSerial: 1, TokenID: "7d444840-9dc0-11d1-b245-5ffdce74fad2", TokenExpires: &at},
+				{Instance: "77", Member: "n2", Connected: &at, Disconnected: &at, Revision: "none", Behind: &some, BehindSeconds: &seconds,
+					Method: "none", Verdict: "expired"},
+			}},
+			Relay: &apitypes.Relay{Meshes: []string{"default"}}, Revision: "0123456789abcdef-1795324516000@42",
+			Waits: []string{"activation of zone-token-signing-key-2"},
+		})
+	})
+}

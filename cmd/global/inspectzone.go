@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func inspectZone() *cli.Command {
+	return &cli.Command{
+		Name:      "zone",
+		Usage:     "show everything that the global knows of one zone",
+		ArgsUsage: "NAME",
+		Description: `Which member carries each of its control planes, with which token, what it holds
+and how far it is behind, and what waits on it.
+
+Examples:
+  global inspect zone west
+  global inspect zone west -o json`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			if err := console.Arguments(c, 1, 1, "global inspect zone NAME"); err != nil {
+				return err
+			}
+			name := c.Args().First()
+			if err := federation.ValidateName("NAME", name); err != nil {
+				return console.Usage(err)
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			zone, err := g.ZoneDetail(c.Context, name)
+			if err != nil {
+				return err
+			}
+			warnRefused(console.VoiceOf(c.App), []apitypes.ZoneState{zone.ZoneState})
+			return console.Print(c.App.Writer, format, zone, func() io.WriterTo { return zoneFields(zone, time.Now()) })
+		},
+	}
+}
+
+// paragraphs are written one after the other with a blank line between.
+type paragraphs []*console.Fields
+
+// WriteTo implements [io.WriterTo].
+func (p paragraphs) WriteTo(w io.Writer) (int64, error) {
+	var buf bytes.Buffer
+	for i, f := range p {
+		if i > 0 {
+			buf.WriteByte('\n')
+		}
+		_, _ = f.WriteTo(&buf) // a bytes.Buffer takes everything
+	}
+	return buf.WriteTo(w)
+}
+
+func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
+	f := &console.Fields{}
+	f.Add("zone", z.Name)
+	f.Add("status", zoneStatus(z.ZoneState, z.Online))
+	f.Add("authenticates by", first(z.Auth, "the global's --kds-auth"))
+	f.Add("first seen", clock(z.FirstSeen, now, "never"))
+	f.Add("last seen", clock(z.LastSeen, now, "never"))
+	f.Add("applied", clock(z.Modified, now, ""))
+	if z.Relay != nil {
+		f.Add("relays for meshes", strings.Join(z.Relay.Meshes, ", "))
+		f.Add("relays at most", first(z.Relay.MaxValidity, "24h"))
+	}
+	f.Add("global's revision", z.Revision)
+	for _, w := range z.Waits {
+		f.Add("waits on it", w)
+	}
+	all := paragraphs{f}
+	for _, s := range z.Sessions {
+		all = append(all, sessionFields(s, now))
+	}
+	return all
+}
+
+func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
+	f := &console.Fields{}
+	f.Add("instance", first(s.Instance, "unnamed"))
+	switch {
+	case s.Online:
+		f.Add("state", "online since "+clock(s.Connected, now, "?"))
+	case s.Disconnected == nil:
+		f.Add("state", "connected since "+clock(s.Connected, now, "?")+", not online yet")
+	default:
+		f.Add("state", "offline since "+clock(s.Disconnected, now, "?"))
+	}
+	f.Add("member", s.Member)
+	f.Add("address", s.Remote)
+	f.Add("version", s.Version)
+	f.Add("last heard", clock(s.LastHeard, now, ""))
+	f.Add("authenticated by", proof(s))
+	f.Add("token id (jti)", s.TokenID)
+	f.Add("token expires", clock(s.TokenExpires, now, ""))
+	f.Add("revision held", s.Revision)
+	f.Add("behind", lag(s))
+	f.Add("refuses", s.Nack)
+	return f
+}
+
+// lag is how far an instance is behind, in changes and in time.
+func lag(s apitypes.Session) string {
+	switch {
+	case s.Behind == nil:
+		return "unknown"
+	case *s.Behind == 0:
+		return "nothing"
+	case s.BehindSeconds == nil:
+		return counted(int(*s.Behind), "change", "changes")
+	}
+	return fmt.Sprintf("%s, the oldest made %s ago", counted(int(*s.Behind), "change", "changes"),
+		console.Span(time.Duration(*s.BehindSeconds*float64(time.Second))))
+}
+
+// clock is a time with how far away it is.
+func clock(t *time.Time, now time.Time, absent string) string {
+	if t == nil {
+		return absent
+	}
+	if ahead := t.Sub(now); ahead > 0 {
+		return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.RFC3339), console.Age(*t, now))
+	}
+	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), console.Age(now, *t))
+}
+
+// first returns the first text that is not empty.
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}

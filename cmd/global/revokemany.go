@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+// revokeFile sends a file of ids, of any length, as one change.
+func revokeFile(c *cli.Context, format console.Format) error {
+	kind, mesh, err := kindOfIDs(c)
+	if err != nil {
+		return err
+	}
+	in, size, err := openIDs(c, c.String("ids-file"))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	g, err := connectAs(c, c.String("user-token-file"))
+	if err != nil {
+		return err
+	}
+	counted := &countingReader{in: in}
+	bulk := apiclient.Bulk{
+		Kind: string(kind), Mesh: mesh, Reason: c.String("reason"), Withdraw: c.Bool("withdraw"), IDs: counted, Size: size,
+	}
+	result, err := sendBulk(c.Context, console.VoiceOf(c.App), g, bulk, counted)
+	if err != nil {
+		return err
+	}
+	return console.Print(c.App.Writer, format, result, func() io.WriterTo {
+		verb, n, no := "revoked", result.Revoked, "already revoked before"
+		if bulk.Withdraw {
+			verb, n, no = "withdrew the revocation of", result.Withdrawn, "not revoked"
+		}
+		text := fmt.Sprintf("%s %s at revision %s", verb, ofKind(n, result.Kind, result.Mesh), result.Revision)
+		if rest := result.Given - n; rest > 0 {
+			text += fmt.Sprintf(" (%d %s, or named twice)", rest, no)
+		}
+		return sentence(text)
+	})
+}
+
+// openIDs opens the file of ids, or standard input, and says how long it is.
+func openIDs(c *cli.Context, name string) (io.ReadCloser, int64, error) {
+	if name == "-" {
+		return io.NopCloser(c.App.Reader), -1, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, federation.Errorf(federation.Invalid, "reading ids: %w", err).
+			WithHint("name a file with the ids (claim jti), one a line or separated by commas")
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil || !info.Mode().IsRegular():
+		return f, -1, nil // a pipe, which has an end all the same
+	case info.Size() == 0:
+		f.Close()
+		return nil, 0, federation.Errorf(federation.Invalid, "%s is empty", name)
+	}
+	return f, info.Size(), nil
+}
+
+// countingReader counts what was read, for the progress.
+type countingReader struct {
+	in   io.Reader
+	read atomic.Int64
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	r.read.Add(int64(n))
+	return n, err
+}
+
+// sendBulk sends the list and shows how far it is.
+func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b apiclient.Bulk, sent *countingReader) (result apitypes.RevokeResult, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	var sendErr error
+	go func() {
+		defer close(done)
+		result, sendErr = g.RevokeBulk(ctx, b)
+	}()
+	_, err = voice.Wait(ctx, console.Poll{Every: 100 * time.Millisecond, For: time.Hour, Check: func(context.Context) (bool, string, error) {
+		select {
+		case <-done:
+			return true, "", nil
+		default:
+			return false, progressOf(voice, sent.read.Load(), b.Size), nil
+		}
+	}})
+	cancel()
+	<-done
+	if sendErr != nil {
+		return result, sendErr
+	}
+	return result, err
+}
+
+// progressOf says how much of a list is on its way.
+func progressOf(voice *console.Voice, sent, size int64) string {
+	const mega = 1e6
+	switch {
+	case size < 0:
+		return fmt.Sprintf("sent %.1f MB", float64(sent)/mega)
+	case sent < size:
+		return voice.Bar(int(sent>>10), int(size>>10)) + fmt.Sprintf("sent %.1f of %.1f MB", float64(sent)/mega, float64(size)/mega)
+	}
+	return fmt.Sprintf("all %.1f MB are sent, the global replicates them", float64(size)/mega)
+}
+
+// cutOff refuses what was issued before a time, or takes that back.
+func cutOff(c *cli.Context, format console.Format) error {
+	kind, mesh, err := kindOfIDs(c)
+	if err != nil {
+		return err
+	}
+	request := apitypes.CutOffRequest{Kind: string(kind), Mesh: mesh, KID: c.String("kid")}
+	what := "every " + ofKind(1, request.Kind, mesh)[2:]
+	if request.KID != "" {
+		what += " of key " + request.KID
+	}
+	if !c.Bool("withdraw") {
+		before, err := pointInTime("--before", c.String("before"), time.Now())
+		if err != nil {
+			return err
+		}
+		request.Before, request.Reason = before.UTC().Format(time.RFC3339), c.String("reason")
+		if err := agree(c, fmt.Sprintf("refuse %s issued before %s", what, request.Before)); err != nil {
+			return err
+		}
+	}
+	g, err := connectAs(c, c.String("user-token-file"))
+	if err != nil {
+		return err
+	}
+	send := g.CutOff
+	if c.Bool("withdraw") {
+		send = g.WithdrawCutOff
+	}
+	result, err := send(c.Context, request)
+	if err != nil {
+		return err
+	}
+	return console.Print(c.App.Writer, format, result, func() io.WriterTo {
+		switch {
+		case result.Before == nil:
+			return sentence(fmt.Sprintf("the cut-off of %s is withdrawn at revision %s", what, result.Revision))
+		case !result.Changed:
+			return sentence(fmt.Sprintf("%s issued before %s was refused already", what, result.Before.Format(time.RFC3339)))
+		}
+		return sentence(fmt.Sprintf("%s issued before %s is refused from revision %s on", what, result.Before.Format(time.RFC3339), result.Revision))
+	})
+}
+
+// agree asks who sits at a terminal, unless --yes is given. A script has said what
+// it wants.
+func agree(c *cli.Context, question string) error {
+	voice := console.VoiceOf(c.App)
+	if c.Bool("yes") || !voice.Interactive() {
+		return nil
+	}
+	yes, err := voice.Confirm(question)
+	if err == nil && !yes {
+		err = federation.Errorf(federation.Conflict, "stopped: nothing was changed").WithHint("give --yes to go on without being asked")
+	}
+	return err
+}
+
+// pointInTime reads a time as people write it: "now", a day, a time of RFC 3339,
+// or how long ago it was.
+func pointInTime(flag, text string, now time.Time) (time.Time, error) {
+	if text == "now" {
+		return now, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	if at, err := time.Parse(time.DateOnly, text); err == nil {
+		return at, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, console.Usagef("write it like 2026-11-22T06:30:00Z, 2026-11-22, now, or 24h for a day ago", "%s: %.40q is not a time", flag, text)
+}
+
+// withdrawIDs takes ids off the list.
+func withdrawIDs(c *cli.Context, format console.Format, ids []string) error {
+	kind, mesh, err := kindOfIDs(c)
+	if err != nil {
+		return err
+	}
+	g, err := connectAs(c, c.String("user-token-file"))
+	if err != nil {
+		return err
+	}
+	result, err := g.Withdraw(c.Context, apitypes.WithdrawRequest{Kind: string(kind), Mesh: mesh, IDs: ids})
+	if err != nil {
+		return err
+	}
+	return console.Print(c.App.Writer, format, result, func() io.WriterTo {
+		text := fmt.Sprintf("withdrew the revocation of %s at revision %s", ofKind(result.Withdrawn, result.Kind, result.Mesh), result.Revision)
+		if rest := len(ids) - result.Withdrawn; rest > 0 {
+			text += fmt.Sprintf(" (%d not revoked, or named twice)", rest)
+		}
+		return sentence(text)
+	})
+}
+
+// ofKind counts tokens of a kind: "2 zone-tokens", "1 dataplane-token of mesh m".
+func ofKind(n int, kind, mesh string) string {
+	name := tokenName(kind)
+	text := counted(n, name, name+"s")
+	if mesh != "" {
+		text += " of mesh " + mesh
+	}
+	return text
+}

@@ -1,0 +1,76 @@
+package adminapi
+
+import (
+	"log/slog"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// bulkTimeout is how long a list may take to arrive and to be replicated: longer
+// than any other request.
+const bulkTimeout = 10 * time.Minute
+
+// postBulk revokes, or withdraws, a list of ids that is sent as text. All of it is
+// one change.
+func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	kind, err := api.kindAndMesh(query.Get("kind"), query.Get("mesh"))
+	if err != nil {
+		return err
+	}
+	mesh, reason, withdraw := query.Get("mesh"), query.Get("reason"), query.Get("withdraw") == "true"
+	if err := checkReason(reason); err != nil {
+		return err
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "text/plain" {
+		return federation.InvalidField("Content-Type", "must be text/plain: ids, one a line or separated by commas")
+	}
+	select {
+	case api.bulk <- struct{}{}:
+		defer func() { <-api.bulk }()
+	default:
+		err := federation.Errorf(federation.Unavailable, "another list of ids is being taken").WithHint("nothing was changed: try again in a few seconds")
+		err.RetryAfter = 5 * time.Second
+		return err
+	}
+	until := time.Now().Add(bulkTimeout)
+	control := http.NewResponseController(w)
+	// Where a connection has no deadlines, as in tests, there is none to move.
+	_, _ = control.SetReadDeadline(until), control.SetWriteDeadline(until)
+
+	list, err := readIDs(http.MaxBytesReader(w, r.Body, maxBulkBytes))
+	if err != nil {
+		return err
+	}
+	if len(list.ids) == 0 {
+		return federation.InvalidField("ids", "are missing: the list is empty")
+	}
+	result := apitypes.RevokeResult{Kind: string(kind), Mesh: mesh, Given: len(list.ids), IDs: []string{}}
+	a.note(slog.String("kind", string(kind)), slog.String("mesh", mesh), slog.Int("ids", len(list.ids)), slog.Bool("withdraw", withdraw))
+	if withdraw {
+		c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", string(kind), mesh, list.digest), kind, mesh, list.ids)
+		if err != nil {
+			return err
+		}
+		result.Withdrawn, result.Revision = int(c.Changed), c.Revision.String()
+	} else {
+		c, err := api.store.Revoke(r.Context(), a.origin("revoke", string(kind), mesh, reason, list.digest), kind, mesh, idsOf(list.ids), reason)
+		if err != nil {
+			return err
+		}
+		result.Revoked, result.Revision = int(c.Changed), c.Revision.String()
+	}
+	a.note(slog.Int("revoked", result.Revoked), slog.Int("withdrawn", result.Withdrawn), slog.String("revision", result.Revision))
+	return reply(w, http.StatusOK, result)
+}
+
+func checkReason(reason string) error {
+	if len(reason) > maxReason {
+		return federation.InvalidField("reason", "has more than %d bytes", maxReason)
+	}
+	return nil
+}

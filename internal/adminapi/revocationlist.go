@@ -1,0 +1,129 @@
+package adminapi
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// maxScan bounds the revocations that one request looks through: a filter that
+// fits few of a million is answered in several pages, some of them empty.
+const maxScan = 100_000
+
+// revocationFilter picks revocations. Its zero value picks all.
+type revocationFilter struct {
+	id, by, reason string // a beginning, the whole name, a part
+	since          time.Time
+}
+
+func filterOf(query url.Values) (f revocationFilter, err error) {
+	f = revocationFilter{id: query.Get("id"), by: query.Get("by"), reason: query.Get("reason")}
+	for name, value := range map[string]string{"id": f.id, "by": f.by, "reason": f.reason} {
+		if len(value) > maxReason {
+			return f, federation.InvalidField(name, "has more than %d bytes", maxReason)
+		}
+	}
+	if since := query.Get("since"); since != "" {
+		if f.since, err = time.Parse(time.RFC3339, since); err != nil {
+			return f, federation.InvalidField("since", "%.40q is not a time: write it like 2026-11-22T06:30:00Z", since)
+		}
+	}
+	return f, nil
+}
+
+func (f revocationFilter) picks(r raftstore.Revocation) bool {
+	return strings.HasPrefix(r.ID, f.id) && (f.by == "" || r.By == f.by) && strings.Contains(r.Reason, f.reason) && !r.At.Before(f.since)
+}
+
+func (api *API) listRevocations(_ *act, w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	kind, err := api.kindAndMesh(query.Get("kind"), query.Get("mesh"))
+	if err != nil {
+		return err
+	}
+	limit, err := queryInt(query, "limit", apitypes.DefaultPage, 1, apitypes.MaxPage)
+	if err != nil {
+		return err
+	}
+	filter, err := filterOf(query)
+	if err != nil {
+		return err
+	}
+	mesh, after := query.Get("mesh"), query.Get("after")
+	if len(after) > cptoken.MaxIDLen {
+		return federation.InvalidField("after", "has more than %d bytes", cptoken.MaxIDLen)
+	}
+	list := apitypes.List[apitypes.Revocation]{Total: api.store.RevocationCount(kind, mesh), Items: []apitypes.Revocation{}}
+	last, more := api.scan(kind, mesh, after, filter, func(rev raftstore.Revocation) bool {
+		list.Items = append(list.Items, revocationJSON(rev))
+		return len(list.Items) < limit
+	})
+	if more {
+		next := url.Values{"kind": {string(kind)}, "after": {last}, "limit": {strconv.Itoa(limit)}}
+		for _, name := range []string{"mesh", "id", "by", "reason", "since"} {
+			if query.Get(name) != "" {
+				next.Set(name, query.Get(name))
+			}
+		}
+		list.Next = nextPage(r, next)
+	}
+	return reply(w, http.StatusOK, list)
+}
+
+// scan yields what the filter picks, in the order of ids, until yield says that it
+// is enough. It returns the last id that it looked at and whether there are more.
+func (api *API) scan(kind cptoken.Kind, mesh, after string, f revocationFilter, yield func(raftstore.Revocation) bool) (last string, more bool) {
+	if n := len(f.id); n > 0 {
+		// What comes before every id with the wanted beginning, and after all that
+		// come before those: no id has the byte 0xff, which UTF-8 never has.
+		after = max(after, f.id[:n-1]+string([]byte{f.id[n-1] - 1, 0xff}))
+	}
+	for seen := 0; seen < maxScan; {
+		// One more than is looked at tells whether there is another.
+		page := api.store.Revocations(kind, mesh, after, apitypes.MaxPage+1)
+		for i, rev := range page[:min(len(page), apitypes.MaxPage)] {
+			if seen++; rev.ID > f.id && !strings.HasPrefix(rev.ID, f.id) {
+				return after, false // no id that follows begins so either
+			}
+			after = rev.ID
+			if f.picks(rev) && !yield(rev) {
+				return after, i+1 < len(page)
+			}
+		}
+		if len(page) <= apitypes.MaxPage {
+			return after, false
+		}
+	}
+	return after, true
+}
+
+// listRevocationLists tells how many ids of each kind and mesh are revoked.
+func (api *API) listRevocationLists(_ *act, w http.ResponseWriter, r *http.Request) error {
+	var lists []apitypes.RevocationList
+	add := func(kind cptoken.Kind, mesh string) {
+		lists = append(lists, apitypes.RevocationList{
+			Kind: string(kind), Mesh: mesh, Name: secretRef{kind: kind, mesh: mesh}.name(), Revoked: api.store.RevocationCount(kind, mesh),
+		})
+	}
+	for _, kind := range cptoken.Kinds {
+		if !kind.PerMesh() {
+			add(kind, "")
+			continue
+		}
+		for _, m := range api.store.Meshes() {
+			add(kind, m.Name)
+		}
+	}
+	list, err := listOf(r, lists, func(l apitypes.RevocationList) apitypes.RevocationList { return l })
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, list)
+}

@@ -1,0 +1,42 @@
+package apiclient
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// ZoneDetail tells everything that the global knows of a zone.
+func (g *Global) ZoneDetail(ctx context.Context, name string) (apitypes.ZoneDetail, error) {
+	return get[apitypes.ZoneDetail](ctx, g.c, "the zone "+name, nil, "v1", "zones", name)
+}
+
+// ApplyZone makes a zone's record, or replaces it.
+func (g *Global) ApplyZone(ctx context.Context, z apitypes.Zone) (apitypes.Zone, error) {
+	return replace[apitypes.Zone](ctx, g.c, http.MethodPut, z, "zones", z.Name)
+}
+
+// DeleteZone deletes a zone: it is refused until it is applied again.
+func (g *Global) DeleteZone(ctx context.Context, name string) error {
+	_, err := replace[apitypes.Zone](ctx, g.c, http.MethodDelete, nil, "zones", name)
+	return err
+}
+
+// ApplyMesh makes a mesh, with its first dataplane key.
+func (g *Global) ApplyMesh(ctx context.Context, m apitypes.Mesh) (apitypes.Mesh, error) {
+	return replace[apitypes.Mesh](ctx, g.c, http.MethodPut, m, "meshes", m.Name)
+}
+
+// DeleteMesh deletes a mesh and its keys.
+func (g *Global) DeleteMesh(ctx context.Context, name string) error {
+	_, err := replace[apitypes.Mesh](ctx, g.c, http.MethodDelete, nil, "meshes", name)
+	return err
+}
+
+// replace sends a request that changes one resource.
+func replace[T any](ctx context.Context, c *client, method string, body any, path ...string) (T, error) {
+	var into T
+	err := c.do(ctx, call{method: method, path: path, body: body, into: &into, changes: true})
+	return into, err
+}
