@@ -81,7 +81,8 @@ func nodeFlags(dataDir string) []cli.Flag {
 		&cli.StringFlag{Name: "kds-addr", Value: globalnode.DefaultKDSAddr, Usage: "where zone control planes connect"},
 		&cli.StringFlag{Name: "peer-addr", Value: globalnode.DefaultPeerAddr, Usage: "where other globals connect"},
 		&cli.StringFlag{Name: "advertise", Usage: "`HOST:PORT` under which other globals reach --peer-addr"},
-		&cli.StringFlag{Name: "diagnostics-addr", Value: globalnode.DefaultDiagnosticsAddr, Usage: "health; empty: none"},
+		&cli.StringFlag{Name: "diagnostics-addr", Value: globalnode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
+		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "kds-auth", Value: "cpToken", Usage: "how zones prove who they are whose record does not say: cpToken, certificate or none"},
 		&cli.BoolFlag{Name: "kds-tls", Value: true, Usage: "serve KDS over TLS"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
@@ -116,7 +117,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 		DataDir: c.String("data-dir"),
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
-		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"),
+		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
 		Version: version(), Logger: logger,
 	}, nil
 }

@@ -20,14 +20,15 @@ func serverCommand() *cli.Command {
 		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` with the names of these flags as keys"},
 		&cli.StringFlag{Name: "zone", Usage: "`NAME` of the zone", EnvVars: []string{"ZONE_NAME"}},
 		&cli.StringSliceFlag{Name: "global-address", Usage: "`HOST:PORT` of a global's KDS port; several may be given", EnvVars: []string{"ZONE_GLOBAL_ADDRESS"}},
-		&cli.StringFlag{Name: "cp-token-file", Usage: "`FILE` with the control plane token; read again at each connect", EnvVars: []string{"ZONE_CP_TOKEN_FILE"}},
+		&cli.StringFlag{Name: "cp-token-file", Usage: "`FILE` with the control plane token; a replaced one is taken up within a second", EnvVars: []string{"ZONE_CP_TOKEN_FILE"}},
 		&cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the CA of the global's certificate", EnvVars: []string{"ZONE_GLOBAL_CA_FILE"}},
 		&cli.StringFlag{Name: "tls-cert-file", Usage: "PEM `FILE` of the zone's certificate, for a global that asks zones for one"},
 		&cli.StringFlag{Name: "tls-key-file", Usage: "PEM `FILE` of its key"},
 		&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of this zone's own", EnvVars: []string{"ZONE_DATA_DIR"}},
 		&cli.StringFlag{Name: "dp-addr", Value: zonenode.DefaultDPAddr, Usage: "where proxies connect (TLS)"},
 		&cli.StringFlag{Name: "api-addr", Value: zonenode.DefaultAPIAddr, Usage: "the zone's HTTP API; empty: none"},
-		&cli.StringFlag{Name: "diagnostics-addr", Value: zonenode.DefaultDiagnosticsAddr, Usage: "health; empty: none"},
+		&cli.StringFlag{Name: "diagnostics-addr", Value: zonenode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
+		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "dp-cert-file", Usage: "PEM `FILE` of the certificate shown to proxies; made in the data folder where it is not given"},
 		&cli.StringFlag{Name: "dp-key-file", Usage: "PEM `FILE` of its key"},
 		&cli.StringFlag{Name: "dp-ca-file", Usage: "PEM `FILE` of the CA that proxies check it against"},
@@ -89,7 +90,8 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		DPAddr:      c.String("dp-addr"), APIAddr: c.String("api-addr"), DiagnosticsAddr: c.String("diagnostics-addr"),
 		DPCAFile:         c.String("dp-ca-file"),
 		LocalhostIsAdmin: c.Bool("localhost-is-admin"), MaxStale: c.Duration("max-stale"),
-		Version: version(), Logger: logger,
+		Profiles: c.Bool("pprof"),
+		Version:  version(), Logger: logger,
 	}
 	if path := c.String("cp-token-file"); path != "" {
 		cfg.Token = zonenode.TokenFromFile(path)

@@ -42,6 +42,9 @@ type Config struct {
 	// answers that they have it not yet; 0 means [DefaultImportWait].
 	ImportWait time.Duration
 
+	// Issued is told of every token that is issued, by its kind; nil: nobody is.
+	Issued func(kind ...string)
+
 	Version  string
 	Hostname string           // shown by GET /
 	Logger   *slog.Logger     // nil: slog.Default
@@ -78,6 +81,9 @@ func New(cfg Config) *API {
 	}
 	if cfg.Certificates == nil {
 		cfg.Certificates = func() []apitypes.Certificate { return []apitypes.Certificate{} }
+	}
+	if cfg.Issued == nil {
+		cfg.Issued = func(...string) {}
 	}
 	if cfg.Members == nil {
 		cfg.Members = func() []string { return []string{cfg.Store.NodeID()} }

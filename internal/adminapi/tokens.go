@@ -101,6 +101,7 @@ func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor 
 	if err != nil {
 		return err
 	}
+	api.cfg.Issued(string(c.Kind))
 	a.note(slog.String("kind", string(c.Kind)), slog.String("jti", issued.ID), slog.Uint64("serial", key.Ref().Serial),
 		slog.String("expires", issued.ExpiresAt.UTC().Format(time.RFC3339)))
 	for _, about := range []struct{ name, value string }{{"zone", c.Zone}, {"mesh", c.Mesh}, {"name", c.Name}} {

@@ -83,9 +83,9 @@ var arrows = map[string][]string{
 	"internal/configfile": {"federation"},
 	"internal/globalnode": {"internal/adminapi", "internal/admission", "internal/endpoints", "internal/fleet",
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
-		"internal/adminapi/apitypes"},
+		"internal/adminapi/apitypes", "internal/metrics"},
 	"internal/zonenode": {"internal/dpserver", "internal/endpoints", "internal/httpserver", "internal/tlsutil", "kds",
-		"keysync", "cptoken", "federation", "internal/sessions"},
+		"keysync", "cptoken", "federation", "internal/sessions", "internal/metrics"},
 	"internal/console": {"federation"},
 	"internal/apiclient": {"internal/adminapi/apitypes", "internal/endpoints", "internal/httperr", "internal/tlsutil",
 		"cptoken", "federation"},
@@ -98,6 +98,7 @@ var arrows = map[string][]string{
 		"internal/tlsutil", "cptoken", "federation", "internal/coredump"},
 	"internal/coredump": {},
 	"internal/sessions": {"cptoken"},
+	"internal/metrics":  {},
 }
 
 // TestArrowsPointDownward holds every import inside the module against the
@@ -138,6 +139,7 @@ var owners = map[string][]string{
 	"github.com/envoyproxy/go-control-plane/...": {"kds"},
 	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb"},
 	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/console"},
+	"github.com/prometheus/client_golang":        {"internal/metrics"},
 }
 
 // TestEachModuleHasOneOwner keeps libraries behind the package that owns them,

@@ -83,6 +83,7 @@ func (s *Server) identify(req AuthenticateRequest) (*Identity, error) {
 		kind = cptoken.Dataplane
 	}
 	claims, err := s.cfg.Verifier.Verify(view, kind, req.Token)
+	defer func() { s.cfg.Verified(string(kind), result(err)) }()
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +108,14 @@ func (s *Server) identify(req AuthenticateRequest) (*Identity, error) {
 		id.Expires = &expires
 	}
 	return id, nil
+}
+
+// result is the word under which a verification is counted.
+func result(err error) string {
+	if err == nil {
+		return "accepted"
+	}
+	return string(cptoken.ReasonOf(err))
 }
 
 func (req *AuthenticateRequest) validate() error {

@@ -51,6 +51,9 @@ type Config struct {
 	// MaxStale refuses every proxy once the global was not heard for so long; 0:
 	// never.
 	MaxStale time.Duration
+	// Verified is told of every token that a proxy showed: its kind, and "accepted"
+	// or the reason of its refusal. nil: nobody is.
+	Verified func(labels ...string)
 	Logger   *slog.Logger     // nil: no log
 	Now      func() time.Time // nil: time.Now
 }
@@ -67,6 +70,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Verified == nil {
+		cfg.Verified = func(...string) {}
 	}
 	if cfg.Link == nil {
 		cfg.Link = func() Link { return Link{} }

@@ -55,6 +55,9 @@ type Config struct {
 	// to operators, who give it to zones and clients.
 	TLS *tlsutil.Source
 
+	// Profiles serves Go's profiles on the diagnostics port.
+	Profiles bool
+
 	// WriteAdminToken leaves an administrator's token in the data folder.
 	WriteAdminToken bool
 

@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
@@ -38,6 +39,9 @@ type Node struct {
 	kds       *kds.Server
 	api       *adminapi.API
 	ready     chan struct{}
+
+	metrics     *metrics.Set
+	propagation propagation
 }
 
 // New validates the configuration, binds the ports and opens the data folder. It
@@ -53,7 +57,7 @@ func New(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, listeners: listeners, ready: make(chan struct{})}
+	n := &Node{cfg: cfg, listeners: listeners, ready: make(chan struct{}), metrics: metrics.New()}
 	if err := n.open(); err != nil {
 		listeners.close()
 		return nil, err
@@ -80,7 +84,9 @@ func (n *Node) open() (err error) {
 		Store: n.store, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Certificates: n.certificates,
+		Issued:       n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
 	})
+	n.measure()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -28,7 +29,11 @@ func (n *Node) reportSessions(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		sessions, state := n.kds.SessionsChanged(), n.store.Watch()
-		n.fleet.Update(n.report())
+		_, head := n.store.Head()
+		n.propagation.head(head, n.cfg.Now())
+		report, open := n.report()
+		n.fleet.Update(report)
+		n.propagation.sessions(open, n.cfg.Now())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -48,12 +53,13 @@ func (n *Node) followLeadership(ctx context.Context) error {
 			return nil // ctx has ended, or the store has, which says why itself
 		}
 		n.fleet.Lead()
-		n.fleet.Update(n.report())
+		report, _ := n.report()
+		n.fleet.Update(report)
 		<-leading.Done()
 	}
 }
 
-func (n *Node) report() fleet.Report {
+func (n *Node) report() (fleet.Report, []kds.Session) {
 	sessions := n.kds.Sessions()
 	r := fleet.Report{
 		Member: n.store.NodeID(), Applied: n.store.Usable(), LeaseUntil: n.cfg.Now().Add(lease),
@@ -69,7 +75,7 @@ func (n *Node) report() fleet.Report {
 			Verdict: s.Admission.Verdict,
 		})
 	}
-	return r
+	return r, sessions
 }
 
 // prune has the leader forget, now and then, what has expired long ago. The time
@@ -135,14 +141,9 @@ func (n *Node) diagnostics() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		select {
-		case <-n.ready:
-			answer(w, n.store.CanSign() == nil)
-		default:
-			answer(w, false)
-		}
+		answer(w, n.isReady())
 	})
-	return mux
+	return n.metrics.Handler(mux, n.cfg.Profiles)
 }
 
 func answer(w http.ResponseWriter, ok bool) {

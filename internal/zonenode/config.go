@@ -52,6 +52,9 @@ type Config struct {
 	// so long; 0: never.
 	MaxStale time.Duration
 
+	// Profiles serves Go's profiles on the diagnostics port.
+	Profiles bool
+
 	Version string
 	Logger  *slog.Logger
 	Now     func() time.Time // nil: time.Now

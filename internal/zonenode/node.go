@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/dpserver"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
@@ -39,6 +40,7 @@ type Node struct {
 	client   *kds.Client
 	server   *dpserver.Server
 	sessions *sessions.Registry
+	metrics  *metrics.Set
 	ready    chan struct{}
 }
 
@@ -58,7 +60,7 @@ func New(cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
-	n := &Node{cfg: cfg, ready: make(chan struct{})}
+	n := &Node{cfg: cfg, ready: make(chan struct{}), metrics: metrics.New()}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -112,8 +114,10 @@ func (n *Node) open() (err error) {
 		Store:    n.store,
 		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes}),
 		Link:     n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, MaxStale: n.cfg.MaxStale,
-		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
+		Verified: n.metrics.Counter("tokens_verified_total", "Tokens that proxies showed, by kind and result.", "kind", "result").Add,
+		Logger:   n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})
+	n.measure()
 	return nil
 }
 
@@ -186,7 +190,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	n.runHTTP(group, ctx, httpserver.Server{Name: "proxies", Listener: n.dp, Handler: n.server.Proxies(),
 		TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "api", Listener: n.api, Handler: n.server.API()})
-	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.diagnostics, Handler: n.server.Diagnostics()})
+	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.diagnostics,
+		Handler: n.metrics.Handler(n.server.Diagnostics(), n.cfg.Profiles)})
 	for _, source := range n.cfg.sources() {
 		group.Go(func() error { return source.Run(ctx) })
 	}

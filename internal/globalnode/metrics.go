@@ -1,0 +1,196 @@
+package globalnode
+
+import (
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/metrics"
+	"github.com/meridiankds/meridian/kds"
+)
+
+// measure registers what a global shows at /metrics. All of it is read at each
+// scrape from what the node keeps anyway, but for the propagation of changes.
+func (n *Node) measure() {
+	m, s := n.metrics, n.store
+	n.propagation = propagation{applied: map[federation.Revision]time.Time{}, acked: map[sessionKey]federation.Revision{},
+		seconds: m.Histogram("propagation_seconds", "Time from when this member applied a change to each zone's durable acknowledgement.")}
+	m.Gauge("ready", "Whether this node serves.", nil, func() []metrics.Sample { return metrics.Bool(n.isReady()) })
+	m.Gauge("leader", "Whether this node leads the cluster.", nil, func() []metrics.Sample { return metrics.Bool(s.IsLeader()) })
+	m.Gauge("raft_applied_index", "Last entry of Raft's log that this node applied.", nil, func() []metrics.Sample { return metrics.One(s.Applied()) })
+	m.Gauge("revision_index", "Index of the last change that zones see.", nil, func() []metrics.Sample {
+		_, rev := s.Head()
+		return metrics.One(rev.Index)
+	})
+	m.Gauge("sealed", "Whether signing keys are sealed under a key outside Raft.", nil, func() []metrics.Sample { return metrics.Bool(n.cfg.Seal != nil) })
+	m.Gauge("keys", "Keys by kind, mesh and state.", []string{"kind", "mesh", "state"}, n.keySamples)
+	m.Gauge("revocations", "Revoked ids by kind and mesh.", []string{"kind", "mesh"}, n.revocationSamples)
+	m.Gauge("certificate_expiry_timestamp_seconds", "When this node's certificate expires.", nil, func() []metrics.Sample {
+		return metrics.One(n.cfg.TLS.Certificate.Leaf.NotAfter.Unix())
+	})
+	m.Gauge("zones", "Zones by state, as this member knows them.", []string{"state"}, n.zoneSamples)
+	m.Gauge("zone_behind_changes", "Changes that a connected control plane of a zone has not acknowledged.", []string{"zone", "instance"}, n.lagSamples)
+	m.Gauge("zone_token_expiry_timestamp_seconds", "When the credential of a connected control plane of a zone expires.", []string{"zone", "instance"}, n.expirySamples)
+	m.Gauge("kds_connections", "Connections of zones that are open.", nil, func() []metrics.Sample { return metrics.One(n.kds.Stats().Connections) })
+	for name, about := range map[string]struct {
+		help string
+		read func(kds.Stats) uint64
+	}{
+		"kds_authenticated_total": {"Calls of zones that were admitted.", func(s kds.Stats) uint64 { return s.Authenticated }},
+		"kds_displaced_total":     {"Sessions that gave way to a newer one of their instance.", func(s kds.Stats) uint64 { return s.Displaced }},
+		"kds_slow_total":          {"Zones disconnected because they did not drain or acknowledge.", func(s kds.Stats) uint64 { return s.Slow }},
+		"kds_acks_total":          {"Sets of changes that zones acknowledged.", func(s kds.Stats) uint64 { return s.Acks }},
+		"kds_nacks_total":         {"Sets of changes that zones refused.", func(s kds.Stats) uint64 { return s.Nacks }},
+		"kds_sent_bytes_total":    {"Bytes of changes that were sent.", func(s kds.Stats) uint64 { return s.SentBytes }},
+	} {
+		m.Total(name, about.help, nil, func() []metrics.Sample { return metrics.One(about.read(n.kds.Stats())) })
+	}
+	m.Total("kds_refused_total", "Calls of zones that were refused, by reason.", []string{"reason"}, func() []metrics.Sample {
+		return metrics.ByLabel(n.kds.Stats().Refused)
+	})
+	m.Total("kds_sessions_ended_total", "Connections of zones cut because their admission held no longer, by reason.", []string{"reason"}, func() []metrics.Sample {
+		return metrics.ByLabel(n.kds.Stats().Ended)
+	})
+}
+
+func (n *Node) isReady() bool {
+	select {
+	case <-n.ready:
+		return n.store.CanSign() == nil
+	default:
+		return false
+	}
+}
+
+func (n *Node) keySamples() []metrics.Sample {
+	type group struct{ kind, mesh, state string }
+	count := map[group]int{}
+	for _, k := range n.store.Keys() {
+		count[group{string(k.ID.Kind), k.ID.Mesh, string(k.State)}]++
+	}
+	samples := make([]metrics.Sample, 0, len(count))
+	for g, c := range count {
+		samples = append(samples, metrics.Sample{Labels: []string{g.kind, g.mesh, g.state}, Value: float64(c)})
+	}
+	return samples
+}
+
+func (n *Node) revocationSamples() (samples []metrics.Sample) {
+	add := func(kind cptoken.Kind, mesh string) {
+		samples = append(samples, metrics.Sample{Labels: []string{string(kind), mesh}, Value: float64(n.store.RevocationCount(kind, mesh))})
+	}
+	for _, kind := range cptoken.Kinds {
+		if !kind.PerMesh() {
+			add(kind, "")
+			continue
+		}
+		for _, mesh := range n.store.Meshes() {
+			add(kind, mesh.Name)
+		}
+	}
+	return samples
+}
+
+func (n *Node) zoneSamples() []metrics.Sample {
+	online := map[string]bool{}
+	for _, z := range n.fleet.Zones() {
+		online[z.Name] = z.Online
+	}
+	count := map[string]int{"online": 0, "offline": 0, "disabled": 0}
+	for _, z := range n.store.Zones() {
+		switch {
+		case z.Deleted:
+		case !z.Enabled:
+			count["disabled"]++
+		case online[z.Name]:
+			count["online"]++
+		default:
+			count["offline"]++
+		}
+	}
+	return metrics.ByLabel(count)
+}
+
+// lagSamples and expirySamples are of the sessions at this member: of the others'
+// each member tells its own.
+func (n *Node) lagSamples() []metrics.Sample {
+	_, head := n.store.Head()
+	return n.perSession(func(s kds.Session) (float64, bool) {
+		if s.Acked == head {
+			return 0, true
+		}
+		changes, _, ok := n.store.Lag(s.Acked)
+		return float64(changes), ok
+	})
+}
+
+func (n *Node) expirySamples() []metrics.Sample {
+	return n.perSession(func(s kds.Session) (float64, bool) {
+		return float64(s.Admission.Expires.Unix()), !s.Admission.Expires.IsZero()
+	})
+}
+
+// perSession makes one sample for each instance that has an authenticated session:
+// who proved nothing chooses its own name.
+func (n *Node) perSession(value func(kds.Session) (float64, bool)) (samples []metrics.Sample) {
+	seen := map[sessionKey]bool{}
+	for _, s := range n.kds.Sessions() {
+		key := sessionKey{s.Zone, s.Instance}
+		if !s.Online() || !s.Admission.Authenticated || seen[key] {
+			continue
+		}
+		if v, ok := value(s); ok {
+			seen[key] = true
+			samples = append(samples, metrics.Sample{Labels: []string{s.Zone, s.Instance}, Value: v})
+		}
+	}
+	return samples
+}
+
+// sessionKey names one control plane of a zone.
+type sessionKey struct{ zone, instance string }
+
+// propagation measures how long changes take to zones. Only the loop that reports
+// sessions uses it.
+type propagation struct {
+	applied map[federation.Revision]time.Time // of the last few revisions
+	order   []federation.Revision
+	acked   map[sessionKey]federation.Revision
+	seconds metrics.Histogram
+}
+
+// maxApplied is how many revisions are remembered: a zone that takes longer than
+// so many changes is counted with a later one.
+const maxApplied = 1024
+
+// head notes when a revision was applied here.
+func (p *propagation) head(rev federation.Revision, now time.Time) {
+	if _, known := p.applied[rev]; known {
+		return
+	}
+	p.applied[rev] = now
+	p.order = append(p.order, rev)
+	if len(p.order) > maxApplied {
+		delete(p.applied, p.order[0])
+		p.order = p.order[1:]
+	}
+}
+
+// sessions notes what zones acknowledged since the last call. What a zone had when
+// it connected says nothing about how long it took.
+func (p *propagation) sessions(sessions []kds.Session, now time.Time) {
+	open := make(map[sessionKey]federation.Revision, len(sessions))
+	for i := range sessions {
+		s := &sessions[i]
+		if !s.Online() {
+			continue
+		}
+		key := sessionKey{s.Zone, s.Instance}
+		open[key] = s.Acked
+		before, known := p.acked[key]
+		if at, ok := p.applied[s.Acked]; ok && known && before != s.Acked {
+			p.seconds.Observe(now.Sub(at).Seconds())
+		}
+	}
+	p.acked = open
+}

@@ -1,0 +1,71 @@
+package zonenode
+
+import (
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/metrics"
+)
+
+// measure registers what a zone shows at /metrics, all of it read at each scrape.
+func (n *Node) measure() {
+	m := n.metrics
+	m.Gauge("connected", "Whether the stream to the global is open.", nil, func() []metrics.Sample { return metrics.Bool(n.client.Status().Connected) })
+	m.Gauge("global_heard_timestamp_seconds", "When the global was last heard; absent: never.", nil, func() []metrics.Sample {
+		if _, at := n.store.Contact(); !at.IsZero() {
+			return metrics.One(float64(at.UnixMilli()) / 1000)
+		}
+		return nil
+	})
+	m.Gauge("revision_index", "Index of the global's changes up to which this zone holds everything.", nil, func() []metrics.Sample {
+		return metrics.One(n.store.View().Revision().Index)
+	})
+	m.Gauge("keys", "Keys that this zone verifies with, by kind and state.", []string{"kind", "state"}, n.keySamples)
+	m.Gauge("revocations", "Revoked ids, by kind.", []string{"kind"}, func() (samples []metrics.Sample) {
+		view := n.store.View()
+		for _, kind := range cptoken.Kinds {
+			if kind.AtZones() {
+				samples = append(samples, metrics.Sample{Labels: []string{string(kind)}, Value: float64(view.RevocationsOf(kind))})
+			}
+		}
+		return samples
+	})
+	m.Gauge("certificate_expiry_timestamp_seconds", "When the certificate shown to proxies expires.", nil, func() []metrics.Sample {
+		if n.cert.Leaf == nil {
+			return nil
+		}
+		return metrics.One(n.cert.Leaf.NotAfter.Unix())
+	})
+	m.Gauge("token_expiry_timestamp_seconds", "When this zone's control plane token expires; absent: it does not, or cannot be read.", nil, n.tokenExpiry)
+	m.Gauge("sessions", "Open sessions of proxies.", nil, func() []metrics.Sample { return metrics.One(n.sessions.Count()) })
+	m.Total("sessions_ended_total", "Sessions of proxies ended because their token held no longer, by reason.", []string{"reason"}, func() []metrics.Sample {
+		return metrics.ByLabel(n.sessions.Ended())
+	})
+}
+
+func (n *Node) keySamples() (samples []metrics.Sample) {
+	type group struct{ kind, state string }
+	count := map[group]int{}
+	for _, k := range n.store.View().Keys() {
+		count[group{string(k.ID.Kind), string(k.State)}]++
+	}
+	for g, c := range count {
+		samples = append(samples, metrics.Sample{Labels: []string{g.kind, g.state}, Value: float64(c)})
+	}
+	return samples
+}
+
+// tokenExpiry reads what the token says of itself; whether it is good is for the
+// global to say.
+func (n *Node) tokenExpiry() []metrics.Sample {
+	if n.cfg.Token == nil {
+		return nil
+	}
+	raw, err := n.cfg.Token()
+	if err != nil {
+		return nil
+	}
+	token, err := cptoken.Inspect(raw)
+	if err != nil || token.Claims.ExpiresAt.IsZero() {
+		return nil
+	}
+	return metrics.One(token.Claims.ExpiresAt.Unix())
+}
