@@ -188,7 +188,7 @@ func (p *propagation) sessions(sessions []kds.Session, now time.Time) {
 		key := sessionKey{s.Zone, s.Instance}
 		open[key] = s.Acked
 		before, known := p.acked[key]
-		if at, ok := p.applied[s.Acked]; ok && known && before != s.Acked {
+		if at, ok := p.applied[s.Acked]; ok && known && !before.IsZero() && before != s.Acked {
 			p.seconds.Observe(now.Sub(at).Seconds())
 		}
 	}
