@@ -25,9 +25,7 @@ func (n *Node) measure() {
 	m.Gauge("sealed", "Whether signing keys are sealed under a key outside Raft.", nil, func() []metrics.Sample { return metrics.Bool(n.cfg.Seal != nil) })
 	m.Gauge("keys", "Keys by kind, mesh and state.", []string{"kind", "mesh", "state"}, n.keySamples)
 	m.Gauge("revocations", "Revoked ids by kind and mesh.", []string{"kind", "mesh"}, n.revocationSamples)
-	m.Gauge("certificate_expiry_timestamp_seconds", "When this node's certificate expires.", nil, func() []metrics.Sample {
-		return metrics.One(n.cfg.TLS.Certificate.Leaf.NotAfter.Unix())
-	})
+	m.Gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires.", []string{"file", "subject"}, n.certificateSamples)
 	m.Gauge("zones", "Zones by state, as this member knows them.", []string{"state"}, n.zoneSamples)
 	m.Gauge("zone_behind_changes", "Changes that a connected control plane of a zone has not acknowledged.", []string{"zone", "instance"}, n.lagSamples)
 	m.Gauge("zone_token_expiry_timestamp_seconds", "When the credential of a connected control plane of a zone expires.", []string{"zone", "instance"}, n.expirySamples)
@@ -60,6 +58,17 @@ func (n *Node) isReady() bool {
 	default:
 		return false
 	}
+}
+
+func (n *Node) certificateSamples() (samples []metrics.Sample) {
+	seen := map[[2]string]bool{}
+	for _, c := range n.certificates() {
+		if id := [2]string{c.File, c.Subject}; !seen[id] {
+			seen[id] = true
+			samples = append(samples, metrics.Sample{Labels: id[:], Value: float64(c.NotAfter.Unix())})
+		}
+	}
+	return samples
 }
 
 func (n *Node) keySamples() []metrics.Sample {

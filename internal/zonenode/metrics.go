@@ -28,17 +28,23 @@ func (n *Node) measure() {
 		}
 		return samples
 	})
-	m.Gauge("certificate_expiry_timestamp_seconds", "When the certificate shown to proxies expires.", nil, func() []metrics.Sample {
-		if n.cert.Leaf == nil {
-			return nil
-		}
-		return metrics.One(n.cert.Leaf.NotAfter.Unix())
-	})
+	m.Gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires.", []string{"file", "subject"}, n.certificateSamples)
 	m.Gauge("token_expiry_timestamp_seconds", "When this zone's control plane token expires; absent: it does not, or cannot be read.", nil, n.tokenExpiry)
 	m.Gauge("sessions", "Open sessions of proxies.", nil, func() []metrics.Sample { return metrics.One(n.sessions.Count()) })
 	m.Total("sessions_ended_total", "Sessions of proxies ended because their token held no longer, by reason.", []string{"reason"}, func() []metrics.Sample {
 		return metrics.ByLabel(n.sessions.Ended())
 	})
+}
+
+func (n *Node) certificateSamples() (samples []metrics.Sample) {
+	seen := map[[2]string]bool{}
+	for _, c := range n.Certificates() {
+		if id := [2]string{c.File, c.Subject}; !seen[id] {
+			seen[id] = true
+			samples = append(samples, metrics.Sample{Labels: id[:], Value: float64(c.NotAfter.Unix())})
+		}
+	}
+	return samples
 }
 
 func (n *Node) keySamples() (samples []metrics.Sample) {
