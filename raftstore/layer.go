@@ -50,30 +50,48 @@ func (a advertised) Addr() net.Addr { return address(a.addr) }
 // peerLayer is a layer that ends its connections when it is closed: Raft's
 // transport leaves those that it accepted open, with a goroutine that reads from
 // each.
+//
+// Each connection begins with the id of the node that it is meant for, which the
+// other end holds against its own: see [addresses].
 type peerLayer struct {
 	raft.StreamLayer
+	self string
 
 	mu     sync.Mutex
 	closed bool
 	conns  map[*peerConn]struct{}
 }
 
-func newPeerLayer(l raft.StreamLayer) *peerLayer {
-	return &peerLayer{StreamLayer: l, conns: map[*peerConn]struct{}{}}
+func newPeerLayer(l raft.StreamLayer, self string) *peerLayer {
+	return &peerLayer{StreamLayer: l, self: self, conns: map[*peerConn]struct{}{}}
 }
 
 // Accept implements net.Listener.
-func (p *peerLayer) Accept() (net.Conn, error) { return p.keep(p.StreamLayer.Accept()) }
-
-// Dial implements raft.StreamLayer.
-func (p *peerLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return p.keep(p.StreamLayer.Dial(addr, timeout))
-}
-
-func (p *peerLayer) keep(conn net.Conn, err error) (net.Conn, error) {
+func (p *peerLayer) Accept() (net.Conn, error) {
+	conn, err := p.StreamLayer.Accept()
 	if err != nil {
 		return nil, err
 	}
+	return p.keep(&meantFor{Conn: conn, self: p.self})
+}
+
+// Dial implements raft.StreamLayer.
+func (p *peerLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	id, at, ok := splitAddress(addr)
+	if !ok {
+		return nil, federation.Errorf(federation.Internal, "no id is known of the peer at %.80q", addr)
+	}
+	conn, err := p.StreamLayer.Dial(at, timeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := name(conn, id, timeout); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return p.keep(conn)
+}
+
+func (p *peerLayer) keep(conn net.Conn) (net.Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

@@ -43,12 +43,6 @@ type Recovery struct {
 	Keys, Zones, Revocations int
 }
 
-// Member is one server of the cluster's configuration.
-type Member struct {
-	ID, Address string
-	Voter       bool
-}
-
 // Recover makes the node whose data folder this is the only member of its cluster,
 // in the manner of Raft's peers.json, and begins a new history, so that zones take
 // its state for newer than what the lost members told them. It is for a cluster that

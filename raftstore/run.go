@@ -107,8 +107,8 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 	}
 	p.logs = logs
 	p.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: newPeerLayer(advertised{s.cfg.Layer, s.cfg.Advertise}), MaxPool: peerConnections, Timeout: peerTimeout,
-		Logger: logger, MsgpackUseNewTimeFormat: true,
+		Stream: newPeerLayer(advertised{s.cfg.Layer, s.cfg.Advertise}, s.node.ID), MaxPool: peerConnections, Timeout: peerTimeout,
+		Logger: logger, MsgpackUseNewTimeFormat: true, ServerAddressProvider: addresses{s},
 	})
 	defer func() {
 		if err != nil {
@@ -128,7 +128,7 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 			return nil, unwritable(filepath.Join(s.cfg.Dir, logFile), err)
 		}
 	}
-	p.raft, err = raft.NewRaft(conf, s.fsm, logs, stable, snaps, p.trans)
+	p.raft, err = raft.NewRaft(conf, s.fsm, logs, stable, snaps, plainNames{p.trans})
 	if err != nil {
 		if f := s.fsm.failed.Load(); f != nil {
 			return nil, f
@@ -136,6 +136,9 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 		return nil, damaged(s.cfg.Dir, err)
 	}
 	s.raft.Store(p.raft)
+	begun := time.Now()
+	s.begun.Store(&begun)
+	close(s.running)
 	return p, nil
 }
 

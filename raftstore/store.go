@@ -45,6 +45,9 @@ type Config struct {
 	ElectionTimeout time.Duration
 	// SnapshotThreshold is how many log entries lead to a snapshot.
 	SnapshotThreshold uint64
+	// AddressOf tells where a member was last found, "" where that is unknown: Raft
+	// then dials the address under which the cluster has it. nil: always that.
+	AddressOf func(id string) string
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -97,6 +100,8 @@ type Store struct {
 	withheld atomic.Bool
 	raft     atomic.Pointer[raft.Raft]
 	lead     leadership
+	running  chan struct{}
+	begun    atomic.Pointer[time.Time]
 	ready    chan struct{}
 }
 
@@ -127,12 +132,13 @@ func Open(cfg Config) (*Store, error) {
 		}
 	}
 	return &Store{
-		cfg:   cfg,
-		log:   cfg.Logger,
-		node:  n,
-		fsm:   newFSM(),
-		lead:  leadership{changed: make(chan struct{})},
-		ready: make(chan struct{}),
+		cfg:     cfg,
+		log:     cfg.Logger,
+		node:    n,
+		fsm:     newFSM(),
+		lead:    leadership{changed: make(chan struct{})},
+		running: make(chan struct{}),
+		ready:   make(chan struct{}),
 	}, nil
 }
 

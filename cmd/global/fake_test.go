@@ -36,6 +36,7 @@ func newFake(log string) *fake {
 	f.zones()
 	f.keys()
 	f.life()
+	f.cluster()
 	for _, kind := range []string{"control-plane", "zone", "dataplane", "user"} {
 		f.mux.HandleFunc("POST /tokens/"+kind, func(w http.ResponseWriter, _ *http.Request) {
 			if f.prepared && !f.activated && kind == "zone" {
@@ -110,6 +111,27 @@ func (f *fake) zones() {
 				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Nack: "disk full"},
 			}},
 		}))
+	})
+}
+
+func (f *fake) cluster() {
+	f.mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, apitypes.Cluster{ClusterID: "c1", Leader: "n1", AnsweredBy: "n2", Voters: 2, Warning: "2 voters bear the loss of no more members than 1",
+			Members: []apitypes.Member{
+				{ID: "n1", Address: "a:5683", Voter: true, Leader: true, Live: true, Applied: 120},
+				{ID: "n2", Address: "b:5683", Voter: true, Live: true, Applied: 119},
+				{ID: "n3", Address: "c:5683", Applied: 7},
+			}})
+	})
+	f.mux.HandleFunc("POST /v1/cluster/transfer-leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}) })
+	f.mux.HandleFunc("POST /v1/cluster/remove", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.RemoveMemberRequest
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		if !body.Force {
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "without node " + body.ID + " no live majority is left", Hint: "bring the others back first"})
+			return
+		}
+		reply(w, struct{}{})
 	})
 }
 

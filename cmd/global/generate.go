@@ -193,11 +193,17 @@ func printToken(c *cli.Context) func(issued apiclient.Issued, err error) error {
 		if err != nil {
 			return err
 		}
-		if issued.KeyWaiting != "" {
-			voice := console.VoiceOf(c.App)
-			voice.Warn("a newer key, %s, is prepared and signs nothing yet: this token is of the one before it", issued.KeyWaiting)
-			voice.Hint("finish with `global keys rotate`, and issue the token again where the old key is to go")
-		}
+		warnWaiting(c, issued)
 		return console.PrintSecret(c.App.Writer, issued.Token)
 	}
+}
+
+// warnWaiting says that the token is of a key that is about to be replaced.
+func warnWaiting(c *cli.Context, issued apiclient.Issued) {
+	if issued.KeyWaiting == "" {
+		return
+	}
+	voice := console.VoiceOf(c.App)
+	voice.Warn("a newer key, %s, is prepared and signs nothing yet: this token is of the one before it", issued.KeyWaiting)
+	voice.Hint("finish with `global keys rotate`, and issue the token again where the old key is to go")
 }

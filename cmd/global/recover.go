@@ -12,14 +12,6 @@ import (
 	"github.com/meridiankds/meridian/raftstore"
 )
 
-func clusterCommand() *cli.Command {
-	return &cli.Command{
-		Name:        "cluster",
-		Usage:       "look after the members of the cluster",
-		Subcommands: []*cli.Command{clusterRecover()},
-	}
-}
-
 // recovery is a raftstore.Recovery as it is printed.
 type recovery struct {
 	DryRun      bool             `json:"dryRun"`

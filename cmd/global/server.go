@@ -21,19 +21,25 @@ func serverCommand() *cli.Command {
 		&cli.StringFlag{Name: "tls-cert-file", Usage: "PEM `FILE` of this node's certificate, its URI SAN meridian://<cluster>/node/<name>"},
 		&cli.StringFlag{Name: "tls-key-file", Usage: "PEM `FILE` of its key"},
 		&cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the cluster's CA"},
-		&cli.IntFlag{Name: "bootstrap-expect", Value: 1, Usage: "how many members found the cluster"},
+		&cli.IntFlag{Name: "bootstrap-expect", Value: 1, Usage: "how many members found the cluster, an odd number"},
+		&cli.StringSliceFlag{Name: "join", Usage: "`HOST:PORT,…` of the members' peer ports, this node's own may be among them", EnvVars: []string{"GLOBAL_JOIN"}},
+		&cli.DurationFlag{Name: "election-timeout", Value: globalnode.DefaultElectionTimeout, Usage: "`HOW LONG` members wait for a leader that is silent; every other time between them derives from it"},
 		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the HTTP API from loopback as an administrator"},
 	)
 	return &cli.Command{
 		Name:  "server",
 		Usage: "run a global control plane",
 		Description: `Owns the signing keys, issues tokens, and pushes public keys and revocations to
-the zones. The first start on an empty data folder founds the cluster.
+the zones. The first start on an empty data folder founds the cluster; with
+--bootstrap-expect and --join so many members find each other and found it together.
+The same line serves the first start, a restart, and members that are added later.
 
 Examples:
    global generate seal-key > seal.key && chmod 600 seal.key
    global server --data-dir /var/lib/meridian --seal-key-file seal.key \
       --tls-cert-file node.crt --tls-key-file node.key --ca-file ca.crt
+
+   global server --bootstrap-expect 3 --join a:5683,b:5683,c:5683 --advertise a:5683 …
 
    global server --config /etc/meridian/global.yaml
 
@@ -47,8 +53,9 @@ For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 			if err != nil {
 				return err
 			}
-			if n := c.Int("bootstrap-expect"); n != 1 {
-				return console.Usagef("use 1", "--bootstrap-expect %d: this version runs one global node", n)
+			cfg.Expect, cfg.Join = c.Int("bootstrap-expect"), c.StringSlice("join")
+			if cfg.Expect%2 == 0 {
+				cfg.Logger.Warn("an even number of voters bears the loss of no more members than one less", "bootstrap-expect", cfg.Expect)
 			}
 			if path := c.String("seal-key-file"); path != "" {
 				if cfg.Seal, err = issue.LoadSealKeys(path); err != nil {
@@ -59,7 +66,10 @@ For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 			if err != nil {
 				return err
 			}
-			cfg.Bootstrap, cfg.LocalhostIsAdmin = true, c.Bool("localhost-is-admin")
+			cfg.ElectionTimeout = c.Duration("election-timeout")
+			// Alone there is nobody to look for.
+			cfg.Bootstrap = cfg.Expect == 1 && len(cfg.Join) == 0
+			cfg.LocalhostIsAdmin = c.Bool("localhost-is-admin")
 			node, err := globalnode.New(cfg)
 			if err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
@@ -36,15 +37,16 @@ func haveToken(c *cli.Context) (bool, error) {
 
 // keepToken returns what to do with the answer to a request for a token: write it
 // to the file of --out, or print it.
-func keepToken(c *cli.Context) func(token string, err error) error {
+func keepToken(c *cli.Context) func(issued apiclient.Issued, err error) error {
 	path := c.String("out")
 	if path == "" {
 		return printToken(c)
 	}
-	return func(token string, err error) error {
+	return func(issued apiclient.Issued, err error) error {
 		if err != nil {
 			return err
 		}
-		return tlsutil.WriteFile(path, []byte(token), 0o600)
+		warnWaiting(c, issued)
+		return tlsutil.WriteFile(path, []byte(issued.Token), 0o600)
 	}
 }

@@ -25,12 +25,19 @@ type Policy struct {
 	// Socket says that the listener is the admin socket, which only the node's
 	// own user can open: who comes without a token is an admin.
 	Socket bool
+	// Forwarded says that only members of the cluster reach the listener: each
+	// request is that of the caller whom such a member authenticated, see
+	// [Caller.SetHeader].
+	Forwarded bool
 }
 
 // Authenticate returns who sent r, or an Unauthenticated or Forbidden error that
 // says what to do. A token that is presented decides alone: a bad one is refused
 // also where the same caller would have been let in without.
 func (p Policy) Authenticate(r *http.Request) (Caller, error) {
+	if p.Forwarded {
+		return forwardedCaller(r.Header)
+	}
 	token, presented, err := bearer(r.Header)
 	switch {
 	case err != nil:

@@ -24,6 +24,8 @@ const (
 	Loopback
 	// Socket: the node's admin socket. Who can open it is an admin.
 	Socket
+	// Peer: requests that other members forward, each with its caller.
+	Peer
 )
 
 // Config is what an API is made from. Store, Fleet and Verifier are required.
@@ -38,6 +40,8 @@ type Config struct {
 	Members func() []string
 	// Certificates tells when the certificates in use end; nil: there are none.
 	Certificates func() []apitypes.Certificate
+	// Cluster are the other members; nil: there are none.
+	Cluster Cluster
 	// ImportWait is how long a PUT of a key waits for zones and members before it
 	// answers that they have it not yet; 0 means [DefaultImportWait].
 	ImportWait time.Duration
@@ -96,16 +100,26 @@ func New(cfg Config) *API {
 
 // Handler serves the API on a listener of the given kind.
 func (api *API) Handler(a Access) http.Handler {
-	return newRouter(api.log, access.Policy{
+	rt := newRouter(api.log, access.Policy{
 		Verify:           api.verifyUser,
 		LocalhostIsAdmin: a == Loopback && api.cfg.LocalhostIsAdmin,
 		Socket:           a == Socket,
+		Forwarded:        a == Peer,
 	}, api.routes())
+	rt.elsewhere = api.elsewhere
+	if a == Peer {
+		rt.elsewhere = api.oneHop
+	}
+	return rt
 }
 
 // verifyUser checks an operator's token against the keys and revocations of now.
-func (api *API) verifyUser(_ context.Context, token string) (*cptoken.Claims, error) {
-	return api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
+func (api *API) verifyUser(ctx context.Context, token string) (*cptoken.Claims, error) {
+	claims, err := api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
+	if cptoken.ReasonOf(err) == cptoken.UnknownKey && api.cfg.Cluster != nil && api.cfg.Cluster.Refresh(ctx) {
+		return api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
+	}
+	return claims, err
 }
 
 // routes is the table of contents of the API.
@@ -122,6 +136,10 @@ func (api *API) routes() map[string]handler {
 		"DELETE /zones/{zone}": api.deleteZone,
 		"GET /v1/zones":        api.listZoneStates,
 		"GET /v1/zones/{zone}": api.getZoneDetail,
+
+		"GET /v1/cluster":                  api.getCluster,
+		"POST /v1/cluster/transfer-leader": api.postTransferLeader,
+		"POST /v1/cluster/remove":          api.postRemoveMember,
 
 		"GET /meshes":           api.listMeshes,
 		"GET /meshes/{mesh}":    api.getMesh,

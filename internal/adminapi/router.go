@@ -35,6 +35,8 @@ type router struct {
 	log    *slog.Logger
 	policy access.Policy
 	mux    *http.ServeMux
+	// elsewhere answers what is not for this node to answer; nil: everything is.
+	elsewhere func(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error)
 }
 
 func newRouter(log *slog.Logger, policy access.Policy, routes map[string]handler) *router {
@@ -97,6 +99,11 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 		return rt.unrouted(w, r, h)
 	}
 	a.route = pattern
+	if rt.elsewhere != nil {
+		if done, err := rt.elsewhere(a, w, r); done || err != nil {
+			return err
+		}
+	}
 	served := &serving{act: a}
 	// ServeMux and not h is asked to serve: it fills in the path's values.
 	rt.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actKey{}, served)))

@@ -50,6 +50,9 @@ func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Reques
 		return err
 	}
 	if _, err := api.store.Signer(cptoken.Dataplane, body.Mesh); err != nil {
+		if done, err := api.askLeader(a, w, r, body); done {
+			return err
+		}
 		// A new mesh whose key had to wait for a zone.
 		if err := api.startFirstKey(r.Context(), a, body.Mesh, 0); err != nil {
 			return err
@@ -91,6 +94,9 @@ func (api *API) zoneMayJoin(name string) error {
 func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor string) error {
 	lifetime, err := parseValidFor("validFor", validFor)
 	if err != nil {
+		return err
+	}
+	if err := api.mayIssue(lifetime); err != nil {
 		return err
 	}
 	key, err := api.store.Signer(c.Kind, c.Mesh)

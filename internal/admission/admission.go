@@ -33,6 +33,9 @@ type Config struct {
 	Default federation.AuthMode
 	// Cluster is the cluster's name in certificates.
 	Cluster string
+	// Refresh has this member catch up with the leader, and reports whether it did:
+	// a key that is not known here may be there. nil: there is nobody to ask.
+	Refresh func(ctx context.Context) bool
 	Logger  *slog.Logger
 	Now     func() time.Time // nil: time.Now
 }
@@ -62,6 +65,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, c kds.Credentials) (kd
 	}
 	// Proof comes first: who has none learns nothing of the zone's record.
 	admission, err := a.prove(mode, c)
+	if cptoken.ReasonOf(err) == cptoken.UnknownKey && a.cfg.Refresh != nil && a.cfg.Refresh(ctx) {
+		admission, err = a.prove(mode, c)
+	}
 	if err != nil {
 		return kds.Admission{}, err
 	}

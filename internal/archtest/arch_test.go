@@ -83,7 +83,7 @@ var arrows = map[string][]string{
 	"internal/configfile": {"federation"},
 	"internal/globalnode": {"internal/adminapi", "internal/admission", "internal/endpoints", "internal/fleet",
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
-		"internal/adminapi/apitypes", "internal/metrics"},
+		"internal/adminapi/apitypes", "internal/metrics", "internal/access", "internal/membership", "internal/peer"},
 	"internal/zonenode": {"internal/dpserver", "internal/endpoints", "internal/httpserver", "internal/tlsutil", "kds",
 		"keysync", "cptoken", "federation", "internal/sessions", "internal/metrics"},
 	"internal/console": {"federation"},
@@ -96,9 +96,11 @@ var arrows = map[string][]string{
 		"internal/tlsutil", "internal/adminapi", "internal/coredump", "raftstore"},
 	"cmd/zone": {"kds", "internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",
 		"internal/tlsutil", "cptoken", "federation", "internal/coredump"},
-	"internal/coredump": {},
-	"internal/sessions": {"cptoken"},
-	"internal/metrics":  {},
+	"internal/coredump":   {},
+	"internal/sessions":   {"cptoken"},
+	"internal/metrics":    {},
+	"internal/peer":       {"internal/access", "internal/fleet", "internal/httperr", "internal/tlsutil", "federation"},
+	"internal/membership": {"internal/peer", "raftstore", "federation"},
 }
 
 // TestArrowsPointDownward holds every import inside the module against the

@@ -8,7 +8,9 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/peer"
 	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 // The ports of a global.
@@ -19,6 +21,9 @@ const (
 	DefaultKDSAddr         = "0.0.0.0:5685"
 	DefaultDiagnosticsAddr = "127.0.0.1:5680"
 )
+
+// DefaultElectionTimeout is how long members wait for a leader that is silent.
+const DefaultElectionTimeout = raftstore.DefaultElectionTimeout
 
 // Addr is an address to listen on.
 type Addr struct {
@@ -46,8 +51,17 @@ type Config struct {
 	KDSPlain bool
 	// LocalhostIsAdmin takes who connects from loopback as an administrator.
 	LocalhostIsAdmin bool
-	// Bootstrap allows an empty data folder to found a cluster.
+	// Bootstrap lets an empty data folder found a cluster alone, without looking
+	// for others. Else Expect nodes found one, which look for each other at Join.
 	Bootstrap bool
+	Expect    int
+	Join      []string
+	// Stabilize and DeadAfter are those of membership; 0: its defaults.
+	Stabilize, DeadAfter time.Duration
+	// ElectionTimeout is the store's; 0: its default.
+	ElectionTimeout time.Duration
+	// DialPeers connects to other members; nil: TCP.
+	DialPeers peer.Dial
 
 	Seal *issue.SealKeys
 	// TLS is the material of all ports. The certificate's URI SAN names the
@@ -101,6 +115,9 @@ func (c *Config) Validate() error {
 	if c.KDS.HostPort == "" || c.Peer.HostPort == "" {
 		return federation.Errorf(federation.Invalid, "--kds-addr and --peer-addr must not be empty")
 	}
+	if err := c.validateJoin(); err != nil {
+		return err
+	}
 	if c.Seal == nil {
 		return federation.Errorf(federation.Invalid, "--seal-key-file is missing: signing keys are never stored unsealed").
 			WithHint("make one with `global generate seal-key > seal.key && chmod 600 seal.key` and keep a copy elsewhere")
@@ -114,6 +131,31 @@ func (c *Config) Validate() error {
 	}
 	if id.Role != tlsutil.RoleNode {
 		return federation.Errorf(federation.Invalid, "the TLS certificate names the %s %s, a global needs a node's", id.Role, id.Name)
+	}
+	return nil
+}
+
+// maxExpect is more members than a Raft cluster should have.
+const maxExpect = 9
+
+// validateJoin checks how the node finds its cluster.
+func (c *Config) validateJoin() error {
+	if c.Bootstrap {
+		return nil
+	}
+	if c.Expect < 1 || c.Expect > maxExpect {
+		return federation.Errorf(federation.Invalid, "--bootstrap-expect %d is not between 1 and %d", c.Expect, maxExpect)
+	}
+	for _, addr := range c.Join {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil || host == "" || port == "" {
+			return federation.Errorf(federation.Invalid, "--join %.80q is not host:port", addr).
+				WithHint("name the peer ports of all members, for example --join a:5683,b:5683,c:5683")
+		}
+	}
+	if len(c.Join)+1 < c.Expect {
+		return federation.Errorf(federation.Invalid, "--bootstrap-expect %d, but --join names only %d", c.Expect, len(c.Join)).
+			WithHint("name the peer ports of all members, for example --join a:5683,b:5683,c:5683")
 	}
 	return nil
 }

@@ -114,6 +114,14 @@ func (l *listeners) close() {
 	}
 }
 
+// closeServed closes all but the peer port, on which this node is a member for a
+// while longer.
+func (l *listeners) closeServed() {
+	served := *l
+	served.peer = nil
+	served.close()
+}
+
 // endpoints tells where the ports ended up.
 func (l *listeners) endpoints() endpoints.Endpoints {
 	return endpoints.Endpoints{

@@ -54,7 +54,7 @@ func (n *Node) measure() {
 func (n *Node) isReady() bool {
 	select {
 	case <-n.ready:
-		return n.store.CanSign() == nil
+		return n.store.CanSign() == nil && n.store.LeaderContact() < silentReady
 	default:
 		return false
 	}

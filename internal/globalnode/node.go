@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/metrics"
+	"github.com/meridiankds/meridian/internal/peer"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
@@ -38,6 +39,7 @@ type Node struct {
 	fleet     *fleet.Fleet
 	kds       *kds.Server
 	api       *adminapi.API
+	peers     *peers
 	ready     chan struct{}
 
 	metrics     *metrics.Set
@@ -71,17 +73,20 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if n.store, err = raftstore.Open(n.storeConfig(identity.Cluster)); err != nil {
+	n.fleet = fleet.New(fleet.Options{Now: n.cfg.Now})
+	n.peers = n.newPeers(identity.Cluster)
+	if n.store, err = raftstore.Open(n.storeConfig()); err != nil {
 		return err
 	}
+	n.peers.attach(n.store)
 	if n.listeners.admin, err = n.cfg.listenAdmin(); err != nil {
 		return err
 	}
 	verifier := cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
-	n.fleet = fleet.New(fleet.Options{Now: n.cfg.Now})
 	n.kds = kds.NewServer(n.kdsConfig(identity.Cluster, verifier))
 	n.api = adminapi.New(adminapi.Config{
-		Store: n.store, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
+		Store: leading{n.store, n.peers}, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
+		Members: n.peers.memberIDs, Cluster: n.peers,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Certificates: n.certificates,
 		Issued:       n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
@@ -90,19 +95,16 @@ func (n *Node) open() (err error) {
 	return nil
 }
 
-func (n *Node) storeConfig(cluster string) raftstore.Config {
-	server, client := n.cfg.TLS.Peer(cluster, tlsutil.ALPNRaft)
-	advertise := n.cfg.Advertise
-	if advertise == "" {
-		advertise = endpoints.Dialable(n.listeners.peer)
-	}
+func (n *Node) storeConfig() raftstore.Config {
 	return raftstore.Config{
-		Dir:       n.cfg.DataDir,
-		Layer:     raftstore.NewTLSLayer(n.listeners.peer, advertise, server, client),
-		Seal:      n.cfg.Seal,
-		Bootstrap: n.cfg.Bootstrap,
-		Logger:    n.cfg.Logger.With("component", "raftstore"),
-		Now:       n.cfg.Now,
+		Dir:             n.cfg.DataDir,
+		Layer:           raftstore.NewLayer(n.peers.port.Raft(), n.peers.advertise, n.peers.dialRaft),
+		Seal:            n.cfg.Seal,
+		Bootstrap:       n.cfg.Bootstrap,
+		Logger:          n.cfg.Logger.With("component", "raftstore"),
+		Now:             n.cfg.Now,
+		ElectionTimeout: n.cfg.ElectionTimeout,
+		AddressOf:       n.peers.membership.AddressOf,
 	}
 }
 
@@ -110,8 +112,8 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerC
 	cfg := kds.ServerConfig{
 		Source: n.store,
 		Authenticator: sealedGate{n.store, admission.New(admission.Config{
-			Store: n.store, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
-			Cluster: cluster, Logger: n.cfg.Logger.With("component", "kds.auth"),
+			Store: seeing{n.store, n.peers}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
+			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
 		})},
 		Logger: n.cfg.Logger.With("component", "kds"),
 		Member: n.store.NodeID(),
@@ -140,38 +142,80 @@ func (n *Node) Store() *raftstore.Store { return n.store }
 func (n *Node) Sessions() []kds.Session { return n.kds.Sessions() }
 
 // Run serves until ctx ends or a part fails, and returns when every part has
-// ended. The store ends last: requests in flight still read it, and what they
-// proposed is still answered.
+// ended. A leader hands over first, while it still answers what others forward; the
+// store ends last: requests in flight still read it, and what they proposed is still
+// answered.
 func (n *Node) Run(ctx context.Context) error {
-	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopStore()
-	var outer errgroup.Group
-	serveCtx, stopServing := context.WithCancel(ctx)
+	defer n.peers.close()
+	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
-	outer.Go(func() error {
-		defer stopServing() // a store that failed takes the ports with it
-		return n.store.Run(storeCtx)
+	leave := context.AfterFunc(ctx, func() {
+		n.handOver()
+		stopServing()
 	})
+	defer leave()
+	// Raft still listens while it stops, so its port ends after it.
+	portCtx, closePort := context.WithCancel(context.WithoutCancel(ctx))
+	defer closePort()
+	var outer errgroup.Group
+	outer.Go(func() error { return n.peers.port.Run(portCtx) })
+	outer.Go(func() error { return n.peers.port.Serve(portCtx, peer.Handler(n.peers, n.api.Handler(adminapi.Peer))) })
 	outer.Go(func() error {
-		defer stopStore()
-		return n.serve(serveCtx)
+		defer closePort()
+		return n.runMember(ctx, serveCtx, stopServing)
 	})
 	return outer.Wait()
 }
 
+// runMember runs what makes this node a member, unless it must not be one.
+func (n *Node) runMember(ctx, serveCtx context.Context, stopServing func()) error {
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	if err := n.peers.preflight(ctx); err != nil {
+		n.listeners.closeServed()
+		return err
+	}
+	var group errgroup.Group
+	group.Go(func() error {
+		defer stopServing() // a store that failed takes the ports with it
+		return n.store.Run(storeCtx)
+	})
+	group.Go(func() error {
+		defer stopServing()
+		return n.peers.membership.Run(serveCtx)
+	})
+	group.Go(func() error {
+		defer stopStore()
+		return n.serve(serveCtx)
+	})
+	return group.Wait()
+}
+
+// handOver gives the leadership away before this node stops, so that nobody waits
+// for a timeout.
+func (n *Node) handOver() {
+	if !n.store.IsLeader() || len(n.store.Members()) < 2 {
+		return
+	}
+	if err := n.store.TransferLead(""); err != nil {
+		n.cfg.Logger.Info("the leadership could not be handed over", "error", err)
+	}
+}
+
 // serve runs everything that stands on the store.
 func (n *Node) serve(ctx context.Context) error {
-	defer n.listeners.close()
+	defer n.listeners.closeServed()
 	group, ctx := errgroup.WithContext(ctx)
 	// Health answers from the first moment, so that whoever waits for readiness
 	// can tell a node that is starting from one that is not there.
 	group.Go(func() error { return n.cfg.TLS.Run(ctx) })
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.listeners.diagnostics, Handler: n.diagnostics()})
+	group.Go(func() error { return n.followLeadership(ctx) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-n.store.Ready():
+		case <-n.peers.membership.Settled():
 		}
 		return n.serveReady(ctx)
 	})
@@ -199,7 +243,6 @@ func (n *Node) serveReady(ctx context.Context) error {
 	group.Go(func() error { return n.kds.Run(ctx, n.listeners.kds) })
 	group.Go(func() error { return n.reportSessions(ctx) })
 	group.Go(func() error { return n.judgeSessions(ctx) })
-	group.Go(func() error { return n.followLeadership(ctx) })
 	group.Go(func() error { return n.prune(ctx) })
 	group.Go(func() error { return n.followHistory(ctx) })
 	group.Go(func() error { return n.warnUnproven(ctx) })

@@ -15,50 +15,13 @@ import (
 	"github.com/meridiankds/meridian/raftstore"
 )
 
-const (
-	// reportEvery is how often a member renews the lease on its sessions.
-	reportEvery = time.Second
-	// lease is how long a member's report counts without being renewed.
-	lease = 10 * time.Second
-)
-
-// reportSessions tells the fleet which zones this member carries and what they
-// hold: on every change of either, and once a second to renew the lease.
-func (n *Node) reportSessions(ctx context.Context) error {
-	ticker := time.NewTicker(reportEvery)
-	defer ticker.Stop()
-	for {
-		sessions, state := n.kds.SessionsChanged(), n.store.Watch()
-		_, head := n.store.Head()
-		n.propagation.head(head, n.cfg.Now())
-		report, open := n.report()
-		n.fleet.Update(report)
-		n.propagation.sessions(open, n.cfg.Now())
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-sessions:
-		case <-state:
-		case <-ticker.C:
-		}
-	}
+// latest is what this member has to report now.
+func (n *Node) latest() fleet.Report {
+	r, _ := n.report()
+	return r
 }
 
-// followLeadership has the fleet begin anew whenever this member becomes the
-// leader: what members reported to another leader opens no gate here.
-func (n *Node) followLeadership(ctx context.Context) error {
-	for {
-		leading, err := n.store.LeaderContext(ctx)
-		if err != nil || ctx.Err() != nil {
-			return nil // ctx has ended, or the store has, which says why itself
-		}
-		n.fleet.Lead()
-		report, _ := n.report()
-		n.fleet.Update(report)
-		<-leading.Done()
-	}
-}
-
+// report is what this member has to report now, and the sessions it was made of.
 func (n *Node) report() (fleet.Report, []kds.Session) {
 	sessions := n.kds.Sessions()
 	r := fleet.Report{
@@ -136,7 +99,13 @@ func (n *Node) removeEndpoints() {
 	}
 }
 
-// diagnostics answers whether the process lives and whether it can do its work.
+// silentReady is how long a member may miss the leader and still be called ready:
+// then it no longer signs every token.
+const silentReady = time.Minute
+
+// diagnostics answers whether the process lives and whether it can do its work: it
+// has caught up and heard the leader within the last minute. A member
+// that is not ready still carries its zones and answers reads.
 func (n *Node) diagnostics() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })

@@ -78,9 +78,12 @@ func (r *running) stop() error {
 // Global is a global control plane in this process.
 type Global struct {
 	Dir  string
+	Name string // host:port among the members of a cluster
 	Node *globalnode.Node
 	// TLS lets a test have the node look at its files at once.
 	TLS *tlsutil.Source
+
+	cluster *Globals // nil: alone, as `global dev`
 
 	t    testing.TB
 	log  *slog.Logger
@@ -111,6 +114,11 @@ func StartGlobal(t testing.TB, log *slog.Logger, options ...Option) *Global {
 // Start starts the global on its folder, again after a Stop.
 func (g *Global) Start() {
 	g.t.Helper()
+	if g.cluster != nil {
+		g.Launch()
+		g.AwaitReady()
+		return
+	}
 	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
 	cfg := globalnode.Config{
 		DataDir: g.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
@@ -136,6 +144,9 @@ func (g *Global) Start() {
 // Stop ends the global; it may be started again.
 func (g *Global) Stop() {
 	g.once.Do(func() {
+		if g.run == nil {
+			return
+		}
 		if err := g.run.stop(); err != nil {
 			g.t.Errorf("the global ended with: %v", err)
 		}
@@ -172,24 +183,27 @@ type Zone struct {
 	Node  *zonenode.Node
 	Token string
 
-	t      testing.TB
-	log    *slog.Logger
-	global string
-	ca     string
-	plain  bool
-	once   *sync.Once
-	run    *running
+	t       testing.TB
+	log     *slog.Logger
+	globals []string
+	ca      string
+	plain   bool
+	once    *sync.Once
+	run     *running
 }
 
-// StartZone starts a zone that connects to the address with a fresh control
+// StartZone starts a zone that connects to the addresses with a fresh control
 // plane token of the global's. It does not wait for the connection.
-func (g *Global) StartZone(name, address string) *Zone {
+func (g *Global) StartZone(name string, addresses ...string) *Zone {
 	g.t.Helper()
 	z := &Zone{
-		Name: name, Dir: TempDir(g.t), t: g.t, log: g.log, global: address,
+		Name: name, Dir: TempDir(g.t), t: g.t, log: g.log, globals: addresses,
 		ca:    filepath.Join(g.Dir, "tls", tlsutil.CAFile),
 		plain: g.kdsPlain,
 		Token: g.Issue(cptoken.Claims{Kind: cptoken.ControlPlane, Zone: name}, time.Hour),
+	}
+	if g.cluster != nil {
+		z.ca = g.cluster.ca
 	}
 	z.Start()
 	g.t.Cleanup(z.Stop)
@@ -204,7 +218,7 @@ func (z *Zone) Start() {
 		z.t.Fatal(err)
 	}
 	node, err := zonenode.New(zonenode.Config{
-		Zone: z.Name, DataDir: z.Dir, Globals: []string{z.global}, GlobalTLS: trust, GlobalPlain: z.plain,
+		Zone: z.Name, DataDir: z.Dir, Globals: z.globals, GlobalTLS: trust, GlobalPlain: z.plain,
 		Token:  func() (string, error) { return z.Token, nil },
 		DPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", DiagnosticsAddr: "127.0.0.1:0",
 		LocalhostIsAdmin: true, Version: "test", Logger: z.log,

@@ -115,7 +115,7 @@ func TestRestoreToAnOlderBackup(t *testing.T) {
 	checkWest()
 
 	// The zone that was away comes over too, and keeps what it knew.
-	east.global = relay.Addr()
+	east.globals = []string{relay.Addr()}
 	east.Start()
 	east.WaitCurrent(g)
 	forEast := g.ZoneToken("east", cptoken.ScopeEgress)
@@ -126,7 +126,7 @@ func TestRestoreToAnOlderBackup(t *testing.T) {
 	g.Stop()
 	g.Start()
 	west.Stop()
-	west.global = g.KDS()
+	west.globals = []string{g.KDS()}
 	west.Start()
 	west.WaitFor(revoke(t, g, g.ZoneToken("west", cptoken.ScopeEgress)))
 	west.Expect("a token of the new history after restarts", good, "egress", Accepted)

@@ -64,7 +64,7 @@ func TestANodeThatLacksASealKey(t *testing.T) {
 	if lacks := g.Node.Store().Sealing(); len(lacks.Unopened) != 4 || len(lacks.MissingKeys) != 1 {
 		t.Errorf("sealing %+v", lacks)
 	}
-	west.global = g.KDS()
+	west.globals = []string{g.KDS()}
 	west.Start()
 	Eventually(t, "west to be turned away", func() bool { return west.Node.Link().LastError != "" })
 	if west.Node.Link().Connected {
@@ -79,7 +79,7 @@ func TestANodeThatLacksASealKey(t *testing.T) {
 		t.Error("not ready with the seal key back")
 	}
 	west.Stop()
-	west.global = g.KDS()
+	west.globals = []string{g.KDS()}
 	west.Start()
 	west.WaitFor(revoke(t, g, token))
 	west.Expect("a token that was revoked since", token, "egress", Refused("revoked"))

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"io"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func clusterCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "cluster",
+		Usage:       "look after the members of the global",
+		Subcommands: []*cli.Command{clusterStatus(), clusterTransferLeader(), clusterRemove(), clusterRecover()},
+	}
+}
+
+func clusterStatus() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show the members, who leads and who votes",
+		Description: `Any member answers; the leader's picture is complete. A member that does not vote
+yet is promoted once it keeps up.
+
+Examples:
+  global cluster status
+  global cluster status -o json`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			status, err := g.Cluster(c.Context)
+			if err != nil {
+				return err
+			}
+			voice := console.VoiceOf(c.App)
+			if status.Warning != "" {
+				voice.Warn("%s", status.Warning)
+			}
+			if status.Leader != status.AnsweredBy {
+				voice.Warn("this is what node %s knows, not the leader", status.AnsweredBy)
+			}
+			return console.Print(c.App.Writer, format, status, func() io.WriterTo { return memberTable(status) })
+		},
+	}
+}
+
+func memberTable(status apitypes.Cluster) *console.Table {
+	t := console.NewTable("ID", "ADDRESS", "ROLE", "LIVE", "APPLIED")
+	for _, m := range status.Members {
+		role, live := "follows", "no"
+		switch {
+		case m.Leader:
+			role = "leads"
+		case m.Voter:
+			role = "votes"
+		}
+		if m.Live {
+			live = "yes"
+		}
+		t.Row(m.ID, m.Address, role, live, strconv.FormatUint(m.Applied, 10))
+	}
+	return t
+}
+
+func clusterTransferLeader() *cli.Command {
+	return &cli.Command{
+		Name:      "transfer-leader",
+		Usage:     "hand the leadership to another member",
+		ArgsUsage: "[ID]",
+		Description: `Without an id it goes to the member that is furthest. A member that is stopped with
+SIGTERM hands it over by itself.
+
+Examples:
+  global cluster transfer-leader
+  global cluster transfer-leader 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
+		Flags: withClientFlags(),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 0, 1, "global cluster transfer-leader [ID]"); err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return g.TransferLeader(c.Context, apitypes.TransferLeaderRequest{To: c.Args().First()})
+		},
+	}
+}
+
+func clusterRemove() *cli.Command {
+	return &cli.Command{
+		Name:      "remove",
+		Usage:     "take a member out of the cluster",
+		ArgsUsage: "ID",
+		Description: `The node does not come back with its data folder; emptied, it joins as a new one.
+Where the voters that are left would be no live majority, the removal is refused
+unless it is forced.
+
+Examples:
+  global cluster remove 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
+		Flags: withClientFlags(&cli.BoolFlag{Name: "force", Usage: "remove it also where no live majority is left"}),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "global cluster remove ID"); err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return g.RemoveMember(c.Context, apitypes.RemoveMemberRequest{ID: c.Args().First(), Force: c.Bool("force")})
+		},
+	}
+}

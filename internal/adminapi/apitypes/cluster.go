@@ -1,0 +1,36 @@
+package apitypes
+
+// Cluster is the answer of GET /v1/cluster.
+type Cluster struct {
+	ClusterID string `json:"clusterId"`
+	Leader    string `json:"leader,omitempty"` // empty: none is known
+	// AnsweredBy is the member that this picture is of. The leader's is complete;
+	// another member's does not know who is live.
+	AnsweredBy string   `json:"answeredBy"`
+	Voters     int      `json:"voters"`
+	Members    []Member `json:"members"`
+	Warning    string   `json:"warning,omitempty"`
+}
+
+// Member is one node of the cluster.
+type Member struct {
+	ID      string `json:"id"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"` // else it follows, until it is promoted
+	Leader  bool   `json:"leader"`
+	Live    bool   `json:"live"`    // it reports to the leader
+	Applied uint64 `json:"applied"` // Raft index
+}
+
+// TransferLeaderRequest is the body of POST /v1/cluster/transfer-leader. An empty
+// To means the member that is furthest.
+type TransferLeaderRequest struct {
+	To string `json:"to,omitempty"`
+}
+
+// RemoveMemberRequest is the body of POST /v1/cluster/remove. Force removes a
+// member also where the voters that are left are no live majority.
+type RemoveMemberRequest struct {
+	ID    string `json:"id"`
+	Force bool   `json:"force,omitempty"`
+}

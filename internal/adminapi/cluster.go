@@ -1,0 +1,203 @@
+package adminapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// Cluster is what the API needs of the other members.
+type Cluster interface {
+	// Forward has the leader answer a request as that caller's. It has written
+	// nothing where it returns an error: Unavailable where nothing was changed,
+	// UnknownOutcome where that cannot be known.
+	Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, requestID string) error
+	// LeaderContact is how long ago this member last heard the leader.
+	LeaderContact() time.Duration
+	// Refresh has this member catch up with what was acknowledged anywhere before
+	// the call. It reports whether it did, which it does not where it was asked a
+	// moment ago.
+	Refresh(ctx context.Context) bool
+
+	Members() []Member
+	// TransferLead hands the leadership to a voter, any where id is empty.
+	TransferLead(id string) error
+	Remove(id string, force bool) error
+}
+
+// Member is a member of the cluster. Live and Applied are known at the leader.
+type Member struct {
+	ID, Address string
+	Voter, Live bool
+	Applied     uint64
+}
+
+// The limits of a member that does not hear the leader: what it signs could be
+// with a key that was removed since, by people who count on nobody signing with it.
+const (
+	// staleAfter is when reads are marked.
+	staleAfter = 3 * time.Second
+	// shortAfter is when it signs nothing that is valid for more than shortLife.
+	shortAfter = time.Minute
+	shortLife  = 24 * time.Hour
+	// silentAfter is when it signs nothing any more.
+	silentAfter = 10 * time.Minute
+)
+
+// StaleHeader marks an answer of a member that does not hear the leader: for how
+// many seconds.
+const StaleHeader = "Meridian-Stale"
+
+// leadersView are the reads that only the leader can answer in full: it alone
+// hears from every member which zones are online.
+var leadersView = map[string]bool{
+	"GET /v1/zones":                     true,
+	"GET /zones/_overview":              true,
+	"GET /v1/keys/{kind}/{kid}/holding": true,
+	"GET /v1/cluster":                   true,
+}
+
+// elsewhere has the leader answer what is the leader's: changes, and the reads
+// above. Every member signs tokens and reads its own state.
+func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error) {
+	if api.cfg.Cluster == nil || api.store.IsLeader() {
+		return false, nil
+	}
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case read && !leadersView[a.route]:
+		api.markStale(w)
+		return false, nil
+	case strings.HasPrefix(a.route, "POST /tokens/"):
+		return false, nil
+	}
+	err = api.cfg.Cluster.Forward(w, r, a.caller, a.requestID)
+	if read && err != nil && federation.CodeOf(err) != federation.Invalid {
+		// What this member knows itself is better than nothing.
+		w.Header().Set(StaleHeader, api.staleness())
+		return false, nil
+	}
+	a.note(slog.Bool("forwarded", err == nil))
+	return true, err
+}
+
+// oneHop refuses what was forwarded to a member that does not lead.
+func (api *API) oneHop(*act, http.ResponseWriter, *http.Request) (bool, error) {
+	return false, api.notLeader()
+}
+
+// askLeader has the leader answer a request whose body was read already, where
+// this member is not it.
+func (api *API) askLeader(a *act, w http.ResponseWriter, r *http.Request, body any) (done bool, err error) {
+	if api.cfg.Cluster == nil || api.store.IsLeader() {
+		return false, nil
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return true, federation.Errorf(federation.Internal, "encoding a request for the leader: %w", err)
+	}
+	again := r.Clone(r.Context())
+	again.Body = io.NopCloser(bytes.NewReader(data))
+	again.Header.Set("Content-Type", "application/json")
+	return true, api.cfg.Cluster.Forward(w, again, a.caller, a.requestID)
+}
+
+// markStale says in the answer that this member does not hear the leader.
+func (api *API) markStale(w http.ResponseWriter) {
+	if id, _ := api.store.Leader(); id == "" || api.cfg.Cluster.LeaderContact() > staleAfter {
+		w.Header().Set(StaleHeader, api.staleness())
+	}
+}
+
+func (api *API) staleness() string {
+	return strconv.Itoa(int(api.cfg.Cluster.LeaderContact() / time.Second))
+}
+
+// mayIssue refuses a token that a member without a leader must not sign.
+func (api *API) mayIssue(lifetime time.Duration) error {
+	if api.cfg.Cluster == nil {
+		return nil
+	}
+	silence := api.cfg.Cluster.LeaderContact()
+	if silence < shortAfter || silence < silentAfter && lifetime > 0 && lifetime <= shortLife {
+		return nil
+	}
+	e := federation.Errorf(federation.Unavailable, "this member has not heard the leader for %s", silence.Round(time.Second)).WithReason("no_leader")
+	e.RetryAfter = time.Second
+	if silence < silentAfter {
+		return e.WithHint("ask for a token of at most %s (validFor), or ask another member", shortLife)
+	}
+	return e.WithHint("ask another member; with a majority of the members gone no token is issued")
+}
+
+func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error {
+	status := apitypes.Cluster{ClusterID: api.store.ClusterID(), AnsweredBy: api.store.NodeID(), Members: []apitypes.Member{}}
+	status.Leader, _ = api.store.Leader()
+	if api.cfg.Cluster == nil {
+		_, addr := api.store.Leader()
+		status.Voters = 1
+		status.Members = append(status.Members, apitypes.Member{
+			ID: api.store.NodeID(), Address: addr, Voter: true, Leader: true, Live: true, Applied: api.store.Applied(),
+		})
+		return reply(w, http.StatusOK, status)
+	}
+	for _, m := range api.cfg.Cluster.Members() {
+		if m.Voter {
+			status.Voters++
+		}
+		status.Members = append(status.Members, apitypes.Member{
+			ID: m.ID, Address: m.Address, Voter: m.Voter, Leader: m.ID == status.Leader, Live: m.Live, Applied: m.Applied,
+		})
+	}
+	if status.Voters%2 == 0 && status.Voters > 0 {
+		status.Warning = strconv.Itoa(status.Voters) + " voters bear the loss of no more members than " + strconv.Itoa(status.Voters-1)
+	}
+	return reply(w, http.StatusOK, status)
+}
+
+func (api *API) postTransferLeader(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.TransferLeaderRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if api.cfg.Cluster == nil {
+		return alone()
+	}
+	a.note(slog.String("to", clip(body.To)))
+	if err := api.cfg.Cluster.TransferLead(body.To); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, struct{}{})
+}
+
+func (api *API) postRemoveMember(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.RemoveMemberRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if body.ID == "" {
+		return federation.InvalidField("id", "is missing")
+	}
+	if api.cfg.Cluster == nil {
+		return alone()
+	}
+	a.note(slog.String("member", clip(body.ID)), slog.Bool("force", body.Force))
+	if err := api.cfg.Cluster.Remove(body.ID, body.Force); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, struct{}{})
+}
+
+func alone() error {
+	return federation.Errorf(federation.Conflict, "this node is alone")
+}

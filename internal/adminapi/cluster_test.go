@@ -1,0 +1,117 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// others are the members of a cluster whose leader was heard so long ago.
+type others struct {
+	silence time.Duration
+	forward func(w http.ResponseWriter, r *http.Request, caller access.Caller) error
+}
+
+func (o *others) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, _ string) error {
+	return o.forward(w, r, caller)
+}
+func (o *others) LeaderContact() time.Duration { return o.silence }
+func (*others) Refresh(context.Context) bool   { return false }
+func (*others) Members() []Member              { return nil }
+func (*others) TransferLead(string) error      { return nil }
+func (*others) Remove(string, bool) error      { return nil }
+
+// What a member without a leader signs, and what it does not.
+func TestIssuingWithoutALeader(t *testing.T) {
+	o := &others{}
+	e := newEnv(t, func(c *Config) { c.Store, c.Cluster = follower{c.Store}, o })
+	for _, tt := range []struct {
+		silence  time.Duration
+		validFor string
+		status   int
+	}{
+		{0, "", 200},
+		{59 * time.Second, "", 200},
+		{time.Minute, "", 503},
+		{time.Minute, "24h", 200},
+		{time.Minute, "24h0m1s", 503},
+		{10*time.Minute - time.Second, "1h", 200},
+		{10 * time.Minute, "1h", 503},
+		{time.Hour, "1s", 503},
+	} {
+		o.silence = tt.silence
+		w := e.call("POST", "/tokens/zone", apitypes.ZoneTokenRequest{Zone: "west", ValidFor: tt.validFor})
+		if w.Code != tt.status || tt.status == 503 && w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s without a leader, valid for %q: %d %s", tt.silence, tt.validFor, w.Code, w.Body)
+		}
+	}
+}
+
+// Writes and the leader's view go to the leader, own reads do not; of a leader that
+// is gone a read is answered here and marked.
+func TestWhatIsForwarded(t *testing.T) {
+	forwarded := 0
+	o := &others{silence: 5 * time.Second, forward: func(w http.ResponseWriter, _ *http.Request, caller access.Caller) error {
+		forwarded++
+		if caller.Via != access.ViaSocket || !caller.Admin() {
+			t.Errorf("caller %+v", caller)
+		}
+		w.WriteHeader(299)
+		return nil
+	}}
+	e := newEnv(t, func(c *Config) { c.Store, c.Cluster = follower{c.Store}, o })
+	for request, want := range map[[2]string]int{
+		{"PUT", "/zones/west"}: 299, {"POST", "/v1/revocations"}: 299, {"GET", "/v1/zones"}: 299, {"GET", "/v1/cluster"}: 299,
+		{"GET", "/zones/_overview"}: 299, {"GET", "/v1/keys/zone/1/holding"}: 299, {"POST", "/v1/cluster/remove"}: 299,
+		{"GET", "/zones"}: 200, {"GET", "/v1/keys"}: 200, {"POST", "/tokens/zone"}: 200,
+	} {
+		w := e.call(request[0], request[1], `{"zone":"west"}`)
+		if w.Code != want {
+			t.Errorf("%v: %d %s", request, w.Code, w.Body)
+		}
+		if stale := w.Header().Get(StaleHeader); request[0] == "GET" && want == 200 && stale != "5" {
+			t.Errorf("%v is marked %q", request, stale)
+		}
+	}
+	if forwarded != 7 {
+		t.Errorf("%d were forwarded", forwarded)
+	}
+	o.forward = func(http.ResponseWriter, *http.Request, access.Caller) error {
+		err := federation.Errorf(federation.Unavailable, "gone")
+		err.RetryAfter = time.Second
+		return err
+	}
+	if w := e.call("GET", "/v1/zones", nil); w.Code != 200 || w.Header().Get(StaleHeader) != strconv.Itoa(5) {
+		t.Errorf("zones without a leader: %d %q", w.Code, w.Header().Get(StaleHeader))
+	}
+	if w := e.call("PUT", "/zones/west", `{}`); w.Code != 503 || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("a write without a leader: %d", w.Code)
+	}
+}
+
+// What was forwarded to a member that does not lead is not passed on again.
+func TestOneHop(t *testing.T) {
+	e := newEnv(t, func(c *Config) { c.Store = follower{c.Store} })
+	h := http.Header{}
+	access.Caller{Name: "ann", Groups: []string{"admin"}, Via: access.ViaToken}.SetHeader(h)
+	w := e.callAs(e.api.Handler(Peer), "PUT", "/zones/west", `{}`, "Meridian-Caller", h.Get("Meridian-Caller"))
+	if w.Code != 503 || len(e.store.Zones()) != 0 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	leader := newEnv(t)
+	w = leader.callAs(leader.api.Handler(Peer), "PUT", "/zones/west", `{}`, "Meridian-Caller", h.Get("Meridian-Caller"))
+	if w.Code != 201 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	h = http.Header{}
+	access.Caller{Name: "rob", Via: access.ViaToken}.SetHeader(h)
+	if w := leader.callAs(leader.api.Handler(Peer), "PUT", "/zones/east", `{}`, "Meridian-Caller", h.Get("Meridian-Caller")); w.Code != 403 {
+		t.Errorf("a reader's write: %d", w.Code)
+	}
+}

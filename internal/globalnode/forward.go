@@ -1,0 +1,142 @@
+package globalnode
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/adminapi"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+const (
+	// refreshEvery bounds how often strangers' tokens make this member ask the leader.
+	refreshEvery = time.Second
+	// refreshTimeout is how long a caller waits for that.
+	refreshTimeout = 2 * time.Second
+	// electionPatience is how long a write waits for a leader to be elected, and
+	// electionPoll how often it looks: Raft tells nobody.
+	electionPatience = time.Second
+	electionPoll     = 20 * time.Millisecond
+)
+
+// What follows is adminapi.Cluster.
+
+func (p *peers) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, requestID string) error {
+	addr, err := p.leader()
+	// An election is mostly over within a second, and nothing was sent yet. Reads do
+	// not wait: they are answered here.
+	for end := time.Now().Add(electionPatience); err != nil && r.Method != http.MethodGet && r.Method != http.MethodHead; addr, err = p.leader() {
+		if time.Now().After(end) || r.Context().Err() != nil || p.leading() {
+			break
+		}
+		time.Sleep(electionPoll)
+	}
+	if err != nil {
+		return err
+	}
+	return p.client.Forward(w, r, addr, caller, requestID, p.store.WaitApplied)
+}
+
+func (p *peers) LeaderContact() time.Duration { return p.store.LeaderContact() }
+
+func (p *peers) Members() []adminapi.Member {
+	var all []adminapi.Member
+	for _, s := range p.membership.Standings() {
+		all = append(all, adminapi.Member(s))
+	}
+	return all
+}
+
+func (p *peers) TransferLead(id string) error          { return p.store.TransferLead(id) }
+func (p *peers) Remove(id string, force bool) error    { return p.membership.Remove(id, force) }
+func (p *peers) Refresh(ctx context.Context) (ok bool) { return p.refreshing.do(ctx, p.catchUp) }
+
+// catchUp waits until this member has what was acknowledged anywhere before.
+func (p *peers) catchUp(ctx context.Context) bool {
+	if p.store.IsLeader() {
+		return false // there is nobody who knows more
+	}
+	addr, err := p.leader()
+	if err != nil {
+		return false
+	}
+	index, err := p.client.ReadIndex(ctx, addr)
+	return err == nil && p.store.WaitApplied(ctx, index) == nil
+}
+
+// refreshing lets one refresh serve all who ask meanwhile, and begins one a second
+// at most.
+type refreshing struct {
+	mu    sync.Mutex
+	begun time.Time
+	run   *refresh
+}
+
+// refresh is one that runs, or ran last. ok is set before done is closed.
+type refresh struct {
+	done chan struct{}
+	ok   bool
+}
+
+func (f *refreshing) do(ctx context.Context, catchUp func(context.Context) bool) bool {
+	f.mu.Lock()
+	run := f.run
+	mine := run == nil && time.Since(f.begun) >= refreshEvery
+	if mine {
+		run = &refresh{done: make(chan struct{})}
+		f.run, f.begun = run, time.Now()
+	}
+	f.mu.Unlock()
+	if run == nil {
+		return false
+	}
+	if mine {
+		// For all who wait: it does not end with the first one's request.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
+		run.ok = catchUp(ctx)
+		cancel()
+		f.mu.Lock()
+		f.run = nil
+		f.mu.Unlock()
+		close(run.done)
+	}
+	select {
+	case <-run.done:
+		return run.ok
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// leading is the store as the API sees it: a leader is one only once its fleet
+// has begun anew, because gates are judged by what members report to it.
+type leading struct {
+	*raftstore.Store
+	peers *peers
+}
+
+// IsLeader hides the store's own.
+func (l leading) IsLeader() bool { return l.peers.leading() }
+
+// seeing is the store as admission sees it: that a zone joined is recorded by the
+// leader.
+type seeing struct {
+	*raftstore.Store
+	peers *peers
+}
+
+// SeeZone hides the store's own.
+func (s seeing) SeeZone(ctx context.Context, name string) (federation.Zone, error) {
+	if z, known := s.Zone(name); s.IsLeader() || known && !z.Deleted && !z.FirstSeen.IsZero() {
+		return s.Store.SeeZone(ctx, name)
+	}
+	addr, err := s.peers.leader()
+	if err != nil {
+		return federation.Zone{}, err
+	}
+	return s.peers.client.SeeZone(ctx, addr, name)
+}

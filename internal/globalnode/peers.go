@@ -1,0 +1,192 @@
+package globalnode
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/membership"
+	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// peers is this node among the others: the port, what it asks them, and what it
+// answers them.
+type peers struct {
+	membership *membership.Membership
+	port       *peer.Port
+	dialer     *peer.Dialer
+	client     *peer.Client
+	store      *raftstore.Store
+	fleet      *fleet.Fleet
+	advertise  string
+	preflights bool
+	now        func() time.Time
+
+	// own is this member's report.
+	own func() fleet.Report
+
+	mu    sync.Mutex
+	lead  context.Context     // the leadership for which the fleet began anew
+	heard map[string]digested // what members reported in it
+
+	refreshing refreshing
+}
+
+// digested are sessions under the digest that their member has for them.
+type digested struct {
+	digest   string
+	sessions []fleet.Session
+}
+
+func (n *Node) newPeers(cluster string) *peers {
+	server, client := n.cfg.TLS.Peer(cluster, tlsutil.ALPNRaft, tlsutil.ALPNHTTP2)
+	log := n.cfg.Logger.With("component", "peers")
+	p := &peers{
+		port: peer.NewPort(n.listeners.peer, server, log), dialer: peer.NewDialer(client, n.cfg.DialPeers),
+		fleet: n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, heard: map[string]digested{},
+		preflights: !n.cfg.Bootstrap, own: n.latest,
+	}
+	if p.advertise == "" {
+		p.advertise = endpoints.Dialable(n.listeners.peer)
+	}
+	p.client = peer.NewClient(p.dialer, func() string { return p.store.ClusterID() })
+	p.membership = membership.New(membership.Config{
+		Peers: p.client, Fleet: n.fleet, Advertise: p.advertise, Version: n.cfg.Version,
+		Expect: max(1, n.cfg.Expect), Join: n.cfg.Join, Stabilize: n.cfg.Stabilize, DeadAfter: n.cfg.DeadAfter,
+		Logger: log, Now: n.cfg.Now,
+	})
+	return p
+}
+
+func (p *peers) attach(s *raftstore.Store) {
+	p.store = s
+	p.membership.Attach(s)
+}
+
+func (p *peers) dialRaft(ctx context.Context, addr string) (net.Conn, error) {
+	return p.dialer.Connect(ctx, addr, tlsutil.ALPNRaft)
+}
+
+// preflight refuses to start beside a node that runs under the same id. It runs
+// before anything of this node does.
+func (p *peers) preflight(ctx context.Context) error {
+	if !p.preflights {
+		return nil
+	}
+	return p.membership.Preflight(ctx)
+}
+
+func (p *peers) close() { p.client.Close() }
+
+// leading reports whether this node leads. Before it first says so in a leadership
+// it has the fleet begin anew: what members reported to another leader opens no gate
+// here.
+func (p *peers) leading() bool {
+	lead := p.store.Leadership()
+	if lead == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lead != lead {
+		p.lead = lead
+		clear(p.heard)
+		p.fleet.Lead()
+		p.fleet.Update(p.own())
+	}
+	return lead.Err() == nil
+}
+
+// leader returns where the leader is, or an Unavailable error.
+func (p *peers) leader() (string, error) {
+	id, addr := p.store.Leader()
+	if id == "" || id == p.store.NodeID() {
+		e := federation.Errorf(federation.Unavailable, "no leader is known at present, nothing was changed").WithReason("no_leader")
+		if id != "" {
+			e.Detail = "this node has just become the leader and is not ready yet"
+		}
+		e.RetryAfter = time.Second
+		return "", e.WithHint("try again in a moment; with a majority of the members gone there is no leader")
+	}
+	if found := p.membership.AddressOf(id); found != "" {
+		addr = found
+	}
+	return addr, nil
+}
+
+// memberIDs are all members, with and without a vote: all of them carry zones.
+func (p *peers) memberIDs() []string {
+	var ids []string
+	for _, m := range p.store.Members() {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+func (p *peers) isMember(id string) bool {
+	for _, m := range p.store.Members() {
+		if m.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+func notLeading() error {
+	e := federation.Errorf(federation.Unavailable, "this node is not the leader").WithReason("not_leader")
+	e.RetryAfter = time.Second
+	return e.WithHint("try again in a moment")
+}
+
+// What follows answers other members: peer.Node.
+
+func (p *peers) ClusterID() string                { return p.store.ClusterID() }
+func (p *peers) Applied() uint64                  { return p.store.Applied() }
+func (p *peers) Hello(from peer.Hello) peer.Hello { return p.membership.Hello(from) }
+func (p *peers) Promise(q peer.Promise) error     { return p.membership.Promise(q) }
+
+func (p *peers) Join(ctx context.Context, r peer.JoinRequest) error {
+	return p.membership.Join(ctx, r)
+}
+
+func (p *peers) ReadIndex() (uint64, error) { return p.store.ReadIndex() }
+
+func (p *peers) SeeZone(ctx context.Context, name string) (federation.Zone, error) {
+	if err := federation.ValidateName("zone", name); err != nil {
+		return federation.Zone{}, err
+	}
+	if !p.store.IsLeader() {
+		return federation.Zone{}, notLeading()
+	}
+	return p.store.SeeZone(ctx, name)
+}
+
+// Report takes a member's report into the fleet.
+func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
+	if !p.leading() {
+		return peer.ReportAnswer{}, notLeading()
+	}
+	if !p.isMember(r.Member) {
+		return peer.ReportAnswer{}, federation.Errorf(federation.Forbidden, "node %.64q is no member", r.Member).WithReason("removed")
+	}
+	p.mu.Lock()
+	known := p.heard[r.Member]
+	if r.Full {
+		known = digested{r.Digest, r.Sessions}
+		p.heard[r.Member] = known
+	}
+	p.mu.Unlock()
+	if known.digest != r.Digest {
+		return peer.ReportAnswer{Full: true}, nil
+	}
+	p.fleet.Update(fleet.Report{
+		Member: r.Member, Applied: r.Applied, LeaseUntil: p.now().Add(lease), Sessions: known.sessions,
+	})
+	return peer.ReportAnswer{}, nil
+}

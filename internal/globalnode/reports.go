@@ -1,0 +1,100 @@
+package globalnode
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/peer"
+)
+
+const (
+	// reportEvery is how often a member renews the lease on its sessions.
+	reportEvery = time.Second
+	// lease is how long a member's report counts without being renewed.
+	lease = 10 * time.Second
+	// reportGap bounds how often changes are reported: thousands of zones
+	// acknowledge a change within a moment.
+	reportGap = 20 * time.Millisecond
+	// reportTimeout is how long a report may take. A later one says more.
+	reportTimeout = 3 * time.Second
+)
+
+// reportSessions tells the leader which zones this member carries and what they
+// hold: on every change of either, and once a second to renew the lease.
+func (n *Node) reportSessions(ctx context.Context) error {
+	ticker := time.NewTicker(reportEvery)
+	defer ticker.Stop()
+	for {
+		sessions, state := n.kds.SessionsChanged(), n.store.Watch()
+		_, head := n.store.Head()
+		n.propagation.head(head, n.cfg.Now())
+		r, open := n.report()
+		n.fleet.Update(r)
+		n.propagation.sessions(open, n.cfg.Now())
+		if !n.store.IsLeader() {
+			n.peers.report(ctx, r, n.cfg.Version, n.cfg.Logger.Debug)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sessions:
+		case <-state:
+		case <-ticker.C:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(reportGap):
+		}
+	}
+}
+
+// followLeadership has this member's fleet begin anew as soon as it leads.
+func (n *Node) followLeadership(ctx context.Context) error {
+	for {
+		lead, err := n.store.LeaderContext(ctx)
+		if err != nil || ctx.Err() != nil {
+			return nil // ctx has ended
+		}
+		n.peers.leading()
+		<-lead.Done()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// report sends a report to the leader, without the sessions where it has them.
+func (p *peers) report(ctx context.Context, r fleet.Report, version string, debug func(string, ...any)) {
+	addr, err := p.leader()
+	if err != nil {
+		return // there is nobody to tell; the new leader asks for everything anyway
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	out := peer.Report{Member: r.Member, Applied: r.Applied, Version: version, Digest: digestOf(r.Sessions)}
+	answer, err := p.client.Report(ctx, addr, out)
+	if err == nil && answer.Full {
+		out.Full, out.Sessions = true, r.Sessions
+		_, err = p.client.Report(ctx, addr, out)
+	}
+	if err != nil && ctx.Err() == nil {
+		debug("the leader did not take this member's report", "leader", addr, "error", err)
+	}
+}
+
+// digestOf names sessions by all but when they were last heard, which changes
+// every second.
+func digestOf(sessions []fleet.Session) string {
+	sum := sha256.New()
+	enc := json.NewEncoder(sum)
+	for _, s := range sessions {
+		s.LastHeard = time.Time{}
+		_ = enc.Encode(s) // a hash takes everything, and the type has no cycle
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}

@@ -1,0 +1,66 @@
+package membership
+
+import (
+	"slices"
+
+	"github.com/meridiankds/meridian/internal/peer"
+)
+
+// step is what a node without state does next.
+type step int
+
+const (
+	wait  step = iota // ask again in a moment
+	found             // collect promises, then found
+	join              // a cluster exists
+)
+
+// prospect is a node without state and what it heard in one round.
+type prospect struct {
+	id      string
+	expect  int
+	answers []peer.Hello // of other nodes, each once
+	silent  []string     // addresses of --join without an answer
+}
+
+// sees returns the ids of the nodes that p sees, itself included, in order; nil
+// where an address is silent.
+func (p *prospect) sees() []string {
+	if len(p.silent) > 0 {
+		return nil
+	}
+	ids := []string{p.id}
+	for _, a := range p.answers {
+		ids = append(ids, a.NodeID)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// next decides, and says what a wait is for.
+func (p *prospect) next() (step, string) {
+	for _, a := range p.answers {
+		if a.HoldsState {
+			return join, ""
+		}
+	}
+	all := p.sees()
+	switch {
+	case all == nil:
+		return wait, "an address of --join does not answer"
+	case len(all) < p.expect:
+		return wait, "fewer nodes than --bootstrap-expect are there"
+	}
+	for _, a := range p.answers {
+		switch {
+		case a.Expect != p.expect:
+			return wait, "node " + a.NodeID + " has another --bootstrap-expect"
+		case !slices.Equal(a.Sees, all):
+			return wait, "node " + a.NodeID + " does not see the same nodes"
+		}
+	}
+	if all[0] != p.id {
+		return wait, "node " + all[0] + " founds the cluster"
+	}
+	return found, ""
+}

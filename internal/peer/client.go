@@ -1,0 +1,163 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// Client sends requests to other members. It is safe for concurrent use.
+type Client struct {
+	cluster   func() string
+	transport *http.Transport
+}
+
+// NewClient returns a client. cluster returns the id of this node's cluster, "" as
+// long as it knows none.
+func NewClient(d *Dialer, cluster func() string) *Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	return &Client{cluster: cluster, transport: &http.Transport{
+		Protocols: protocols,
+		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return d.Connect(ctx, addr, tlsutil.ALPNHTTP2)
+		},
+		IdleConnTimeout: idleTimeout, ResponseHeaderTimeout: writeTimeout, MaxResponseHeaderBytes: maxHeaderBytes,
+		DisableCompression: true,
+		// A member that vanished without a word is found out in a few seconds.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 3 * time.Second, PingTimeout: 3 * time.Second},
+	}}
+}
+
+// Close ends the connections that are idle.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Hello asks the node at an address who it is.
+func (c *Client) Hello(ctx context.Context, addr string, self Hello) (Hello, error) {
+	return call[Hello](ctx, c, addr, pathHello, self)
+}
+
+// Promise asks a node to let the founder found.
+func (c *Client) Promise(ctx context.Context, addr string, p Promise) error {
+	_, err := call[struct{}](ctx, c, addr, pathPromise, p)
+	return err
+}
+
+// Join asks the leader at an address to take this node in.
+func (c *Client) Join(ctx context.Context, addr string, r JoinRequest) error {
+	_, err := call[struct{}](ctx, c, addr, pathJoin, r)
+	return err
+}
+
+// Report tells the leader what this member holds.
+func (c *Client) Report(ctx context.Context, addr string, r Report) (ReportAnswer, error) {
+	return call[ReportAnswer](ctx, c, addr, pathReport, r)
+}
+
+// ReadIndex asks the leader how far the state is.
+func (c *Client) ReadIndex(ctx context.Context, addr string) (uint64, error) {
+	answer, err := call[ReadIndex](ctx, c, addr, pathReadIndex, struct{}{})
+	return answer.Index, err
+}
+
+// SeeZone has the leader record that a zone joined.
+func (c *Client) SeeZone(ctx context.Context, addr, zone string) (federation.Zone, error) {
+	return call[federation.Zone](ctx, c, addr, pathSeeZone, SeeZone{zone})
+}
+
+func call[Out any](ctx context.Context, c *Client, addr, path string, in any) (out Out, err error) {
+	data, err := json.Marshal(in)
+	if err != nil {
+		return out, federation.Errorf(federation.Internal, "encoding a request to a peer: %w", err)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	resp, err := c.send(ctx, outgoing{http.MethodPost, addr, path, addr}, header, data)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	data, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return out, unknown(addr, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return out, refusal(addr, resp, data)
+	}
+	if err := json.Unmarshal(data, &out); err != nil {
+		return out, federation.Errorf(federation.Internal, "the peer at %s answered what this node cannot read: %w", addr, err)
+	}
+	return out, nil
+}
+
+// outgoing says which request goes where.
+type outgoing struct{ method, addr, target, host string }
+
+// send makes one attempt. It tells a request that was not sent from one of which
+// nobody knows.
+func (c *Client) send(ctx context.Context, o outgoing, header http.Header, body []byte) (*http.Response, error) {
+	addr := o.addr
+	// Without GetBody: the transport must not send a request a second time.
+	req, err := http.NewRequestWithContext(ctx, o.method, "https://"+addr+o.target, io.NopCloser(bytes.NewReader(body)))
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "making a request to the peer at %.200q: %w", addr, err)
+	}
+	req.ContentLength = int64(len(body))
+	if len(body) == 0 {
+		req.Body = http.NoBody
+	}
+	req.Header, req.Host = header, o.host
+	if cluster := c.cluster(); cluster != "" {
+		req.Header.Set(headerCluster, cluster)
+	}
+	var sent atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+	}))
+	resp, err := c.transport.RoundTrip(req)
+	switch {
+	case err == nil:
+		return resp, nil
+	case !sent.Load():
+		var own *federation.Error
+		if errors.As(err, &own) {
+			return nil, own
+		}
+		return nil, unreachable(addr, err)
+	}
+	return nil, unknown(addr, err)
+}
+
+func unknown(addr string, err error) error {
+	return federation.Errorf(federation.UnknownOutcome, "the peer at %s got the request and then nothing came back: %s", addr, plainCause(err)).
+		WithCause(err).WithHint("it may have taken effect: look before you repeat it, or repeat it under the same X-Request-Id")
+}
+
+// refusal is the error that a peer answered with.
+func refusal(addr string, resp *http.Response, data []byte) error {
+	var body httperr.Body
+	if err := json.Unmarshal(data, &body); err != nil || body.Detail == "" {
+		return federation.Errorf(httperr.CodeOf(resp.StatusCode), "the peer at %s answered %s", addr, resp.Status).
+			WithCause(fmt.Errorf("no error of ours in the body"))
+	}
+	e := &federation.Error{Code: httperr.CodeOf(resp.StatusCode), Detail: body.Detail, Reason: body.Reason, Hint: body.Hint}
+	for _, p := range body.InvalidParameters {
+		e.Fields = append(e.Fields, federation.FieldError{Field: p.Field, Reason: p.Reason})
+	}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds >= 0 && seconds < 3600 {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return e
+}

@@ -1,0 +1,62 @@
+// Package peer is the port on which the members of a global cluster talk to each
+// other, 5683, and the requests that they send there beside Raft's.
+//
+// # The port
+//
+// One listener, TLS 1.3, both ends show a certificate whose URI SAN is
+// meridian://<cluster>/node/<name>, of the cluster's CA; a zone's, a user's or
+// another cluster's certificate ends the handshake. ALPN tells two protocols apart:
+//
+//	raft  Raft's own messages; each connection begins with the id of the node that
+//	      it is meant for, see raftstore
+//	h2    HTTP/2, what follows
+//
+// A connection has 10 s for its handshake. Of a protocol that nobody asked for it is
+// closed.
+//
+// # Requests
+//
+// POST with a JSON object, answered by a JSON object, status 200; an error has the
+// shape of internal/httperr with the status of its code. Members that are not known
+// are ignored, since members of two versions run beside each other during an upgrade.
+// Bodies have at most 1 MiB, a report 32 MiB.
+//
+//	/v1/peer/hello       [Hello] → [Hello]. Who are you? Any node, at any time. It says
+//	                     whether the node holds state, whom it takes for the leader, and,
+//	                     before the founding, which nodes it sees.
+//	/v1/peer/promise     [Promise] → {}. May the founder found? A node says yes to one
+//	                     founder only, and only if it holds no state and sees the same
+//	                     nodes. 409 otherwise.
+//	/v1/peer/join        [JoinRequest] → {}. To the leader: add me without a vote, or
+//	                     note my new address. The leader dials the address and goes on
+//	                     only if this very process answers there. 409 with reason
+//	                     node_id_taken where another process runs under the id, removed
+//	                     where the node was removed and still has its folder.
+//	/v1/peer/report      [Report] → [ReportAnswer]. To the leader, each second and on change:
+//	                     what the member applied, which zones it carries, what they
+//	                     acknowledged. It counts for 10 s from its receipt. Sessions are left
+//	                     out where their digest is the one of the report before; a leader
+//	                     that does not have that one asks for them (Full).
+//	/v1/peer/read-index  {} → [ReadIndex]. To the leader: an index up to which everything
+//	                     is applied that had been acknowledged by now.
+//	/v1/peer/see-zone    [SeeZone] → the zone's record. To the leader: a zone has joined here.
+//
+// A node that does not lead answers what is meant for the leader with 503 and reason
+// not_leader; nothing was changed then. Every request carries "Meridian-Cluster", the
+// cluster's id, once the sender knows it; a node of another cluster refuses it (409,
+// other_cluster).
+//
+// # Forwarding
+//
+// /v1/peer/api/… is the HTTP API of the global for callers whom another member has
+// authenticated: method, path, query, body, Content-Type, If-Match and X-Request-Id are
+// the caller's; "Meridian-Caller" says who that is (see internal/access). There is one
+// hop: what is forwarded is answered by the leader or refused, never passed on. The
+// answer bears "Meridian-Applied", the leader's Raft index, up to which the forwarding
+// member waits before it passes the answer on unchanged, so that a caller who then reads
+// at the same member sees what it wrote.
+//
+// A request that was not sent is Unavailable. One that was sent and brought no answer is
+// UnknownOutcome: it is never sent again, because nobody but the caller knows whether it
+// may be. The caller may repeat it under the same request id.
+package peer

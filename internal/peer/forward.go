@@ -1,0 +1,79 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+)
+
+// forwardTimeout is how long a forwarded request may take. A key that is imported
+// waits for zones, so it is longer than that.
+const forwardTimeout = 30 * time.Second
+
+// passedOn are the headers of a request that mean something to the API.
+var passedOn = []string{"Content-Type", "If-Match", "If-None-Match", "Accept", "Origin"}
+
+// ours are the headers of an answer that belong to this hop.
+var ours = []string{"Connection", "Date", headerApplied}
+
+// Forward sends a request to the leader at an address as that caller's, and passes
+// the answer on unchanged once await has seen the leader's index. It has written
+// nothing where it returns an error.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, caller access.Caller, requestID string,
+	await func(ctx context.Context, index uint64) error,
+) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		return federation.Errorf(federation.TooLarge, "the body has more than %d bytes", maxBody).WithHint("send less at once")
+	case err != nil:
+		return federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
+	}
+	header := http.Header{"X-Request-Id": {requestID}}
+	for _, name := range passedOn {
+		if values := r.Header.Values(name); len(values) > 0 {
+			header[name] = values
+		}
+	}
+	caller.SetHeader(header)
+	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
+	defer cancel()
+	if r.TLS == nil {
+		header.Set(headerPlain, "true")
+	}
+	resp, err := c.send(ctx, outgoing{r.Method, addr, pathAPI + r.URL.RequestURI(), r.Host}, header, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return unknown(addr, err)
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		if e := federation.AsError(refusal(addr, resp, data)); e.Reason == "not_leader" {
+			return e // nothing was changed, and who leads by now this node may know
+		}
+	}
+	if index, err := strconv.ParseUint(resp.Header.Get(headerApplied), 10, 64); err == nil {
+		waiting, done := context.WithTimeout(ctx, 2*time.Second)
+		_ = await(waiting, index) // a member that lags does not make the answer less true
+		done()
+	}
+	for _, name := range ours {
+		resp.Header.Del(name)
+	}
+	for name, values := range resp.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(resp.StatusCode)
+	_, _ = w.Write(data) // a caller who went away cannot be told
+	return nil
+}

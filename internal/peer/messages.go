@@ -1,0 +1,92 @@
+package peer
+
+import (
+	"github.com/meridiankds/meridian/internal/fleet"
+)
+
+// The paths of requests.
+const (
+	pathHello     = "/v1/peer/hello"
+	pathPromise   = "/v1/peer/promise"
+	pathJoin      = "/v1/peer/join"
+	pathReport    = "/v1/peer/report"
+	pathReadIndex = "/v1/peer/read-index"
+	pathSeeZone   = "/v1/peer/see-zone"
+	pathAPI       = "/v1/peer/api"
+)
+
+// Headers between members.
+const (
+	headerCluster = "Meridian-Cluster"
+	headerApplied = "Meridian-Applied"
+	headerPlain   = "Meridian-Plain" // the caller came without TLS
+)
+
+// The bounds of bodies.
+const (
+	maxBody   = 1 << 20
+	maxReport = 32 << 20
+	maxAnswer = 64 << 20 // of a list that the API answers with
+)
+
+// Hello is what a node says of itself.
+type Hello struct {
+	NodeID string `json:"nodeId"`
+	// Boot is random for each start of the process: it tells the node from a second
+	// one that runs on a copy of its folder.
+	Boot    string `json:"boot"`
+	Cluster string `json:"cluster,omitempty"` // empty: it knows none yet
+	Address string `json:"address"`           // where others reach it
+	Version string `json:"version,omitempty"`
+	// Starting: the node cannot tell yet; only NodeID and Boot are set.
+	Starting bool `json:"starting,omitempty"`
+	// HoldsState: it is or was part of a cluster.
+	HoldsState    bool   `json:"holdsState"`
+	Leader        string `json:"leader,omitempty"`
+	LeaderAddress string `json:"leaderAddress,omitempty"`
+	// Expect and Sees belong to the founding: how many nodes are to found the
+	// cluster, and the ids of those that this node sees, itself included, in order;
+	// empty while an address of its --join does not answer.
+	Expect int      `json:"expect,omitempty"`
+	Sees   []string `json:"sees,omitempty"`
+}
+
+// Promise asks to let a node found the cluster.
+type Promise struct {
+	Founder string   `json:"founder"`
+	Sees    []string `json:"sees"`
+}
+
+// JoinRequest asks the leader to take a node in, or to note where it is now.
+type JoinRequest struct {
+	NodeID     string `json:"nodeId"`
+	Boot       string `json:"boot"`
+	Address    string `json:"address"`
+	HoldsState bool   `json:"holdsState"`
+}
+
+// Report is what a member tells the leader.
+type Report struct {
+	Member  string `json:"member"`
+	Applied uint64 `json:"applied"`
+	Version string `json:"version,omitempty"`
+	// Digest names the sessions; Sessions are absent where the leader has them.
+	Digest   string          `json:"digest"`
+	Full     bool            `json:"full"`
+	Sessions []fleet.Session `json:"sessions,omitempty"`
+}
+
+// ReportAnswer answers a report. Full: send the sessions too.
+type ReportAnswer struct {
+	Full bool `json:"full"`
+}
+
+// ReadIndex is an index of the Raft log.
+type ReadIndex struct {
+	Index uint64 `json:"index"`
+}
+
+// SeeZone names a zone that joined.
+type SeeZone struct {
+	Zone string `json:"zone"`
+}

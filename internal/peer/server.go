@@ -1,0 +1,154 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/httperr"
+)
+
+// Node answers the requests of other members.
+type Node interface {
+	ClusterID() string
+	Applied() uint64
+	Hello(from Hello) Hello
+	Promise(p Promise) error
+	Join(ctx context.Context, r JoinRequest) error
+	Report(r Report) (ReportAnswer, error)
+	ReadIndex() (uint64, error)
+	SeeZone(ctx context.Context, name string) (federation.Zone, error)
+}
+
+// Handler serves the requests of this package. api serves what is forwarded; nil
+// until it can.
+func Handler(n Node, api http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST "+pathHello, answer(maxBody, func(_ context.Context, from Hello) (Hello, error) { return n.Hello(from), nil }))
+	mux.Handle("POST "+pathPromise, answer(maxBody, func(_ context.Context, p Promise) (struct{}, error) { return struct{}{}, n.Promise(p) }))
+	mux.Handle("POST "+pathJoin, answer(maxBody, func(ctx context.Context, r JoinRequest) (struct{}, error) { return struct{}{}, n.Join(ctx, r) }))
+	mux.Handle("POST "+pathReport, answer(maxReport, func(_ context.Context, r Report) (ReportAnswer, error) { return n.Report(r) }))
+	mux.Handle("POST "+pathReadIndex, answer(maxBody, func(context.Context, struct{}) (ReadIndex, error) {
+		index, err := n.ReadIndex()
+		return ReadIndex{index}, err
+	}))
+	mux.Handle("POST "+pathSeeZone, answer(maxBody, func(ctx context.Context, z SeeZone) (federation.Zone, error) { return n.SeeZone(ctx, z.Zone) }))
+	forwarded := http.StripPrefix(pathAPI, api)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mine, theirs := n.ClusterID(), r.Header.Get(headerCluster)
+		if mine != "" && theirs != "" && mine != theirs {
+			httperr.WriteError(w, federation.Errorf(federation.Conflict, "this node is of cluster %s, the request of cluster %.64q", mine, theirs).
+				WithReason("other_cluster").
+				WithHint("two clusters have each other in --join, or share a CA and name: look at --join and at the data folders"))
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, pathAPI+"/") {
+			if r.Header.Get(headerPlain) != "" {
+				r.TLS = nil // as the caller came, for the addresses in the answer
+			}
+			forwarded.ServeHTTP(&stamped{ResponseWriter: w, applied: n.Applied}, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// answer serves one kind of request.
+func answer[In, Out any](limit int64, f func(context.Context, In) (Out, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+		if err == nil {
+			err = json.Unmarshal(data, &in)
+		}
+		if err != nil {
+			httperr.WriteError(w, federation.Errorf(federation.Invalid, "the body is not what is expected here: %w", err))
+			return
+		}
+		out, err := f(r.Context(), in)
+		if err != nil {
+			httperr.WriteError(w, err)
+			return
+		}
+		httperr.WriteJSON(w, http.StatusOK, out)
+	})
+}
+
+// stamped adds to an answer how far the state was when it began.
+type stamped struct {
+	http.ResponseWriter
+	applied func() uint64
+	done    bool
+}
+
+func (w *stamped) stamp() {
+	if !w.done {
+		w.done = true
+		w.Header().Set(headerApplied, strconv.FormatUint(w.applied(), 10))
+	}
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *stamped) WriteHeader(status int) {
+	w.stamp()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *stamped) Write(p []byte) (int, error) {
+	w.stamp()
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *stamped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// The bounds of the server.
+const (
+	maxHeaderBytes = 64 << 10
+	maxStreams     = 250
+	readTimeout    = 30 * time.Second
+	writeTimeout   = 2 * time.Minute
+	idleTimeout    = 2 * time.Minute
+	// drainTimeout is short: when the port ends, the node is no member any more, and an
+	// HTTP/2 connection that is idle would hold the end up for a second.
+	drainTimeout = 200 * time.Millisecond
+)
+
+// Serve answers on the port until ctx ends, and lets requests in flight finish for
+// a short while.
+func (p *Port) Serve(ctx context.Context, h http.Handler) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	server := &http.Server{
+		Handler: h, Protocols: protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ReadHeaderTimeout: handshakeTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.Serve(p.h2); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-groupCtx.Done()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if server.Shutdown(drain) != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	return group.Wait()
+}

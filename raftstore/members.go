@@ -1,0 +1,199 @@
+package raftstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Member is one node of the cluster as Raft has it.
+type Member struct {
+	ID      string
+	Address string
+	// Voter: it counts for majorities. Others follow, and may be promoted.
+	Voter bool
+}
+
+// Running is closed when Raft runs.
+func (s *Store) Running() <-chan struct{} { return s.running }
+
+// Members returns the members as this node knows them, those that are being added
+// or removed included. It is empty before Raft runs and on a node that is of no
+// cluster yet.
+func (s *Store) Members() []Member {
+	r := s.raft.Load()
+	if r == nil {
+		return nil
+	}
+	servers := members(r)
+	all := make([]Member, 0, len(servers))
+	for _, server := range servers {
+		all = append(all, Member{ID: string(server.ID), Address: string(server.Address), Voter: server.Suffrage == raft.Voter})
+	}
+	return all
+}
+
+// Leadership returns the context of this node's present leadership, nil where it
+// does not lead; each leadership has its own.
+func (s *Store) Leadership() context.Context { return s.lead.current() }
+
+// HoldsState reports whether this node is, or was, part of a cluster. Who does may
+// never found one.
+func (s *Store) HoldsState() bool {
+	r := s.raft.Load()
+	return r != nil && (r.LastIndex() > 0 || r.CurrentTerm() > 0)
+}
+
+// Bootstrap founds a cluster of this node alone, which others then join. It is a
+// Conflict error on a node that holds state.
+func (s *Store) Bootstrap() error {
+	r := s.raft.Load()
+	if r == nil {
+		return notRunning()
+	}
+	alone := raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.cfg.Advertise,
+	}}}
+	if err := r.BootstrapCluster(alone).Error(); err != nil {
+		return federation.Errorf(federation.Conflict, "this node cannot found a cluster: %w", err).WithReason("holds_state")
+	}
+	return nil
+}
+
+// AddMember adds a node that follows without a vote, or corrects the address of a
+// member; it never takes a vote away. On the leader only, as all that follows.
+func (s *Store) AddMember(id, addr string) error {
+	return s.reconfigure(func(r *raft.Raft) raft.Future {
+		return r.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), 0, enqueueTimeout)
+	})
+}
+
+// PromoteMember gives a member its vote.
+func (s *Store) PromoteMember(id string) error {
+	for _, m := range s.Members() {
+		if m.ID == id {
+			return s.reconfigure(func(r *raft.Raft) raft.Future {
+				return r.AddVoter(raft.ServerID(id), raft.ServerAddress(m.Address), 0, enqueueTimeout)
+			})
+		}
+	}
+	return noSuchMember(id)
+}
+
+// RemoveMember takes a node out of the cluster. It keeps its data folder and does
+// not come back with it.
+func (s *Store) RemoveMember(id string) error {
+	return s.reconfigure(func(r *raft.Raft) raft.Future {
+		return r.RemoveServer(raft.ServerID(id), 0, enqueueTimeout)
+	})
+}
+
+func (s *Store) reconfigure(change func(*raft.Raft) raft.Future) error {
+	r := s.raft.Load()
+	if r == nil || !s.IsLeader() {
+		return s.notLeader()
+	}
+	if err := change(r).Error(); err != nil {
+		return s.replicationError(err)
+	}
+	return nil
+}
+
+// TransferLead hands the leadership to the member named, or to the one that is
+// furthest where id is empty. It returns nil at once on a node that does not lead.
+func (s *Store) TransferLead(id string) error {
+	r := s.raft.Load()
+	if r == nil || r.State() != raft.Leader {
+		return nil
+	}
+	transfer := func() raft.Future { return r.LeadershipTransfer() }
+	if id != "" {
+		var to *Member
+		for _, m := range s.Members() {
+			if m.ID == id {
+				to = &m
+			}
+		}
+		switch {
+		case to == nil:
+			return noSuchMember(id)
+		case !to.Voter:
+			return federation.Errorf(federation.Conflict, "node %s has no vote and cannot lead", id)
+		case id == s.node.ID:
+			return nil
+		}
+		transfer = func() raft.Future {
+			return r.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(to.Address))
+		}
+	}
+	if voters(r) < 2 {
+		return federation.Errorf(federation.Conflict, "there is no other voter to lead")
+	}
+	if err := transfer().Error(); err != nil {
+		e := federation.Errorf(federation.Unavailable, "the leadership was not handed over: %w", err)
+		e.RetryAfter = time.Second
+		return e.WithHint("try again in a moment")
+	}
+	return nil
+}
+
+// LeaderContact is how long ago this node last heard the leader: 0 on the leader,
+// and on a node that has never heard one, how long it has run.
+func (s *Store) LeaderContact() time.Duration {
+	r := s.raft.Load()
+	if r == nil {
+		return 0
+	}
+	if r.State() == raft.Leader {
+		return 0
+	}
+	heard := r.LastContact()
+	if heard.IsZero() {
+		heard = *s.begun.Load()
+	}
+	return time.Since(heard)
+}
+
+// ReadIndex returns an index up to which everything was applied that had been
+// acknowledged when it was called. On the leader only.
+func (s *Store) ReadIndex() (uint64, error) {
+	r := s.raft.Load()
+	if r == nil || !s.IsLeader() {
+		return 0, s.notLeader()
+	}
+	// Whatever is acknowledged was applied here before; what is left to show is
+	// that nobody else leads by now.
+	applied := s.Applied()
+	if err := r.VerifyLeader().Error(); err != nil {
+		return 0, s.notLeader().WithCause(err)
+	}
+	return applied, nil
+}
+
+// WaitApplied waits until this node has applied the log up to an index that
+// [Store.ReadIndex] or [Store.Applied] of some member returned.
+func (s *Store) WaitApplied(ctx context.Context, index uint64) error {
+	for {
+		progress := s.fsm.progress.next()
+		if s.Applied() >= index {
+			return nil
+		}
+		select {
+		case <-progress:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func notRunning() error {
+	return federation.Errorf(federation.Unavailable, "this node is only starting").WithHint("try again in a second")
+}
+
+func noSuchMember(id string) error {
+	return federation.Errorf(federation.NotFound, "no member has the id %.64q", id).
+		WithHint("see global cluster status")
+}
