@@ -124,6 +124,9 @@ func readMetadata(ctx context.Context, c *Credentials) error {
 	return nil
 }
 
+// refusedLine is the line of a refusal, and its kind for the limiter.
+const refusedLine = "Remote CP refused"
+
 // refuse logs and counts a call that was not admitted, or a session that lost
 // its admission.
 func (s *Server) refuse(c *call, err error) {
@@ -133,7 +136,7 @@ func (s *Server) refuse(c *call, err error) {
 		reason = string(e.Code)
 	}
 	s.stats.refuse(reason)
-	ok, suppressed := s.refusals.allow(s.cfg.Now())
+	suppressed, ok := s.lines.Allow(refusedLine)
 	if !ok {
 		return
 	}
@@ -150,20 +153,32 @@ func (s *Server) refuse(c *call, err error) {
 	if suppressed > 0 {
 		attrs = append(attrs, "suppressed", suppressed)
 	}
-	s.cfg.Logger.Warn("Remote CP refused", attrs...)
+	s.cfg.Logger.Warn(refusedLine, attrs...)
 }
 
 // logAdmission writes the line that operators wait for when they roll out
-// tokens; once a connection, not for each of the six calls that a zone makes.
+// tokens; once a connection, not for each of the six calls that a zone makes. On
+// a connection that speaks for very many zones or tokens some calls are logged
+// again, and no more of them than a log can take.
 func (s *Server) logAdmission(c *call) {
 	a := &c.admission
 	level := slog.LevelInfo
-	if c.conn != nil && !c.conn.firstTime(fmt.Sprintf("%s\x00%s\x00%s\x00%d\x00%s", c.creds.Zone, a.Method, a.TokenID, a.TokenSerial, a.Verdict)) {
-		level = slog.LevelDebug
+	var suppressed uint64
+	if c.conn != nil {
+		first, certain := c.conn.firstTime(fmt.Sprintf("%s\x00%s\x00%s\x00%d\x00%s", c.creds.Zone, a.Method, a.TokenID, a.TokenSerial, a.Verdict))
+		if !certain {
+			suppressed, first = s.lines.Allow("admissions of busy connections")
+		}
+		if !first {
+			level = slog.LevelDebug
+		}
 	}
 	attrs := []slog.Attr{slog.String("zone", a.Zone), slog.String("remote", c.remote())}
 	if c.creds.Instance != "" {
 		attrs = append(attrs, slog.String("instance", c.creds.Instance))
+	}
+	if suppressed > 0 {
+		attrs = append(attrs, slog.Uint64("suppressed", suppressed))
 	}
 	if !a.Authenticated {
 		if a.Verdict != "" {

@@ -11,7 +11,9 @@ import (
 // batches is the shared store of encoded sets. Streams that stand at the same
 // revision, which is nearly all of them nearly always, get the same batch: one
 // of them asks the Source and encodes, the others wait for it. A batch stays for
-// as long as a stream sends it; beyond that the store is bounded.
+// as long as a stream sends it; beyond that the store is bounded. Zones that come
+// back from many different revisions are sent the full state, which is one for
+// all, once the deltas that are being sent fill the bound.
 type batches struct {
 	source  Source
 	limits  *Limits
@@ -21,7 +23,10 @@ type batches struct {
 	mu      sync.Mutex
 	entries map[federation.Revision]*entry // by where they begin; zero: a full state
 	bytes   int                            // of all entries
+	pinned  int                            // of deltas that streams send, also forgotten ones
 	clock   uint64
+
+	making chan struct{} // holds a token for each delta that is being made
 }
 
 // entry is a batch that is there or being made. batch and err are set before
@@ -32,31 +37,48 @@ type entry struct {
 	batch *batch
 	err   error
 
-	refs int
-	used uint64 // clock of the last use
+	refs   int
+	used   uint64 // clock of the last use
+	pinned bool   // its size counts in batches.pinned
 }
 
-// errNeedsFull says that no delta leads on from a revision.
-var errNeedsFull = errors.New("kds: needs the full state")
+var (
+	// errNeedsFull says that no delta leads on from a revision.
+	errNeedsFull = errors.New("kds: needs the full state")
+	// errCrowded says that the deltas that are being sent take all the room.
+	errCrowded = errors.New("kds: no room for another delta")
+)
+
+// maxMaking is how many deltas are made at once: more would only wait for
+// processors, and each is not counted before it is made.
+const maxMaking = 4
+
+// A stream that resumes names a revision of its own choice, and one that goes on
+// stands where it was led: nearly all of these stand together, and have more room.
+const (
+	roomResuming = 1
+	roomGoingOn  = 4
+)
 
 func newBatches(source Source, limits *Limits, maxPart int, stats *counters) *batches {
 	return &batches{
 		source: source, limits: limits, maxPart: maxPart, stats: stats,
-		entries: map[federation.Revision]*entry{},
+		entries: map[federation.Revision]*entry{}, making: make(chan struct{}, maxMaking),
 	}
 }
 
 // next returns a set that leads a zone on from a revision, to head or further,
 // or a full state close enough to head that a delta soon follows. The caller
-// must call release once it has sent the set.
-func (s *batches) next(ctx context.Context, from, head federation.Revision) (b *batch, release func(), err error) {
+// must call release once it has sent the set. room is how many times CacheBytes
+// the deltas that are being sent may take.
+func (s *batches) next(ctx context.Context, from, head federation.Revision, room int) (b *batch, release func(), err error) {
 	if !from.IsZero() {
-		b, release, err = s.get(ctx, from, func(b *batch) bool { return b.to.Covers(head) })
-		if !errors.Is(err, errNeedsFull) {
+		b, release, err = s.get(ctx, from, room, func(b *batch) bool { return b.to.Covers(head) })
+		if !errors.Is(err, errNeedsFull) && !errors.Is(err, errCrowded) {
 			return b, release, err
 		}
 	}
-	return s.get(ctx, federation.Revision{}, func(b *batch) bool {
+	return s.get(ctx, federation.Revision{}, room, func(b *batch) bool {
 		return b.to.History == head.History &&
 			b.to.Index+s.limits.FullLag >= head.Index &&
 			(from.History != head.History || b.to.Index >= from.Index)
@@ -66,11 +88,11 @@ func (s *batches) next(ctx context.Context, from, head federation.Revision) (b *
 // get returns the batch that begins at from. One that is there is taken where it
 // is fresh; otherwise the caller makes a new one, and whoever comes meanwhile
 // waits for that.
-func (s *batches) get(ctx context.Context, from federation.Revision, fresh func(*batch) bool) (*batch, func(), error) {
+func (s *batches) get(ctx context.Context, from federation.Revision, room int, fresh func(*batch) bool) (*batch, func(), error) {
 	for {
 		e, mine := s.enter(from, fresh)
 		if mine {
-			e.batch, e.err = s.encode(from)
+			e.batch, e.err = s.build(from, room)
 			s.settle(e)
 			close(e.ready)
 		}
@@ -86,6 +108,9 @@ func (s *batches) get(ctx context.Context, from federation.Revision, fresh func(
 			return e.batch, func() { s.release(e) }, nil
 		}
 		s.release(e)
+		if errors.Is(e.err, errCrowded) && !mine {
+			continue // its maker may have had less room than this caller has
+		}
 		if e.err != nil {
 			return nil, nil, e.err
 		}
@@ -103,6 +128,8 @@ func (s *batches) enter(from federation.Revision, fresh func(*batch) bool) (e *e
 			if e.err != nil || !fresh(e.batch) {
 				s.forget(e)
 				e = nil
+			} else {
+				s.pin(e)
 			}
 		default:
 		}
@@ -116,6 +143,30 @@ func (s *batches) enter(from federation.Revision, fresh func(*batch) bool) (e *e
 	s.clock++
 	e.used = s.clock
 	return e, mine
+}
+
+// build encodes a set, if there is room for it.
+func (s *batches) build(from federation.Revision, room int) (*batch, error) {
+	if from.IsZero() {
+		return s.encode(from)
+	}
+	s.making <- struct{}{}
+	defer func() { <-s.making }()
+	s.mu.Lock()
+	crowded := s.pinned > room*s.limits.CacheBytes
+	s.mu.Unlock()
+	if crowded {
+		return nil, errCrowded
+	}
+	return s.encode(from)
+}
+
+// pin counts a delta that is there and that a stream sends.
+func (s *batches) pin(e *entry) {
+	if !e.pinned && !e.from.IsZero() {
+		e.pinned = true
+		s.pinned += e.batch.size
+	}
 }
 
 func (s *batches) encode(from federation.Revision) (*batch, error) {
@@ -142,6 +193,7 @@ func (s *batches) settle(e *entry) {
 		s.forget(e)
 		return
 	}
+	s.pin(e)
 	if s.entries[e.from] == e {
 		s.bytes += e.batch.size
 		s.trim()
@@ -153,6 +205,10 @@ func (s *batches) release(e *entry) {
 	defer s.mu.Unlock()
 	e.refs--
 	if e.refs == 0 {
+		if e.pinned {
+			e.pinned = false
+			s.pinned -= e.batch.size
+		}
 		s.trim()
 	}
 }

@@ -80,15 +80,18 @@ const maxSaid = 16
 
 // firstTime reports whether an admission was not yet logged for this connection:
 // a zone makes six calls at once and a health check every now and then, which
-// are one event to an operator.
-func (c *connection) firstTime(admission string) bool {
+// are one event to an operator. Beyond maxSaid it cannot tell, and says so.
+func (c *connection) firstTime(admission string) (first, certain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.said) >= maxSaid || slices.Contains(c.said, admission) {
-		return false
+	switch {
+	case slices.Contains(c.said, admission):
+		return false, true
+	case len(c.said) >= maxSaid:
+		return false, false
 	}
 	c.said = append(c.said, admission)
-	return true
+	return true, true
 }
 
 func (c *connection) add(s *session) {

@@ -109,7 +109,11 @@ func (st *stream) push(ctx context.Context) (<-chan struct{}, error) {
 		if st.ahead(head) || f.answered && f.cursor == head {
 			return changed, nil
 		}
-		b, release, err := st.srv.batches.next(ctx, f.cursor, head)
+		room := roomResuming
+		if f.answered {
+			room = roomGoingOn
+		}
+		b, release, err := st.srv.batches.next(ctx, f.cursor, head, room)
 		if federation.CodeOf(err) == federation.Unavailable {
 			return changed, nil
 		}

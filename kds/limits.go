@@ -58,7 +58,8 @@ type Limits struct {
 	// Authenticate bounds the Authenticator.
 	Authenticate time.Duration
 	// CacheBytes bounds encoded batches that are kept while nobody sends them,
-	// CacheBatches their number.
+	// CacheBatches their number. It bounds too the deltas that are being sent to
+	// streams that resume: beyond it they get the full state, which they share.
 	CacheBytes   int
 	CacheBatches int
 	// FullLag is how many changes old an encoded full state may be to be sent
@@ -66,7 +67,8 @@ type Limits struct {
 	FullLag uint64
 	// ClosedSessions that are remembered in all, the last one of each instance.
 	ClosedSessions int
-	// RefusalLines is how many refusals a second are logged one by one.
+	// RefusalLines is how many refusals a second are logged one by one, and how
+	// many admissions on connections that speak for many zones.
 	RefusalLines int
 	// PingMin is the shortest interval of keepalive pings that is tolerated;
 	// PingEvery and PingTimeout are those of the server's own.

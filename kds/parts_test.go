@@ -116,7 +116,7 @@ func TestBatchesAreShared(t *testing.T) {
 	got := make([]*batch, 50)
 	for i := range got {
 		wg.Go(func() {
-			batch, release, err := b.next(context.Background(), federation.Revision{}, head)
+			batch, release, err := b.next(context.Background(), federation.Revision{}, head, roomResuming)
 			if err != nil {
 				t.Error(err)
 				return
@@ -144,7 +144,7 @@ func TestFullStateIsUsedAgain(t *testing.T) {
 	take := func(from federation.Revision) *batch {
 		t.Helper()
 		_, head := s.Head()
-		x, release, err := b.next(context.Background(), from, head)
+		x, release, err := b.next(context.Background(), from, head, roomResuming)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,14 +175,14 @@ func TestFullStateIsUsedAgain(t *testing.T) {
 func TestBatchesAreBounded(t *testing.T) {
 	s := newSource()
 	b := newTestBatches(s, func(l *Limits) { l.CacheBatches = 4; l.CacheBytes = 1 << 20 })
-	held, release, err := b.next(context.Background(), revision(1, 1), revision(1, 1))
+	held, release, err := b.next(context.Background(), revision(1, 1), revision(1, 1), roomResuming)
 	if err != nil {
 		t.Fatal(err)
 	}
 	from := revision(1, 1)
 	for i := range 20 {
 		head := s.add(fmt.Sprint(i))
-		_, done, err := b.next(context.Background(), from, head)
+		_, done, err := b.next(context.Background(), from, head, roomResuming)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestBatchesAreBounded(t *testing.T) {
 	release()
 
 	b = newTestBatches(s, func(l *Limits) { l.CacheBytes = 1 })
-	_, release, err = b.next(context.Background(), from, from)
+	_, release, err = b.next(context.Background(), from, from, roomResuming)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,11 +215,11 @@ func TestBatchErrorsAreNotKept(t *testing.T) {
 	s := newSource()
 	b := newTestBatches(s, nil)
 	s.err = errTest
-	if _, _, err := b.next(context.Background(), federation.Revision{}, revision(1, 1)); err != errTest {
+	if _, _, err := b.next(context.Background(), federation.Revision{}, revision(1, 1), roomResuming); err != errTest {
 		t.Fatalf("got %v", err)
 	}
 	s.err = nil
-	if _, release, err := b.next(context.Background(), federation.Revision{}, revision(1, 1)); err != nil {
+	if _, release, err := b.next(context.Background(), federation.Revision{}, revision(1, 1), roomResuming); err != nil {
 		t.Error(err)
 	} else {
 		release()
@@ -241,22 +241,6 @@ func TestBackoff(t *testing.T) {
 		if got := c.backoff(1 << 40); got > time.Second {
 			t.Errorf("after very many failures: %v", got)
 		}
-	}
-}
-
-func TestRefusalLog(t *testing.T) {
-	l := refusalLog{max: 2}
-	now := time.Unix(1_800_000_000, 0)
-	for i, want := range []bool{true, true, false, false} {
-		if ok, _ := l.allow(now); ok != want {
-			t.Errorf("line %d: %v", i, ok)
-		}
-	}
-	if ok, suppressed := l.allow(now.Add(time.Second)); !ok || suppressed != 2 {
-		t.Errorf("a second later: %v, %d suppressed", ok, suppressed)
-	}
-	if ok, suppressed := l.allow(now.Add(-time.Hour)); !ok || suppressed != 0 {
-		t.Errorf("a clock that was set back: %v, %d", ok, suppressed)
 	}
 }
 

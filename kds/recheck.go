@@ -101,7 +101,7 @@ func AuthChanged(zone string) error {
 func (s *Server) cut(c *call, err error, calls int) {
 	e := federation.AsError(err)
 	s.stats.end(e.Reason)
-	ok, suppressed := s.refusals.allow(s.cfg.Now())
+	suppressed, ok := s.lines.Allow("sessions that ended")
 	if !ok {
 		return
 	}

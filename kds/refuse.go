@@ -3,8 +3,6 @@ package kds
 import (
 	"errors"
 	"strings"
-	"sync"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -158,31 +156,4 @@ func hintFor(reason string) string {
 		return "another process connected with this instance's id: two of them must not run on copies of one data folder"
 	}
 	return ""
-}
-
-// refusalLog keeps a stranger from filling the log: at most max lines a second,
-// and a count of the rest with the next line.
-type refusalLog struct {
-	mu         sync.Mutex
-	max        int
-	second     time.Time
-	lines      int
-	suppressed uint64
-}
-
-// allow reports whether a line may be written, and how many were not since the
-// last one.
-func (l *refusalLog) allow(now time.Time) (ok bool, suppressed uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Sub(l.second).Abs() >= time.Second {
-		l.second, l.lines = now, 0
-	}
-	if l.lines >= l.max {
-		l.suppressed++
-		return false, 0
-	}
-	l.lines++
-	suppressed, l.suppressed = l.suppressed, 0
-	return true, suppressed
 }

@@ -22,7 +22,14 @@ type registry struct {
 	order   []sessionKey // of closed, oldest first
 	stopped error
 	changed chan struct{} // nil until somebody asks
+	told    time.Time     // when changed was last closed
+	due     *time.Timer   // closes it later; nil: nothing waits for that
 }
+
+// tellEvery is how often watchers are told at most of changes inside sessions.
+// When a thousand zones acknowledge a change within a second, each of them would
+// otherwise have all sessions copied.
+const tellEvery = 10 * time.Millisecond
 
 // sessionKey names one control plane of a zone.
 type sessionKey struct{ zone, instance string }
@@ -218,16 +225,35 @@ func (r *registry) watch() <-chan struct{} {
 	return r.changed
 }
 
-// touch announces a change inside a session.
+// touch announces a change inside a session: at once, or where others were
+// announced just now, together with what else comes until tellEvery is over.
 func (r *registry) touch() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.notify()
+	if r.changed == nil || r.due != nil {
+		return // nobody watches, or they are told soon
+	}
+	wait := tellEvery - time.Since(r.told)
+	if wait <= 0 {
+		r.notify()
+		return
+	}
+	r.due = time.AfterFunc(wait, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.notify()
+	})
 }
 
+// notify tells the watchers.
 func (r *registry) notify() {
+	if r.due != nil {
+		r.due.Stop()
+		r.due = nil
+	}
 	if r.changed != nil {
 		close(r.changed)
 		r.changed = nil
+		r.told = time.Now()
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/loglimit"
 )
 
 // ServerConfig is what a [Server] needs. Source, Authenticator, Logger and
@@ -48,7 +49,7 @@ type Server struct {
 	stats    counters
 	registry *registry
 	batches  *batches
-	refusals refusalLog
+	lines    *loglimit.Limiter
 	// epoch counts Disconnect and Recheck: a call that was being admitted
 	// meanwhile is authenticated once more, or it would slip through.
 	epoch atomic.Uint64
@@ -68,7 +69,7 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.MaxPart = MaxPart
 	}
 	s := &Server{cfg: cfg, limits: cfg.Limits.withDefaults()}
-	s.refusals.max = s.limits.RefusalLines
+	s.lines = loglimit.New(s.limits.RefusalLines, cfg.Now)
 	s.registry = newRegistry(&s.limits)
 	s.batches = newBatches(cfg.Source, &s.limits, cfg.MaxPart, &s.stats)
 	return s

@@ -97,7 +97,7 @@ func (c *meantFor) check() error {
 
 // plainNames is the transport under which members tell each other their addresses
 // as they are: who they are is said apart.
-type plainNames struct{ *raft.NetworkTransport }
+type plainNames struct{ *transport }
 
 // EncodePeer implements raft.Transport.
 func (plainNames) EncodePeer(_ raft.ServerID, at raft.ServerAddress) []byte { return []byte(at) }

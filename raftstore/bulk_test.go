@@ -63,6 +63,14 @@ func TestBulkRevocationIsVisibleAtOnce(t *testing.T) {
 	if m.RevocationCount(cptoken.Zone, "") != 0 || m.View().Revoked(cptoken.Zone, "", names[7]) {
 		t.Error("ids are still revoked")
 	}
+
+	// The first request once more, now that its effect is gone.
+	if again, err = m.Revoke(ctx, Origin{By: "ann", RequestID: "bulk"}, cptoken.Zone, "", ids, "breach"); err != nil || again.Changed != n {
+		t.Errorf("after the withdrawal: %+v %v", again, err)
+	}
+	if left := m.fsm.current().stages.len; m.RevocationCount(cptoken.Zone, "") != n || left != 0 {
+		t.Errorf("%d ids are revoked, want %d; %d stages are left over", m.RevocationCount(cptoken.Zone, ""), n, left)
+	}
 }
 
 func checkBulkDelta(t *testing.T, m *member, from, to federation.Revision, n int) {

@@ -24,8 +24,8 @@ import (
 )
 
 // checkFolder reads every file of Raft in a data folder and refuses what is damaged,
-// changed, or from a newer program. It writes nothing.
-func checkFolder(dir string, isNew bool) error {
+// changed, lost, or from a newer program. It writes nothing.
+func checkFolder(dir string, n *identity, isNew bool) error {
 	if isNew {
 		return nil
 	}
@@ -35,6 +35,8 @@ func checkFolder(dir string, isNew bool) error {
 	}
 	path := filepath.Join(dir, logFile)
 	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist) && n.Cluster != "":
+		return n.lostLog(dir, "it is missing")
 	case errors.Is(err, fs.ErrNotExist) && newest == 0:
 		return nil // a new node that stopped before it opened its log
 	case errors.Is(err, fs.ErrNotExist):
@@ -44,7 +46,14 @@ func checkFolder(dir string, isNew bool) error {
 	case !info.Mode().IsRegular():
 		return damaged(path, errors.New("it is not a regular file"))
 	}
-	return checkLog(path, newest)
+	held, err := checkLog(path, newest)
+	switch {
+	case err != nil:
+		return err
+	case !held && n.Cluster != "":
+		return n.lostLog(dir, "it holds no state")
+	}
+	return nil
 }
 
 // checkSnapshots checks every snapshot and returns the index of the newest.
@@ -149,37 +158,40 @@ func readBounded(path string, limit int64) ([]byte, error) {
 }
 
 // checkLog checks raft.db: its pages first, and then, through the same library that
-// Raft will use, every entry and every value.
-func checkLog(path string, snapshot uint64) error {
+// Raft will use, every entry and every value. held is whether it has anything of a
+// cluster in it.
+func checkLog(path string, snapshot uint64) (held bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return unreadable(path, err)
+		return false, unreadable(path, err)
 	}
 	defer f.Close()
 	if err := lockShared(f); err != nil {
-		return inUse(path, err)
+		return false, inUse(path, err)
 	}
 	info, err := f.Stat()
-	if err != nil {
-		return unreadable(path, err)
-	}
-	if info.Size() == 0 {
-		return nil // a new node that stopped before it wrote its log
+	switch {
+	case err != nil:
+		return false, unreadable(path, err)
+	case info.Size() == 0 && snapshot > 0:
+		return false, damaged(path, errors.New("it is empty, but snapshots are there"))
+	case info.Size() == 0:
+		return false, nil // a new node that stopped before it wrote its log
 	}
 	c := logCheck{after: snapshot}
 	if err := walkBolt(f, info.Size(), c.visit); err != nil {
-		return damaged(path, err)
+		return false, damaged(path, err)
 	}
 	err = c.entries(path)
 	switch {
 	case errors.Is(err, errNewer):
-		return newer(path)
+		return false, newer(path)
 	case errors.Is(err, berrors.ErrTimeout):
-		return inUse(path, err)
+		return false, inUse(path, err)
 	case err != nil:
-		return damaged(path, err)
+		return false, damaged(path, err)
 	}
-	return nil
+	return c.holds(), nil
 }
 
 func inUse(path string, err error) error {

@@ -31,7 +31,7 @@ func (c *cluster) config(i int) Config {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return Config{Dir: c.dirs[i], Layer: layer, Seal: c.seal, Bootstrap: i == 0}
+	return Config{Dir: c.dirs[i], Layer: layer, Seal: c.seal, Bootstrap: i == 0, ElectionTimeout: 400 * time.Millisecond}
 }
 
 // startCluster founds a cluster with the first member and adds two more.
@@ -42,12 +42,13 @@ func startCluster(t testing.TB) *cluster {
 		c.dirs = append(c.dirs, t.TempDir())
 		c.members = append(c.members, start(t, c.config(i)))
 	}
-	first := c.members[0].awaitReady()
-	for _, m := range c.members[1:] {
-		err := first.raft.Load().AddVoter(raft.ServerID(m.NodeID()), m.cfg.Advertise, 0, patience).Error()
-		if err != nil {
-			t.Fatalf("add voter: %v", err)
-		}
+	c.members[0].awaitReady()
+	for i, m := range c.members[1:] {
+		c.write(c.members[:i+1], func(leader *member) error {
+			return leader.configure(func(r *raft.Raft) raft.IndexFuture {
+				return r.AddVoter(raft.ServerID(m.NodeID()), m.cfg.Advertise, 0, patience)
+			})
+		})
 	}
 	for _, m := range c.members {
 		m.awaitReady()
@@ -80,13 +81,14 @@ func (c *cluster) leader(among []*member) *member {
 // write makes one change at whoever leads, again where the leadership moved.
 func (c *cluster) write(among []*member, f func(m *member) error) *member {
 	c.t.Helper()
-	for {
+	for deadline := time.Now().Add(patience); ; {
 		m := c.leader(among)
 		err := f(m)
 		if err == nil {
 			return m
 		}
-		if code := federation.CodeOf(err); code != federation.Unavailable && code != federation.UnknownOutcome {
+		code := federation.CodeOf(err)
+		if code != federation.Unavailable && code != federation.UnknownOutcome || time.Now().After(deadline) {
 			c.t.Fatalf("write: %v", err)
 		}
 	}
@@ -243,8 +245,9 @@ func TestMemberWithAnotherSealKey(t *testing.T) {
 	other := testSeal(t)
 	s := start(t, Config{Dir: t.TempDir(), Layer: layer, Seal: other})
 	c.write(c.members, func(m *member) error {
-		err := m.raft.Load().AddVoter(raft.ServerID(s.NodeID()), "stranger", 0, patience).Error()
-		return m.replicationErrorOrNil(err)
+		return m.configure(func(r *raft.Raft) raft.IndexFuture {
+			return r.AddVoter(raft.ServerID(s.NodeID()), "stranger", 0, patience)
+		})
 	})
 	s.awaitReady()
 	var change Change
@@ -286,11 +289,12 @@ func TestMemberWithAnotherSealKey(t *testing.T) {
 	}
 }
 
-func (s *Store) replicationErrorOrNil(err error) error {
-	if err == nil {
-		return nil
+// configure changes the membership through a member.
+func (m *member) configure(change func(r *raft.Raft) raft.IndexFuture) error {
+	if err := change(m.raft.Load()).Error(); err != nil {
+		return m.replicationError(err)
 	}
-	return s.replicationError(err)
+	return nil
 }
 
 // TestNewMemberWaits: an empty folder without leave to found a cluster founds none.

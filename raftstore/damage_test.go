@@ -119,7 +119,7 @@ func TestFlippedBitsInTheLog(t *testing.T) {
 	defer f.Close()
 	for i := 0; i < len(good); i += stride {
 		flip(t, f, i, good[i]^1<<(i%8))
-		err := checkFolder(dir, false)
+		err := checkFolder(dir, &identity{}, false)
 		if err != nil {
 			refused++
 			wantDamaged(t, err, path)
@@ -137,7 +137,7 @@ func TestFlippedBitsInTheLog(t *testing.T) {
 	if refused == 0 || harmless == 0 {
 		t.Error("the test does not test both")
 	}
-	if err := checkFolder(dir, false); err != nil {
+	if err := checkFolder(dir, &identity{}, false); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -180,7 +180,7 @@ func TestTruncatedLogIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, good[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := checkFolder(dir, false); err != nil {
+		if err := checkFolder(dir, &identity{}, false); err != nil {
 			wantDamaged(t, err, path)
 		} else if logDump(t, path) != want {
 			t.Fatalf("%d of %d bytes were taken for the log", n, len(good))
@@ -252,7 +252,7 @@ func testFlip(t *testing.T, dir, path, named string, good []byte, i int, seal *i
 		err = n.verifySeal(dir, seal)
 	}
 	if err == nil {
-		err = checkFolder(dir, false)
+		err = checkFolder(dir, &identity{}, false)
 	}
 	switch {
 	case err != nil:

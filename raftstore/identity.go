@@ -25,12 +25,15 @@ const (
 	maxIdentity    = 64 << 10
 )
 
-// identity is the content of node.json: who this node is, and a known text under its
-// seal key, by which a wrong key is found before anything is opened.
+// identity is the content of node.json: who this node is, of which cluster, and a known
+// text under its seal key, by which a wrong key is found before anything is opened.
 type identity struct {
 	Format    int       `json:"format"`
 	ID        string    `json:"id"`
 	SealCheck sealCheck `json:"sealCheck"`
+	// Cluster is the cluster that this node was part of when it was last ready,
+	// absent before. With it, a log that is gone is a loss and no new node.
+	Cluster string `json:"cluster,omitempty"`
 	// Checksum is the CRC-32C of the compact JSON of all before, in hexadecimal.
 	Checksum string `json:"checksum"`
 }

@@ -168,6 +168,9 @@ func (s *Store) canServe() error {
 }
 
 func (s *Store) found(ctx context.Context, found func() (*storepb.Found, error)) error {
+	if err := s.mayFound(); err != nil {
+		return err
+	}
 	founding, err := found()
 	if err != nil {
 		return err
@@ -208,13 +211,30 @@ func (s *Store) makeFounding() (*storepb.Found, error) {
 	var group errgroup.Group
 	for i, ref := range refs {
 		group.Go(func() error {
-			key, err := issue.Generate(ref)
-			if err != nil {
-				return err
-			}
-			founding.Keys[i], err = s.sealKey(founding.ClusterId, key)
+			var err error
+			founding.Keys[i], err = s.firstKey(founding.ClusterId, ref)
 			return err
 		})
 	}
 	return founding, group.Wait()
+}
+
+// firstKey makes a key of the founding, or takes over the one that the operator
+// brings.
+func (s *Store) firstKey(cluster string, ref issue.Ref) (*storepb.PrepareKey, error) {
+	imported := ref.Kind == cptoken.ControlPlane && s.cfg.ControlPlaneKey != nil
+	makeKey := issue.Generate
+	if imported {
+		makeKey = func(ref issue.Ref) (*issue.SigningKey, error) { return issue.Import(ref, s.cfg.ControlPlaneKey) }
+	}
+	key, err := makeKey(ref)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.sealKey(cluster, key)
+	if err != nil {
+		return nil, err
+	}
+	p.Imported = imported
+	return p, nil
 }

@@ -40,6 +40,9 @@ func (l *leadership) peek() (context.Context, <-chan struct{}) {
 
 func (l *leadership) wait(ctx context.Context) (context.Context, error) {
 	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		lead, changed := l.peek()
 		if lead != nil {
 			return join(ctx, lead), nil
@@ -47,17 +50,17 @@ func (l *leadership) wait(ctx context.Context) (context.Context, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
 		}
 	}
 }
 
-// join returns a context with the values of ctx that ends with either.
+// join returns a context with the values of ctx that ends with either, and leaves
+// nothing behind on either when it has: ctx may outlive many leaderships.
 func join(ctx, lead context.Context) context.Context {
 	joined, cancel := context.WithCancelCause(ctx)
 	release := context.AfterFunc(lead, func() {
 		cancel(federation.Errorf(federation.Unavailable, "this node no longer leads").WithReason("not_leader"))
 	})
-	context.AfterFunc(ctx, func() { release() })
+	context.AfterFunc(joined, func() { release() })
 	return joined
 }

@@ -27,6 +27,8 @@ func (s *Store) propose(ctx context.Context, o Origin, verb string, cmd *storepb
 
 // replicate is propose for a leader that is not fit for work yet.
 func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *storepb.Command) (outcome, error) {
+	s.writing.RLock()
+	defer s.writing.RUnlock()
 	r := s.raft.Load()
 	if r == nil {
 		return outcome{}, s.notLeader()

@@ -31,7 +31,13 @@ func (s *Store) awaitReady(ctx context.Context, p *process) error {
 			return nil
 		}
 	}
-	s.selfTest(s.fsm.current())
+	st := s.fsm.current()
+	s.selfTest(st)
+	// Before the first write is acknowledged, so that a log that is lost later is
+	// missed.
+	if _, err := s.keepSealCheck(s.node, st); err != nil {
+		return err
+	}
 	close(s.ready)
 	return nil
 }

@@ -68,7 +68,7 @@ func Recover(dir string, opts RecoverOptions) (Recovery, error) {
 			WithHint("name the folder of the node that is left with --data-dir")
 	}
 	if err == nil {
-		err = checkFolder(dir, false)
+		err = checkFolder(dir, &node, false)
 	}
 	if err != nil {
 		return Recovery{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,11 +37,11 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	db, err := s.openLog()
 	if err != nil {
-		return errors.Join(err, s.cfg.Layer.Close())
+		return errors.Join(err, s.closeLayer())
 	}
 	p, err := s.startRaft(db)
 	if err != nil {
-		return errors.Join(err, s.cfg.Layer.Close(), db.Close())
+		return errors.Join(err, s.closeLayer(), db.Close())
 	}
 	err = s.serve(ctx, p)
 	p.stop(s)
@@ -48,6 +49,14 @@ func (s *Store) Run(ctx context.Context) error {
 		err = errors.Join(err, unwritable(filepath.Join(s.cfg.Dir, logFile), closed))
 	}
 	return err
+}
+
+// closeLayer closes the peer listener, which Raft's transport may have done.
+func (s *Store) closeLayer() error {
+	if err := s.cfg.Layer.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // openLog opens raft.db for writing. It was checked by Open; recover guards against
@@ -76,8 +85,9 @@ func (s *Store) openLog() (db *raftboltdb.BoltStore, err error) {
 // process is Raft while it runs.
 type process struct {
 	raft   *raft.Raft
-	trans  *raft.NetworkTransport
+	trans  *transport
 	logs   raft.LogStore
+	stored *guardedLog // what logs writes to
 	notify chan bool
 	fresh  bool // this start made the cluster's first configuration
 }
@@ -101,25 +111,33 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 		return nil, unwritable(filepath.Join(s.cfg.Dir, snapshotsDir), err)
 	}
 	snaps, stable := sumSnapshots{files}, sumStable{db}
-	logs, err := raft.NewLogCache(logCacheEntries, sumLog{db})
+	p.stored = newGuardedLog(sumLog{db})
+	logs, err := raft.NewLogCache(logCacheEntries, p.stored)
 	if err != nil {
 		return nil, err
 	}
 	p.logs = logs
-	p.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	p.trans = newTransport(&raft.NetworkTransportConfig{
 		Stream: newPeerLayer(advertised{s.cfg.Layer, s.cfg.Advertise}, s.node.ID), MaxPool: peerConnections, Timeout: peerTimeout,
 		Logger: logger, MsgpackUseNewTimeFormat: true, ServerAddressProvider: addresses{s},
 	})
+	trans := p.trans
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.trans.Close())
+			err = errors.Join(err, trans.Close())
 		}
 	}()
+	if err := forgetBootstrap(logs, stable, snaps); err != nil {
+		return nil, unwritable(filepath.Join(s.cfg.Dir, logFile), err)
+	}
 	known, err := raft.HasExistingState(logs, stable, snaps)
 	if err != nil {
 		return nil, damaged(s.cfg.Dir, err)
 	}
 	if !known && s.cfg.Bootstrap {
+		if err := s.mayFound(); err != nil {
+			return nil, err
+		}
 		p.fresh = true
 		alone := raft.Configuration{Servers: []raft.Server{{
 			Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.cfg.Advertise,
@@ -166,6 +184,9 @@ func (s *Store) tidySnapshots() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return unwritable(dir, err)
 	}
+	if err := os.Chmod(dir, 0o700); err != nil { // it may be there from before
+		return unwritable(dir, err)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return unreadable(dir, err)
@@ -189,6 +210,7 @@ func (s *Store) serve(ctx context.Context, p *process) error {
 	group.Go(func() error { return s.followLeadership(work, p) })
 	group.Go(func() error { return s.awaitReady(work, p) })
 	group.Go(func() error { return s.followSealCheck(work) })
+	group.Go(func() error { return s.awaitUnstored(work, p.stored) })
 	group.Go(func() error {
 		select {
 		case <-s.fsm.failure:
@@ -203,9 +225,13 @@ func (s *Store) serve(ctx context.Context, p *process) error {
 	return nil
 }
 
-// stop leaves the cluster in an orderly way: a leader hands over first, so that the
-// others need not wait for a timeout.
+// stop leaves the cluster in an orderly way. Writes that are under way end first,
+// because Raft may leave them without an answer when it shuts down; a leader hands
+// over, so that the others need not wait for a timeout.
 func (p *process) stop(s *Store) {
+	s.writing.Lock()
+	s.raft.Store(nil)
+	s.writing.Unlock()
 	if p.raft.State() == raft.Leader && voters(p.raft) > 1 {
 		if err := p.raft.LeadershipTransfer().Error(); err != nil {
 			s.log.Info("the leadership could not be handed over", "error", err)
@@ -214,6 +240,7 @@ func (p *process) stop(s *Store) {
 	if err := p.raft.Shutdown().Error(); err != nil {
 		s.log.Warn("Raft did not stop cleanly", "error", err)
 	}
+	p.trans.end()
 }
 
 func voters(r *raft.Raft) (n int) {

@@ -267,14 +267,19 @@ func (s *Store) warnSealed(said string) string {
 	return err.Error()
 }
 
-// keepSealCheck stores the state's seal check in node.json, unless it is there or
-// this node could not verify it at its next start.
+// keepSealCheck stores the cluster's id and the state's seal check in node.json,
+// unless they are there; a check that this node could not verify at its next start
+// is left out.
 func (s *Store) keepSealCheck(node identity, st *State) (identity, error) {
 	sealed := sealedFrom(st.sealCheck.GetSealed())
-	if sealed.SealKeyID == "" || s.cfg.Seal.VerifyCheck(sealed) != nil ||
-		string(sealed.Nonce) == string(node.SealCheck.Nonce) && string(sealed.Ciphertext) == string(node.SealCheck.Ciphertext) {
+	known := sealed.SealKeyID == "" || s.cfg.Seal.VerifyCheck(sealed) != nil ||
+		string(sealed.Nonce) == string(node.SealCheck.Nonce) && string(sealed.Ciphertext) == string(node.SealCheck.Ciphertext)
+	if known && node.Cluster == st.cluster {
 		return node, nil
 	}
-	node.SealCheck = sealCheck(sealed)
+	node.Cluster = st.cluster
+	if !known {
+		node.SealCheck = sealCheck(sealed)
+	}
 	return node, node.write(s.cfg.Dir)
 }

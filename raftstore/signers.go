@@ -52,7 +52,7 @@ func (s *Store) ControlPlaneKey(serial uint64) (*issue.SigningKey, bool) {
 	}
 	key, err := s.open(k)
 	if err != nil {
-		s.log.Error("a key cannot be used", "key", k.ID.String(), "error", err)
+		s.log.Error("a key cannot be used", "key", named(k.ID), "error", err)
 		return nil, false
 	}
 	return key, k.Imported
@@ -70,7 +70,7 @@ func (s *Store) open(k *keyRecord) (*issue.SigningKey, error) {
 	ref := issue.Ref{Kind: k.ID.Kind, Mesh: k.ID.Mesh, Serial: k.Serial}
 	material, err := s.cfg.Seal.Open(ref, sealedFrom(k.sealed))
 	if err != nil {
-		return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", k.ID, err).
+		return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", named(k.ID), err).
 			WithReason("unseal").WithHint("check that every member is started with the same seal key file")
 	}
 	defer clear(material)
@@ -79,7 +79,7 @@ func (s *Store) open(k *keyRecord) (*issue.SigningKey, error) {
 		err = prove(key, k, s.ClusterID())
 	}
 	if err != nil {
-		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", k.ID, err).
+		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", named(k.ID), err).
 			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", k.ID.Kind.TokenName())
 	}
 	s.keep(k, opened{prepared: k.PreparedIndex, fingerprint: k.Fingerprint, key: key})
@@ -124,7 +124,7 @@ func (s *Store) selfTest(st *State) {
 			continue
 		}
 		if _, err := s.open(k); err != nil {
-			s.log.Error("a key is broken", "key", id.String(), "error", err)
+			s.log.Error("a key is broken", "key", named(id), "error", err)
 		}
 	}
 }

@@ -118,11 +118,13 @@ func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
 	s.forgetRequests()
 
 	what := identify(cmd)
-	if old, ok := s.requests.get(cmd.RequestId); ok && cmd.RequestId != "" {
-		if string(old.What) != string(what) {
-			return reject(index, federation.Errorf(federation.Conflict, "this request id was used for another request").
-				WithReason("request_id_reused").WithHint("use a new request id for each request"))
-		}
+	old, repeated := s.requests.get(cmd.RequestId)
+	repeated = repeated && cmd.RequestId != ""
+	switch {
+	case repeated && string(old.What) != string(what):
+		return reject(index, federation.Errorf(federation.Conflict, "this request id was used for another request").
+			WithReason("request_id_reused").WithHint("use a new request id for each request"))
+	case repeated && s.stillMade(cmd, old.Result):
 		return old.Result
 	}
 	before := *s
@@ -130,6 +132,11 @@ func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
 	changed, err := s.dispatch(index, cmd)
 	if err != nil {
 		*s = before
+	}
+	switch {
+	case repeated && stillHolds(cmd, changed, err):
+		return old.Result
+	case err != nil:
 		return reject(index, err)
 	}
 	result := &storepb.Result{Index: s.applied, Changed: changed} // a restore moves it
@@ -249,6 +256,9 @@ func anonymous(k *storepb.PrepareKey) *storepb.PrepareKey {
 func (s *State) remember(id string, what []byte, result *storepb.Result) {
 	if id == "" || len(id) > maxRequestID {
 		return
+	}
+	if old, ok := s.requests.get(id); ok {
+		s.ages.del(s.edit, requestAge{old.AtMs, id})
 	}
 	s.requests.set(s.edit, id, &storepb.Request{Id: id, AtMs: s.time, Result: result, What: what})
 	s.ages.set(s.edit, requestAge{s.time, id}, struct{}{})

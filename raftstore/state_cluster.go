@@ -184,7 +184,7 @@ func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 		id := cptoken.KeyID{Kind: cptoken.Kind(item.GetId().GetKind()), Mesh: item.GetId().GetMesh(), KID: item.GetId().GetKid()}
 		k, ok := s.keys.get(id)
 		if !ok || k.sealed == nil {
-			return 0, federation.Errorf(federation.Conflict, "key %s does not exist or is not sealed", id)
+			return 0, federation.Errorf(federation.Conflict, "key %s does not exist or is not sealed", named(id))
 		}
 		if item.Sealed == nil || proto.Size(item.Sealed) > maxSealed {
 			return 0, federation.InvalidField("sealed", "must hold the sealed key material, at most %d bytes", maxSealed)
@@ -202,7 +202,7 @@ func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 	for _, dropped := range op.DropSealKeyIds {
 		for id, k := range s.keys.all() {
 			if k.sealed.GetSealKeyId() == dropped {
-				return 0, federation.Errorf(federation.Conflict, "key %s is still sealed under seal key %.16s", id, dropped)
+				return 0, federation.Errorf(federation.Conflict, "key %s is still sealed under seal key %.16s", named(id), dropped)
 			}
 		}
 	}

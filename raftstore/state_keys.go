@@ -15,6 +15,8 @@ const (
 	maxSealed      = 16 << 10
 	maxFingerprint = 64
 	maxConstraints = 1024
+
+	reasonRegistered = "registered"
 )
 
 // keyRecord is a key with what must not leave the package: the sealed material,
@@ -138,7 +140,7 @@ func (s *State) newSigningKey(index uint64, by string, p *storepb.PrepareKey) (*
 func (k *keyRecord) setPublic(der, fingerprint []byte, registered *cptoken.Constraints) error {
 	if k.ID.Kind == cptoken.ControlPlane {
 		if k.Alg != cptoken.AlgHS256 || len(der) > 0 {
-			return federation.Errorf(federation.Invalid, "key %s: must be a symmetric key for HS256", k.ID)
+			return federation.Errorf(federation.Invalid, "key %s: must be a symmetric key for HS256", named(k.ID))
 		}
 		if len(fingerprint) == 0 || len(fingerprint) > maxFingerprint {
 			return federation.InvalidField("fingerprint", "must have 1 to %d bytes", maxFingerprint)
@@ -162,7 +164,7 @@ func (s *State) prepareKey(index uint64, by string, p *storepb.PrepareKey) (uint
 	}
 	for _, other := range s.keysOf(k.ID.Kind, k.ID.Mesh) {
 		if other.State == cptoken.Prepared && !p.Imported {
-			return 0, federation.Errorf(federation.Conflict, "key %s is prepared already", other.ID).
+			return 0, federation.Errorf(federation.Conflict, "key %s is prepared already", named(other.ID)).
 				WithReason("already_prepared").WithHint("activate or remove it first")
 		}
 	}
@@ -176,7 +178,7 @@ func (s *State) findKey(op *storepb.KeyStep) (*keyRecord, error) {
 	if k, ok := s.keys.get(id); ok {
 		return k, nil
 	}
-	return nil, federation.Errorf(federation.NotFound, "key %s does not exist", id).
+	return nil, federation.Errorf(federation.NotFound, "key %s does not exist", named(id)).
 		WithHint("list the keys with global keys list")
 }
 
@@ -190,7 +192,7 @@ func (s *State) activateKey(index uint64, op *storepb.KeyStep) (uint64, error) {
 		return 0, nil
 	case cptoken.Prepared:
 	default:
-		return 0, federation.Errorf(federation.Conflict, "key %s is %s and cannot sign again", k.ID, k.State).
+		return 0, federation.Errorf(federation.Conflict, "key %s is %s and cannot sign again", named(k.ID), k.State).
 			WithReason("wrong_state").WithHint("prepare a new key")
 	}
 	if former := s.active(k.ID.Kind, k.ID.Mesh); former != nil {
@@ -209,7 +211,7 @@ func (s *State) retireKey(index uint64, op *storepb.KeyStep) (uint64, error) {
 	case cptoken.Retiring:
 		return 0, nil
 	case cptoken.Prepared:
-		return 0, federation.Errorf(federation.Conflict, "key %s has never signed", k.ID).
+		return 0, federation.Errorf(federation.Conflict, "key %s has never signed", named(k.ID)).
 			WithReason("wrong_state").WithHint("remove it instead")
 	}
 	s.step(index, k, cptoken.Retiring)
@@ -223,10 +225,10 @@ func (s *State) removeKey(index uint64, op *storepb.KeyStep) (uint64, error) {
 	}
 	switch {
 	case k.State == cptoken.Active:
-		return 0, federation.Errorf(federation.Conflict, "key %s is the one that signs", k.ID).
+		return 0, federation.Errorf(federation.Conflict, "key %s is the one that signs", named(k.ID)).
 			WithReason("key_active").WithHint("rotate first: global keys rotate %s", k.ID.Kind.TokenName())
 	case k.State == cptoken.Retiring && !op.Force && !op.Compromised:
-		return 0, federation.Errorf(federation.Conflict, "tokens that key %s signed may still be in use", k.ID).
+		return 0, federation.Errorf(federation.Conflict, "tokens that key %s signed may still be in use", named(k.ID)).
 			WithReason("may_cut_tokens").WithHint("remove it with --force to refuse them from now on")
 	}
 	s.dropKey(index, k)
@@ -250,10 +252,11 @@ func (s *State) registerKey(index uint64, by string, op *storepb.RegisterKey) (u
 		return 0, err
 	}
 	if _, ok := s.keys.get(id); ok {
-		return 0, federation.Errorf(federation.Conflict, "key %s is registered already", id)
+		return 0, federation.Errorf(federation.Conflict, "key %s is registered already", named(id)).
+			WithReason(reasonRegistered)
 	}
 	if _, ok := s.removed.get(id); ok {
-		return 0, federation.Errorf(federation.Conflict, "key %s was removed, and its tokens are refused", id).
+		return 0, federation.Errorf(federation.Conflict, "key %s was removed, and its tokens are refused", named(id)).
 			WithHint("register the key under another kid")
 	}
 	now := millis(s.time)

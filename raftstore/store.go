@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,11 @@ type Config struct {
 	// Bootstrap lets a node whose folder is empty found a cluster of its own.
 	// Without it such a node waits until a member adds it.
 	Bootstrap bool
+	// ControlPlaneKey is the secret with which an earlier control plane signed its
+	// control plane tokens. A cluster that is founded with it has it as serial 1,
+	// imported, so that those tokens, which name serial 1, go on being good.
+	// Afterwards it is not looked at. nil: a key is made.
+	ControlPlaneKey []byte
 	// Logger, Now and Rand default to discarding, the system's clock and
 	// crypto/rand. Keys are always made with crypto/rand.
 	Logger *slog.Logger
@@ -94,11 +100,13 @@ type Store struct {
 	fsm     *fsm
 	signers signers
 	lack    lackCache
+	pruning *pruneClock
 
 	started atomic.Bool
 	// withheld: this node was elected and does not lead, for want of a seal key.
 	withheld atomic.Bool
-	raft     atomic.Pointer[raft.Raft]
+	raft     atomic.Pointer[raft.Raft] // nil before it runs and after
+	writing  sync.RWMutex              // held to read while a write is under way
 	lead     leadership
 	running  chan struct{}
 	begun    atomic.Pointer[time.Time]
@@ -123,7 +131,7 @@ func Open(cfg Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	if err := checkFolder(cfg.Dir, isNew); err != nil {
+	if err := checkFolder(cfg.Dir, &n, isNew); err != nil {
 		return nil, err
 	}
 	if isNew {
@@ -136,6 +144,7 @@ func Open(cfg Config) (*Store, error) {
 		log:     cfg.Logger,
 		node:    n,
 		fsm:     newFSM(),
+		pruning: newPruneClock(),
 		lead:    leadership{changed: make(chan struct{})},
 		running: make(chan struct{}),
 		ready:   make(chan struct{}),

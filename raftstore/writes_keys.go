@@ -176,7 +176,7 @@ func (s *Store) step(ctx context.Context, o Origin, verb string, id cptoken.KeyI
 	}
 	k, ok := out.state.keys.get(id)
 	if !ok {
-		return Key{}, federation.Errorf(federation.Conflict, "key %s was removed since", id)
+		return Key{}, federation.Errorf(federation.Conflict, "key %s was removed since", named(id))
 	}
 	return k.Key, nil
 }

@@ -133,11 +133,18 @@ func (s *Store) WithdrawCutOff(ctx context.Context, o Origin, id cptoken.CutOffI
 }
 
 // Prune forgets revocations that expired more than cptoken.PruneAfter before the
-// watermark, and tombstones older than 30 days. The watermark never goes back and
-// may not lie in the future.
-func (s *Store) Prune(ctx context.Context, o Origin, watermark time.Time) (Change, error) {
+// watermark, and tombstones older than 30 days. The watermark never goes back. It
+// is not moved faster than time passes for this process, whatever now is: what is
+// forgotten late costs memory, what is forgotten early lets a revoked token in.
+func (s *Store) Prune(ctx context.Context, o Origin, now time.Time) (Change, error) {
+	watermark, held := s.pruning.limit(s.fsm.current().pruneBase(), now.UnixMilli())
+	if held > 0 {
+		s.log.Warn("pruning is held back: the clock of this node is further ahead than time has passed; "+
+			"check the clock, unless the cluster was stopped for so long",
+			"clock", now, "held", held, "watermark", millis(watermark))
+	}
 	return s.change(ctx, o, "prune", &storepb.Command{Op: &storepb.Command_Prune{
-		Prune: &storepb.Prune{WatermarkMs: watermark.UnixMilli()},
+		Prune: &storepb.Prune{WatermarkMs: watermark},
 	}})
 }
 

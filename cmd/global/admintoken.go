@@ -39,7 +39,8 @@ Examples:
 func adminToken(c *cli.Context) error {
 	d := c.Duration("valid-for")
 	if d <= 0 {
-		return console.Usage(federation.InvalidField("--valid-for", "must be more than nothing, is %s", d))
+		return console.Usage(federation.InvalidField("--valid-for", "must be more than nothing, is %s", d).
+			WithHint("write for example --valid-for 8h, or leave it out for a day"))
 	}
 	socket, err := adminSocket(c.String("data-dir"), os.Getenv("GLOBAL_DATA_DIR"), devDataDir)
 	if err != nil {

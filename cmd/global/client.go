@@ -54,7 +54,8 @@ func validForFlag() cli.Flag {
 func validFor(c *cli.Context) (string, error) {
 	d := c.Duration("valid-for")
 	if d <= 0 && c.IsSet("valid-for") {
-		return "", console.Usage(federation.InvalidField("--valid-for", "must be more than nothing, is %s", d))
+		return "", console.Usage(federation.InvalidField("--valid-for", "must be more than nothing, is %s", d).
+			WithHint("write for example --valid-for 720h, or leave it out for ten years"))
 	}
 	if d == 0 {
 		return "", nil

@@ -115,6 +115,7 @@ Meridian global is up.
 Next, in another terminal:
 
   export GLOBAL_DATA_DIR=%s
+  umask 077
   global get global-secrets
   global generate control-plane-token --zone west > west.token
   zone server --zone west --global-address %s --cp-token-file west.token \

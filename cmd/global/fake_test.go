@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
 // fake answers as a global does, from a state just large enough for the scripts.
@@ -46,8 +47,9 @@ func newFake(log string) *fake {
 		})
 	}
 	f.mux.HandleFunc("POST /v1/revocations", f.revoke)
-	f.mux.HandleFunc("GET /healthy", func(http.ResponseWriter, *http.Request) {})
+	f.mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(endpoints.ServiceHeader, "global") })
 	f.mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(endpoints.ServiceHeader, "global")
 		if _, err := os.Stat(filepath.Join(filepath.Dir(log), "sick")); err == nil {
 			http.Error(w, "not ready", http.StatusServiceUnavailable)
 		}
@@ -97,6 +99,9 @@ func (f *fake) secrets() {
 }
 
 func (f *fake) zones() {
+	f.mux.HandleFunc("GET /meshes", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, listed([]apitypes.Mesh{{Type: "Mesh", Name: "default", CreationTime: before(49 * time.Minute)}}))
+	})
 	f.mux.HandleFunc("GET /zones", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, listed([]apitypes.Zone{{Type: "Zone", Name: "east", CreationTime: before(2 * time.Hour)}, {Type: "Zone", Name: "west", CreationTime: before(50 * time.Hour)}}))
 	})

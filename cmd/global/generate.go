@@ -4,7 +4,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cptoken/issue"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/console"
@@ -105,8 +104,8 @@ Examples:
 			validForFlag()),
 		Action: func(c *cli.Context) error {
 			mesh := c.String("mesh")
-			if err := federation.ValidateName("--mesh", mesh); err != nil {
-				return console.Usage(err)
+			if err := noName("--mesh", mesh, "--mesh default"); err != nil {
+				return err
 			}
 			d, err := validFor(c)
 			if err != nil {
@@ -128,7 +127,7 @@ func generateUserToken() *cli.Command {
 	return &cli.Command{
 		Name:  "user-token",
 		Usage: "issue the token of an operator",
-		Description: `Members of the group admin may do everything, every other user may look.
+		Description: `Members of the group admin may do everything, every other user may read everything.
 
 Examples:
   global generate user-token --name jane --group admin --valid-for 720h > jane.token
@@ -184,7 +183,7 @@ func requiredZone(c *cli.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return zone, console.Usage(federation.ValidateName("--zone", zone))
+	return zone, noName("--zone", zone, "--zone west")
 }
 
 // printToken returns what to do with the answer to a request for a token.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/console"
 )
@@ -14,7 +13,7 @@ func getCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "get",
 		Usage:       "show what the global holds",
-		Subcommands: []*cli.Command{getGlobalSecrets(), getSecrets(), getZones(), getRevocations(), getCutOffs()},
+		Subcommands: []*cli.Command{getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getRevocations(), getCutOffs()},
 	}
 }
 
@@ -66,8 +65,8 @@ func getSecrets() *cli.Command {
 				return err
 			}
 			mesh := c.String("mesh")
-			if err := federation.ValidateName("--mesh", mesh); err != nil {
-				return console.Usage(err)
+			if err := noName("--mesh", mesh, "--mesh default"); err != nil {
+				return err
 			}
 			g, err := connect(c)
 			if err != nil {

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs the scripts in testdata/script, each against a fake global of
 // its own. It listens on GLOBAL_ADDRESS, with TLS on TLS_ADDRESS (CA ca.crt), on
 // an admin socket in the data folder "node", and writes what it is asked to the
-// file "requests". $EGRESS is a file with a zone token, $OPERATOR one with a user
+// file "requests". The data folder "killed" names its plain port as well. $EGRESS is a file with a zone token, $OPERATOR one with a user
 // token.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -81,6 +81,14 @@ func setup(env *testscript.Env) error {
 		AdminTokenFile: filepath.Join(dir, "admin.token"), AdminSocket: filepath.Join(dir, "admin.sock"),
 	}
 	if err := node.Write(dir); err != nil {
+		return err
+	}
+	// "killed" is what a node leaves behind whose ports somebody else has by now.
+	killed := filepath.Join(env.WorkDir, "killed")
+	if err := os.Mkdir(killed, 0o700); err != nil {
+		return err
+	}
+	if err := node.Write(killed); err != nil {
 		return err
 	}
 	env.Setenv("GLOBAL_ADDRESS", plain.URL)

@@ -35,7 +35,7 @@ the zones. The first start on an empty data folder founds the cluster; with
 The same line serves the first start, a restart, and members that are added later.
 
 Examples:
-   global generate seal-key > seal.key && chmod 600 seal.key
+   (umask 077 && global generate seal-key > seal.key)
    global server --data-dir /var/lib/meridian --seal-key-file seal.key \
       --tls-cert-file node.crt --tls-key-file node.key --ca-file ca.crt
 
@@ -64,7 +64,7 @@ For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 			}
 			cfg.TLS, err = globalnode.LoadTLS(c.String("tls-cert-file"), c.String("tls-key-file"), c.String("ca-file"), cfg.Logger)
 			if err != nil {
-				return err
+				return badTLS(err)
 			}
 			cfg.ElectionTimeout = c.Duration("election-timeout")
 			// Alone there is nobody to look for.
@@ -94,6 +94,7 @@ func nodeFlags(dataDir string) []cli.Flag {
 		&cli.StringFlag{Name: "diagnostics-addr", Value: globalnode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
 		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "kds-auth", Value: "cpToken", Usage: "how zones prove who they are whose record does not say: cpToken, certificate or none"},
+		&cli.StringFlag{Name: "control-plane-key-file", Usage: "`FILE` with the secret of an earlier control plane, whose tokens a cluster that is founded now goes on accepting"},
 		&cli.BoolFlag{Name: "kds-tls", Value: true, Usage: "serve KDS over TLS"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
@@ -113,6 +114,9 @@ func prepare(c *cli.Context, flags []cli.Flag) error {
 
 // nodeConfig turns the shared flags into a configuration.
 func nodeConfig(c *cli.Context) (globalnode.Config, error) {
+	if err := checkAddresses(c); err != nil {
+		return globalnode.Config{}, err
+	}
 	logger, err := console.NewLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
 	if err != nil {
 		return globalnode.Config{}, err
@@ -122,12 +126,19 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if err != nil {
 		return globalnode.Config{}, console.Usage(err)
 	}
+	var key []byte
+	if path := c.String("control-plane-key-file"); path != "" {
+		if key, err = globalnode.LoadControlPlaneKey(path); err != nil {
+			return globalnode.Config{}, err
+		}
+	}
 	addr := func(flag string) globalnode.Addr { return globalnode.Addr{HostPort: c.String(flag)} }
 	return globalnode.Config{
 		DataDir: c.String("data-dir"),
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
-		Version: version(), Logger: logger,
+		ControlPlaneKey: key,
+		Version:         version(), Logger: logger,
 	}, nil
 }

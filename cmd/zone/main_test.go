@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -31,7 +32,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the scripts in testdata/script, each against a fake zone of
 // its own: API and health on ZONE_ADDRESS, proxies over TLS on ZONE_DP_ADDRESS
-// (CA ca.crt), both also named by the data folder "node". What it is asked goes
+// (CA ca.crt), both also named by the data folder "node", with a socket in it;
+// $GLOBAL is what answers where a global is. What it is asked goes
 // to the file "requests".
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -59,8 +61,25 @@ func setup(env *testscript.Env) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "api.sock"))
+	if err != nil {
+		return err
+	}
+	socket := httptest.NewUnstartedServer(handler)
+	socket.Listener.Close()
+	socket.Listener = listener
+	socket.Start()
+	env.Defer(socket.Close)
+	// A global on the port where somebody may look for the zone.
+	global := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(endpoints.ServiceHeader, "global")
+		io.WriteString(w, `{"node":"n1","cluster":"c1"}`)
+	}))
+	env.Defer(global.Close)
+	env.Setenv("GLOBAL", global.URL)
 	node := endpoints.Endpoints{
-		API: api.Listener.Addr().String(), Diagnostics: api.Listener.Addr().String(),
+		AdminSocket: filepath.Join(dir, "api.sock"),
+		API:         api.Listener.Addr().String(), Diagnostics: api.Listener.Addr().String(),
 		DP: proxies.Listener.Addr().String(), CAFile: ca,
 	}
 	if err := node.Write(dir); err != nil {
@@ -107,14 +126,16 @@ func fakeZone(dir string) http.Handler {
 		}
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer my-token" {
+		onSocket := r.Context().Value(http.LocalAddrContextKey).(net.Addr).Network() == "unix"
+		if r.Header.Get("Authorization") != "Bearer my-token" && !onSocket {
 			problem(w, 401, "missing_token", "the request carries no user token", "send a user token (--token-file)")
 			return
 		}
 		reply(w, 200, statusFor(empty()))
 	})
-	mux.HandleFunc("GET /healthy", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(endpoints.ServiceHeader, "zone") })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(endpoints.ServiceHeader, "zone")
 		if empty() {
 			problem(w, 503, "no_keys", "zone west knows no keys yet", "zone status shows what keeps it")
 		}

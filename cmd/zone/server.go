@@ -100,7 +100,7 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 	cfg.GlobalTLS, err = tlsSource(c, tlsutil.Options{Accept: tlsutil.KeepIdentity(tlsutil.RoleZone), Logger: tlsLog},
 		"tls-cert-file", "tls-key-file", c.String("ca-file"))
 	if err != nil {
-		return zonenode.Config{}, err
+		return zonenode.Config{}, console.Advise(err, "name the PEM file of the CA that signed the global's certificate with --ca-file; `global dev` writes it as tls/ca.crt in its data folder")
 	}
 	cfg.DPTLS, err = tlsSource(c, tlsutil.Options{Logger: tlsLog}, "dp-cert-file", "dp-key-file", "")
 	return cfg, err
@@ -110,7 +110,8 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 func tlsSource(c *cli.Context, o tlsutil.Options, certFlag, keyFlag, caFile string) (*tlsutil.Source, error) {
 	files := tlsutil.Files{Cert: c.String(certFlag), Key: c.String(keyFlag), CA: caFile}
 	if (files.Cert == "") != (files.Key == "") {
-		return nil, federation.Errorf(federation.Invalid, "--%s and --%s go together", certFlag, keyFlag)
+		return nil, federation.Errorf(federation.Invalid, "--%s and --%s go together", certFlag, keyFlag).
+			WithHint("give both, or neither")
 	}
 	if files == (tlsutil.Files{}) {
 		return nil, nil

@@ -19,11 +19,12 @@ func statusCommand() *cli.Command {
 		Name:  "status",
 		Usage: "show what a running zone knows, and how it stands with the global",
 		Description: `A zone that is not connected goes on with what it knows; "last heard" says how old
-that is.
+that is. With --data-dir it is asked through the socket in its data folder, which
+only the user that it runs as can open, and no token is needed.
 
 Examples:
-  zone status --data-dir west-data --token-file jane.token
-  zone status -o json`,
+  zone status --data-dir west-data
+  zone status --address http://127.0.0.1:5681 --token-file jane.token -o json`,
 		Flags: append(console.ClientFlags("zone"), console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)

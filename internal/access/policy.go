@@ -110,9 +110,16 @@ func fromLoopback(r *http.Request) bool {
 	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
-// forwarded are the headers that proxies add. Behind a proxy on this machine
-// everybody comes from loopback.
-var forwarded = [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
+// isForwarded reports whether a header is one that proxies add. Behind a proxy on
+// this machine everybody comes from loopback.
+func isForwarded(header string) bool {
+	header = http.CanonicalHeaderKey(header)
+	switch header {
+	case "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Envoy-External-Address":
+		return true
+	}
+	return strings.HasPrefix(header, "X-Forwarded-")
+}
 
 // checkLocal refuses what comes from loopback but is not a local program's own
 // wish: a page of another site whose name was rebound to 127.0.0.1 (its Host is
@@ -136,9 +143,9 @@ func checkLocal(r *http.Request) error {
 			WithReason("foreign_origin").
 			WithHint("send a user token")
 	}
-	for _, name := range forwarded {
-		if r.Header.Get(name) != "" {
-			return federation.Errorf(federation.Forbidden, "a request that a proxy passed on (%s is set) is not taken as an admin's", name).
+	for name := range r.Header { // also an empty one: the proxy was there
+		if isForwarded(name) {
+			return federation.Errorf(federation.Forbidden, "a request that a proxy passed on (%.40s is set) is not taken as an admin's", name).
 				WithReason("forwarded").
 				WithHint("send a user token")
 		}

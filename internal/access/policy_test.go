@@ -105,12 +105,13 @@ func TestWithoutToken(t *testing.T) {
 	host := func(h string) func(*http.Request) { return func(r *http.Request) { r.Host = h } }
 	origin := func(o ...string) func(*http.Request) { return header("Origin", o...) }
 	overTLS := func(r *http.Request) { r.TLS = &tls.ConnectionState{} }
-	tests := map[string]struct {
+	type testCase struct {
 		policy Policy
 		edit   func(*http.Request)
 		via    string // "" where it is refused
 		reason string
-	}{
+	}
+	tests := map[string]testCase{
 		"network":                 {policy: Policy{Verify: fakeVerify}, reason: "missing_token"},
 		"zero policy":             {policy: Policy{}, reason: "missing_token"},
 		"socket":                  {policy: Policy{Socket: true}, edit: and(from("@"), host("anything")), via: ViaSocket},
@@ -136,6 +137,10 @@ func TestWithoutToken(t *testing.T) {
 		"an image in a page":      {policy: local, edit: header("Sec-Fetch-Site", "cross-site"), reason: "foreign_origin"},
 		"behind a proxy":          {policy: local, edit: header("X-Forwarded-For", "192.0.2.1"), reason: "forwarded"},
 		"behind another proxy":    {policy: local, edit: header("Forwarded", "for=192.0.2.1"), reason: "forwarded"},
+	}
+	for _, name := range []string{"X-Forwarded-Proto", "x-forwarded-port", "X-Forwarded-Client-Cert", "X-Client-IP", "True-Client-IP",
+		"CF-Connecting-IP", "X-Envoy-External-Address", "Via", "X-Real-IP"} {
+		tests["with "+name] = testCase{policy: local, edit: header(name, "192.0.2.1"), reason: "forwarded"}
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -11,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/loglimit"
 )
 
 // Access is how the callers of a listener may prove who they are.
@@ -58,8 +60,16 @@ type Config struct {
 // DefaultImportWait is well below what HTTP clients wait for an answer.
 const DefaultImportWait = 10 * time.Second
 
-// maxBody bounds every request body.
-const maxBody = 1 << 20
+// maxBody bounds request bodies, maxListBody those that may hold a whole list of
+// revocations: a million ids and more. One of these is read at a time, because in
+// memory it takes several times its size.
+const (
+	maxBody     = 1 << 20
+	maxListBody = 64 << 20
+	// listBodyTime is how long such a body may take to arrive, instead of the time
+	// that others have.
+	listBodyTime = 2 * time.Minute
+)
 
 // API serves the global's HTTP API.
 type API struct {
@@ -69,7 +79,12 @@ type API struct {
 	log   *slog.Logger
 	// streams holds a place for each backup that is under way.
 	streams chan struct{}
-	bulk    chan struct{} // the place of the one list of ids that is taken at a time
+	bulk    chan struct{}     // the place of the one list of ids that is taken at a time
+	lines   *loglimit.Limiter // of all listeners together
+
+	zoneWrites sync.Mutex    // from reading a zone's record to writing it
+	large      chan struct{} // holds a token while a large body is dealt with
+	listBody   int64         // maxListBody; tests make it small
 }
 
 // New returns an API. It starts nothing.
@@ -95,12 +110,14 @@ func New(cfg Config) *API {
 	return &API{
 		cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger,
 		streams: make(chan struct{}, maxStreams), bulk: make(chan struct{}, 1),
+		lines: loglimit.New(loglimit.PerSecond, cfg.Now),
+		large: make(chan struct{}, 1), listBody: maxListBody,
 	}
 }
 
 // Handler serves the API on a listener of the given kind.
 func (api *API) Handler(a Access) http.Handler {
-	rt := newRouter(api.log, access.Policy{
+	rt := newRouter(api.log, api.lines, access.Policy{
 		Verify:           api.verifyUser,
 		LocalhostIsAdmin: a == Loopback && api.cfg.LocalhostIsAdmin,
 		Socket:           a == Socket,

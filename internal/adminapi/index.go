@@ -13,7 +13,7 @@ const product = "Meridian"
 func (api *API) getIndex(_ *act, w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, http.StatusOK, apitypes.Index{
 		Hostname: api.cfg.Hostname, Tagline: product, Product: product, Version: api.cfg.Version,
-		InstanceID: api.store.NodeID(), ClusterID: api.store.ClusterID(), GUI: "/gui",
+		InstanceID: api.store.NodeID(), ClusterID: api.store.ClusterID(),
 	})
 }
 

@@ -38,6 +38,26 @@ func readBody(w http.ResponseWriter, r *http.Request, v any) error {
 	return httperr.ReadJSON(w, r, maxBody, v)
 }
 
+// readList reads a body that may hold a whole list of revocations. done must be
+// called when the request has been dealt with. The router has made sure that the
+// caller is an admin.
+func (api *API) readList(w http.ResponseWriter, r *http.Request, v any) (done func(), err error) {
+	done = func() {}
+	limit := int64(maxBody)
+	if r.ContentLength < 0 || r.ContentLength > maxBody {
+		select {
+		case api.large <- struct{}{}:
+		case <-r.Context().Done():
+			return done, federation.Errorf(federation.Unavailable, "the request ended while another large one was dealt with")
+		}
+		done = func() { <-api.large }
+		limit = api.listBody
+		// Where it cannot be set, the time that every request has stays.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(listBodyTime))
+	}
+	return done, httperr.ReadJSON(w, r, limit, v)
+}
+
 // reply answers with JSON.
 func reply(w http.ResponseWriter, status int, v any) error {
 	httperr.WriteJSON(w, status, v)
@@ -143,6 +163,15 @@ func nameList(names []string) string {
 		return strings.Join(names, ", ")
 	}
 	return strings.Join(names[:most], ", ") + " and " + strconv.Itoa(len(names)-most) + " more"
+}
+
+// firstIDs returns what an answer repeats of the ids that a request named, and
+// how many they are if that is more.
+func firstIDs(ids []string) (named int, first []string) {
+	if len(ids) <= apitypes.MaxIDs {
+		return 0, ids
+	}
+	return len(ids), ids[:apitypes.MaxIDs]
 }
 
 // orEmpty makes a nil list an empty one, which JSON writes as [].

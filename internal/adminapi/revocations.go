@@ -18,7 +18,9 @@ const maxReason = 500
 
 func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) error {
 	var body apitypes.RevokeRequest
-	if err := readBody(w, r, &body); err != nil {
+	done, err := api.readList(w, r, &body)
+	defer done()
+	if err != nil {
 		return err
 	}
 	if err := checkReason(body.Reason); err != nil {
@@ -40,9 +42,20 @@ func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) 
 		return err
 	}
 	a.note(slog.Uint64("revoked", c.Changed), slog.String("revision", c.Revision.String()))
+	named, first := firstIDs(names)
 	return reply(w, http.StatusOK, apitypes.RevokeResult{
-		Kind: string(kind), Mesh: mesh, Revoked: int(c.Changed), Revision: c.Revision.String(), IDs: names,
+		Kind: string(kind), Mesh: mesh, Revoked: int(c.Changed), Revision: c.Revision.String(), InForce: inForce(kind),
+		Named: named, IDs: first,
 	})
+}
+
+// inForce says where a revocation counts. Zones have no part in control plane
+// tokens, and the revision, which is what zones hold, does not move with them.
+func inForce(kind cptoken.Kind) string {
+	if kind.AtZones() {
+		return apitypes.AtZones
+	}
+	return apitypes.AtGlobal
 }
 
 // whatToRevoke reads a revocation by ids or by token.
@@ -141,7 +154,9 @@ func badToken(err error) error {
 
 func (api *API) postWithdraw(a *act, w http.ResponseWriter, r *http.Request) error {
 	var body apitypes.WithdrawRequest
-	if err := readBody(w, r, &body); err != nil {
+	done, err := api.readList(w, r, &body)
+	defer done()
+	if err != nil {
 		return err
 	}
 	kind, err := api.kindAndMesh(body.Kind, body.Mesh)
@@ -161,8 +176,10 @@ func (api *API) postWithdraw(a *act, w http.ResponseWriter, r *http.Request) err
 		return err
 	}
 	a.note(slog.Uint64("withdrawn", c.Changed), slog.String("revision", c.Revision.String()))
+	named, first := firstIDs(ids)
 	return reply(w, http.StatusOK, apitypes.WithdrawResult{
-		Kind: string(kind), Mesh: body.Mesh, Withdrawn: int(c.Changed), Revision: c.Revision.String(), IDs: ids,
+		Kind: string(kind), Mesh: body.Mesh, Withdrawn: int(c.Changed), Revision: c.Revision.String(), InForce: inForce(kind),
+		Named: named, IDs: first,
 	})
 }
 

@@ -267,8 +267,21 @@ func TestRequestIDsOfWrites(t *testing.T) {
 	if first.Revoked != 1 || again.Revoked != 1 {
 		t.Errorf("answers %+v and %+v, want the same", first, again)
 	}
+	e.want(200, "POST", "/v1/revocations/withdraw", `{"kind":"zone","ids":["a"]}`, nil, "X-Request-Id", id)
+	e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["a"]}`, &again, "X-Request-Id", id)
+	if again.Revoked != 1 || e.store.RevocationCount(cptoken.Zone, "") != 1 {
+		t.Errorf("revoked again after it was withdrawn: %+v", again)
+	}
 	e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["b"]}`, &other, "X-Request-Id", id)
 	if other.Revoked != 1 || e.store.RevocationCount(cptoken.Zone, "") != 2 {
 		t.Errorf("another request under the same id: %+v", other)
+	}
+	for _, enabled := range []string{"false", "true", "false"} {
+		var z apitypes.Zone
+		e.call("PUT", "/zones/west", `{"enabled":`+enabled+`}`, "X-Request-Id", id)
+		e.want(200, "GET", "/zones/west", nil, &z)
+		if boolText(*z.Enabled) != enabled {
+			t.Errorf("the zone is enabled: %v, want %s", *z.Enabled, enabled)
+		}
 	}
 }

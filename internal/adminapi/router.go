@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/loglimit"
 )
 
 // handler answers one request, or returns an error having written nothing.
@@ -33,14 +34,15 @@ func (a *act) note(attrs ...slog.Attr) { a.notes = append(a.notes, attrs...) }
 // router authenticates, dispatches, logs and answers errors.
 type router struct {
 	log    *slog.Logger
+	lines  *loglimit.Limiter // of who is no admin
 	policy access.Policy
 	mux    *http.ServeMux
 	// elsewhere answers what is not for this node to answer; nil: everything is.
 	elsewhere func(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error)
 }
 
-func newRouter(log *slog.Logger, policy access.Policy, routes map[string]handler) *router {
-	rt := &router{log: log, policy: policy, mux: http.NewServeMux()}
+func newRouter(log *slog.Logger, lines *loglimit.Limiter, policy access.Policy, routes map[string]handler) *router {
+	rt := &router{log: log, lines: lines, policy: policy, mux: http.NewServeMux()}
 	for pattern, h := range routes {
 		rt.mux.Handle(pattern, h)
 	}
@@ -78,7 +80,8 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			rt.log.Error("a request ran into a defect", "requestId", a.requestID, "panic", cause, "stack", string(debug.Stack()))
+			rt.lines.Log(r.Context(), rt.log, slog.LevelError, "a request ran into a defect",
+				slog.String("requestId", a.requestID), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
 			err = federation.Errorf(federation.Internal, "internal error, see this node's log for request %s", a.requestID)
 		}
 	}()
@@ -90,6 +93,9 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 	a.caller = caller
 	if err := caller.Allow(r.Method); err != nil {
 		return err
+	}
+	if r.URL.Path == "*" { // OPTIONS * asks about the server as a whole
+		return notAllowed(w, r, "GET, HEAD, PUT, POST, DELETE")
 	}
 	if path.Clean(r.URL.Path) != r.URL.Path {
 		return noSuchPath()
@@ -112,7 +118,7 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 
 func noSuchPath() error {
 	return federation.Errorf(federation.NotFound, "there is no such path in this API").
-		WithHint("check the address; GET / tells what answers there")
+		WithHint("the paths are /zones, /meshes, /global-secrets, /meshes/MESH/secrets, /tokens/KIND, /v1/zones, /v1/keys, /v1/revocations, /v1/status and /who-am-i")
 }
 
 // unrouted answers a path that has no handler for the method: the mux knows
@@ -123,7 +129,11 @@ func (rt *router) unrouted(w *recorder, r *http.Request, h http.Handler) error {
 	if probe.status != http.StatusMethodNotAllowed {
 		return noSuchPath()
 	}
-	allow := probe.Header().Get("Allow")
+	return notAllowed(w, r, probe.Header().Get("Allow"))
+}
+
+// notAllowed answers a method that a path does not have.
+func notAllowed(w *recorder, r *http.Request, allow string) error {
 	w.Header().Set("Allow", allow)
 	err := federation.Errorf(federation.Invalid, "%.20s is not possible here, only %s", r.Method, allow)
 	body := httperr.BodyOf(err)
@@ -133,7 +143,8 @@ func (rt *router) unrouted(w *recorder, r *http.Request, h http.Handler) error {
 }
 
 // report writes the request's line: changes and refusals for the operator, what
-// was merely read only where everything is wanted.
+// was merely read only where everything is wanted. What an admin did is always
+// written; others cannot fill the log.
 func (rt *router) report(a *act, r *http.Request, status int, err error) {
 	level, msg := slog.LevelInfo, "api request"
 	switch read := r.Method == http.MethodGet || r.Method == http.MethodHead; {
@@ -163,7 +174,11 @@ func (rt *router) report(a *act, r *http.Request, status int, err error) {
 			attrs = append(attrs, slog.Any("error", err))
 		}
 	}
-	rt.log.LogAttrs(ctx, level, msg, attrs...)
+	if a.caller.Admin() {
+		rt.log.LogAttrs(ctx, level, msg, attrs...)
+		return
+	}
+	rt.lines.Log(ctx, rt.log, level, msg, attrs...)
 }
 
 // what names a request in the log: by its route, because a path may hold anything

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/loglimit"
 )
 
 // journal keeps what is logged, a JSON object a line.
@@ -63,7 +65,7 @@ func fakeRouter(j *journal, p access.Policy) http.Handler {
 		a.note(slog.String("noted", r.PathValue("name")))
 		return reply(w, http.StatusOK, map[string]string{"name": r.PathValue("name")})
 	}
-	return newRouter(j.logger(), p, map[string]handler{
+	return newRouter(j.logger(), loglimit.New(loglimit.PerSecond, nil), p, map[string]handler{
 		"GET /things/{name}": ok,
 		"PUT /things/{name}": ok,
 		"POST /panics":       func(*act, http.ResponseWriter, *http.Request) error { panic("secret-of-the-defect") },
@@ -98,6 +100,8 @@ func TestDispatch(t *testing.T) {
 		{"doubled slash", "PUT", "//things/a", "admin-token", 404, "", "Could not retrieve a resource", "INFO"},
 		{"method not here", "DELETE", "/things/a", "admin-token", 405, "", "Method Not Allowed", "INFO"},
 		{"method not here, as anybody", "DELETE", "/things/a", "reader-token", 403, "not_allowed", "Access Denied", "WARN"},
+		{"the server as a whole", "OPTIONS", "*", "admin-token", 405, "", "Method Not Allowed", "INFO"},
+		{"the server as a whole, to strangers", "OPTIONS", "*", "", 401, "missing_token", "Unauthenticated", "WARN"},
 		{"rejected", "POST", "/conflicts", "admin-token", 409, "", "Conflict", "INFO"},
 		{"unknown outcome", "POST", "/unknown-outcome", "admin-token", 504, "", "Unknown Outcome", "ERROR"},
 		{"failure", "POST", "/fails", "admin-token", 500, "", "Internal Server Error", "ERROR"},
@@ -105,7 +109,10 @@ func TestDispatch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var j journal
-			r := httptest.NewRequest(tt.method, "http://global.example"+tt.path, nil)
+			r := httptest.NewRequest(tt.method, "http://global.example"+strings.TrimSuffix(tt.path, "*"), nil)
+			if tt.path == "*" { // as net/http reads it
+				r.URL, r.RequestURI = &url.URL{Path: "*"}, "*"
+			}
 			if tt.token != "" {
 				r.Header.Set("Authorization", "Bearer "+tt.token)
 			}
@@ -253,5 +260,29 @@ func TestOriginDependsOnAllOfARequest(t *testing.T) {
 		if o == first.RequestID {
 			t.Errorf("another %s has the same id", name)
 		}
+	}
+}
+
+func TestOnlyAdminsCanFillTheLog(t *testing.T) {
+	var j journal
+	h := fakeRouter(&j, access.Policy{})
+	send := func(n int, token string) int {
+		for range n {
+			r := httptest.NewRequest("PUT", "http://global.example/things/a", nil)
+			if token != "" {
+				r.Header.Set("Authorization", "Bearer "+token)
+			}
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		return len(j.lines(t))
+	}
+	// The clock is the real one: a few seconds may pass meanwhile.
+	for _, token := range []string{"", "forged", "reader-token"} {
+		if n := send(2000, token); n > 500 {
+			t.Errorf("%d lines for 2000 requests with the token %q", n, token)
+		}
+	}
+	if n := send(200, "admin-token"); n != 200 {
+		t.Errorf("%d lines for 200 changes by an admin", n)
 	}
 }

@@ -54,7 +54,7 @@ func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secr
 // Conflict where there are such and the request may not withdraw them.
 func (api *API) missing(r *http.Request, ref secretRef, given []string) ([]string, error) {
 	match, conditional := ifMatch(r)
-	list, err := api.readList(ref)
+	list, err := api.wholeList(ref)
 	if err != nil {
 		if !conditional && federation.CodeOf(err) == federation.TooLarge {
 			// Such a list cannot be read and so not be withdrawn from by writing it.

@@ -53,6 +53,9 @@ func (api *API) listSecrets(a *act, w http.ResponseWriter, r *http.Request) erro
 	}
 	list, err := listOf(r, api.secrets(mesh), func(ref secretRef) apitypes.Secret {
 		s, _, _ := api.show(ref) // it was there a moment ago; one that went shows empty
+		if !ref.isKey() {
+			s.Data = nil // a list may be megabytes; reading the one secret shows it
+		}
 		return s
 	})
 	if err != nil {
@@ -116,7 +119,7 @@ func (api *API) show(ref secretRef) (s apitypes.Secret, etag string, err error) 
 		s.CreationTime, s.ModificationTime = stamp(k.Created), stamp(latest(k.Created, k.Prepared, k.Active, k.Retiring))
 		return s, entityTag(s.Data), nil
 	}
-	list, err := api.readList(ref)
+	list, err := api.wholeList(ref)
 	if err != nil {
 		return s, "", err
 	}
@@ -160,8 +163,8 @@ type revokedList struct {
 	first, last time.Time
 }
 
-// readList reads a whole list, if it is not too long to be shown.
-func (api *API) readList(ref secretRef) (*revokedList, error) {
+// wholeList reads a whole list, if it is not too long to be shown.
+func (api *API) wholeList(ref secretRef) (*revokedList, error) {
 	if n := api.store.RevocationCount(ref.kind, ref.mesh); n > maxShown {
 		return nil, federation.Errorf(federation.TooLarge, "%s has %d ids, more than a secret can show", ref.name(), n).
 			WithHint("read it in pages from GET /v1/revocations?kind=%s&mesh=%s", ref.kind, ref.mesh)

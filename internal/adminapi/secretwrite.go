@@ -56,7 +56,14 @@ func (api *API) putSecret(a *act, w http.ResponseWriter, r *http.Request) error 
 			WithHint("names are like zone-token-signing-key-2, control-plane-signing-key-0002, zone-token-revocations; those of dataplane tokens belong to a mesh (/meshes/MESH/secrets)")
 	}
 	var body secretBody
-	if err := readBody(w, r, &body); err != nil {
+	if ref.isKey() {
+		err = readBody(w, r, &body)
+	} else {
+		var done func()
+		done, err = api.readList(w, r, &body)
+		defer done()
+	}
+	if err != nil {
 		return err
 	}
 	data, err := body.decode(ref.mesh, r.PathValue("name"))

@@ -51,16 +51,22 @@ func (api *API) getZone(a *act, w http.ResponseWriter, r *http.Request) error {
 }
 
 func (api *API) putZone(a *act, w http.ResponseWriter, r *http.Request) error {
-	before, err := api.zone(a, r)
-	made := federation.CodeOf(err) == federation.NotFound
-	if err != nil && !made {
+	var body zoneBody
+	if _, err := api.zone(a, r); err != nil && federation.CodeOf(err) != federation.NotFound {
 		return err
 	}
-	var body apitypes.Zone
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
-	z, err := zoneOf(body, before.Name)
+	// What is kept must not be what another change is just replacing.
+	api.zoneWrites.Lock()
+	defer api.zoneWrites.Unlock()
+	before, err := api.zone(a, r)
+	made := federation.CodeOf(err) == federation.NotFound
+	if made {
+		before.Enabled = true
+	}
+	z, err := body.over(before)
 	if err != nil {
 		return err
 	}
@@ -87,31 +93,50 @@ func (api *API) deleteZone(a *act, w http.ResponseWriter, r *http.Request) error
 	return reply(w, http.StatusOK, zoneJSON(z))
 }
 
-// zoneOf reads the zone that a PUT describes.
-func zoneOf(body apitypes.Zone, name string) (federation.Zone, error) {
-	z := federation.Zone{Name: name, Enabled: body.Enabled == nil || *body.Enabled}
-	if err := named(apitypes.TypeZone, body.Type, name, body.Name); err != nil {
+// zoneBody is a written zone: apitypes.Zone that tells a member that is left out
+// from an empty one.
+type zoneBody struct {
+	Type             string          `json:"type"`
+	Name             string          `json:"name"`
+	CreationTime     string          `json:"creationTime"`
+	ModificationTime string          `json:"modificationTime"`
+	Enabled          *bool           `json:"enabled"`
+	Auth             *string         `json:"auth"`
+	Relay            *apitypes.Relay `json:"relay"`
+}
+
+// over reads the zone that a PUT describes. What it leaves out stays as it was:
+// tools that know Kuma's zones alone would otherwise, with every change, open a
+// zone that has to authenticate.
+func (b *zoneBody) over(z federation.Zone) (federation.Zone, error) {
+	if err := named(apitypes.TypeZone, b.Type, z.Name, b.Name); err != nil {
 		return z, err
 	}
-	var err error
-	if body.Auth != "" {
-		if z.Auth, err = federation.ParseAuthMode("auth", body.Auth); err != nil {
-			return z, err
+	if b.Enabled != nil {
+		z.Enabled = *b.Enabled
+	}
+	if b.Auth != nil {
+		z.Auth = ""
+		if *b.Auth != "" {
+			var err error
+			if z.Auth, err = federation.ParseAuthMode("auth", *b.Auth); err != nil {
+				return z, err
+			}
 		}
 	}
-	if body.Relay == nil {
+	if b.Relay == nil {
 		return z, nil
 	}
-	if len(body.Relay.Meshes) > maxRelayMeshes {
+	if len(b.Relay.Meshes) > maxRelayMeshes {
 		return z, federation.InvalidField("relay.meshes", "names more than %d meshes", maxRelayMeshes)
 	}
-	for _, mesh := range body.Relay.Meshes {
+	for _, mesh := range b.Relay.Meshes {
 		if err := federation.ValidateName("relay.meshes", mesh); err != nil {
 			return z, err
 		}
 	}
-	z.Relay.Meshes = body.Relay.Meshes
-	z.Relay.MaxValidity, err = parseValidFor("relay.maxValidity", body.Relay.MaxValidity)
+	validity, err := parseValidFor("relay.maxValidity", b.Relay.MaxValidity)
+	z.Relay = federation.RelayPolicy{Meshes: b.Relay.Meshes, MaxValidity: validity}
 	return z, err
 }
 

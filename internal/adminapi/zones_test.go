@@ -28,12 +28,26 @@ func TestZoneLifecycle(t *testing.T) {
 	if record.Enabled || record.Auth != federation.AuthToken || record.Relay.MaxValidity != 12*time.Hour {
 		t.Errorf("record %+v", record)
 	}
-	// A PUT replaces the whole.
+	// What a PUT leaves out stays: the first is a stock client's.
+	for _, body := range []string{`{"type":"Zone","name":"west","enabled":true}`, `{}`, `{"auth":null,"relay":null,"enabled":null}`} {
+		z = apitypes.Zone{}
+		e.want(200, "PUT", "/zones/west", body, &z)
+		if !*z.Enabled || z.Auth != "token" || z.Relay == nil || z.Relay.MaxValidity != "12h0m0s" || len(z.Relay.Meshes) != 1 {
+			t.Errorf("%s left %+v", body, z)
+		}
+	}
+	e.want(200, "PUT", "/zones/west", `{"enabled":false}`, nil)
+	e.want(200, "PUT", "/zones/west", `{"auth":"certificate"}`, &z)
+	if *z.Enabled || z.Auth != "certificate" {
+		t.Errorf("the disabled zone became %+v", z)
+	}
+	// What is given replaces, also by nothing.
 	z = apitypes.Zone{}
-	e.want(200, "PUT", "/zones/west", `{}`, &z)
+	e.want(200, "PUT", "/zones/west", `{"enabled":true,"auth":"","relay":{}}`, &z)
 	if !*z.Enabled || z.Auth != "" || z.Relay != nil {
 		t.Errorf("replaced zone %+v", z)
 	}
+	e.want(200, "PUT", "/zones/west", `{"auth":"token","relay":{"meshes":["default"]}}`, nil)
 
 	e.want(200, "DELETE", "/zones/west", nil, nil)
 	e.refused(404, "GET", "/zones/west", nil)
@@ -47,8 +61,8 @@ func TestZoneLifecycle(t *testing.T) {
 		t.Errorf("a deleted zone is listed: %+v", list)
 	}
 	e.want(201, "PUT", "/zones/west", `{}`, nil)
-	if record, _ := e.store.Zone("west"); record.Deleted {
-		t.Error("applied again, the zone is still deleted")
+	if record, _ := e.store.Zone("west"); record.Deleted || record.Auth != "" || len(record.Relay.Meshes) != 0 {
+		t.Errorf("applied again, the zone is %+v, want a new one", record)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/loglimit"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 )
@@ -41,14 +42,17 @@ type Config struct {
 }
 
 // Authenticator implements kds.Authenticator.
-type Authenticator struct{ cfg Config }
+type Authenticator struct {
+	cfg   Config
+	lines *loglimit.Limiter
+}
 
 // New returns an Authenticator.
 func New(cfg Config) *Authenticator {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Authenticator{cfg: cfg}
+	return &Authenticator{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now)}
 }
 
 // maxUnproven bounds the zone records that callers who prove nothing can bring
@@ -116,8 +120,8 @@ func (a *Authenticator) unproven(c kds.Credentials) kds.Admission {
 			return admission
 		}
 		verdict := federation.AsError(err).Reason
-		a.cfg.Logger.Warn("zone presents a token that would be refused if tokens were demanded",
-			"zone", c.Zone, "reason", verdict, "detail", err.Error())
+		a.lines.Log(context.Background(), a.cfg.Logger, slog.LevelWarn, "zone presents a token that would be refused if tokens were demanded",
+			slog.String("zone", c.Zone), slog.String("reason", verdict), slog.String("detail", err.Error()))
 		return kds.Admission{Zone: c.Zone, Method: kds.MethodNone, Verdict: verdict}
 	}
 	return kds.Admission{Zone: c.Zone, Method: kds.MethodNone}

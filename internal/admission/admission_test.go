@@ -1,11 +1,13 @@
 package admission
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,5 +232,31 @@ func TestNoneAdmitsAnybodyAndTellsTheVerdict(t *testing.T) {
 	s.count = maxUnproven
 	if _, err := authenticator(s, federation.AuthNone).Authenticate(context.Background(), kds.Credentials{Zone: "new"}); err == nil {
 		t.Error("strangers can have any number of records made")
+	}
+}
+
+func TestStrangersCannotFillTheLog(t *testing.T) {
+	s := newStore(t)
+	var log bytes.Buffer
+	now := time.Now()
+	a := New(Config{
+		Store: s, Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{}), Default: federation.AuthNone,
+		Cluster: "prod", Logger: slog.New(slog.NewTextHandler(&log, nil)), Now: func() time.Time { return now },
+	})
+	ask := func() {
+		if _, err := a.Authenticate(context.Background(), kds.Credentials{Zone: "west", Authorization: "Bearer x.y.z"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 1000 {
+		ask()
+	}
+	if n := strings.Count(log.String(), "\n"); n == 0 || n > 50 {
+		t.Errorf("%d lines for 1000 calls", n)
+	}
+	now = now.Add(time.Minute)
+	ask()
+	if !strings.Contains(log.String(), "suppressed=") {
+		t.Error("the log does not say that lines were left out")
 	}
 }

@@ -63,7 +63,7 @@ func newClient(t Target, agent string) (*client, error) {
 		if t.CAFile != "" {
 			pool, err := tlsutil.LoadPool(t.CAFile)
 			if err != nil {
-				return nil, err
+				return nil, badCA(t, err)
 			}
 			transport.TLSClientConfig = tlsutil.Client(pool)
 		}
@@ -74,6 +74,14 @@ func newClient(t Target, agent string) (*client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
+}
+
+// badCA names the flag, and what to give with it. LoadPool's own hint is for who
+// runs a node.
+func badCA(t Target, err error) error {
+	e := federation.AsError(err)
+	return federation.Errorf(e.Code, "--ca-file: %s", e.Detail).WithCause(err).
+		WithHint("name the PEM file of the CA that signed the certificate of the %s, or take it from the node's folder with --data-dir", t.Service.Node)
 }
 
 // call is one request.

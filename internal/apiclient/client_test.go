@@ -16,6 +16,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
 const secretToken = "eyJhbGciOiJSUzI1NiJ9.secret.secret"
@@ -74,7 +75,7 @@ func TestPathsAreEscaped(t *testing.T) {
 	asked := make(chan string, 1)
 	g := global(t, func(w http.ResponseWriter, r *http.Request) {
 		asked <- r.URL.EscapedPath() + "?" + r.URL.RawQuery
-		answerJSON(w, 200, map[string]any{})
+		answerJSON(w, 200, map[string]any{"name": "x", "key": map[string]any{"kid": "2"}})
 	})
 	_, err := g.GlobalSecret(t.Context(), "a/../b?c#d e")
 	if got := <-asked; err != nil || got != "/global-secrets/a%2F..%2Fb%3Fc%23d%20e?" {
@@ -221,7 +222,10 @@ func TestHealth(t *testing.T) {
 			mux := http.NewServeMux()
 			mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.healthy) })
 			mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.ready) })
-			server := httptest.NewServer(mux)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set(endpoints.ServiceHeader, "zone")
+				mux.ServeHTTP(w, r)
+			}))
 			t.Cleanup(server.Close)
 			err := Health(t.Context(), Target{Service: Diagnostics("zone"), Address: server.URL}, "zone/test")
 			if federation.CodeOf(err) != tt.code || err != nil && !strings.Contains(err.Error(), tt.says) {

@@ -132,9 +132,18 @@ func (c *client) withHint(e *federation.Error) error {
 		e.Hint = "nothing was changed: run the command again"
 	case e.Code == federation.UnknownOutcome:
 		e.Hint = "it may have taken effect: look before you repeat it"
+	case e.Code == federation.NotFound:
+		e.Hint = unknownName
+	case e.Code == federation.Invalid || e.Code == federation.TooLarge:
+		e.Hint = "nothing was changed: correct it and run the command again"
+	case e.Code == federation.Internal:
+		e.Hint = "the node's log says more"
 	}
 	return e
 }
+
+// unknownName is the hint for a name that the node does not know.
+const unknownName = "to see what there is: `global get global-secrets`, `global get secrets --mesh MESH` and `global keys list`"
 
 // retryAfter reads the header in seconds (RFC 9110, section 10.2.3); dates and
 // nonsense are zero.

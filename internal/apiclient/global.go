@@ -87,6 +87,11 @@ func (g *Global) Secret(ctx context.Context, mesh, name string) (apitypes.Secret
 	return get[apitypes.Secret](ctx, g.c, "the secret "+name+" of mesh "+mesh, nil, "meshes", mesh, "secrets", name)
 }
 
+// Meshes lists the meshes.
+func (g *Global) Meshes(ctx context.Context) ([]apitypes.Mesh, error) {
+	return list[apitypes.Mesh](ctx, g.c, "meshes")
+}
+
 // Zones lists the records of zones.
 func (g *Global) Zones(ctx context.Context) ([]apitypes.Zone, error) {
 	return list[apitypes.Zone](ctx, g.c, "zones")
@@ -145,6 +150,9 @@ func get[T any](ctx context.Context, c *client, what string, query url.Values, p
 		// Kuma's words, kept for its clients, do not say what was not found.
 		err = federation.Errorf(federation.NotFound, "%s was not found", what).WithHint("%s", e.Hint)
 	}
+	if err == nil {
+		err = c.complete(into)
+	}
 	return into, err
 }
 
@@ -152,6 +160,9 @@ func get[T any](ctx context.Context, c *client, what string, query url.Values, p
 func change[T any](ctx context.Context, c *client, body any, path ...string) (T, error) {
 	var into T
 	err := c.do(ctx, call{method: http.MethodPost, path: path, body: body, into: &into, changes: true})
+	if err == nil {
+		err = c.complete(into)
+	}
 	return into, err
 }
 
@@ -167,6 +178,14 @@ func list[T any](ctx context.Context, c *client, path ...string) ([]T, error) {
 		var page apitypes.List[T]
 		if err := c.do(ctx, call{method: http.MethodGet, path: path, query: query, into: &page}); err != nil {
 			return nil, err
+		}
+		if page.Items == nil {
+			return nil, c.incomplete("items")
+		}
+		for _, item := range page.Items {
+			if err := c.complete(item); err != nil {
+				return nil, err
+			}
 		}
 		items = append(items, page.Items...)
 		if page.Next == nil || *page.Next == "" || len(page.Items) == 0 {

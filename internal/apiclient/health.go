@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
 // Health asks the health port of a node. It returns nil where the node lives and
@@ -24,13 +25,30 @@ func Health(ctx context.Context, t Target, agent string) error {
 		switch {
 		case err != nil:
 			return err
-		case a.status == http.StatusServiceUnavailable:
-			return c.unwell(a, question.no)
-		case a.status != http.StatusOK:
+		case a.status != http.StatusOK && a.status != http.StatusServiceUnavailable:
 			return c.notOurs(federation.Errorf(federation.Internal, "%s answered /%s with status %d", t, question.path, a.status))
+		}
+		if err := c.rightService(a); err != nil {
+			return err
+		}
+		if a.status != http.StatusOK {
+			return c.unwell(a, question.no)
 		}
 	}
 	return nil
+}
+
+// rightService returns an error unless the answer says that it is of the node that
+// was to be asked: a global and a zone on one host have the same default port.
+func (c *client) rightService(a answer) error {
+	switch said := a.header.Get(endpoints.ServiceHeader); said {
+	case c.node():
+		return nil
+	case "global", "zone":
+		return federation.Errorf(federation.Invalid, "what answers at %s is a %s, not a %s", c.target, said, c.node()).
+			WithHint("name the %s's port with %s, or its folder with --data-dir", c.node(), c.target.Service.AddressFlag)
+	}
+	return c.notOurs(federation.Errorf(federation.Internal, "what answers at %s does not say that it is a %s", c.target, c.node()))
 }
 
 // unwell is the error for a node that says of itself that it cannot work, with

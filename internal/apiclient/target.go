@@ -2,9 +2,11 @@ package apiclient
 
 import (
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -35,6 +37,9 @@ type Service struct {
 	AddressFlag, AddressEnv string
 	// Find returns the address from what the node left in its data folder.
 	Find func(endpoints.Endpoints) string
+	// HasSocket says that the service is also on the socket in the node's data
+	// folder, where file permissions stand in for a token.
+	HasSocket bool
 	// NoToken says that the service takes no user token.
 	NoToken bool
 }
@@ -45,13 +50,14 @@ func API(node string) Service {
 		Node: node, Default: DefaultAPI, AddressFlag: "--address", AddressEnv: strings.ToUpper(node) + "_ADDRESS",
 		Find: func(e endpoints.Endpoints) string {
 			switch {
-			case e.API != "":
-				return "http://" + e.API
 			case e.APITLS != "":
 				return "https://" + e.APITLS
+			case e.API != "":
+				return "http://" + e.API
 			}
 			return ""
 		},
+		HasSocket: true,
 	}
 }
 
@@ -109,7 +115,11 @@ func (t Target) LogValue() slog.Value { return slog.StringValue(t.Address) }
 // default.
 //
 // A data folder speaks for its own node only. Where the address came from
-// elsewhere its token and CA are not used: they would go to a stranger.
+// elsewhere its token and CA are not used: they would go to a stranger. And the
+// addresses in it may be stale: a node that was killed leaves them behind, and
+// anybody may listen there by now. So the node is asked through the socket in the
+// folder, which only its own user can make, else over TLS with the folder's CA;
+// no token goes over plain HTTP to an address that nobody typed.
 func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (Target, error) {
 	r := resolver{service: s, flags: flags, env: env}
 	node, err := r.address()
@@ -119,6 +129,10 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 	t := Target{Service: s, Address: r.found, CAFile: first(flags.CAFile, node.fromFlag.CAFile, r.get("CA_FILE"), node.fromEnv.CAFile)}
 	if s.NoToken {
 		return t, t.check()
+	}
+	if !strings.HasPrefix(r.found, "https:") {
+		// The socket asks for no token, and plain HTTP must not carry it.
+		node.fromFlag.AdminTokenFile, node.fromEnv.AdminTokenFile = "", ""
 	}
 	tokenFile := first(flags.TokenFile, node.fromFlag.AdminTokenFile)
 	if tokenFile == "" {
@@ -131,6 +145,11 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 		if t.token, err = ReadToken(tokenFile, stdin); err != nil {
 			return Target{}, err
 		}
+	}
+	if r.folder != "" && t.token != "" && strings.HasPrefix(t.Address, "http:") {
+		return Target{}, federation.Errorf(federation.Invalid,
+			"a token is not sent to %s: %s says that the %s was there, and plain HTTP does not prove that it still is", t.Address, r.folder, s.Node).
+			WithHint("leave the token out, or name the node yourself with %s", s.AddressFlag)
 	}
 	return t, t.check()
 }
@@ -154,6 +173,7 @@ type resolver struct {
 	flags   Flags
 	env     func(string) string
 	found   string // the address
+	folder  string // the data folder that the address came from, or ""
 }
 
 // folders are the endpoints of the data folder that the address came from; at
@@ -188,11 +208,32 @@ func (r *resolver) read(dir string) (endpoints.Endpoints, error) {
 	if err != nil {
 		return e, err
 	}
+	r.folder = dir
+	if r.found = r.socket(e); r.found != "" {
+		return e, nil
+	}
 	if r.found = r.service.Find(e); r.found == "" {
 		return e, federation.Errorf(federation.NotFound, "the node in %s serves no such port", dir).
 			WithHint("name the address with %s", r.service.AddressFlag)
 	}
 	return e, nil
+}
+
+// socket returns the address of the socket in the folder, "" where there is none
+// that this user can see. Only its name is taken from the file: the folder may
+// have been moved, or be mounted from elsewhere.
+func (r *resolver) socket(e endpoints.Endpoints) string {
+	if !r.service.HasSocket || e.AdminSocket == "" {
+		return ""
+	}
+	path, err := filepath.Abs(filepath.Join(r.folder, filepath.Base(e.AdminSocket)))
+	if err != nil {
+		return ""
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSocket {
+		return ""
+	}
+	return "unix://" + path
 }
 
 func first(candidates ...string) string {

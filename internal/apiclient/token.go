@@ -55,7 +55,8 @@ func unreadable(name string, err error) error {
 func ParseToken(name, s string) (string, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > maxToken {
-		return "", federation.Errorf(federation.TooLarge, "%s holds more than %d bytes: that is no token", name, maxToken)
+		return "", federation.Errorf(federation.TooLarge, "%s holds more than %d bytes: that is no token", name, maxToken).
+			WithHint("it must hold the token as `global generate` printed it, and nothing else")
 	}
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' {

@@ -110,6 +110,9 @@ type Identity struct {
 func (p *Proxies) Authenticate(ctx context.Context, r AuthenticateRequest) (Identity, error) {
 	var id Identity
 	err := p.c.do(ctx, call{method: http.MethodPost, path: []string{"v1", "authenticate"}, body: r, into: &id})
+	if err == nil {
+		err = p.c.complete(id)
+	}
 	return id, err
 }
 

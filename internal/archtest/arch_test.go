@@ -68,18 +68,18 @@ var arrows = map[string][]string{
 	"raftstore":                  {"raftstore/storepb", "cptoken/issue", "cptoken", "federation"},
 	"keysync":                    {"cptoken", "federation"},
 	"kds/kdspb":                  {},
-	"kds":                        {"kds/kdspb", "cptoken", "federation"},
+	"kds":                        {"kds/kdspb", "cptoken", "federation", "internal/loglimit"},
 	"internal/access":            {"cptoken", "federation"},
 	"internal/httperr":           {"federation"},
 	"internal/tlsutil":           {"federation"},
 	"internal/fleet":             {"cptoken", "federation"},
 	"internal/adminapi/apitypes": {},
 	"internal/adminapi": {"internal/adminapi/apitypes", "internal/access", "internal/httperr", "internal/fleet",
-		"raftstore", "cptoken/issue", "cptoken", "federation"},
-	"internal/admission":  {"kds", "internal/tlsutil", "cptoken/issue", "cptoken", "federation"},
-	"internal/dpserver":   {"internal/access", "internal/httperr", "keysync", "cptoken", "federation"},
+		"raftstore", "cptoken/issue", "cptoken", "federation", "internal/loglimit"},
+	"internal/admission":  {"kds", "internal/tlsutil", "cptoken/issue", "cptoken", "federation", "internal/loglimit"},
+	"internal/dpserver":   {"internal/access", "internal/httperr", "keysync", "cptoken", "federation", "internal/loglimit"},
 	"internal/endpoints":  {"internal/tlsutil", "federation"},
-	"internal/httpserver": {},
+	"internal/httpserver": {"internal/httperr", "internal/loglimit", "federation"},
 	"internal/configfile": {"federation"},
 	"internal/globalnode": {"internal/adminapi", "internal/admission", "internal/endpoints", "internal/fleet",
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
@@ -101,6 +101,8 @@ var arrows = map[string][]string{
 	"internal/metrics":    {},
 	"internal/peer":       {"internal/access", "internal/fleet", "internal/httperr", "internal/tlsutil", "federation"},
 	"internal/membership": {"internal/peer", "raftstore", "federation"},
+	"internal/loglimit":   {},
+	"internal/hinttest":   {}, // tests only
 }
 
 // TestArrowsPointDownward holds every import inside the module against the

@@ -5,9 +5,12 @@
 package configfile
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"reflect"
 	"sort"
 	"strings"
 
@@ -24,6 +27,9 @@ const maxFile = 1 << 20
 type Flags interface {
 	IsSet(name string) bool
 	Set(name, value string) error
+	// Value returns what the flag holds. What a flag holds that takes several
+	// values, or a pointer to that, has a method Value() []string.
+	Value(name string) any
 }
 
 // Apply sets every flag that the file names and that is not set already. known
@@ -45,7 +51,12 @@ func Apply(path string, known []string, flags Flags) error {
 				WithHint("the settings are the names of the flags: %s", strings.Join(sorted(known), ", "))
 		}
 		if texts[key], err = asTexts(value); err != nil {
-			return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err)
+			return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err).
+				WithHint("write it as on the command line, for example %s: VALUE", key)
+		}
+		if _, list := value.([]any); list && !takesSeveral(flags, key) {
+			return federation.Errorf(federation.Invalid, "%s: %s takes one value, not a list", path, key).
+				WithHint("write %s: VALUE", key)
 		}
 	}
 	for key, list := range texts {
@@ -54,31 +65,68 @@ func Apply(path string, known []string, flags Flags) error {
 		}
 		for _, text := range list {
 			if err := flags.Set(key, text); err != nil {
-				return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err)
+				return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err).
+					WithHint("write a value that --%s takes", key)
 			}
 		}
 	}
 	return nil
 }
 
+// takesSeveral reports whether the flag may be given more than once.
+func takesSeveral(flags Flags, name string) bool {
+	held := reflect.TypeOf(flags.Value(name))
+	return held != nil && reflect.PointerTo(held).Implements(reflect.TypeFor[interface{ Value() []string }]())
+}
+
+// form is the hint for a file that is not what it should be.
+const form = "it holds a line NAME: VALUE for each flag, without the dashes, for example data-dir: /var/lib/meridian"
+
 func read(path string) (map[string]any, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "reading the config file: %w", err)
+		return nil, unreadable(path, err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "reading the config file %s: %w", path, err)
+		return nil, unreadable(path, err)
 	}
 	if len(data) > maxFile {
-		return nil, federation.Errorf(federation.TooLarge, "the config file %s is larger than %d bytes", path, maxFile)
+		return nil, federation.Errorf(federation.TooLarge, "the config file %s is larger than %d bytes", path, maxFile).
+			WithHint(form)
 	}
 	values := map[string]any{}
 	if err := yaml.UnmarshalStrict(data, &values); err != nil {
-		return nil, federation.Errorf(federation.Invalid, "the config file %s is not YAML with one value a flag: %w", path, err)
+		return nil, federation.Errorf(federation.Invalid, "the config file %s cannot be used: %s", path, complaint(err)).
+			WithCause(err).WithHint(form)
 	}
 	return values, nil
+}
+
+func unreadable(path string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return federation.Errorf(federation.Invalid, "the config file %s cannot be read: %w", path, err).
+		WithHint("name a file that this user may read with --config")
+}
+
+// complaint is what is wrong with the text of a file, without the YAML library's
+// account of how it goes about reading one.
+func complaint(err error) string {
+	text := err.Error()
+	if strings.Contains(text, "cannot unmarshal") {
+		return "it holds something else than names with values"
+	}
+	if _, twice, ok := strings.Cut(text, "key "); ok && strings.Contains(twice, "already set in map") {
+		return "it sets " + strings.TrimSuffix(strings.TrimSpace(strings.SplitN(twice, " already", 2)[0]), ",") + " twice"
+	}
+	if _, at, ok := strings.Cut(text, "yaml: "); ok {
+		return "it is not YAML, " + at
+	}
+	return "it is not YAML"
 }
 
 // asTexts turns a value of the file into what would stand on the command line.

@@ -19,6 +19,18 @@ type fakeFlags struct {
 
 func (f *fakeFlags) IsSet(name string) bool { return f.set[name] }
 
+// several is what a flag holds that may be given more than once.
+type several struct{}
+
+func (*several) Value() []string { return nil }
+
+func (f *fakeFlags) Value(name string) any {
+	if name == "global-address" {
+		return several{}
+	}
+	return ""
+}
+
 func (f *fakeFlags) Set(name, value string) error {
 	if value == "unacceptable" {
 		return errors.New("no such value")
@@ -58,12 +70,17 @@ func TestApply(t *testing.T) {
 func TestApplyRefusesAndSetsNothing(t *testing.T) {
 	for name, tc := range map[string]struct{ text, word string }{
 		"unknown key":    {"zone: west\nzonne: west\n", "zonne"},
-		"key twice":      {"zone: west\nzone: east\n", "zone"},
-		"a list":         {"- zone\n", "not YAML"},
+		"key twice":      {"zone: west\nzone: east\n", "it sets \"zone\" twice"},
+		"a list":         {"- zone\n", "something else than names"},
 		"not YAML":       {"zone: [", "not YAML"},
 		"map as value":   {"zone: {a: b}\n", "zone"},
 		"list of lists":  {"global-address: [[a]]\n", "global-address"},
 		"null":           {"zone:\n", "zone"},
+		"list for one":   {"zone: [west, east]\n", "zone takes one value, not a list"},
+		"list of one":    {"port: 5\nzone: [west]\n", "zone takes one value, not a list"},
+		"no value":       {"zone: []\n", "zone takes one value, not a list"},
+		"a tab":          {"zone:\n\tx: 1\n", "not YAML, line 2"},
+		"text alone":     {"west\n", "something else than names"},
 		"far too large":  {"zone: " + strings.Repeat("x", maxFile), "larger"},
 		"config in file": {"config: other.yaml\n", "config"},
 	} {
@@ -71,6 +88,9 @@ func TestApplyRefusesAndSetsNothing(t *testing.T) {
 			got, err := apply(t, tc.text)
 			if err == nil || !strings.Contains(err.Error(), tc.word) {
 				t.Errorf("error %v, want one that says %q", err, tc.word)
+			}
+			if e := federation.AsError(err); e.Hint == "" || strings.Contains(e.Detail, "JSON") || strings.Contains(e.Detail, "\n") {
+				t.Errorf("%v: hint %q", e, e.Hint)
 			}
 			if code := federation.CodeOf(err); code != federation.Invalid && code != federation.TooLarge {
 				t.Errorf("code %s", code)

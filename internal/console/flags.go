@@ -30,7 +30,7 @@ func CAFileFlag(node string) cli.Flag {
 
 // DataDirFlag returns the flag --data-dir of clients.
 func DataDirFlag(node string) cli.Flag {
-	return &cli.StringFlag{Name: "data-dir", Usage: "take address, CA and token from the node of this `FOLDER` [" +
+	return &cli.StringFlag{Name: "data-dir", Usage: "ask the node of this `FOLDER`, through its socket or with the CA and token in it [" +
 		strings.ToUpper(node) + "_DATA_DIR]"}
 }
 

@@ -52,7 +52,11 @@ func run(ctx context.Context, app *cli.App, args []string) error {
 	case l.version:
 		return PrintVersion(app)
 	}
-	return app.RunContext(ctx, l.arranged())
+	err = app.RunContext(ctx, l.arranged())
+	if ExitCode(err) == ExitUsage {
+		return Advise(err, "see `%s --help`", l.command())
+	}
+	return err
 }
 
 // PrintVersion writes the program's name and version as data.

@@ -53,23 +53,38 @@ func Age(now, t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return Span(max(now.Sub(t), 0))
+	if !t.Before(now) {
+		return "0s"
+	}
+	return between(t, now)
 }
 
 // Span returns a length of time in the unit that [Age] would choose.
-func Span(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d/time.Second))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d/time.Minute))
-	case d < day:
-		return fmt.Sprintf("%dh", int(d/time.Hour))
-	case d < 365*day:
-		return fmt.Sprintf("%dd", int(d/day))
+func Span(d time.Duration) string { return spanSeconds(int64(d / time.Second)) }
+
+// between is Span from one time to a later one, however far away: a Duration ends
+// at 292 years, and a token's last second may be in the year 9999.
+func between(from, to time.Time) string {
+	seconds := to.Unix() - from.Unix()
+	if to.Nanosecond() < from.Nanosecond() {
+		seconds--
 	}
-	return fmt.Sprintf("%dy", int(d/(365*day)))
+	return spanSeconds(seconds)
+}
+
+func spanSeconds(s int64) string {
+	const minute, hour, day, year = 60, 3600, 86400, 365 * 86400
+	switch {
+	case s < minute:
+		return fmt.Sprintf("%ds", s)
+	case s < hour:
+		return fmt.Sprintf("%dm", s/minute)
+	case s < day:
+		return fmt.Sprintf("%dh", s/hour)
+	case s < year:
+		return fmt.Sprintf("%dd", s/day)
+	}
+	return fmt.Sprintf("%dy", s/year)
 }
 
 // Moment returns a time with its distance from now: "2026-11-22T12:00:00Z (in
@@ -80,7 +95,7 @@ func Moment(t, now time.Time, absent string) string {
 	}
 	text := t.UTC().Format(time.RFC3339)
 	if t.After(now) {
-		return text + " (in " + Span(t.Sub(now)) + ")"
+		return text + " (in " + between(now, t) + ")"
 	}
-	return text + " (" + Span(now.Sub(t)) + " ago)"
+	return text + " (" + between(t, now) + " ago)"
 }

@@ -69,6 +69,9 @@ func TestAge(t *testing.T) {
 			t.Errorf("Age of %s = %q, want %q", ago, got, want)
 		}
 	}
+	if got := Age(now.AddDate(1000, 0, 0), now); got != "1000y" {
+		t.Errorf("Age of a thousand years = %q", got)
+	}
 	if got := Age(now, time.Time{}); got != "never" {
 		t.Errorf("Age of no time = %q, want never", got)
 	}
@@ -77,10 +80,12 @@ func TestAge(t *testing.T) {
 func TestMoment(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for want, at := range map[string]time.Time{
-		"2026-12-22T12:00:00Z (in 30d)":  now.Add(30 * 24 * time.Hour),
-		"2026-11-22T11:59:30Z (30s ago)": now.Add(-30 * time.Second),
-		"2026-11-22T12:00:00Z (0s ago)":  now.In(time.FixedZone("x", 3600)),
-		"never":                          {},
+		"2026-12-22T12:00:00Z (in 30d)":    now.Add(30 * 24 * time.Hour),
+		"2026-11-22T11:59:30Z (30s ago)":   now.Add(-30 * time.Second),
+		"2026-11-22T12:00:00Z (0s ago)":    now.In(time.FixedZone("x", 3600)),
+		"9999-12-31T23:59:59Z (in 7978y)":  time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		"0001-01-02T00:00:00Z (2027y ago)": time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC),
+		"never":                            {},
 	} {
 		if got := Moment(at, now, "never"); got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -1,6 +1,7 @@
 package dpserver
 
 import (
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -59,8 +60,9 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		e := federation.AsError(err)
-		s.cfg.Logger.Info("refused a proxy", "remote", r.RemoteAddr, "proxyType", clip(req.ProxyType),
-			"mesh", clip(req.Mesh), "name", clip(req.Name), "reason", e.Reason, "detail", e.Error())
+		s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a proxy",
+			slog.String("remote", r.RemoteAddr), slog.String("proxyType", clip(req.ProxyType)), slog.String("mesh", clip(req.Mesh)),
+			slog.String("name", clip(req.Name)), slog.String("reason", e.Reason), slog.String("detail", e.Error()))
 		httperr.WriteError(w, err)
 		return
 	}

@@ -15,9 +15,11 @@ import (
 func (s *Server) Diagnostics() http.Handler {
 	return routes{
 		"/healthy": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(serviceHeader, "zone")
 			httperr.WriteJSON(w, http.StatusOK, health{Status: "healthy"})
 		}},
 		"/ready": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(serviceHeader, "zone")
 			if err := s.unready(); err != nil {
 				httperr.WriteError(w, err)
 				return
@@ -26,6 +28,9 @@ func (s *Server) Diagnostics() http.Handler {
 		}},
 	}
 }
+
+// serviceHeader is endpoints.ServiceHeader: what answers names itself.
+const serviceHeader = "Meridian-Service"
 
 type health struct {
 	Status string `json:"status"`

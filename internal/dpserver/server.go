@@ -3,13 +3,17 @@ package dpserver
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/loglimit"
 	"github.com/meridiankds/meridian/keysync"
 )
 
@@ -60,7 +64,8 @@ type Config struct {
 
 // Server makes the handlers of a zone. Its methods are safe for concurrent use.
 type Server struct {
-	cfg Config
+	cfg   Config
+	lines *loglimit.Limiter // of who was refused
 }
 
 // New returns the server of a zone. It starts nothing.
@@ -80,7 +85,7 @@ func New(cfg Config) *Server {
 	if cfg.Certificates == nil {
 		cfg.Certificates = func() []Certificate { return []Certificate{} }
 	}
-	return &Server{cfg: cfg}
+	return &Server{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now)}
 }
 
 // Proxies returns the handler of the port for proxies. It must be served over TLS
@@ -91,7 +96,16 @@ func (s *Server) Proxies() http.Handler {
 
 // API returns the handler of the zone's HTTP API.
 func (s *Server) API() http.Handler {
-	policy := access.Policy{Verify: s.verifyUser, LocalhostIsAdmin: s.cfg.LocalhostIsAdmin}
+	return s.api(access.Policy{Verify: s.verifyUser, LocalhostIsAdmin: s.cfg.LocalhostIsAdmin})
+}
+
+// APISocket returns the handler of the same on the socket in the data folder,
+// which only the zone's own user can open: no token is asked for.
+func (s *Server) APISocket() http.Handler {
+	return s.api(access.Policy{Verify: s.verifyUser, Socket: true})
+}
+
+func (s *Server) api(policy access.Policy) http.Handler {
 	guarded := func(h http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			caller, err := policy.Authenticate(r)
@@ -99,8 +113,9 @@ func (s *Server) API() http.Handler {
 				err = caller.Allow(r.Method)
 			}
 			if err != nil {
-				s.cfg.Logger.Info("refused a request to the zone's API", "remote", r.RemoteAddr, "name", caller.Name,
-					"method", r.Method, "path", r.URL.Path, "reason", federation.AsError(err).Reason)
+				s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a request to the zone's API",
+					slog.String("remote", r.RemoteAddr), slog.String("name", clip(caller.Name)), slog.String("method", clip(r.Method)),
+					slog.String("path", r.URL.Path[:min(40, len(r.URL.Path))]), slog.String("reason", federation.AsError(err).Reason))
 				httperr.WriteError(w, err)
 				return
 			}
@@ -151,8 +166,12 @@ type routes map[string]map[string]http.HandlerFunc
 
 func (t routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	methods, known := t[r.URL.Path]
+	if r.URL.Path == "*" { // OPTIONS * asks about the server as a whole
+		methods, known = map[string]http.HandlerFunc{http.MethodGet: nil, http.MethodPost: nil}, true
+	}
 	if !known {
-		httperr.WriteError(w, federation.Errorf(federation.NotFound, "there is nothing at %.100q", r.URL.Path))
+		httperr.WriteError(w, federation.Errorf(federation.NotFound, "there is nothing at %.100q", r.URL.Path).
+			WithHint("what is served here: %s", strings.Join(slices.Sorted(maps.Keys(t)), ", ")))
 		return
 	}
 	method := r.Method
@@ -163,10 +182,8 @@ func (t routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h(w, r)
 		return
 	}
-	for allowed := range methods {
-		w.Header().Add("Allow", allowed)
-	}
-	body := httperr.BodyOf(federation.Errorf(federation.Invalid, "%.20q is not a method of %s", r.Method, r.URL.Path))
+	w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+	body := httperr.BodyOf(federation.Errorf(federation.Invalid, "%.20q is not a method of %.100s", r.Method, r.URL.Path))
 	body.Status, body.Title = http.StatusMethodNotAllowed, "Method Not Allowed"
 	httperr.WriteJSON(w, body.Status, body)
 }

@@ -374,3 +374,33 @@ func TestDiagnostics(t *testing.T) {
 		t.Errorf("the API on the diagnostics port: %d", a.status)
 	}
 }
+
+func TestStrangersCannotFillTheLog(t *testing.T) {
+	z := newZone(t, nil)
+	send := func(h http.Handler, method, path string) int {
+		r := httptest.NewRequest("GET", "http://zone.example/", strings.NewReader(`{"token":"x","proxyType":"egress"}`))
+		r.Method, r.URL.Path = method, path
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	z.server.cfg.Logger = slog.New(slog.NewTextHandler(&z.log, nil))
+	for range 1000 {
+		send(z.server.Proxies(), "POST", "/v1/authenticate")
+		send(z.server.API(), "GET", "/v1/status")
+		if status := send(z.server.API(), strings.Repeat("M", 5000), "/v1/status"); status != 405 {
+			t.Fatalf("status %d", status)
+		}
+	}
+	if n := strings.Count(z.log.String(), "\n"); n == 0 || n > 100 || z.log.Len() > 50<<10 {
+		t.Errorf("%d lines, %d bytes for 3000 requests", n, z.log.Len())
+	}
+	z.now = z.now.Add(time.Second)
+	send(z.server.Proxies(), "POST", "/v1/authenticate")
+	if !strings.Contains(z.log.String(), "suppressed=980") {
+		t.Error("the log does not say how many lines were left out")
+	}
+	if status := send(z.server.API(), "OPTIONS", "*"); status != 405 {
+		t.Errorf("OPTIONS *: %d", status)
+	}
+}

@@ -1,11 +1,13 @@
 package globalnode
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/peer"
@@ -71,6 +73,9 @@ type Config struct {
 
 	// Profiles serves Go's profiles on the diagnostics port.
 	Profiles bool
+	// ControlPlaneKey is the secret of an earlier control plane, whose control
+	// plane tokens a cluster that is founded now goes on accepting; nil: none.
+	ControlPlaneKey []byte
 
 	// WriteAdminToken leaves an administrator's token in the data folder.
 	WriteAdminToken bool
@@ -78,6 +83,8 @@ type Config struct {
 	Version string
 	Logger  *slog.Logger
 	Now     func() time.Time // nil: time.Now
+
+	lock *folderLock // taken by PrepareDev or New, given back when the node has ended
 }
 
 // LoadTLS reads the material from PEM files, which the node then follows.
@@ -167,3 +174,26 @@ func (c *Config) addresses() map[string]Addr {
 		"--peer-addr": c.Peer, "--diagnostics-addr": c.Diagnostics,
 	}
 }
+
+// LoadControlPlaneKey reads the secret of an earlier control plane, byte for
+// byte, and checks that it could be a key.
+func LoadControlPlaneKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "reading --control-plane-key-file: %w", err).
+			WithHint("name a file with the raw bytes of the earlier control plane's signing key")
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxControlPlaneKey+1))
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "reading --control-plane-key-file %s: %w", path, err)
+	}
+	if _, err := issue.Import(issue.Ref{Kind: cptoken.ControlPlane, Serial: 1}, data); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// maxControlPlaneKey bounds what is read of the file; issue.Import says what is
+// too large for a key.
+const maxControlPlaneKey = 8 << 10

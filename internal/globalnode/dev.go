@@ -15,11 +15,19 @@ const devCluster = "dev"
 // PrepareDev fills in what a laptop has not: it makes the data folder, a seal
 // key and TLS material there, unless they are there from before, and sets c up
 // as one node that founds its own cluster and leaves its administrator's token.
-func (c *Config) PrepareDev() error {
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return federation.Errorf(federation.Invalid, "making the data folder: %w", err).
-			WithHint("name a folder that you may write to with --data-dir")
+//
+// It takes the folder for this process alone before it writes there, since a seal
+// key that two processes make at once is lost to one of them. [New] goes on with that
+// lock; where PrepareDev fails it has given it back.
+func (c *Config) PrepareDev() (err error) {
+	if err := c.lockDataDir(); err != nil {
+		return err
 	}
+	defer func() {
+		if err != nil {
+			c.unlockDataDir()
+		}
+	}()
 	seal, err := loadOrMakeSeal(filepath.Join(c.DataDir, "seal.key"))
 	if err != nil {
 		return err
@@ -44,9 +52,11 @@ func (c *Config) PrepareDev() error {
 // state yet: a new key beside old state could never open it.
 func loadOrMakeSeal(path string) (*issue.SealKeys, error) {
 	if _, err := os.Stat(path); os.IsNotExist(err) {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), "raft.db")); err == nil {
-			return nil, federation.Errorf(federation.Internal, "%s is gone, and the keys in %s are sealed with it", path, filepath.Dir(path)).
-				WithHint("put the file back, or begin anew with another --data-dir")
+		for _, state := range []string{"node.json", "raft.db", "snapshots"} {
+			if _, err := os.Lstat(filepath.Join(filepath.Dir(path), state)); err == nil {
+				return nil, federation.Errorf(federation.Internal, "%s is gone, and the keys in %s are sealed with it", path, filepath.Dir(path)).
+					WithHint("put the file back, or begin anew with another --data-dir")
+			}
 		}
 		line, err := issue.NewSealKey()
 		if err != nil {

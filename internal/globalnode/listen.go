@@ -75,8 +75,8 @@ func (c *Config) bind(flag string, addr Addr) (net.Listener, error) {
 }
 
 // listenAdmin makes the admin socket. The data folder's mode 0700 keeps others
-// from it until its own mode is set. It is called with the store open, whose
-// lock keeps two nodes out of one folder.
+// from it until its own mode is set. It is called with the folder locked, so
+// that no other node's socket is taken away.
 func (c *Config) listenAdmin() (net.Listener, error) {
 	path, err := filepath.Abs(filepath.Join(c.DataDir, adminSocket))
 	if err != nil {

@@ -46,13 +46,22 @@ type Node struct {
 	propagation propagation
 }
 
-// New validates the configuration, binds the ports and opens the data folder. It
-// starts nothing, and where it fails it has changed nothing in the folder.
-func New(cfg Config) (*Node, error) {
+// New validates the configuration, takes the data folder for this process alone,
+// binds the ports and opens the folder. It starts nothing, and where it fails it has
+// changed nothing in the folder but made it and its lock file.
+func New(cfg Config) (_ *Node, err error) {
+	defer func() {
+		if err != nil {
+			cfg.unlockDataDir()
+		}
+	}()
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := cfg.lockDataDir(); err != nil {
 		return nil, err
 	}
 	listeners, err := cfg.listen()
@@ -105,6 +114,7 @@ func (n *Node) storeConfig() raftstore.Config {
 		Now:             n.cfg.Now,
 		ElectionTimeout: n.cfg.ElectionTimeout,
 		AddressOf:       n.peers.membership.AddressOf,
+		ControlPlaneKey: n.cfg.ControlPlaneKey,
 	}
 }
 
@@ -144,9 +154,14 @@ func (n *Node) Sessions() []kds.Session { return n.kds.Sessions() }
 // Run serves until ctx ends or a part fails, and returns when every part has
 // ended. A leader hands over first, while it still answers what others forward; the
 // store ends last: requests in flight still read it, and what they proposed is still
-// answered.
+// answered. The data folder is given back at the very end.
 func (n *Node) Run(ctx context.Context) error {
+	defer n.cfg.unlockDataDir()
 	defer n.peers.close()
+	if err := n.checkWritable(); err != nil {
+		n.listeners.close()
+		return err
+	}
 	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	leave := context.AfterFunc(ctx, func() {

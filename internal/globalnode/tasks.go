@@ -15,6 +15,10 @@ import (
 	"github.com/meridiankds/meridian/raftstore"
 )
 
+// adminTokenLife bounds what a stray copy of admin.token is good for. The token is
+// issued anew at each start, and the command line uses the admin socket.
+const adminTokenLife = 30 * 24 * time.Hour
+
 // latest is what this member has to report now.
 func (n *Node) latest() fleet.Report {
 	r, _ := n.report()
@@ -85,7 +89,7 @@ func (n *Node) writeAdminToken() error {
 		return err
 	}
 	claims := cptoken.Claims{Kind: cptoken.User, Name: "admin", Groups: []string{"admin"}}
-	token, issued, err := signer.Issue(claims, 0, n.cfg.Now())
+	token, issued, err := signer.Issue(claims, adminTokenLife, n.cfg.Now())
 	if err != nil {
 		return err
 	}
@@ -117,6 +121,7 @@ func (n *Node) diagnostics() http.Handler {
 
 func answer(w http.ResponseWriter, ok bool) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set(endpoints.ServiceHeader, "global")
 	if !ok {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte("not ready\n"))

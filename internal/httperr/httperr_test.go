@@ -171,6 +171,57 @@ func TestReadJSONBounds(t *testing.T) {
 	}
 }
 
+// A caller who sends far too much is still told so.
+func TestTooLongIsAnswered(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var b body
+		if err := ReadJSON(w, r, 64<<10, &b); err != nil {
+			WriteError(w, err)
+		}
+	}))
+	defer s.Close()
+	for name, expect := range map[string]string{"at once": "", "with a question first": "100-continue"} {
+		long := io.MultiReader(strings.NewReader(`{"name":"`), io.LimitReader(endless{}, 3<<20), strings.NewReader(`"}`))
+		r, err := http.NewRequest(http.MethodPost, s.URL, long)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = 3<<20 + 11
+		if expect != "" {
+			r.Header.Set("Expect", expect)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var e Body
+		if err := json.NewDecoder(resp.Body).Decode(&e); err != nil || resp.StatusCode != 413 || e.Status != 413 {
+			t.Errorf("%s: %d %+v %v", name, resp.StatusCode, e, err)
+		}
+		resp.Body.Close()
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'a'
+	}
+	return len(p), nil
+}
+
+func TestNotAnObject(t *testing.T) {
+	for _, in := range []string{`[]`, `"x"`, `5`, `true`} {
+		var b body
+		err := UnmarshalStrict([]byte(in), &b)
+		if err == nil || !strings.Contains(err.Error(), "must be a JSON object") || strings.Contains(err.Error(), "Go ") {
+			t.Errorf("%s: %v", in, err)
+		}
+	}
+}
+
 func readInto(r *http.Request) (b body, err error) {
 	err = ReadJSON(httptest.NewRecorder(), r, 64, &b)
 	return b, err

@@ -17,6 +17,13 @@ import (
 // maxDepth bounds how deep a body may nest: ours need four levels.
 const maxDepth = 32
 
+// How much of a body that is too long is taken before it is refused: so many times
+// its limit, and no more than maxDropped.
+const (
+	dropped    = 64
+	maxDropped = 64 << 20
+)
+
 // ReadJSON reads the body of r, one JSON value of at most limit bytes, into the
 // struct that into points to. It is stricter than encoding/json: members that
 // the struct does not have, members spelled in another case, members given twice
@@ -32,16 +39,36 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) err
 			return federation.InvalidField("Content-Type", "%.80q is not application/json", ct)
 		}
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	var tooLong *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLong):
-		return federation.Errorf(federation.TooLarge, "the body has more than %d bytes", limit).
-			WithHint("send less at once")
-	case err != nil:
-		return federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
+	data, err := readBounded(w, r, limit)
+	if err != nil {
+		return err
 	}
 	return UnmarshalStrict(data, into)
+}
+
+// readBounded reads a body of at most limit bytes.
+func readBounded(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	tooLong := federation.Errorf(federation.TooLarge, "the body has more than %d bytes", limit).
+		WithHint("send less at once")
+	if r.ContentLength > limit && r.Header.Get("Expect") != "" {
+		return nil, tooLong // the caller waits to be told before it sends
+	}
+	var data bytes.Buffer
+	if n := r.ContentLength; n > 0 && n <= limit {
+		data.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := data.ReadFrom(io.LimitReader(r.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
+	case int64(data.Len()) > limit:
+		// Were the connection closed while the caller still sends, its system would
+		// throw the answer away. So a good part of the rest is taken and dropped.
+		w.Header().Set("Connection", "close")
+		_, _ = io.CopyN(io.Discard, r.Body, min(maxDropped, dropped*limit))
+		return nil, tooLong
+	}
+	return data.Bytes(), nil
 }
 
 // UnmarshalStrict is [ReadJSON] for bytes.
@@ -62,6 +89,8 @@ func UnmarshalStrict(data []byte, into any) error {
 	switch {
 	case errors.As(err, &wrong) && wrong.Field != "":
 		return federation.InvalidField(wrong.Field, "must be %s, is a JSON %.20s", jsonName(wrong.Type), wrong.Value)
+	case errors.As(err, &wrong):
+		return federation.Errorf(federation.Invalid, "the body must be a JSON object, is a JSON %.20s", wrong.Value)
 	case err != nil:
 		return federation.Errorf(federation.Invalid, "the body is not what is expected here: %w", err)
 	}

@@ -1,18 +1,23 @@
 // Package httpserver runs an HTTP server for the life of a context, with the
-// bounds that every port of Meridian has: how long a client may take to speak,
-// how large its headers may be, how long an answer may last.
+// bounds that every port of Meridian has: how many connections there may be, how
+// long a client may take to speak, how large its headers may be, how long an
+// answer may last.
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiankds/meridian/internal/loglimit"
 )
 
 // The bounds of every port.
@@ -24,6 +29,9 @@ const (
 	maxHeaderBytes = 32 << 10
 	// drainTimeout is how long requests in flight may take to end at shutdown.
 	drainTimeout = 3 * time.Second
+	// maxConnections is what a port may have open. A connection with TLS is some
+	// 50 KB.
+	maxConnections = 4096
 )
 
 // Server is one port.
@@ -33,28 +41,34 @@ type Server struct {
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain HTTP
 	Logger   *slog.Logger
+	// Connections that may be open at once; 0: 4096.
+	Connections int
 }
 
 // Run serves until ctx ends, lets requests in flight finish for a short while,
 // and closes the listener. It returns nil where ctx ended it.
 func (s Server) Run(ctx context.Context) error {
+	lines := loglimit.New(loglimit.PerSecond, nil)
+	limited := &listener{Listener: s.Listener, name: s.Name, most: int64(cmp.Or(s.Connections, maxConnections)), log: s.Logger, lines: lines}
 	server := &http.Server{
-		Handler:           s.Handler,
+		Handler:           guard{name: s.Name, next: s.Handler, log: s.Logger, lines: lines},
 		TLSConfig:         s.TLS,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(errorLog{name: s.Name, log: s.Logger, lines: lines}, "", 0),
+		// Else OPTIONS * would be answered to anybody, and not in our shape.
+		DisableGeneralOptionsHandler: true,
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		var err error
 		if s.TLS != nil {
-			err = server.ServeTLS(s.Listener, "", "")
+			err = server.ServeTLS(limited, "", "")
 		} else {
-			err = server.Serve(s.Listener)
+			err = server.Serve(limited)
 		}
 		if errors.Is(err, http.ErrServerClosed) {
 			return nil

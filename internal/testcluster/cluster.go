@@ -91,6 +91,8 @@ type Global struct {
 	run  *running
 	// kdsPlain serves KDS without TLS, so that a relay can read along.
 	kdsPlain bool
+	// controlPlaneKey is brought along from an earlier control plane.
+	controlPlaneKey []byte
 }
 
 // Option changes how a global is started.
@@ -98,6 +100,9 @@ type Option func(*Global)
 
 // PlainKDS serves KDS without TLS, so that a relay can read along.
 func PlainKDS(g *Global) { g.kdsPlain = true }
+
+// ControlPlaneKey founds the cluster with the secret of an earlier control plane.
+func ControlPlaneKey(secret []byte) Option { return func(g *Global) { g.controlPlaneKey = secret } }
 
 // StartGlobal starts a global on an empty folder and waits until it serves.
 func StartGlobal(t testing.TB, log *slog.Logger, options ...Option) *Global {
@@ -122,7 +127,7 @@ func (g *Global) Start() {
 	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
 	cfg := globalnode.Config{
 		DataDir: g.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
-		KDSAuth: federation.AuthToken, KDSPlain: g.kdsPlain, Version: "test", Logger: g.log,
+		KDSAuth: federation.AuthToken, KDSPlain: g.kdsPlain, ControlPlaneKey: g.controlPlaneKey, Version: "test", Logger: g.log,
 	}
 	if err := cfg.PrepareDev(); err != nil {
 		g.t.Fatalf("preparing a global: %v", err)

@@ -214,17 +214,31 @@ func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error)
 	if err == nil {
 		return authorityOf(pair, certPath, keyPath)
 	}
-	// Only where neither file is there is it safe to make a CA: replacing one
-	// would lock out everybody who trusts it.
-	for _, path := range []string{certPath, keyPath} {
-		if _, statErr := os.Stat(path); !os.IsNotExist(statErr) {
-			return nil, federation.Errorf(federation.Internal, "reading the CA in %s: %w", dir, err).
-				WithHint("restore %s and %s, or move both away to have a new CA made", CAFile, caKeyFile)
-		}
+	if !mayMakeAuthority(dir) {
+		return nil, federation.Errorf(federation.Internal, "reading the CA in %s: %w", dir, err).
+			WithHint("restore %s and %s, or move both away to have a new CA made", CAFile, caKeyFile)
 	}
 	authority, err := NewAuthority("Meridian CA of cluster "+cluster, now)
 	if err != nil {
 		return nil, err
 	}
+	// A key without anything else is of a first start that was killed.
+	if err := os.Remove(keyPath); err != nil && !os.IsNotExist(err) {
+		return nil, federation.Errorf(federation.Internal, "removing the unfinished CA key: %w", err)
+	}
 	return authority, authority.Save(dir)
+}
+
+// mayMakeAuthority reports whether nobody can trust an authority of the folder yet:
+// replacing one would lock out everybody who does. Files appear in the order CA key,
+// CA certificate, node's key, node's certificate, each durable before the next. So a
+// CA key without any of the others is of a process that was killed at its first
+// start; without its certificate but with a node's, the certificate was lost.
+func mayMakeAuthority(dir string) bool {
+	for _, name := range []string{CAFile, keyFile, certFile} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !os.IsNotExist(err) {
+			return false
+		}
+	}
+	return true
 }

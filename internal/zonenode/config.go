@@ -5,13 +5,13 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 
@@ -68,7 +68,7 @@ func (c *Config) Validate() error {
 			WithHint("name the zone that this control plane is of, for example --zone west")
 	}
 	if err := federation.ValidateName("--zone", c.Zone); err != nil {
-		return err
+		return federation.AsError(err).WithHint("give the zone the name that its token is for, for example --zone west")
 	}
 	if c.DataDir == "" {
 		return federation.Errorf(federation.Invalid, "--data-dir is missing").
@@ -80,32 +80,25 @@ func (c *Config) Validate() error {
 	}
 	for i, address := range c.Globals {
 		c.Globals[i] = strings.TrimPrefix(address, "grpcs://")
-		if err := checkAddress("--global-address", c.Globals[i]); err != nil {
+		if err := endpoints.CheckDial("--global-address", c.Globals[i]); err != nil {
 			return err
 		}
 	}
-	for flag, address := range map[string]string{
-		"--dp-addr": c.DPAddr, "--api-addr": c.APIAddr, "--diagnostics-addr": c.DiagnosticsAddr,
+	for _, port := range [...]struct{ flag, address string }{
+		{"--dp-addr", c.DPAddr}, {"--api-addr", c.APIAddr}, {"--diagnostics-addr", c.DiagnosticsAddr},
 	} {
-		if address == "" && flag != "--dp-addr" {
+		if port.address == "" && port.flag != "--dp-addr" {
 			continue
 		}
-		if err := checkAddress(flag, address); err != nil {
+		if err := endpoints.CheckListen(port.flag, port.address); err != nil {
 			return err
 		}
 	}
 	if c.MaxStale < 0 {
-		return federation.Errorf(federation.Invalid, "--max-stale must not be negative")
+		return federation.InvalidField("--max-stale", "must not be negative, is %s", c.MaxStale).
+			WithHint("write for example --max-stale 24h; 0 never refuses")
 	}
 	return nil
-}
-
-func checkAddress(flag, address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err == nil && port != "" && (host != "" || flag != "--global-address") && !strings.Contains(host, "/") {
-		return nil
-	}
-	return federation.Errorf(federation.Invalid, "%s %.80q is not host:port", flag, address)
 }
 
 // maxTokenFile bounds what is read of a token file: the token and a newline.
@@ -120,12 +113,14 @@ func TokenFromFile(path string) func() (string, error) {
 				WithHint("make it with `global generate control-plane-token --zone ZONE > %s`", path)
 		}
 		if err != nil {
-			return "", federation.Errorf(federation.Invalid, "reading the control plane token: %w", err)
+			return "", federation.Errorf(federation.Invalid, "reading the control plane token: %w", err).
+				WithHint("name a file that this user may read with --cp-token-file")
 		}
 		defer f.Close()
 		data, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
 		if err != nil {
-			return "", federation.Errorf(federation.Invalid, "reading the control plane token from %s: %w", path, err)
+			return "", federation.Errorf(federation.Invalid, "reading the control plane token from %s: %w", path, err).
+				WithHint("name a file that holds the token and nothing else with --cp-token-file")
 		}
 		token := strings.TrimSpace(string(data))
 		if token == "" || len(data) > maxTokenFile || strings.ContainsAny(token, " \t\r\n") {

@@ -34,7 +34,7 @@ const fileName = "zone.db"
 type Node struct {
 	cfg Config
 
-	dp, api, diagnostics net.Listener
+	dp, api, diagnostics, socket net.Listener
 
 	store    *keysync.Store
 	client   *kds.Client
@@ -83,6 +83,9 @@ func (n *Node) open() (err error) {
 			return err
 		}
 	}
+	if err := n.cfg.alone(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return federation.Errorf(federation.Invalid, "making the data folder: %w", err).
 			WithHint("name a folder that this process may write to with --data-dir")
@@ -91,6 +94,9 @@ func (n *Node) open() (err error) {
 		Zone: n.cfg.Zone, Logger: n.cfg.Logger.With("component", "keysync"), Now: n.cfg.Now,
 	})
 	if err != nil {
+		return err
+	}
+	if n.socket, err = n.cfg.listenSocket(); err != nil {
 		return err
 	}
 	tlsDir, err := filepath.Abs(filepath.Join(n.cfg.DataDir, "tls"))
@@ -155,7 +161,8 @@ func listen(flag, address string) (net.Listener, error) {
 			WithHint("stop it, or name another address with %s; port 0 takes a free one", flag)
 	}
 	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "%s %s cannot be listened on: %w", flag, address, err)
+		return nil, federation.Errorf(federation.Invalid, "%s %s cannot be listened on: %w", flag, address, err).
+			WithHint("name an address of this machine with %s", flag)
 	}
 	return listener, nil
 }
@@ -164,7 +171,7 @@ func listen(flag, address string) (net.Listener, error) {
 func (n *Node) Endpoints() endpoints.Endpoints {
 	return endpoints.Endpoints{
 		DP: endpoints.Dialable(n.dp), API: endpoints.Dialable(n.api), Diagnostics: endpoints.Dialable(n.diagnostics),
-		CAFile: n.cfg.DPCAFile,
+		CAFile: n.cfg.DPCAFile, AdminSocket: endpoints.Dialable(n.socket),
 	}
 }
 
@@ -190,6 +197,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	n.runHTTP(group, ctx, httpserver.Server{Name: "proxies", Listener: n.dp, Handler: n.server.Proxies(),
 		TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "api", Listener: n.api, Handler: n.server.API()})
+	n.runHTTP(group, ctx, httpserver.Server{Name: "api-socket", Listener: n.socket, Handler: n.server.APISocket()})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.diagnostics,
 		Handler: n.metrics.Handler(n.server.Diagnostics(), n.cfg.Profiles)})
 	for _, source := range n.cfg.sources() {
@@ -217,7 +225,7 @@ func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.
 
 // close releases what open took.
 func (n *Node) close() error {
-	for _, listener := range []net.Listener{n.dp, n.api, n.diagnostics} {
+	for _, listener := range []net.Listener{n.dp, n.api, n.diagnostics, n.socket} {
 		if listener != nil {
 			listener.Close()
 		}

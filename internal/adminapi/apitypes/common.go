@@ -54,7 +54,7 @@ type Index struct {
 	Version    string `json:"version"`
 	InstanceID string `json:"instanceId"` // the node's id
 	ClusterID  string `json:"clusterId"`
-	GUI        string `json:"gui"` // Kuma's clients expect the field; there is no such page
+	GUI        string `json:"gui"` // always empty: Kuma has the member, Meridian no such page
 }
 
 // WhoAmI is the answer of GET /who-am-i: the caller as the API sees it.

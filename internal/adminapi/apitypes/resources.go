@@ -11,10 +11,11 @@ const (
 	TypeSecret       = "Secret"
 )
 
-// Zone is a zone as GET /zones/{name} answers it and as PUT takes it. A PUT
-// replaces the whole resource: an absent Enabled means true, an absent Auth means
-// the global's own setting (--kds-auth), an absent Relay means none. The times
-// are ignored in a PUT.
+// Zone is a zone as GET /zones/{name} answers it and as PUT takes it. What a PUT
+// leaves out stays as it was; of a new zone, Enabled is true, Auth the global's own
+// setting (--kds-auth) and Relay none. A PUT with "auth":"" goes back to the
+// global's setting, one with "relay":{} takes every relay away. The times are
+// ignored in a PUT.
 type Zone struct {
 	Type             string     `json:"type"`
 	Name             string     `json:"name"`
@@ -43,15 +44,15 @@ type Mesh struct {
 // Secret is a key or a list of revoked ids in the form that users know. Mesh is
 // set on mesh-scoped secrets (type "Secret") and empty on global ones (type
 // "GlobalSecret"). Data is base64 in JSON: of a key the public part as PEM, or a
-// fingerprint where it has none; of a list the comma-separated ids. Private keys
-// go in with PUT and never come out.
+// fingerprint where it has none; of a list the comma-separated ids, which a listing
+// of secrets leaves out. Private keys go in with PUT and never come out.
 type Secret struct {
 	Type             string     `json:"type"`
 	Mesh             string     `json:"mesh,omitempty"`
 	Name             string     `json:"name"`
 	CreationTime     *time.Time `json:"creationTime,omitempty"`
 	ModificationTime *time.Time `json:"modificationTime,omitempty"`
-	Data             []byte     `json:"data"`
+	Data             []byte     `json:"data,omitempty"`
 }
 
 // SecretChange is the answer to a PUT or DELETE of a secret. A PUT of a key

@@ -13,13 +13,29 @@ type RevokeRequest struct {
 	Reason string   `json:"reason,omitempty"`
 }
 
+// MaxIDs is how many of the ids that a request named its answer repeats.
+const MaxIDs = 5000
+
+// Where a revocation counts.
+const (
+	// AtZones: at every zone that holds the answer's revision.
+	AtZones = "zones"
+	// AtGlobal: at the global, at once. The answer's revision is that of before,
+	// since zones are not told.
+	AtGlobal = "global"
+)
+
 // RevokeResult is the answer to a revocation: how many ids were new to the list,
-// the revision at which zones have them, and the ids that were named.
+// the revision at which zones have them, where they are in force (AtZones or
+// AtGlobal), and the ids that were named, without repetitions. Where these are more
+// than MaxIDs, IDs are the first of them and Named is their number.
 type RevokeResult struct {
 	Kind     string   `json:"kind"`
 	Mesh     string   `json:"mesh,omitempty"`
 	Revoked  int      `json:"revoked"`
 	Revision string   `json:"revision"`
+	InForce  string   `json:"inForce,omitempty"`
+	Named    int      `json:"named,omitempty"`
 	IDs      []string `json:"ids"`
 	// Given is the number of ids that were sent as text, and Withdrawn how many of
 	// them were taken off the list: only in answers of POST /v1/revocations/bulk,
@@ -35,12 +51,14 @@ type WithdrawRequest struct {
 	IDs  []string `json:"ids"`
 }
 
-// WithdrawResult is the answer to a withdrawal.
+// WithdrawResult is the answer to a withdrawal, as RevokeResult is.
 type WithdrawResult struct {
 	Kind      string   `json:"kind"`
 	Mesh      string   `json:"mesh,omitempty"`
 	Withdrawn int      `json:"withdrawn"`
 	Revision  string   `json:"revision"`
+	InForce   string   `json:"inForce,omitempty"`
+	Named     int      `json:"named,omitempty"`
 	IDs       []string `json:"ids"`
 }
 

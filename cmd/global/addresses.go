@@ -1,0 +1,42 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/endpoints"
+)
+
+// checkAddresses looks at where a node is told to listen, before anything is
+// opened.
+func checkAddresses(c *cli.Context) error {
+	for _, port := range [...]struct {
+		flag     string
+		required bool
+	}{
+		{"api-addr", false}, {"api-tls-addr", false}, {"kds-addr", true}, {"peer-addr", true}, {"diagnostics-addr", false},
+	} {
+		address := c.String(port.flag)
+		if address == "" && !port.required {
+			continue
+		}
+		if err := endpoints.CheckListen("--"+port.flag, address); err != nil {
+			return console.Usage(err)
+		}
+	}
+	if address := c.String("advertise"); address != "" {
+		return console.Usage(endpoints.CheckDial("--advertise", address))
+	}
+	return nil
+}
+
+// badTLS adds which flags the files came from, where an error does not say.
+func badTLS(err error) error {
+	return console.Advise(err, "name PEM files that this user may read with --tls-cert-file, --tls-key-file and --ca-file")
+}
+
+// noName is the error for the value of --zone or --mesh, with an example.
+func noName(flag, value, example string) error {
+	return console.Usage(console.Advise(federation.ValidateName(flag, value), "for example %s", example))
+}

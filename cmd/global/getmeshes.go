@@ -1,0 +1,41 @@
+package main
+
+import (
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func getMeshes() *cli.Command {
+	return &cli.Command{
+		Name:  "meshes",
+		Usage: "show the meshes, each of which has dataplane-token keys of its own",
+		Description: `Examples:
+  global get meshes
+  global get meshes -o json`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			meshes, err := g.Meshes(c.Context)
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, itemsOf(meshes), func() io.WriterTo {
+				t := console.NewTable("NAME", "AGE")
+				for _, m := range meshes {
+					t.Row(m.Name, age(m.CreationTime))
+				}
+				return t
+			})
+		},
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meridiankds/meridian/internal/hinttest"
+)
+
+// planned are the commands that hints name before they exist.
+var planned = []string{"apply", "delete"}
+
+// TestHintsNameCommandsThatExist holds every command line that the source tells
+// operators to type against this program's commands and flags.
+func TestHintsNameCommandsThatExist(t *testing.T) {
+	mentions, err := hinttest.Find("../..", "global")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(mentions) < 50 {
+		t.Errorf("found %d mentions only: the test would prove nothing", len(mentions))
+	}
+	for _, m := range mentions {
+		if slices.Contains(planned, m.Words[1]) {
+			continue
+		}
+		// Asked for help, nothing is run; commands and flags must be known.
+		if code, _, errs := runApp(append(trimmed(m.Words[1:]), "--help")...); code != 0 {
+			t.Errorf("%s\n%s", m, errs)
+		}
+	}
+}
+
+// trimmed takes off the brackets of optional words, and puts a kind of token
+// where the source computes one.
+func trimmed(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = strings.Trim(w, "[].:'\"")
+		if i == 1 && words[0] == "generate" && w == "%s" {
+			out[i] = "zone-token"
+		}
+	}
+	return out
+}

@@ -1,0 +1,204 @@
+package globalnode
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must happen; it is no measurement.
+const patience = 60 * time.Second
+
+// logs gathers what a node logs.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func devConfig(dir string, to *logs) *Config {
+	free := Addr{HostPort: "127.0.0.1:0"}
+	return &Config{
+		DataDir: dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
+		KDSAuth: federation.AuthToken, Version: "test", Logger: slog.New(slog.NewTextHandler(to, nil)),
+	}
+}
+
+// prepared is a node on a folder, as `global dev` makes it.
+func prepared(t *testing.T, dir string, to *logs) *Node {
+	t.Helper()
+	cfg := devConfig(dir, to)
+	if err := cfg.PrepareDev(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(*cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// runUntilReady runs a node until it serves, and then stops it.
+func runUntilReady(t *testing.T, n *Node) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	select {
+	case <-n.Ready():
+		cancel()
+	case err := <-done:
+		t.Fatalf("run ended: %v", err)
+	case <-time.After(patience):
+		t.Fatal("not ready")
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantRefused(t *testing.T, err error, code federation.Code, named string) {
+	t.Helper()
+	e := federation.AsError(err)
+	if err == nil || e.Code != code || e.Hint == "" || !strings.Contains(e.Detail, named) || strings.Contains(e.Error(), "\n") {
+		t.Fatalf("error %v (code %s, hint %q), want %s, one line that names %s", err, e.Code, e.Hint, code, named)
+	}
+}
+
+// TestFolderIsTakenByOne: of several that start on one new folder at once, one wins,
+// the others touch nothing.
+func TestFolderIsTakenByOne(t *testing.T) {
+	dir, to := filepath.Join(t.TempDir(), "data"), new(logs)
+	configs, errs := make([]*Config, 8), make([]error, 8)
+	var wait sync.WaitGroup
+	for i := range configs {
+		configs[i] = devConfig(dir, to)
+		wait.Go(func() { errs[i] = configs[i].PrepareDev() })
+	}
+	wait.Wait()
+	var winner *Config
+	for i, err := range errs {
+		if err == nil && winner == nil {
+			winner = configs[i]
+			continue
+		}
+		wantRefused(t, err, federation.Conflict, dir)
+	}
+	if winner == nil {
+		t.Fatal("nobody got the folder")
+	}
+	n, err := New(*winner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := *winner
+	other.lock = nil // as `global server` on the same folder
+	_, err = New(other)
+	wantRefused(t, err, federation.Conflict, dir)
+	runUntilReady(t, n)
+
+	// It is free again, also after a start that failed.
+	n = prepared(t, dir, to)
+	runUntilReady(t, n)
+	bad := devConfig(dir, to)
+	bad.KDS.HostPort = ""
+	if err := bad.PrepareDev(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(*bad); err == nil {
+		t.Fatal("a node without KDS")
+	}
+	runUntilReady(t, prepared(t, dir, to))
+}
+
+// TestKilledAtTheFirstStart leaves a folder as a kill after each write does.
+func TestKilledAtTheFirstStart(t *testing.T) {
+	whole, to := t.TempDir(), new(logs)
+	runUntilReady(t, prepared(t, whole, to))
+	order := []string{lockFile, "seal.key", "tls/ca.key", "tls/ca.crt", "tls/node.key", "tls/node.crt"}
+	for n := range len(order) + 1 {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "tls"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range order[:n] {
+			data, err := os.ReadFile(filepath.Join(whole, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runUntilReady(t, prepared(t, dir, to))
+	}
+}
+
+// TestSealKeyIsNotReplaced: beside any state, a lost seal key is a loss.
+func TestSealKeyIsNotReplaced(t *testing.T) {
+	for _, left := range []string{"node.json", "raft.db", "snapshots"} {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, left), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, devConfig(dir, new(logs)).PrepareDev(), federation.Internal, "seal.key")
+		if _, err := os.Stat(filepath.Join(dir, "seal.key")); err == nil {
+			t.Errorf("beside %s a seal key was made", left)
+		}
+	}
+}
+
+// TestOrdinaryEndIsQuiet: a stop is no error.
+func TestOrdinaryEndIsQuiet(t *testing.T) {
+	dir, to := t.TempDir(), new(logs)
+	for range 3 {
+		runUntilReady(t, prepared(t, dir, to))
+	}
+	if s := to.String(); strings.Contains(s, "level=ERROR") || strings.Contains(s, "accept connection") {
+		t.Errorf("logged:\n%s", s)
+	}
+}
+
+// TestUnwritableFolder: what cannot be written at the end of a start is found at its
+// beginning, before the node leads or issues anything.
+func TestUnwritableFolder(t *testing.T) {
+	for _, name := range []string{endpoints.FileName, "admin.token"} {
+		dir, to := t.TempDir(), new(logs)
+		if err := os.MkdirAll(filepath.Join(dir, name, "in the way"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, prepared(t, dir, to).Run(t.Context()), federation.Internal, name)
+		if s := to.String(); strings.Contains(s, "founded") || strings.Contains(s, "issued") {
+			t.Errorf("%s: the node went to work:\n%s", name, s)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		runUntilReady(t, prepared(t, dir, to))
+	}
+}

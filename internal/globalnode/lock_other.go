@@ -1,0 +1,9 @@
+//go:build !unix
+
+package globalnode
+
+import "os"
+
+// lockExclusive does nothing here: package syscall has no such lock. The log's own
+// lock still keeps two running nodes apart.
+func lockExclusive(*os.File) error { return nil }

@@ -1,0 +1,194 @@
+package httpserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/loglimit"
+)
+
+// logBook is a log that a test may read while the server runs.
+type logBook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBook) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBook) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// startServer runs a server until the test ends.
+func startServer(t *testing.T, s Server) (address string, log *logBook) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log = &logBook{}
+	s.Name, s.Listener, s.Logger = "test", l, slog.New(slog.NewTextHandler(log, nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String(), log
+}
+
+// dial opens a connection that fails rather than hangs.
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// ask sends a request and returns all that comes back until the server closes.
+func ask(t *testing.T, address, request string) string {
+	t.Helper()
+	conn := dial(t, address)
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatalf("the connection stays open: %v after %q", err, answer)
+	}
+	return string(answer)
+}
+
+func TestADefectIsSeenAndAnswered(t *testing.T) {
+	address, log := startServer(t, Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/late" {
+			_, _ = io.WriteString(w, "half")
+		}
+		panic("the defect")
+	})})
+	answer := ask(t, address, "POST /early/"+strings.Repeat("p", 200)+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret-token\r\nConnection: close\r\n\r\n")
+	head, body, _ := strings.Cut(answer, "\r\n\r\n")
+	var e struct {
+		Type   string
+		Status int
+	}
+	if err := json.Unmarshal([]byte(body), &e); err != nil || !strings.HasPrefix(head, "HTTP/1.1 500") || e.Type != "/std-errors" || e.Status != 500 {
+		t.Errorf("answered %q", answer)
+	}
+	if strings.Contains(answer, "the defect") {
+		t.Errorf("the defect is told to the caller: %q", answer)
+	}
+	got := log.String()
+	if !strings.Contains(got, "level=ERROR") || !strings.Contains(got, "the defect") || !strings.Contains(got, "guard_test.go") {
+		t.Errorf("logged %q", got)
+	}
+	if strings.Contains(got, "secret-token") || strings.Contains(got, strings.Repeat("p", 60)) {
+		t.Errorf("logged too much of the request: %q", got)
+	}
+	// Half an answer is cut off, not ended.
+	resp, err := http.Get("http://" + address + "/late")
+	if err == nil {
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("half an answer passed for a whole one")
+	}
+}
+
+func TestConnectionsAreLimited(t *testing.T) {
+	address, log := startServer(t, Server{Connections: 2, Handler: http.NotFoundHandler()})
+	get := func(conn net.Conn) bool {
+		// Writing may fail too, on a connection that was closed at once.
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		b := make([]byte, 12)
+		_, err := io.ReadFull(conn, b)
+		return err == nil && string(b) == "HTTP/1.1 404"
+	}
+	first, second := dial(t, address), dial(t, address)
+	if !get(first) || !get(second) {
+		t.Fatal("a connection within the limit is not served")
+	}
+	if get(dial(t, address)) {
+		t.Error("a connection beyond the limit is served")
+	}
+	if !strings.Contains(log.String(), "too many connections") {
+		t.Error("the log does not say why")
+	}
+	first.Close()
+	deadline := time.Now().Add(20 * time.Second)
+	for !get(dial(t, address)) {
+		if time.Now().After(deadline) {
+			t.Fatal("the place of a connection that went stays taken")
+		}
+	}
+}
+
+func TestConnectionsThatEnd(t *testing.T) {
+	address, _ := startServer(t, Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.WriteString(w, r.Method+" "+r.URL.Path)
+	})})
+	for name, tc := range map[string]struct{ request, want string }{
+		"a stranger":            {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401"},
+		"two lengths of a body": {"POST /a HTTP/1.1\r\nHost: x\r\nAuthorization: y\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 200"},
+		"options of a stranger": {"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401"},
+		"options for the whole": {"OPTIONS * HTTP/1.1\r\nHost: x\r\nAuthorization: y\r\nConnection: close\r\n\r\n", "OPTIONS *"},
+	} {
+		if got := ask(t, address, tc.request); !strings.Contains(got, tc.want) {
+			t.Errorf("%s: answered %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestNetHTTPIsHeard(t *testing.T) {
+	address, log := startServer(t, Server{Handler: http.NotFoundHandler(), TLS: &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, io.ErrUnexpectedEOF },
+	}})
+	for range 3 {
+		conn := dial(t, address)
+		_, _ = io.WriteString(conn, "this is not TLS at all, it is only text\r\n")
+		_, _ = io.ReadAll(conn)
+	}
+	if !strings.Contains(log.String(), "no TLS with a caller") {
+		t.Errorf("logged %q", log.String())
+	}
+
+	now := time.Now()
+	var quiet logBook
+	out := errorLog{name: "test", log: slog.New(slog.NewTextHandler(&quiet, nil)), lines: loglimit.New(2, func() time.Time { return now })}
+	for range 100 {
+		_, _ = io.WriteString(out, "http: Accept error: too many open files\n")
+	}
+	if got := quiet.String(); strings.Count(got, "level=WARN") != 2 {
+		t.Errorf("logged %q", got)
+	}
+}

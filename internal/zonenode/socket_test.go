@@ -1,0 +1,139 @@
+package zonenode
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apiclient"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func config(dir string) Config {
+	return Config{
+		Zone: "west", DataDir: dir, Globals: []string{"127.0.0.1:1"}, GlobalPlain: true,
+		DPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", DiagnosticsAddr: "127.0.0.1:0",
+		Version: "test", Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// shortDir is a folder whose path leaves room for a socket's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "zn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// start runs a zone and returns what ends it.
+func start(t *testing.T, cfg Config) (end func()) {
+	t.Helper()
+	node, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- node.Run(ctx) }()
+	<-node.Ready()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// status asks for the zone's status as `zone status --data-dir` does.
+func status(t *testing.T, dir string) (apiclient.Target, error) {
+	t.Helper()
+	target, err := apiclient.Resolve(apiclient.API("zone"), apiclient.Flags{DataDir: dir}, func(string) string { return "" }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone, err := apiclient.NewZone(target, "zone/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := zone.Status(t.Context())
+	if err == nil && s.Zone != "west" {
+		t.Errorf("status of %q", s.Zone)
+	}
+	return target, err
+}
+
+func TestStatusThroughTheSocketNeedsNoToken(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, socketName)
+	end := start(t, config(dir))
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	target, err := status(t, dir)
+	if err != nil || target.Address != "unix://"+path {
+		t.Errorf("asked %s: %v", target, err)
+	}
+	end()
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket stays behind: %v", err)
+	}
+}
+
+// A killed zone leaves its socket: that must not keep its successor from starting.
+func TestSocketOfAKilledZoneIsReplaced(t *testing.T) {
+	dir := shortDir(t)
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, socketName), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.SetUnlinkOnClose(false)
+	left.Close()
+	defer start(t, config(dir))()
+	if _, err := status(t, dir); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASecondZoneInTheFolderIsRefusedAtOnce(t *testing.T) {
+	dir := shortDir(t)
+	defer start(t, config(dir))()
+	began := time.Now()
+	_, err := New(config(dir))
+	if e := federation.AsError(err); e == nil || e.Code != federation.Conflict || !strings.Contains(e.Detail, "another zone runs in "+dir) || e.Hint == "" {
+		t.Errorf("got %+v", e)
+	}
+	if took := time.Since(began); took >= dialSocket+4*time.Second {
+		t.Errorf("it waited %s for the lock", took)
+	}
+	if _, err := status(t, dir); err != nil {
+		t.Errorf("the first zone lost its socket: %v", err)
+	}
+}
+
+func TestAPathTooLongForASocket(t *testing.T) {
+	dir := filepath.Join(shortDir(t), strings.Repeat("x", maxSocketPath))
+	node, err := New(config(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if node.socket != nil || node.Endpoints().AdminSocket != "" {
+		t.Error("there is a socket")
+	}
+	if err := node.close(); err != nil {
+		t.Error(err)
+	}
+}
