@@ -69,7 +69,8 @@ func TestTokenIsFollowed(t *testing.T) {
 		}
 	}
 	eventually(t, "the zone to join", shows("one"))
-	eventually(t, "the zone to be current", func() bool { return z.sink.holds(m.source.add("x")) })
+	rev := m.source.add("x")
+	eventually(t, "the zone to be current", func() bool { return z.sink.holds(rev) })
 	since := z.Status().Since
 
 	stop, done := make(chan struct{}), make(chan struct{})

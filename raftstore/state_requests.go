@@ -13,11 +13,15 @@ import (
 // What makes something new each time is answered from memory, for as long as the
 // thing that it made is there and as new as it was.
 
-// stillMade reports whether a command that makes a key must not be applied again,
-// because the key that the earlier result speaks of is there. Of a generated key
+// stillMade reports whether a command must not be applied again. A restore never is:
+// it would take back what was written since, and begin yet another history. One that
+// makes a key is not, as long as the key that the earlier result speaks of is there. Of a generated key
 // it is not enough that it exists: once it signs or retires, who asks for a
 // prepared one means the next.
 func (s *State) stillMade(cmd *storepb.Command, old *storepb.Result) bool {
+	if cmd.GetCommitRestore() != nil {
+		return true
+	}
 	p := cmd.GetPrepareKey()
 	if p == nil {
 		return false

@@ -131,7 +131,7 @@ func getCutOffs() *cli.Command {
 	return &cli.Command{
 		Name:  "cut-offs",
 		Usage: "show before which time tokens are refused",
-		Description: `Set with ` + "`global revoke --before`" + `.
+		Description: `Set with ` + "`global revoke --kind KIND --before TIME`" + `.
 
 Examples:
   global get cut-offs

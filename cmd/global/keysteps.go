@@ -155,5 +155,5 @@ func pending(key apitypes.Key, h *apitypes.Holding) error {
 	who := joined(group{"offline zones", h.Offline}, group{"zones that have not acknowledged it yet:", h.Waiting})
 	return console.Pending(federation.Errorf(federation.Unavailable,
 		"%s is removed, and some accept its tokens until they hear of it: %s", keyTitle(key), who).
-		WithHint("an offline zone drops the key before it counts as online; `global inspect zones` shows when"))
+		WithHint("a zone that is offline drops it before it counts as online; `global inspect zones` shows when"))
 }

@@ -96,11 +96,17 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 	if path := c.String("cp-token-file"); path != "" {
 		cfg.Token = zonenode.TokenFromFile(path)
 	}
+	if path := c.String("ca-file"); path != "" {
+		if _, err := tlsutil.LoadPool(path); err != nil {
+			return zonenode.Config{}, federation.Errorf(federation.Invalid, "--ca-file: %w", err).
+				WithHint("name the PEM file of the CA that signed the global's certificate; `global dev` writes it as tls/ca.crt in its data folder")
+		}
+	}
 	tlsLog := logger.With("component", "tls")
 	cfg.GlobalTLS, err = tlsSource(c, tlsutil.Options{Accept: tlsutil.KeepIdentity(tlsutil.RoleZone), Logger: tlsLog},
 		"tls-cert-file", "tls-key-file", c.String("ca-file"))
 	if err != nil {
-		return zonenode.Config{}, console.Advise(err, "name the PEM file of the CA that signed the global's certificate with --ca-file; `global dev` writes it as tls/ca.crt in its data folder")
+		return zonenode.Config{}, console.Advise(err, "name PEM files that this user may read with --tls-cert-file, --tls-key-file and --ca-file")
 	}
 	cfg.DPTLS, err = tlsSource(c, tlsutil.Options{Logger: tlsLog}, "dp-cert-file", "dp-key-file", "")
 	return cfg, err

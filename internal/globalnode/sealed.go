@@ -3,15 +3,20 @@ package globalnode
 import (
 	"context"
 
+	"github.com/meridiankds/meridian/internal/admission"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
+// The gate must not hide what the Authenticator can do beside admitting.
+var _ kds.Judge = sealedGate{}
+
 // sealedGate admits no zone while this member lacks a seal key: it could not verify
-// every control plane token, and the zone finds a member that can.
+// every control plane token, and the zone finds a member that can. It judges open
+// sessions as the Authenticator does.
 type sealedGate struct {
+	*admission.Authenticator
 	store *raftstore.Store
-	next  kds.Authenticator
 }
 
 // Authenticate implements kds.Authenticator.
@@ -19,7 +24,7 @@ func (g sealedGate) Authenticate(ctx context.Context, c kds.Credentials) (kds.Ad
 	if err := g.store.CanSign(); err != nil {
 		return kds.Admission{}, err
 	}
-	return g.next.Authenticate(ctx, c)
+	return g.Authenticator.Authenticate(ctx, c)
 }
 
 // renewAdminToken leaves an administrator's token in the data folder, where that is

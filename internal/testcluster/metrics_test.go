@@ -41,7 +41,7 @@ func TestMetrics(t *testing.T) {
 	wants(g.Node.Endpoints().Diagnostics,
 		`meridian_zones{state="online"} 1`, `meridian_revocations{kind="zone",mesh=""} 1`, "meridian_leader 1", "meridian_ready 1", "meridian_sealed 1",
 		`meridian_keys{kind="zone",mesh="",state="active"} 1`, `meridian_zone_behind_changes{instance="`+west.Node.Store().Instance()+`",zone="west"} 0`,
-		"meridian_zone_token_expiry_timestamp_seconds{", "meridian_certificate_expiry_timestamp_seconds ", "meridian_propagation_seconds_count ",
+		"meridian_zone_token_expiry_timestamp_seconds{", "meridian_certificate_expiry_timestamp_seconds{", "meridian_propagation_seconds_count ",
 		"meridian_kds_authenticated_total ", "meridian_raft_applied_index ")
 	wants(west.Node.Endpoints().Diagnostics,
 		"meridian_connected 1", `meridian_tokens_verified_total{kind="zone",result="accepted"} 1`, `meridian_tokens_verified_total{kind="zone",result="wrong_zone"} 1`,
