@@ -27,18 +27,33 @@ const (
 
 func (p *peers) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, requestID string) error {
 	addr, err := p.leader()
-	// An election is mostly over within a second, and nothing was sent yet. Reads do
-	// not wait: they are answered here.
-	for end := time.Now().Add(electionPatience); err != nil && r.Method != http.MethodGet && r.Method != http.MethodHead; addr, err = p.leader() {
-		if time.Now().After(end) || r.Context().Err() != nil || p.leading() {
-			break
-		}
-		time.Sleep(electionPoll)
+	// Reads do not wait for an election: they are answered here.
+	if err != nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		addr, err = p.awaitLeader(r.Context())
 	}
 	if err != nil {
 		return err
 	}
 	return p.client.Forward(w, r, addr, caller, requestID, p.store.WaitApplied)
+}
+
+// awaitLeader gives an election the time that it mostly needs; nothing was sent yet.
+// It returns early where the caller has gone, or this member itself leads by now.
+func (p *peers) awaitLeader(ctx context.Context) (addr string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, electionPatience)
+	defer cancel()
+	ticker := time.NewTicker(electionPoll)
+	defer ticker.Stop()
+	for {
+		if addr, err = p.leader(); err == nil || p.leading() {
+			return addr, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-ticker.C:
+		}
+	}
 }
 
 func (p *peers) LeaderContact() time.Duration { return p.store.LeaderContact() }
