@@ -2,7 +2,6 @@ package globalnode
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -267,16 +266,8 @@ func (n *Node) serveReady(ctx context.Context) error {
 }
 
 func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
-	if s.Listener == nil {
-		return
-	}
 	s.Logger = n.cfg.Logger
-	group.Go(func() error {
-		if err := s.Run(ctx); err != nil {
-			return fmt.Errorf("serving %s: %w", s.Name, err)
-		}
-		return nil
-	})
+	group.Go(func() error { return s.Run(ctx) })
 }
 
 // adminTokenFile is where the administrator's token is left, if it is.

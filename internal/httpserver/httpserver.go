@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"net"
@@ -36,8 +37,8 @@ const (
 
 // Server is one port.
 type Server struct {
-	Name     string // for the log: "api", "diagnostics"
-	Listener net.Listener
+	Name     string       // for the log: "api", "diagnostics"
+	Listener net.Listener // nil: the port is not wanted, and Run has nothing to do
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain HTTP
 	Logger   *slog.Logger
@@ -46,8 +47,12 @@ type Server struct {
 }
 
 // Run serves until ctx ends, lets requests in flight finish for a short while,
-// and closes the listener. It returns nil where ctx ended it.
+// and closes the listener. It returns nil where ctx ended it, and an error that
+// names the port where anything else did.
 func (s Server) Run(ctx context.Context) error {
+	if s.Listener == nil {
+		return nil
+	}
 	lines := loglimit.New(loglimit.PerSecond, nil)
 	limited := &listener{Listener: s.Listener, name: s.Name, most: int64(cmp.Or(s.Connections, maxConnections)), log: s.Logger, lines: lines}
 	server := &http.Server{
@@ -86,5 +91,8 @@ func (s Server) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("serving %s: %w", s.Name, err)
+	}
+	return nil
 }

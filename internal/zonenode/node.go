@@ -3,7 +3,6 @@ package zonenode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -211,16 +210,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 }
 
 func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
-	if s.Listener == nil {
-		return
-	}
 	s.Logger = n.cfg.Logger
-	group.Go(func() error {
-		if err := s.Run(ctx); err != nil {
-			return fmt.Errorf("serving %s: %w", s.Name, err)
-		}
-		return nil
-	})
+	group.Go(func() error { return s.Run(ctx) })
 }
 
 // close releases what open took.
