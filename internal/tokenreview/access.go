@@ -1,0 +1,231 @@
+package tokenreview
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+const (
+	// mountDir is where Kubernetes mounts a pod's own service account.
+	mountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+	// lookEvery is how often the files with credentials are read again.
+	lookEvery = 5 * time.Second
+	// maxFile bounds each of them.
+	maxFile     = 1 << 20
+	dialTimeout = 3 * time.Second
+)
+
+// credentials are where the API server is and as whom to ask, read from files.
+type credentials struct {
+	Server     string
+	ServerName string // to be in the certificate, where it is not the address's
+	CA         []byte // PEM; empty: the system's
+	Token      string
+	Cert, Key  []byte // PEM of a client certificate; empty: none
+}
+
+// access follows the files: Kubernetes renews a pod's token every hour, and CAs
+// are replaced too.
+type access struct {
+	cfg  Config
+	read func() (credentials, error)
+
+	mu      sync.Mutex
+	now     *apiServer
+	sum     [sha256.Size]byte
+	looked  time.Time
+	trouble string
+}
+
+func newAccess(cfg Config) (*access, error) {
+	a := &access{cfg: cfg}
+	a.read = a.inCluster
+	if cfg.Kubeconfig != "" {
+		a.read = func() (credentials, error) { return readKubeconfig(cfg.Kubeconfig) }
+	}
+	if err := a.look(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// current is where to ask now. Files that cannot be used any more leave what was
+// good before.
+func (a *access) current() *apiServer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := a.cfg.Now(); now.Sub(a.looked).Abs() >= lookEvery {
+		if err := a.look(); err != nil && err.Error() != a.trouble {
+			a.trouble = err.Error()
+			a.cfg.Logger.Warn("new credentials for Kubernetes' API cannot be used, the former stay in use",
+				"error", err, "hint", federation.AsError(err).Hint)
+		}
+	}
+	return a.now
+}
+
+// stale has the files read again before the next question.
+func (a *access) stale() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.looked = time.Time{}
+}
+
+// server is the address in use.
+func (a *access) server() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.now.base
+}
+
+// look reads the files and, if anything changed in them, makes a client of it.
+func (a *access) look() error {
+	a.looked = a.cfg.Now()
+	c, err := a.read()
+	if err != nil {
+		return err
+	}
+	if a.cfg.APIServer != "" {
+		c.Server = a.cfg.APIServer
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return federation.Errorf(federation.Internal, "comparing credentials: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	if a.now != nil && sum == a.sum {
+		a.trouble = ""
+		return nil
+	}
+	server, err := c.server()
+	if err != nil {
+		return err
+	}
+	if old := a.now; old != nil {
+		old.http.CloseIdleConnections()
+		a.cfg.Logger.Info("credentials for Kubernetes' API were replaced", "apiServer", server.base)
+	}
+	a.now, a.sum, a.trouble = server, sum, ""
+	return nil
+}
+
+// inCluster reads the service account of the pod that the zone runs in.
+func (a *access) inCluster() (credentials, error) {
+	dir := a.cfg.MountDir
+	if dir == "" {
+		dir = mountDir
+	}
+	host, port := a.cfg.Getenv("KUBERNETES_SERVICE_HOST"), a.cfg.Getenv("KUBERNETES_SERVICE_PORT")
+	if (host == "" || port == "") && a.cfg.APIServer == "" {
+		return credentials{}, federation.Errorf(federation.Invalid, "this zone runs in no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set").
+			WithHint("name a kubeconfig in the zone's configuration, to ask from outside the cluster")
+	}
+	token, err := readFile(filepath.Join(dir, "token"))
+	if err != nil {
+		return credentials{}, err
+	}
+	ca, err := readFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		return credentials{}, err
+	}
+	return credentials{Server: "https://" + net.JoinHostPort(host, port), CA: ca, Token: strings.TrimSpace(string(token))}, nil
+}
+
+// server makes a client of credentials.
+func (c credentials) server() (*apiServer, error) {
+	address, err := url.Parse(c.Server)
+	if err != nil || address.Scheme != "https" || address.Host == "" || address.User != nil || address.RawQuery != "" {
+		return nil, federation.Errorf(federation.Invalid, "%.100q is not the address of an API server", c.Server).
+			WithHint("write https://HOST:PORT; tokens are sent over TLS only")
+	}
+	if c.Token == "" && len(c.Cert) == 0 {
+		return nil, federation.Errorf(federation.Invalid, "there is neither a token nor a client certificate to ask Kubernetes' API with").
+			WithHint("give the zone's pod a service account, or the kubeconfig's user a token or a certificate")
+	}
+	if strings.ContainsAny(c.Token, " \t\r\n") {
+		return nil, federation.Errorf(federation.Invalid, "what is to be sent to Kubernetes' API is not one token").
+			WithHint("the file must hold the token and nothing else")
+	}
+	config, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	return &apiServer{base: strings.TrimSuffix(c.Server, "/"), bearer: c.Token, http: &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSClientConfig:        config,
+			TLSHandshakeTimeout:    dialTimeout,
+			MaxResponseHeaderBytes: 32 << 10,
+			MaxConnsPerHost:        maxInFlight,
+			MaxIdleConnsPerHost:    2,
+			IdleConnTimeout:        time.Minute,
+			ForceAttemptHTTP2:      true,
+		},
+		// A token is for the API server, not for where that points.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+func (c credentials) tls() (*tls.Config, error) {
+	var pool *x509.CertPool
+	if len(c.CA) > 0 {
+		pool = x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(c.CA) {
+			return nil, federation.Errorf(federation.Invalid, "the CA of Kubernetes' API is not a certificate in PEM").
+				WithHint("give the certificate-authority of the kubeconfig, or the ca.crt that Kubernetes mounts")
+		}
+	}
+	config := tlsutil.Client(pool)
+	config.ServerName = c.ServerName
+	if len(c.Cert) > 0 {
+		pair, err := tls.X509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, federation.Errorf(federation.Invalid, "the client certificate for Kubernetes' API and its key do not fit together").WithCause(err).
+				WithHint("give the client-certificate and the client-key of one user")
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+// readFile reads a file of bounded size whole.
+func readFile(path string) ([]byte, error) {
+	fail := func(err error) ([]byte, error) {
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return nil, federation.Errorf(federation.Invalid, "%s cannot be read: %w", path, err).
+			WithHint("it must be there and this user must be allowed to read it")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return fail(err)
+	case len(data) > maxFile:
+		return fail(errors.New("it is larger than 1 MiB"))
+	}
+	return data, nil
+}
