@@ -18,6 +18,14 @@ type Grant struct {
 	IssuedAt, ExpiresAt time.Time
 
 	fingerprint [sha256.Size]byte // of Key; zero where no View has it
+	foreign     bool              // proven to somebody else: no key and no list here decides over it
+}
+
+// ForeignGrant returns the grant of what was proven without a token of ours, for
+// example to the API server of a Kubernetes cluster. It ends at expires alone,
+// where that is not zero. id is for the log.
+func ForeignGrant(id string, issued, expires time.Time) Grant {
+	return Grant{ID: id, IssuedAt: issued, ExpiresAt: expires, foreign: true}
 }
 
 // GrantOf returns the grant of a token that was verified against view just now.
@@ -46,6 +54,12 @@ func GrantOf(view View, raw string) (Grant, error) {
 // Expired, KeyRemoved, Revoked or IssuedBeforeCutOff. No View has the key of a
 // control plane token; whoever has it checks it.
 func (g *Grant) Check(view View, now time.Time) error {
+	if g.foreign {
+		if !g.ExpiresAt.IsZero() && !now.Before(g.ExpiresAt) {
+			return Refuse(Expired, "what was presented expired at %s", stamp(g.ExpiresAt)).WithHint("present a current credential")
+		}
+		return nil
+	}
 	c := Claims{Kind: g.Key.Kind, Registered: Registered{IssuedAt: g.IssuedAt, ExpiresAt: g.ExpiresAt}, Mesh: g.Key.Mesh}
 	if err := c.CheckTime(now); err != nil {
 		return err

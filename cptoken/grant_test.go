@@ -58,3 +58,23 @@ func TestGrantOfAControlPlaneToken(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignGrant: no key and no list decides over it, only the time.
+func TestForeignGrant(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	g := ForeignGrant("demo/backend", now, now.Add(time.Hour))
+	if err := g.Check(nil, now); err != nil {
+		t.Errorf("within its time: %v", err)
+	}
+	if err := g.Check(nil, now.Add(time.Hour)); ReasonOf(err) != Expired {
+		t.Errorf("after its time: %v", err)
+	}
+	forever := ForeignGrant("", time.Time{}, time.Time{})
+	if err := forever.Check(nil, now.Add(1000*time.Hour)); err != nil {
+		t.Errorf("without an end: %v", err)
+	}
+	var none Grant
+	if err := none.Check(zoneView(t), now); err == nil {
+		t.Error("the zero grant holds")
+	}
+}

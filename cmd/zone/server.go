@@ -58,7 +58,7 @@ Examples:
 				return err
 			}
 			if path := c.String("config"); path != "" {
-				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c); err != nil {
+				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, authnSection); err != nil {
 					return err
 				}
 			}
@@ -92,6 +92,9 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		LocalhostIsAdmin: c.Bool("localhost-is-admin"), MaxStale: c.Duration("max-stale"),
 		Profiles: c.Bool("pprof"),
 		Version:  version(), Logger: logger,
+	}
+	if cfg.Authn, cfg.ReloadAuthn, err = authnSettings(c.String("config")); err != nil {
+		return zonenode.Config{}, err
 	}
 	if path := c.String("cp-token-file"); path != "" {
 		cfg.Token = zonenode.TokenFromFile(path)

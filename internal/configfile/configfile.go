@@ -1,16 +1,20 @@
 // Package configfile reads the YAML file that --config names: each key is the
 // name of a flag of the command, so that whatever can be said on the command
 // line can be kept in a file. What the command line or the environment says
-// counts more than the file.
+// counts more than the file. A key may also name a section, which is read apart
+// into a structure of its owner's ([Section]).
 package configfile
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 
@@ -33,9 +37,9 @@ type Flags interface {
 }
 
 // Apply sets every flag that the file names and that is not set already. known
-// lists the flags that a file may set. Nothing is set where anything in the file
-// is wrong.
-func Apply(path string, known []string, flags Flags) error {
+// lists the flags that a file may set, sections the keys that are read with
+// [Section] instead. Nothing is set where anything in the file is wrong.
+func Apply(path string, known []string, flags Flags, sections ...string) error {
 	values, err := read(path)
 	if err != nil {
 		return err
@@ -46,9 +50,12 @@ func Apply(path string, known []string, flags Flags) error {
 	}
 	texts := make(map[string][]string, len(values))
 	for key, value := range values {
+		if slices.Contains(sections, key) {
+			continue
+		}
 		if !allowed[key] {
 			return federation.Errorf(federation.Invalid, "%s: %.60q is not a setting", path, key).
-				WithHint("the settings are the names of the flags: %s", strings.Join(sorted(known), ", "))
+				WithHint("the settings are the names of the flags: %s", strings.Join(sorted(append(known, sections...)), ", "))
 		}
 		if texts[key], err = asTexts(value); err != nil {
 			return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err).
@@ -71,6 +78,43 @@ func Apply(path string, known []string, flags Flags) error {
 		}
 	}
 	return nil
+}
+
+// Section reads one top-level key of the file into what into points to, by the
+// names of its JSON fields; a name that it does not have is an error. Where the
+// file has no such key nothing is changed.
+func Section(path, name string, into any) error {
+	values, err := read(path)
+	if err != nil {
+		return err
+	}
+	value, ok := values[name]
+	if !ok || value == nil {
+		return nil
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return federation.Errorf(federation.Invalid, "%s: %s: %w", path, name, err)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return federation.Errorf(federation.Invalid, "%s: %s: %s", path, name, misfit(err)).WithCause(err).
+			WithHint("check the names under %s, and how far each line is indented", name)
+	}
+	return nil
+}
+
+// misfit is what does not fit into a section, in words of the file.
+func misfit(err error) string {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		return fmt.Sprintf("%s holds a %s, which it cannot", kind.Field, kind.Value)
+	}
+	if _, field, ok := strings.Cut(err.Error(), "unknown field "); ok {
+		return field + " is not a setting"
+	}
+	return "it cannot be read"
 }
 
 // takesSeveral reports whether the flag may be given more than once.

@@ -111,3 +111,46 @@ func TestApplyNamesTheFlagThatRefuses(t *testing.T) {
 		t.Error("an absent file was read")
 	}
 }
+
+// TestSection reads a section apart, and leaves it alone otherwise.
+func TestSection(t *testing.T) {
+	type section struct {
+		Port int `json:"port"`
+		Sub  struct {
+			Name string `json:"name"`
+		} `json:"sub"`
+	}
+	read := func(text string) (s section, err error) {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := &fakeFlags{set: map[string]bool{}, values: map[string][]string{}}
+		if err := Apply(path, known, f, "dpServer"); err != nil {
+			return s, err
+		}
+		err = Section(path, "dpServer", &s)
+		return s, err
+	}
+	s, err := read("zone: west\ndpServer:\n  port: 5678\n  sub:\n    name: x\n")
+	if err != nil || s.Port != 5678 || s.Sub.Name != "x" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, text := range []string{"zone: west\n", "dpServer:\n", "dpServer: {}\n"} {
+		if s, err := read(text); err != nil || s != (section{}) {
+			t.Errorf("%q: %+v, %v", text, s, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"dpServer:\n  prot: 1\n":            `"prot" is not a setting`,
+		"dpServer:\n  sub:\n    nmae: x\n":  `"nmae" is not a setting`,
+		"dpServer:\n  port: many\n":         "port holds a string",
+		"dpServer: x\n":                     "dpServer",
+		"dpServer:\n  port: 1\n  port: 2\n": "twice",
+		"dpserver:\n  port: 1\n":            `"dpserver" is not a setting`,
+	} {
+		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) || federation.AsError(err).Hint == "" {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

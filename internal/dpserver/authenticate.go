@@ -1,6 +1,7 @@
 package dpserver
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -8,43 +9,45 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 )
 
 // maxAuthenticate bounds the body of a request to authenticate: a token of the
 // largest size and the tags of a proxy.
 const maxAuthenticate = 16 << 10
 
-// Values of AuthenticateRequest.ProxyType.
-const (
-	ProxyIngress   = "ingress"
-	ProxyEgress    = "egress"
-	ProxyDataplane = "dataplane"
-)
-
 // AuthenticateRequest is the body of POST /v1/authenticate: a token, and which
 // proxy its holder says it is.
 type AuthenticateRequest struct {
 	Token string `json:"token"`
-	// ProxyType is ingress or egress for zone proxies, which show a zone token, or
-	// dataplane for data plane proxies, which show a dataplane token.
+	// ProxyType is ingress or egress for zone proxies, which usually show a zone
+	// token, or dataplane for data plane proxies, which usually show a dataplane
+	// token: the zone's settings say what (dpServer.authn).
 	ProxyType string `json:"proxyType"`
 	// Mesh, Name and Tags are the proxy's own; a dataplane token is held against
-	// them. Mesh is required for data plane proxies.
-	Mesh string              `json:"mesh,omitempty"`
-	Name string              `json:"name,omitempty"`
-	Tags map[string][]string `json:"tags,omitempty"`
+	// them. Mesh is required for data plane proxies. Labels are those of its
+	// resource, which service account tokens are held against.
+	Mesh   string              `json:"mesh,omitempty"`
+	Name   string              `json:"name,omitempty"`
+	Tags   map[string][]string `json:"tags,omitempty"`
+	Labels map[string]string   `json:"labels,omitempty"`
 }
 
 // Identity is the answer to an accepted token: what it proves.
 type Identity struct {
-	Kind string `json:"kind"` // cptoken.Kind
-	Zone string `json:"zone"` // the zone that answers, which a zone token also names
+	// Method is how the proxy proved itself: zoneToken, dpToken, serviceAccountToken,
+	// or none, where it proved nothing.
+	Method string `json:"method"`
+	Kind   string `json:"kind,omitempty"` // cptoken.Kind of the token
+	Zone   string `json:"zone"`           // the zone that answers, which a zone token also names
 	// Scope is of zone tokens, the others of dataplane tokens.
 	Scope []cptoken.Scope     `json:"scope,omitempty"`
 	Mesh  string              `json:"mesh,omitempty"`
 	Name  string              `json:"name,omitempty"`
 	Tags  map[string][]string `json:"tags,omitempty"`
 
+	ServiceAccount string `json:"serviceAccount,omitempty"` // namespace/name
+	// ID is under which the token is revoked: its jti, or a hash where it has none.
 	ID      string     `json:"jti,omitempty"`
 	Expires *time.Time `json:"expires,omitempty"` // absent: never
 	// Revision is what the zone knew when it decided.
@@ -56,7 +59,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	err := httperr.ReadJSON(w, r, maxAuthenticate, &req)
 	var id *Identity
 	if err == nil {
-		id, err = s.identify(req)
+		id, err = s.identify(r.Context(), req)
 	}
 	if err != nil {
 		e := federation.AsError(err)
@@ -71,68 +74,31 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	httperr.WriteJSON(w, http.StatusOK, id)
 }
 
-// identify decides over a request, against one view from beginning to end.
-func (s *Server) identify(req AuthenticateRequest) (*Identity, error) {
-	if err := req.validate(); err != nil {
-		return nil, err
-	}
-	if err := s.stale(); err != nil {
-		return nil, err
-	}
-	view := s.cfg.Store.View()
-	kind := cptoken.Zone
-	if req.ProxyType == ProxyDataplane {
-		kind = cptoken.Dataplane
-	}
-	claims, err := s.cfg.Verifier.Verify(view, kind, req.Token)
-	defer func() { s.cfg.Verified(string(kind), result(err)) }()
+// identify decides over a request.
+func (s *Server) identify(ctx context.Context, req AuthenticateRequest) (*Identity, error) {
+	admission, err := s.cfg.Auth.Authenticate(ctx, proxyauth.Proxy{
+		Type: req.ProxyType, Mesh: req.Mesh, Name: req.Name, Tags: req.Tags, Labels: req.Labels,
+	}, req.Token)
 	if err != nil {
 		return nil, err
 	}
-	switch req.ProxyType {
-	case ProxyIngress:
-		err = claims.CheckZoneProxy(s.cfg.Zone, cptoken.ScopeIngress)
-	case ProxyEgress:
-		err = claims.CheckZoneProxy(s.cfg.Zone, cptoken.ScopeEgress)
-	default:
-		err = claims.CheckDataplane(cptoken.Proxy{Mesh: req.Mesh, Name: req.Name, Type: ProxyDataplane, Tags: req.Tags})
+	return identityOf(admission), nil
+}
+
+// identityOf is what an admission proves, as it is answered.
+func identityOf(a *proxyauth.Admission) *Identity {
+	id := &Identity{Method: string(a.Method), Zone: a.Zone, ID: a.TokenID, Revision: a.Revision.String()}
+	if c := a.Claims; c != nil {
+		id.Kind, id.Scope, id.Mesh, id.Name, id.Tags = string(c.Kind), c.Scope, c.Mesh, c.Name, c.Tags
 	}
-	if err != nil {
-		return nil, err
+	if a.Account != nil {
+		id.ServiceAccount = a.Account.Namespace + "/" + a.Account.Name
 	}
-	id := &Identity{
-		Kind: string(claims.Kind), Zone: s.cfg.Zone, Scope: claims.Scope,
-		Mesh: claims.Mesh, Name: claims.Name, Tags: claims.Tags,
-		ID: claims.ID, Revision: view.Revision().String(),
-	}
-	if !claims.ExpiresAt.IsZero() {
-		expires := claims.ExpiresAt.UTC()
+	if !a.Expires.IsZero() {
+		expires := a.Expires.UTC()
 		id.Expires = &expires
 	}
-	return id, nil
-}
-
-// result is the word under which a verification is counted.
-func result(err error) string {
-	if err == nil {
-		return "accepted"
-	}
-	return string(cptoken.ReasonOf(err))
-}
-
-func (req *AuthenticateRequest) validate() error {
-	if req.Token == "" {
-		return federation.InvalidField("token", "must not be empty")
-	}
-	switch req.ProxyType {
-	case ProxyIngress, ProxyEgress:
-		return nil // a zone token binds neither mesh nor name nor tags
-	case ProxyDataplane:
-		return federation.ValidateName("mesh", req.Mesh)
-	case "":
-		return federation.InvalidField("proxyType", "must not be empty: use ingress, egress or dataplane")
-	}
-	return federation.InvalidField("proxyType", "%.40q is not a type of proxy: use ingress, egress or dataplane", req.ProxyType)
+	return id
 }
 
 // clip bounds what a stranger can write into a log line.

@@ -38,9 +38,9 @@ type health struct {
 
 // unready returns why the zone cannot decide over tokens, or nil.
 func (s *Server) unready() error {
-	if s.cfg.Store.View().Empty() {
+	if e, ok := s.cfg.Auth.Keyring().View().(cptoken.EmptyView); ok && e.Empty() {
 		return cptoken.Refuse(cptoken.NoKeys, "zone %s knows no keys yet", s.cfg.Zone).
 			WithHint("it receives them when it first reaches the global: zone status shows what keeps it")
 	}
-	return s.stale()
+	return s.cfg.Auth.Stale()
 }

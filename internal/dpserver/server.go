@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/loglimit"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
 
@@ -45,21 +46,17 @@ type Config struct {
 	Zone, Instance, Version string
 
 	Store    Store
-	Verifier Verifier
+	Verifier Verifier // of user tokens
+	// Auth decides over proxies.
+	Auth *proxyauth.Authenticator
 	// Link tells of the stream to the global; nil: there is none.
 	Link func() Link
 	// Certificates tells when the certificates in use end; nil: there are none.
 	Certificates func() []Certificate
 	// LocalhostIsAdmin lets who comes from loopback use the API without a token.
 	LocalhostIsAdmin bool
-	// MaxStale refuses every proxy once the global was not heard for so long; 0:
-	// never.
-	MaxStale time.Duration
-	// Verified is told of every token that a proxy showed: its kind, and "accepted"
-	// or the reason of its refusal. nil: nobody is.
-	Verified func(labels ...string)
-	Logger   *slog.Logger     // nil: no log
-	Now      func() time.Time // nil: time.Now
+	Logger           *slog.Logger     // nil: no log
+	Now              func() time.Time // nil: time.Now
 }
 
 // Server makes the handlers of a zone. Its methods are safe for concurrent use.
@@ -75,9 +72,6 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
-	}
-	if cfg.Verified == nil {
-		cfg.Verified = func(...string) {}
 	}
 	if cfg.Link == nil {
 		cfg.Link = func() Link { return Link{} }
@@ -131,33 +125,6 @@ func (s *Server) api(policy access.Policy) http.Handler {
 // verifyUser checks a user token against what the zone knows now.
 func (s *Server) verifyUser(_ context.Context, token string) (*cptoken.Claims, error) {
 	return s.cfg.Verifier.Verify(s.cfg.Store.View(), cptoken.User, token)
-}
-
-// age returns for how long the global was not heard. ok is false where it never
-// was.
-func (s *Server) age() (age time.Duration, ok bool) {
-	_, at := s.cfg.Store.Contact()
-	if at.IsZero() {
-		return 0, false
-	}
-	return max(0, s.cfg.Now().Sub(at)), true
-}
-
-// stale returns a refusal if the zone may not decide any more.
-func (s *Server) stale() error {
-	if s.cfg.MaxStale <= 0 {
-		return nil
-	}
-	age, ok := s.age()
-	if ok && age <= s.cfg.MaxStale {
-		return nil
-	}
-	said := "never"
-	if ok {
-		said = "last heard " + age.Round(time.Second).String() + " ago"
-	}
-	return cptoken.Refuse(cptoken.Stale, "the global was %s, this zone refuses after %s", said, s.cfg.MaxStale).
-		WithHint("bring the zone's connection to the global back; zone status shows what is wrong with it")
 }
 
 // routes is a handler of fixed paths. Everything else is answered in the shape of

@@ -20,6 +20,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
 
@@ -70,6 +71,12 @@ type zone struct {
 
 func newZone(t *testing.T, edit func(*Config)) *zone {
 	t.Helper()
+	return newZoneOf(t, proxyauth.Config{}, edit)
+}
+
+// newZoneOf returns a zone whose proxies authenticate as auth says.
+func newZoneOf(t *testing.T, auth proxyauth.Config, edit func(*Config)) *zone {
+	t.Helper()
 	z := &zone{t: t, now: testNow}
 	store, err := keysync.Open(filepath.Join(t.TempDir(), "zone.db"), keysync.Options{Zone: "west"})
 	if err != nil {
@@ -83,12 +90,31 @@ func newZone(t *testing.T, edit func(*Config)) *zone {
 		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: clock, CacheBytes: 1 << 20}),
 		Logger:   slog.New(slog.NewTextHandler(&z.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: clock,
 	}
+	if err := auth.Settings.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	auth.Zone, auth.Verifier, auth.Now = "west", cfg.Verifier.(*cptoken.Verifier), clock
+	auth.Contact = func() time.Time {
+		_, at := store.Contact()
+		return at
+	}
+	if auth.Keyring, err = proxyauth.NewKeyring(proxyauth.KeyringConfig{Source: held{store}, Settings: auth.Settings}); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Auth, err = proxyauth.New(auth); err != nil {
+		t.Fatal(err)
+	}
 	if edit != nil {
 		edit(&cfg)
 	}
 	z.server = New(cfg)
 	return z
 }
+
+// held is a zone's copy as its keyring sees it.
+type held struct{ *keysync.Store }
+
+func (h held) View() cptoken.View { return h.Store.View() }
 
 // learn gives the zone the key of every kind, and more.
 func (z *zone) learn(changes ...cptoken.Change) {
@@ -244,7 +270,7 @@ func TestAuthenticateFollowsTheView(t *testing.T) {
 }
 
 func TestMaxStale(t *testing.T) {
-	z := newZone(t, func(c *Config) { c.MaxStale = time.Hour })
+	z := newZoneOf(t, proxyauth.Config{MaxStale: time.Hour}, nil)
 	z.learn()
 	req := AuthenticateRequest{Token: sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}}), ProxyType: "egress"}
 	if a := z.authenticate(req); a.status != 503 || a.Reason != "stale" || a.Hint == "" {
@@ -276,7 +302,7 @@ func TestBadRequests(t *testing.T) {
 		"not JSON":       {http.MethodPost, "/v1/authenticate", "token=x", 400},
 		"unknown member": {http.MethodPost, "/v1/authenticate", `{"token":"x","proxyType":"egress","admin":true}`, 400},
 		"twice":          {http.MethodPost, "/v1/authenticate", `{"token":"x","token":"y","proxyType":"egress"}`, 400},
-		"no token":       {http.MethodPost, "/v1/authenticate", `{"proxyType":"egress"}`, 400},
+		"no token":       {http.MethodPost, "/v1/authenticate", `{"proxyType":"egress"}`, 401},
 		"no JWT":         {http.MethodPost, "/v1/authenticate", `{"token":"x","proxyType":"egress"}`, 401},
 		"9 KiB token":    {http.MethodPost, "/v1/authenticate", `{"token":"` + strings.Repeat("x", 9<<10) + `","proxyType":"egress"}`, 401},
 		"20 KiB":         {http.MethodPost, "/v1/authenticate", `{"token":"` + strings.Repeat("x", 20<<10) + `","proxyType":"egress"}`, 413},

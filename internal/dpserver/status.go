@@ -32,13 +32,25 @@ type Status struct {
 	Revision string `json:"revision"`
 	Empty    bool   `json:"empty"`
 	Global   Global `json:"global"`
-	Keys     []Key  `json:"keys"`
+	// Authentication is how proxies prove who they are.
+	Authentication Authentication `json:"authentication"`
+	Keys           []Key          `json:"keys"`
 	// Revocations holds the number of revoked ids of each kind of token.
 	Revocations map[string]int `json:"revocations"`
 	CutOffs     int            `json:"cutOffs"`
 	// Certificates are those in use: the one shown to proxies first, then what the
 	// zone needs towards the global.
 	Certificates []Certificate `json:"certificates"`
+}
+
+// Authentication is how proxies prove to a zone who they are.
+type Authentication struct {
+	// ZoneProxy and DPProxy are zoneToken, dpToken, serviceAccountToken or none.
+	ZoneProxy string `json:"zoneProxy"`
+	DPProxy   string `json:"dpProxy"`
+	// IgnoredSecrets are the kinds of tokens for which the keys that the global sends
+	// do not count here (useSecrets: false).
+	IgnoredSecrets []string `json:"ignoredSecrets,omitempty"`
 }
 
 // Certificate tells when a certificate of the zone ends.
@@ -76,6 +88,7 @@ type Key struct {
 	Alg         string `json:"alg"`
 	Fingerprint string `json:"fingerprint"` // SHA-256 of the SubjectPublicKeyInfo, hexadecimal
 	Registered  bool   `json:"registered,omitempty"`
+	Static      bool   `json:"static,omitempty"` // of this zone's own settings
 }
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
@@ -94,15 +107,16 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	out := Status{
 		Zone: s.cfg.Zone, Instance: s.cfg.Instance, Version: s.cfg.Version,
 		Cluster: view.Cluster(), Revision: view.Revision().String(), Empty: view.Empty(),
-		Global: s.global(), Keys: []Key{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
+		Global: s.global(), Authentication: s.authentication(), Keys: []Key{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
 		Certificates: s.cfg.Certificates(),
 	}
 	for _, k := range view.Keys() {
-		fingerprint := k.Fingerprint()
-		out.Keys = append(out.Keys, Key{
-			Kind: string(k.ID.Kind), Mesh: k.ID.Mesh, KID: k.ID.KID, State: string(k.State),
-			Alg: k.Alg, Fingerprint: hex.EncodeToString(fingerprint[:]), Registered: k.Registered != nil,
-		})
+		out.Keys = append(out.Keys, keyOf(k))
+	}
+	for _, k := range s.cfg.Auth.Keyring().Own() {
+		own := keyOf(k)
+		own.Static, own.Registered = true, false
+		out.Keys = append(out.Keys, own)
 	}
 	for _, kind := range cptoken.Kinds {
 		if n := view.RevocationsOf(kind); n > 0 || kind.AtZones() {
@@ -110,6 +124,25 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	httperr.WriteJSON(w, http.StatusOK, out)
+}
+
+func keyOf(k *cptoken.PublicKey) Key {
+	fingerprint := k.Fingerprint()
+	return Key{
+		Kind: string(k.ID.Kind), Mesh: k.ID.Mesh, KID: k.ID.KID, State: string(k.State),
+		Alg: k.Alg, Fingerprint: hex.EncodeToString(fingerprint[:]), Registered: k.Registered != nil,
+	}
+}
+
+func (s *Server) authentication() Authentication {
+	authn := s.cfg.Auth.Settings().Authn
+	out := Authentication{ZoneProxy: string(authn.ZoneProxy.Type), DPProxy: string(authn.DPProxy.Type)}
+	for _, kind := range []cptoken.Kind{cptoken.Zone, cptoken.Dataplane} {
+		if !s.cfg.Auth.Keyring().Secrets(kind) {
+			out.IgnoredSecrets = append(out.IgnoredSecrets, string(kind))
+		}
+	}
+	return out
 }
 
 func (s *Server) global() Global {
@@ -123,12 +156,12 @@ func (s *Server) global() Global {
 	if g.Member == "" {
 		g.Member = member
 	}
-	if age, ok := s.age(); ok {
+	if age, ok := s.cfg.Auth.Age(); ok {
 		heard, seconds := at.UTC(), age.Seconds()
 		g.LastHeard, g.AgeSeconds = &heard, &seconds
 	}
-	if s.cfg.MaxStale > 0 {
-		g.MaxStale, g.Stale = s.cfg.MaxStale.String(), s.stale() != nil
+	if most := s.cfg.Auth.MaxStale(); most > 0 {
+		g.MaxStale, g.Stale = most.String(), s.cfg.Auth.Stale() != nil
 	}
 	return g
 }

@@ -38,7 +38,7 @@ type Registry struct {
 	mu       sync.Mutex
 	open     map[*Session]struct{}
 	earliest time.Time      // no open session expires before it; zero: none expires
-	sooner   chan struct{}  // tells Run that earliest moved forward
+	sooner   chan struct{}  // tells Run to judge now, for one because earliest moved forward
 	ended    map[string]int // by reason, since New
 }
 
@@ -87,10 +87,7 @@ func (r *Registry) Open(parent context.Context, o Opening) (*Session, error) {
 	r.open[s] = struct{}{}
 	if e := o.Grant.ExpiresAt; !e.IsZero() && (r.earliest.IsZero() || e.Before(r.earliest)) {
 		r.earliest = e
-		select {
-		case r.sooner <- struct{}{}:
-		default:
-		}
+		r.Judge()
 	}
 	r.mu.Unlock()
 	// Only now: what changed before this look is seen by it, what changes after it
@@ -128,6 +125,15 @@ func (r *Registry) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-r.sooner:
 		}
+	}
+}
+
+// Judge has Run judge every session now: something changed that Source does not
+// tell of. It does not wait for it.
+func (r *Registry) Judge() {
+	select {
+	case r.sooner <- struct{}{}:
+	default: // it is told already
 	}
 }
 

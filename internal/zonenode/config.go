@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 
@@ -48,6 +49,12 @@ type Config struct {
 	DPCAFile string // shown to operators, who give it to proxies; empty: that of DPTLS
 
 	LocalhostIsAdmin bool
+	// Authn says how proxies prove who they are; the zero value is good. Node
+	// completes it.
+	Authn proxyauth.Settings
+	// ReloadAuthn reads Authn anew, completed: of these the public keys are followed.
+	// nil: they stand in no file.
+	ReloadAuthn func() (proxyauth.Settings, error)
 	// MaxStale makes the zone refuse when it has not heard from the global for
 	// so long; 0: never.
 	MaxStale time.Duration
@@ -93,6 +100,9 @@ func (c *Config) Validate() error {
 		if err := endpoints.CheckListen(port.flag, port.address); err != nil {
 			return err
 		}
+	}
+	if err := c.Authn.Complete(); err != nil {
+		return err
 	}
 	if c.MaxStale < 0 {
 		return federation.InvalidField("--max-stale", "must not be negative, is %s", c.MaxStale).

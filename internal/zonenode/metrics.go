@@ -1,8 +1,11 @@
 package zonenode
 
 import (
+	"slices"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/metrics"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 )
 
 // measure registers what a zone shows at /metrics, all of it read at each scrape.
@@ -19,6 +22,13 @@ func (n *Node) measure() {
 		return metrics.One(n.store.View().Revision().Index)
 	})
 	m.Gauge("keys", "Keys that this zone verifies with, by kind and state.", []string{"kind", "state"}, n.keySamples)
+	m.Gauge("proxies_unauthenticated", "Whether proxies of a type are believed without proof (none).", []string{"type"}, func() (samples []metrics.Sample) {
+		unproven := n.auth.Unproven()
+		for _, t := range []string{proxyauth.TypeDataplane, proxyauth.TypeEgress, proxyauth.TypeIngress} {
+			samples = append(samples, metrics.Sample{Labels: []string{t}, Value: metrics.Bool(slices.Contains(unproven, t))[0].Value})
+		}
+		return samples
+	})
 	m.Gauge("revocations", "Revoked ids, by kind.", []string{"kind"}, func() (samples []metrics.Sample) {
 		view := n.store.View()
 		for _, kind := range cptoken.Kinds {
@@ -52,6 +62,9 @@ func (n *Node) keySamples() (samples []metrics.Sample) {
 	count := map[group]int{}
 	for _, k := range n.store.View().Keys() {
 		count[group{string(k.ID.Kind), string(k.State)}]++
+	}
+	for _, k := range n.keyring.Own() {
+		count[group{string(k.ID.Kind), "static"}]++
 	}
 	for g, c := range count {
 		samples = append(samples, metrics.Sample{Labels: []string{g.kind, g.state}, Value: float64(c)})

@@ -17,14 +17,12 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/metrics"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/keysync"
 )
-
-// cacheBytes bounds the memory of verified signatures.
-const cacheBytes = 16 << 20
 
 // fileName is the zone's copy of keys and revocations in its data folder.
 const fileName = "zone.db"
@@ -38,6 +36,9 @@ type Node struct {
 	store    *keysync.Store
 	client   *kds.Client
 	server   *dpserver.Server
+	verifier *cptoken.Verifier
+	keyring  *proxyauth.Keyring
+	auth     *proxyauth.Authenticator
 	sessions *sessions.Registry
 	metrics  *metrics.Set
 	ready    chan struct{}
@@ -111,16 +112,14 @@ func (n *Node) open() (err error) {
 		n.cfg.DPCAFile = n.cfg.DPTLS.Files().CA
 	}
 	n.client = kds.NewClient(n.clientConfig())
-	n.sessions = sessions.New(sessions.Config{
-		Source: held{n.store}, Logger: n.cfg.Logger.With("component", "sessions"), Now: n.cfg.Now,
-	})
+	if err := n.authenticate(); err != nil {
+		return err
+	}
 	n.server = dpserver.New(dpserver.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
-		Store:    n.store,
-		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes}),
-		Link:     n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, MaxStale: n.cfg.MaxStale,
-		Verified: n.metrics.Counter("tokens_verified_total", "Tokens that proxies showed, by kind and result.", "kind", "result").Add,
-		Logger:   n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
+		Store: n.store, Verifier: n.verifier, Auth: n.auth,
+		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
+		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})
 	n.measure()
 	return nil
@@ -137,15 +136,6 @@ func (n *Node) clientConfig() kds.ClientConfig {
 	}
 	return cfg
 }
-
-// held is the zone's copy as the registry of sessions sees it.
-type held struct{ *keysync.Store }
-
-// View returns what the zone knows now.
-func (h held) View() cptoken.View { return h.Store.View() }
-
-// Sessions is where whoever serves proxies registers what a token opened.
-func (n *Node) Sessions() *sessions.Registry { return n.sessions }
 
 // link tells the status page how the stream to the global is.
 func (n *Node) link() dpserver.Link {
@@ -204,6 +194,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	group.Go(func() error { return n.client.Run(ctx) })
 	group.Go(func() error { return n.sessions.Run(ctx) })
+	group.Go(func() error { return n.keyring.Run(ctx) })
+	group.Go(func() error { return n.auth.Run(ctx) })
 	close(n.ready)
 	n.cfg.Logger.Info("zone is ready", "zone", n.cfg.Zone, "instance", n.store.Instance(), "revision", n.store.View().Revision().String())
 	return group.Wait()

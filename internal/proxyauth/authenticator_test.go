@@ -1,0 +1,174 @@
+package proxyauth
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// newAuth returns an authenticator of zone west, and its keyring.
+func newAuth(t *testing.T, source Source, s Settings, edit func(*Config)) *Authenticator {
+	t.Helper()
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	keyring, err := NewKeyring(KeyringConfig{Source: source, Settings: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := func() time.Time { return testNow }
+	cfg := Config{Zone: "west", Settings: s, Keyring: keyring,
+		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: clock}), Now: clock}
+	if edit != nil {
+		edit(&cfg)
+	}
+	a, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+var (
+	egress  = Proxy{Type: TypeEgress, Name: "egress-1"}
+	backend = Proxy{Type: TypeDataplane, Mesh: "default", Name: "backend-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
+)
+
+func zoneClaims(scopes ...string) map[string]any {
+	return map[string]any{"Zone": "west", "Scope": scopes}
+}
+
+func meshClaims() map[string]any { return map[string]any{"Mesh": "default"} }
+
+func boolean(b bool) *bool { return &b }
+
+// TestMethods holds each method against what proxies may present to it.
+func TestMethods(t *testing.T) {
+	zoneToken := sign(t, globalKey(), "1", registered(zoneClaims("egress", "dataplane")))
+	dpToken := sign(t, globalKey(), "1", registered(meshClaims()))
+	type types = AuthnSettings
+	of := func(zoneProxy, dataplane Method) types {
+		return types{ZoneProxy: ZoneProxySettings{Type: zoneProxy}, DPProxy: DPProxySettings{Type: dataplane}}
+	}
+	for name, test := range map[string]struct {
+		authn  types
+		proxy  Proxy
+		token  string
+		method Method
+		reason string
+	}{
+		"defaults, egress":           {types{}, egress, zoneToken, ZoneToken, ""},
+		"defaults, data plane":       {types{}, backend, dpToken, DataplaneToken, ""},
+		"a newline behind it":        {types{}, backend, dpToken + "\n", DataplaneToken, ""},
+		"no token":                   {types{}, backend, "", "", "missing_token"},
+		"an empty file":              {types{}, egress, " \n", "", "missing_token"},
+		"two tokens":                 {types{}, backend, dpToken + "\n" + dpToken, "", "malformed"},
+		"the other's token":          {types{}, backend, zoneToken, "", "wrong_kind"},
+		"ingress with egress":        {types{}, Proxy{Type: TypeIngress}, zoneToken, "", "out_of_scope"},
+		"data plane by zone token":   {of("", ZoneToken), backend, zoneToken, ZoneToken, ""},
+		"zone token, a dp token":     {of("", ZoneToken), backend, dpToken, "", "wrong_kind"},
+		"none":                       {of(None, ""), egress, "", None, ""},
+		"none, whatever":             {of(None, ""), egress, "x y", None, ""},
+		"none of the other's":        {of(None, ""), backend, "", "", "missing_token"},
+		"service account":            {of("", ServiceAccountToken), backend, "sa", ServiceAccountToken, ""},
+		"service account, bad token": {of("", ServiceAccountToken), backend, "no", "", "bad_account"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var counted []string
+			a := newAuth(t, newCopy(t), Settings{Authn: test.authn}, func(c *Config) {
+				c.Reviewer = reviewer{}
+				c.Verified = func(labels ...string) { counted = labels }
+			})
+			admission, err := a.Authenticate(t.Context(), test.proxy, test.token)
+			if reason := string(cptoken.ReasonOf(err)); reason != test.reason || (err == nil) != (test.reason == "") {
+				t.Fatalf("%v, want reason %q", err, test.reason)
+			}
+			if want := test.reason; want != "" && (len(counted) != 2 || counted[1] != want) {
+				t.Errorf("counted %q", counted)
+			}
+			if err != nil {
+				if len(test.token) > 100 && strings.Contains(err.Error(), strings.TrimSpace(test.token)) {
+					t.Error("the error repeats the token")
+				}
+				return
+			}
+			if admission.Method != test.method || admission.Zone != "west" || counted[1] != "accepted" {
+				t.Errorf("%+v, counted %q", admission, counted)
+			}
+			if err := admission.Grant.Check(a.Keyring().View(), testNow); err != nil {
+				t.Errorf("the grant does not hold: %v", err)
+			}
+			ends := !admission.Expires.IsZero()
+			if err := admission.Grant.Check(a.Keyring().View(), testNow.Add(48*time.Hour)); (err != nil) != ends {
+				t.Errorf("the grant two days later: %v", err)
+			}
+		})
+	}
+}
+
+// reviewer believes the token "sa".
+type reviewer struct{}
+
+func (reviewer) Review(_ context.Context, token string, p Proxy) (Account, error) {
+	if token != "sa" {
+		return Account{}, federation.Errorf(federation.Unauthenticated, "no such account").WithReason("bad_account")
+	}
+	return Account{Namespace: "demo", Name: p.Name, Expires: testNow.Add(time.Hour)}, nil
+}
+
+func TestReviewerIsRequired(t *testing.T) {
+	s := Settings{Auth: AuthSettings{Type: ServiceAccountToken}}
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	keyring, err := NewKeyring(KeyringConfig{Source: newCopy(t), Settings: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(Config{Zone: "west", Settings: s, Keyring: keyring}); federation.CodeOf(err) != federation.Invalid {
+		t.Errorf("without a reviewer: %v", err)
+	}
+}
+
+func TestProxyValidate(t *testing.T) {
+	a := newAuth(t, newCopy(t), Settings{}, nil)
+	for _, p := range []Proxy{{}, {Type: "gateway"}, {Type: TypeDataplane}, {Type: TypeDataplane, Mesh: "A B"}} {
+		if _, err := a.Authenticate(t.Context(), p, "x"); federation.CodeOf(err) != federation.Invalid {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+}
+
+func TestStaleRefusesEverybody(t *testing.T) {
+	heard := testNow.Add(-2 * time.Hour)
+	for _, method := range []Method{None, ZoneToken} {
+		s := Settings{Authn: AuthnSettings{ZoneProxy: ZoneProxySettings{Type: method}}}
+		a := newAuth(t, newCopy(t), s, func(c *Config) {
+			c.MaxStale, c.Contact = time.Hour, func() time.Time { return heard }
+		})
+		if _, err := a.Authenticate(t.Context(), egress, "x"); cptoken.ReasonOf(err) != cptoken.Stale {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+}
+
+func TestFromHeader(t *testing.T) {
+	for value, want := range map[string]string{"tok": "tok", "Bearer tok": "tok", "bearer  tok ": "tok", "": "", "tok\n": "tok"} {
+		if got, err := FromHeader([]string{value}); err != nil || got != want {
+			t.Errorf("%q: %q, %v", value, got, err)
+		}
+	}
+	if got, err := FromHeader(nil); err != nil || got != "" {
+		t.Errorf("none: %q, %v", got, err)
+	}
+	_, err := FromHeader([]string{"tok", "tok"})
+	var refusal *cptoken.Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != cptoken.Malformed {
+		t.Errorf("two headers: %v", err)
+	}
+}

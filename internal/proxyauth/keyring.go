@@ -1,0 +1,178 @@
+package proxyauth
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Source is the zone's copy of what the global sent.
+type Source interface {
+	// View returns what is known now; the same value while nothing changes.
+	View() cptoken.View
+	// Changed returns a channel that is closed at the next change of View.
+	Changed() <-chan struct{}
+}
+
+// ReloadEvery is how often a Keyring looks at its files.
+const ReloadEvery = time.Second
+
+// KeyringConfig is what [NewKeyring] needs.
+type KeyringConfig struct {
+	Source Source
+	// Settings as they are at start, completed.
+	Settings Settings
+	// Reload reads the settings anew, completed; of these the public keys are taken
+	// over and nothing else. nil: they stand in no file.
+	Reload func() (Settings, error)
+	// Replaced is told that the zone's own keys changed, after View shows it; nil:
+	// nobody is. What a removed key had opened ends when somebody looks.
+	Replaced func()
+	Logger   *slog.Logger // nil: no log
+}
+
+// Keyring is every key that verifies tokens at a zone: those that the global sent,
+// and the zone's own. It is safe for concurrent use.
+type Keyring struct {
+	cfg  KeyringConfig
+	own  atomic.Pointer[ownKeys]
+	last atomic.Pointer[view] // the view that was made last
+
+	mu      sync.Mutex // of Check
+	trouble string     // what was complained about last
+	strikes int        // how many looks in a row have found it
+	differs bool       // was told that other settings changed
+}
+
+// NewKeyring reads the public keys that the settings name. It starts nothing.
+func NewKeyring(cfg KeyringConfig) (*Keyring, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Replaced == nil {
+		cfg.Replaced = func() {}
+	}
+	k := &Keyring{cfg: cfg}
+	own, err := cfg.Settings.load()
+	if err != nil {
+		return nil, err
+	}
+	k.own.Store(own)
+	return k, nil
+}
+
+// View returns what tokens are held against now. Take it once for each decision.
+func (k *Keyring) View() cptoken.View {
+	held, own := k.cfg.Source.View(), k.own.Load()
+	if own.none() {
+		return held
+	}
+	if v := k.last.Load(); v != nil && v.View == held && v.own == own {
+		return v
+	}
+	v := &view{held, own}
+	k.last.Store(v)
+	return v
+}
+
+// Changed returns a channel that is closed when the global's part of View changes
+// next; of the zone's own part KeyringConfig.Replaced is told.
+func (k *Keyring) Changed() <-chan struct{} { return k.cfg.Source.Changed() }
+
+// Own returns the zone's own keys, ordered by kind, mesh and kid.
+func (k *Keyring) Own() []*cptoken.PublicKey {
+	keys := slices.Collect(maps.Values(k.own.Load().keys))
+	slices.SortFunc(keys, func(a, b *cptoken.PublicKey) int {
+		return cmp.Or(-cmp.Compare(a.ID.Kind, b.ID.Kind), cmp.Compare(a.ID.Mesh, b.ID.Mesh), cmp.Compare(a.ID.KID, b.ID.KID))
+	})
+	return keys
+}
+
+// Secrets reports whether the global's keys of a kind verify here.
+func (k *Keyring) Secrets(kind cptoken.Kind) bool { return !k.own.Load().alone[kind] }
+
+// Run follows the files that public keys stand in until ctx ends. It returns nil.
+func (k *Keyring) Run(ctx context.Context) error {
+	ticker := time.NewTicker(ReloadEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			k.Check()
+		}
+	}
+}
+
+// Check reads the files once and takes over what changed in them, all of it or
+// nothing. What cannot be used is logged when two looks in a row have found it,
+// once: a look may fall into the middle of a replacement.
+func (k *Keyring) Check() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	settings := k.cfg.Settings
+	var err error
+	if k.cfg.Reload != nil {
+		if settings, err = k.cfg.Reload(); err == nil {
+			settings = k.onlyKeys(settings)
+		}
+	}
+	var own *ownKeys
+	if err == nil {
+		own, err = settings.load()
+	}
+	if err != nil {
+		k.complain(err)
+		return
+	}
+	k.trouble, k.strikes = "", 0
+	if own.same(k.own.Load()) {
+		return
+	}
+	k.own.Store(own)
+	k.cfg.Logger.Info("the zone's own public keys were replaced", "keys", kids(k.Own()))
+	k.cfg.Replaced()
+}
+
+// onlyKeys returns the settings at start with the public keys of those now, and
+// says once that the rest waits for a restart.
+func (k *Keyring) onlyKeys(now Settings) Settings {
+	next := k.cfg.Settings
+	next.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = now.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys
+	next.Authn.DPProxy.DPToken.Validator.PublicKeys = now.Authn.DPProxy.DPToken.Validator.PublicKeys
+	differs := !reflect.DeepEqual(next, now)
+	if differs && !k.differs {
+		k.cfg.Logger.Warn("dpServer was changed beyond its public keys, which takes a restart to take effect")
+	}
+	k.differs = differs
+	return next
+}
+
+// complain logs, once, that new keys cannot be used.
+func (k *Keyring) complain(err error) {
+	if text := err.Error(); text != k.trouble {
+		k.trouble, k.strikes = text, 0
+	}
+	if k.strikes++; k.strikes == 2 {
+		k.cfg.Logger.Warn("new public keys cannot be used, the former stay in use",
+			"error", err, "hint", federation.AsError(err).Hint)
+	}
+}
+
+func kids(keys []*cptoken.PublicKey) []string {
+	ids := make([]string, 0, len(keys))
+	for _, k := range keys {
+		ids = append(ids, k.ID.String())
+	}
+	return ids
+}

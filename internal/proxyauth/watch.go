@@ -1,0 +1,83 @@
+package proxyauth
+
+import (
+	"context"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+)
+
+// warnEvery is how often it is said that proxies are believed without proof.
+const warnEvery = time.Hour
+
+// Unproven lists the types of proxies that are believed without proof.
+func (a *Authenticator) Unproven() []string {
+	var types []string
+	for _, t := range []string{TypeDataplane, TypeIngress, TypeEgress} {
+		if a.cfg.Settings.Method(t) == None {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+// Run warns at start and on each hour, until ctx ends, where proxies are believed
+// without proof. It returns nil.
+func (a *Authenticator) Run(ctx context.Context) error {
+	ticker := time.NewTicker(warnEvery)
+	defer ticker.Stop()
+	return a.warn(ctx, ticker.C)
+}
+
+// warn is Run with the hours told.
+func (a *Authenticator) warn(ctx context.Context, hours <-chan time.Time) error {
+	types := a.Unproven()
+	if len(types) == 0 {
+		return nil
+	}
+	for {
+		a.cfg.Logger.Warn("proxies are not authenticated: any of them can say that it is any other, and receive what is meant for that one",
+			"proxyTypes", types, "hint", "set "+fileNames.zoneProxy+" and "+fileNames.dpProxy+", and unset "+EnvAuthType)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hours:
+		}
+	}
+}
+
+// Settings returns how proxies of this zone authenticate.
+func (a *Authenticator) Settings() Settings { return a.cfg.Settings }
+
+// Keyring returns the keys of this zone.
+func (a *Authenticator) Keyring() *Keyring { return a.cfg.Keyring }
+
+// MaxStale returns for how long the global may stay unheard; 0: for ever.
+func (a *Authenticator) MaxStale() time.Duration { return a.cfg.MaxStale }
+
+// Age returns for how long the global was not heard. ok is false where it never
+// was.
+func (a *Authenticator) Age() (age time.Duration, ok bool) {
+	at := a.cfg.Contact()
+	if at.IsZero() {
+		return 0, false
+	}
+	return max(0, a.cfg.Now().Sub(at)), true
+}
+
+// Stale returns the refusal of everybody if the zone may not decide any more.
+func (a *Authenticator) Stale() error {
+	if a.cfg.MaxStale <= 0 {
+		return nil
+	}
+	age, ok := a.Age()
+	if ok && age <= a.cfg.MaxStale {
+		return nil
+	}
+	said := "never heard"
+	if ok {
+		said = "last heard " + age.Round(time.Second).String() + " ago"
+	}
+	return cptoken.Refuse(cptoken.Stale, "the global was %s, this zone refuses after %s", said, a.cfg.MaxStale).
+		WithHint("bring the zone's connection to the global back; zone status shows what is wrong with it")
+}

@@ -1,0 +1,56 @@
+package zonenode
+
+import (
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/sessions"
+	"github.com/meridiankds/meridian/keysync"
+)
+
+// cacheBytes bounds the memory of verified signatures.
+const cacheBytes = 16 << 20
+
+// held is the zone's copy of what the global sent.
+type held struct{ *keysync.Store }
+
+// View returns what the zone knows now.
+func (h held) View() cptoken.View { return h.Store.View() }
+
+// authenticate makes what decides over proxies, and over the sessions that an
+// admission opened: both see the same keys.
+func (n *Node) authenticate() (err error) {
+	log := n.cfg.Logger.With("component", "authn")
+	n.verifier = cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
+	n.keyring, err = proxyauth.NewKeyring(proxyauth.KeyringConfig{
+		Source: held{n.store}, Settings: n.cfg.Authn, Reload: n.cfg.ReloadAuthn, Logger: log,
+		Replaced: func() { n.sessions.Judge() },
+	})
+	if err != nil {
+		return err
+	}
+	n.sessions = sessions.New(sessions.Config{
+		Source: n.keyring, Logger: n.cfg.Logger.With("component", "sessions"), Now: n.cfg.Now,
+	})
+	n.auth, err = proxyauth.New(proxyauth.Config{
+		Zone: n.cfg.Zone, Settings: n.cfg.Authn, Keyring: n.keyring, Verifier: n.verifier,
+		MaxStale: n.cfg.MaxStale,
+		Contact: func() time.Time {
+			_, at := n.store.Contact()
+			return at
+		},
+		Verified: n.metrics.Counter("tokens_verified_total", "What proxies presented, by kind and result.", "kind", "result").Add,
+		Logger:   log, Now: n.cfg.Now,
+	})
+	return err
+}
+
+// Sessions is where whoever serves proxies registers what an admission opened.
+func (n *Node) Sessions() *sessions.Registry { return n.sessions }
+
+// Auth decides over the proxies of this zone.
+func (n *Node) Auth() *proxyauth.Authenticator { return n.auth }
+
+// Keyring is every key that verifies tokens here.
+func (n *Node) Keyring() *proxyauth.Keyring { return n.keyring }
