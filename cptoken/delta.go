@@ -15,6 +15,9 @@ type Delta struct {
 	// meaningless: Changes are then the whole state at To.
 	From, To federation.Revision
 	Full     bool
+	// Began is the index at which To's history began, 0 where that is not known:
+	// changes of a greater index were made in it and did not come out of a backup.
+	Began uint64
 	// Watermark is the pruning time: a revocation whose known expiry lies more
 	// than PruneAfter before it is forgotten.
 	Watermark time.Time
@@ -33,6 +36,7 @@ type Part struct {
 	Cluster   string
 	From, To  federation.Revision
 	Full      bool
+	Began     uint64
 	Watermark time.Time
 	Number    uint32
 	Last      bool

@@ -31,6 +31,7 @@ func partHeader(d cptoken.Delta) *kdspb.Changes {
 		HistoryCreatedMs: d.To.History.Created,
 		To:               d.To.Index,
 		Full:             d.Full,
+		HistoryIndex:     d.Began,
 	}
 	if !d.Full {
 		m.From = d.From.Index
@@ -80,6 +81,7 @@ func partFromWire(m *kdspb.Changes) (cptoken.Part, error) {
 		Cluster: m.GetCluster(),
 		To:      federation.Revision{History: history, Index: m.GetTo()},
 		Full:    m.GetFull(),
+		Began:   m.GetHistoryIndex(),
 		Number:  m.GetPart(),
 		Last:    m.GetLast(),
 	}
@@ -90,6 +92,8 @@ func partFromWire(m *kdspb.Changes) (cptoken.Part, error) {
 		return bad("%.80q is not a revision to lead to", p.To)
 	}
 	switch {
+	case p.Began > p.To.Index:
+		return bad("a history that began at index %d in a set that leads to %s", p.Began, p.To)
 	case p.Full && m.GetFrom() != 0:
 		return bad("a full state that begins at index %d", m.GetFrom())
 	case m.GetFrom() > m.GetTo():

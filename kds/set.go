@@ -40,7 +40,7 @@ func (s *setReader) inOrder(p cptoken.Part) error {
 		return federation.Errorf(federation.Invalid, "part %d of a set that has not begun", p.Number)
 	case s.open && p.Number != s.want:
 		return federation.Errorf(federation.Invalid, "part %d of a set where part %d was due", p.Number, s.want)
-	case s.open && (p.From != h.From || p.To != h.To || p.Full != h.Full || p.Cluster != h.Cluster || !p.Watermark.Equal(h.Watermark)):
+	case s.open && (p.From != h.From || p.To != h.To || p.Full != h.Full || p.Began != h.Began || p.Cluster != h.Cluster || !p.Watermark.Equal(h.Watermark)):
 		return federation.Errorf(federation.Invalid, "part %d belongs to another set than the parts before it", p.Number)
 	}
 	return nil

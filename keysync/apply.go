@@ -163,7 +163,7 @@ func (s *Store) continues(p cptoken.Part) error {
 		return broken
 	}
 	f := &s.pending.first
-	if p.Cluster != f.Cluster || p.From != f.From || p.To != f.To || p.Full != f.Full || !p.Watermark.Equal(f.Watermark) {
+	if p.Cluster != f.Cluster || p.From != f.From || p.To != f.To || p.Full != f.Full || p.Began != f.Began || !p.Watermark.Equal(f.Watermark) {
 		return broken
 	}
 	return nil
@@ -184,7 +184,7 @@ func (s *Store) commit(set *pending, last cptoken.Part) error {
 	var d *draft
 	heard := s.contact.Load()
 	err := s.file.update(func(tx *bbolt.Tx) error {
-		d = newDraft(tx, set.mode, &s.state, s.hash)
+		d = newDraft(tx, set, &s.state, s.hash)
 		if err := d.begin(); err != nil {
 			return err
 		}

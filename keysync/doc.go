@@ -8,7 +8,8 @@
 // history. In a newer history, which a restore of the global begins, it takes the
 // full state but keeps what was revoked or removed before until that is
 // explicitly undone: a backup must not bring back a key or token that somebody
-// had reason to fear. Nothing is ever forgotten because the global is silent, and
+// had reason to fear. Explicit is what the new history itself did, which a set tells
+// by the index at which it began. Nothing is ever forgotten because the global is silent, and
 // revocations only on the watermark that the global stamps.
 //
 // # The file

@@ -25,9 +25,11 @@ const (
 type draft struct {
 	txn
 	mode mode
-	base *state // the state before; never changed
-	next state  // becomes the state after
-	hash hashKey
+	// began is where the history of the set began, 0 where that is not known.
+	began uint64
+	base  *state // the state before; never changed
+	next  state  // becomes the state after
+	hash  hashKey
 	// owned says that the maps of next are its own; until then they are base's.
 	owned bool
 
@@ -41,8 +43,8 @@ type draft struct {
 	blocked []cptoken.KeyID
 }
 
-func newDraft(tx *bbolt.Tx, m mode, base *state, k hashKey) *draft {
-	d := &draft{mode: m, base: base, next: *base, hash: k, fresh: newTable(0)}
+func newDraft(tx *bbolt.Tx, set *pending, base *state, k hashKey) *draft {
+	d := &draft{mode: set.mode, began: set.first.Began, base: base, next: *base, hash: k, fresh: newTable(0)}
 	d.txn = txn{tx: tx, h: &d.next.head}
 	d.unrevoked, d.settled = map[digest]bool{}, map[cptoken.CutOffID]bool{}
 	return d
@@ -85,11 +87,19 @@ func (d *draft) begin() error {
 }
 
 // explicit reports whether a change of this index is known to have been made in
-// the copy's history after the copy was taken. Only such a change undoes what
-// was kept from an older history: a full set of a restored backup also holds what
-// was withdrawn before the backup, and revoked again after it.
+// the history of the set, by somebody who could know what this zone holds. Only
+// such a change undoes what was kept from an older history: a full set of a restored
+// backup also holds what was withdrawn before the backup, and revoked again after it.
+// A global that does not say where its history began leaves a zone that comes over
+// with what it had refused.
 func (d *draft) explicit(index uint64) bool {
-	return d.mode == modeDelta || d.mode == modeFull && index > d.base.head.revision.Index
+	switch d.mode {
+	case modeDelta:
+		return true
+	case modeFull:
+		return index > d.base.head.revision.Index
+	}
+	return d.began != 0 && index > d.began
 }
 
 // apply applies one change, which was validated.

@@ -190,3 +190,47 @@ func TestCutOffsAcrossHistories(t *testing.T) {
 		})
 	}
 }
+
+// What was withdrawn in the new history before this zone came over is withdrawn here too,
+// once the global says where its history began. What the backup brought along is not.
+func TestWithdrawnBeforeTheZoneCameOver(t *testing.T) {
+	key := testKey(t, cptoken.Zone, "", "1", 0, cptoken.Active)
+	restored := func(began uint64) cptoken.Part {
+		p := full(history2, 40, keyed(1, key), withdrawn(5, "of the backup"), withdrawn(32, "since"), cutOffWithdrawn(33))
+		p.Began = began
+		return p
+	}
+	for name, test := range map[string]struct {
+		began uint64
+		kept  bool
+	}{
+		"a global that says where its history began": {30, false},
+		"a global that does not":                     {0, true},
+		"a history that began with the withdrawal":   {33, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openNew(t)
+			mustApply(t, s, full(history1, 20, keyed(1, key), revoked(11, "of the backup", "since", "other"), cutOffAt(12, 200)), restored(test.began))
+			for _, s := range []*Store{s, reopened(t, s)} {
+				wantRevoked(t, s, true, "of the backup", "other")
+				wantRevoked(t, s, test.kept, "since")
+				if kept := s.View().CutOffs() != 0; kept != test.kept {
+					t.Errorf("the cut-off is kept: %v, want %v", kept, test.kept)
+				}
+			}
+		})
+	}
+	t.Run("in parts", func(t *testing.T) {
+		s := openNew(t)
+		mustApply(t, s, full(history1, 20, revoked(11, "since")))
+		first, last := restored(30), restored(30)
+		first.Changes, first.Last = first.Changes[:3], false
+		last.Changes, last.Number = last.Changes[3:], 1
+		other := last
+		other.Began = 29
+		mustApply(t, s, first)
+		wantReason(t, s.Apply(t.Context(), other), ReasonBrokenSet)
+		mustApply(t, s, first, last)
+		wantRevoked(t, s, false, "since")
+	})
+}

@@ -22,7 +22,7 @@ func (s *State) since(rev federation.Revision) (cptoken.Delta, error) {
 			WithReason("not_founded")
 	}
 	d := cptoken.Delta{
-		Cluster: s.cluster, From: rev, To: s.rev(), Watermark: millis(s.watermark),
+		Cluster: s.cluster, From: rev, To: s.rev(), Began: s.began, Watermark: millis(s.watermark),
 	}
 	switch age := rev.History.Compare(s.history); {
 	case rev.IsZero() || age < 0:

@@ -12,9 +12,12 @@ import (
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
-// Level is the newest feature level that this program knows. A command or
-// snapshot above it stops the node instead of being half understood.
-const Level = 1
+// firstLevel is the feature level of a program that does not name one.
+const firstLevel = 1
+
+// levelOutcomes is the level from which on refusals are remembered under their
+// request id, and a history knows where it began.
+const levelOutcomes = 2
 
 // MaxCommand bounds an encoded command: Raft sends its entries and its heartbeats
 // over the same connections, and its authors advise no more than this.
@@ -71,6 +74,8 @@ func DecodeCommand(data []byte) (*storepb.Command, error) {
 	switch {
 	case cmd.Level > Level:
 		return nil, fmt.Errorf("command of feature level %d, this program knows %d: %w", cmd.Level, Level, errNewer)
+	case cmd.GetSetLevel().GetLevel() > Level:
+		return nil, fmt.Errorf("the cluster goes over to feature level %d, this program knows %d: %w", cmd.GetSetLevel().GetLevel(), Level, errNewer)
 	case hasUnknown(cmd.ProtoReflect()):
 		return nil, fmt.Errorf("command has fields that this program does not know: %w", errNewer)
 	case cmd.Op == nil:

@@ -70,7 +70,10 @@ func newCore(t testing.TB) *core {
 
 func (c *core) apply(cmd *storepb.Command) *storepb.Result {
 	c.t.Helper()
-	cmd.Level = 1
+	cmd.Level = firstLevel
+	if cmd.GetFound() != nil {
+		cmd.Level = Level
+	}
 	if cmd.TimeMs == 0 {
 		cmd.TimeMs = c.now
 	}

@@ -175,7 +175,7 @@ func (s *Store) found(ctx context.Context, found func() (*storepb.Found, error))
 	if err != nil {
 		return err
 	}
-	cmd := &storepb.Command{Op: &storepb.Command_Found{Found: founding}}
+	cmd := &storepb.Command{Level: s.foundAt.Load(), Op: &storepb.Command_Found{Found: founding}}
 	_, err = s.replicate(ctx, Origin{By: "founding"}, "", cmd)
 	if err != nil && !(federation.CodeOf(err) == federation.Conflict && s.fsm.current().founded()) {
 		return err

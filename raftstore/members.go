@@ -47,13 +47,14 @@ func (s *Store) HoldsState() bool {
 	return r != nil && (r.LastIndex() > 0 || r.CurrentTerm() > 0)
 }
 
-// Bootstrap founds a cluster of this node alone, which others then join. It is a
-// Conflict error on a node that holds state.
-func (s *Store) Bootstrap() error {
+// Bootstrap founds a cluster of this node alone, which others then join, at a feature
+// level that all of them know. It is a Conflict error on a node that holds state.
+func (s *Store) Bootstrap(level uint32) error {
 	r := s.raft.Load()
 	if r == nil {
 		return notRunning()
 	}
+	s.foundAt.Store(min(max(firstLevel, level), Level))
 	alone := raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.cfg.Advertise,
 	}}}

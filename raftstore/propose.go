@@ -33,7 +33,7 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 	if r == nil {
 		return outcome{}, s.notLeader()
 	}
-	cmd.Level, cmd.TimeMs, cmd.By = 1, s.cfg.Now().UnixMilli(), o.By
+	cmd.Level, cmd.TimeMs, cmd.By = max(firstLevel, cmd.Level), s.cfg.Now().UnixMilli(), o.By
 	if o.RequestID != "" {
 		cmd.RequestId = o.RequestID + "/" + verb
 	}

@@ -157,7 +157,7 @@ func (rs *restorer) header(h *storepb.Header) error {
 	s.level, s.cluster = h.Level, h.ClusterId
 	s.history = federation.History{ID: h.GetHistory().GetId(), Created: h.GetHistory().GetCreatedMs()}
 	s.applied, s.revision, s.floor = h.Applied, h.Revision, h.Floor
-	s.time, s.watermark, s.offset = h.TimeMs, h.WatermarkMs, h.Offset
+	s.time, s.watermark, s.offset, s.began = h.TimeMs, h.WatermarkMs, h.Offset, h.HistoryIndex
 	if s.offset > s.applied {
 		return errors.New("the offset of its indexes is greater than the last of them")
 	}

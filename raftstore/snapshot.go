@@ -104,6 +104,7 @@ func (s *State) header() *storepb.Header {
 		History: &storepb.History{Id: s.history.ID, CreatedMs: s.history.Created},
 		Applied: s.applied, Revision: s.revision, Floor: s.floor,
 		TimeMs: s.time, WatermarkMs: s.watermark, Offset: s.offset,
+		HistoryIndex: s.began,
 	}
 }
 

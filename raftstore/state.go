@@ -37,6 +37,7 @@ type State struct {
 	level     uint32
 	cluster   string
 	history   federation.History
+	began     uint64 // where the history began; 0: before levelOutcomes
 	applied   uint64 // like all indexes here: Raft's and the offset
 	offset    uint64 // see commitRestore
 	revision  uint64
@@ -119,7 +120,8 @@ func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
 
 	what := identify(cmd)
 	old, repeated := s.requests.get(cmd.RequestId)
-	repeated = repeated && cmd.RequestId != ""
+	// A refusal is remembered for who asks, and answers nobody else: see remember.
+	repeated = repeated && cmd.RequestId != "" && old.Result.Code == ""
 	switch {
 	case repeated && string(old.What) != string(what):
 		return reject(index, federation.Errorf(federation.Conflict, "this request id was used for another request").
@@ -137,7 +139,11 @@ func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
 	case repeated && stillHolds(cmd, changed, err):
 		return old.Result
 	case err != nil:
-		return reject(index, err)
+		result := reject(index, err)
+		if s.level >= levelOutcomes && !repeated {
+			s.remember(cmd.RequestId, what, result)
+		}
+		return result
 	}
 	result := &storepb.Result{Index: s.applied, Changed: changed} // a restore moves it
 	s.remember(cmd.RequestId, what, result)
@@ -151,6 +157,7 @@ func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
 	}
 	switch op := cmd.Op.(type) {
 	case *storepb.Command_Found:
+		s.level = max(firstLevel, cmd.Level)
 		return s.found(index, cmd.By, op.Found)
 	case *storepb.Command_BeginHistory:
 		return s.beginHistory(index, op.BeginHistory)
@@ -251,8 +258,8 @@ func anonymous(k *storepb.PrepareKey) *storepb.PrepareKey {
 	return &storepb.PrepareKey{Kind: k.GetKind(), Mesh: k.GetMesh(), Imported: k.GetImported()}
 }
 
-// remember keeps the result of a request id. A refusal is not kept: it changed
-// nothing, and the same request may succeed once its reason is gone.
+// remember keeps the result of a request id. A refusal is kept to be asked about
+// only: it changed nothing, and the same request may succeed once its reason is gone.
 func (s *State) remember(id string, what []byte, result *storepb.Result) {
 	if id == "" || len(id) > maxRequestID {
 		return

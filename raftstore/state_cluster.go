@@ -26,7 +26,8 @@ func (s *State) found(index uint64, by string, op *storepb.Found) (uint64, error
 	if err := checkSealCheck(op.SealCheck); err != nil {
 		return 0, err
 	}
-	s.cluster, s.history, s.sealCheck = op.ClusterId, history, op.SealCheck
+	s.cluster, s.sealCheck = op.ClusterId, op.SealCheck
+	s.enter(history, index)
 	for _, mesh := range op.Meshes {
 		if err := federation.ValidateName("meshes", mesh); err != nil {
 			return 0, err
@@ -73,8 +74,18 @@ func (s *State) beginHistory(index uint64, op *storepb.BeginHistory) (uint64, er
 	if next.Compare(s.history) <= 0 {
 		return 0, federation.Errorf(federation.Conflict, "a new history must be newer than the present one")
 	}
-	s.history, s.revision = next, index
+	s.enter(next, index)
+	s.revision = index
 	return 1, nil
+}
+
+// enter begins a history at an index. Before levelOutcomes nobody may write where
+// that was: an older member would refuse the snapshot.
+func (s *State) enter(next federation.History, index uint64) {
+	s.history, s.began = next, 0
+	if s.level >= levelOutcomes {
+		s.began = index
+	}
 }
 
 // setLevel raises the feature level. It is never lowered.

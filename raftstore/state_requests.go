@@ -1,6 +1,11 @@
 package raftstore
 
 import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/storepb"
@@ -47,4 +52,45 @@ func stillHolds(cmd *storepb.Command, changed uint64, err error) bool {
 		return federation.AsError(err).Reason == reasonRegistered
 	}
 	return false
+}
+
+// A Request is what became of a change that was asked for under a request id.
+type Request struct {
+	// Verb is the change: one request may make several.
+	Verb string
+	// Revision is that of the change, or of the refusal.
+	Revision federation.Revision
+	// Changed counts what it changed; 0 where everything was so already.
+	Changed uint64
+	// Err is why it was refused, nil where it was made. A refusal changed nothing.
+	Err *federation.Error
+	// At is when it was applied, Until when it is forgotten at the latest.
+	At, Until time.Time
+}
+
+// Requests returns what is remembered of changes whose request id begins with prefix,
+// in the order in which they were applied. On the leader, after [Store.ReadIndex], it
+// has all that were applied before: one that is not there was not made, and is not made
+// later unless the request is still on its way. Refusals are remembered from feature
+// level 2 on.
+func (s *Store) Requests(prefix string) []Request {
+	return s.fsm.current().requestsOf(prefix)
+}
+
+func (s *State) requestsOf(prefix string) []Request {
+	var found []Request
+	for id, r := range s.requests.from(prefix) {
+		rest, ok := strings.CutPrefix(id, prefix)
+		if !ok || prefix == "" {
+			break
+		}
+		_, verb, _ := strings.Cut(rest, "/")
+		found = append(found, Request{
+			Verb: verb, Revision: federation.Revision{History: s.history, Index: r.Result.GetIndex()},
+			Changed: r.Result.GetChanged(), Err: federation.AsError(resultError(r.Result)),
+			At: millis(r.AtMs), Until: millis(r.AtMs).Add(requestLife),
+		})
+	}
+	slices.SortStableFunc(found, func(a, b Request) int { return cmp.Compare(a.Revision.Index, b.Revision.Index) })
+	return found
 }

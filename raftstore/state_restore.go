@@ -117,14 +117,19 @@ func (s *State) commitRestore(index uint64, op *storepb.CommitRestore) (uint64, 
 	if history.Compare(s.history) <= 0 || history.Compare(next.history) <= 0 {
 		return 0, federation.Errorf(federation.Conflict, "a new history must be newer than those of the cluster and the backup")
 	}
+	if next.level > s.level {
+		return 0, federation.Errorf(federation.Conflict, "the backup is of feature level %d, and the cluster is at %d", next.level, s.level).
+			WithReason("level").WithHint("upgrade every member first, then restore again")
+	}
 	at := max(index, next.applied+1)
 	next.share()
 	next.keepSerials(s)
 	next.staged = stagedRestore{parts: s.staged.none()}
 	next.offset = s.offset + (at - index)
-	next.applied, next.revision, next.history = at, at, history
+	next.level = s.level
+	next.applied, next.revision = at, at
+	next.enter(history, at)
 	next.time = max(next.time, s.time)
-	next.level = max(next.level, s.level)
 	*s = *next
 	return 1, nil
 }

@@ -102,6 +102,8 @@ type Store struct {
 	lack    lackCache
 	pruning *pruneClock
 
+	// foundAt is the feature level of a cluster that this node founds.
+	foundAt atomic.Uint32
 	started atomic.Bool
 	// withheld: this node was elected and does not lead, for want of a seal key.
 	withheld atomic.Bool
@@ -139,7 +141,7 @@ func Open(cfg Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	return &Store{
+	s := &Store{
 		cfg:     cfg,
 		log:     cfg.Logger,
 		node:    n,
@@ -148,7 +150,9 @@ func Open(cfg Config) (*Store, error) {
 		lead:    leadership{changed: make(chan struct{})},
 		running: make(chan struct{}),
 		ready:   make(chan struct{}),
-	}, nil
+	}
+	s.foundAt.Store(Level)
+	return s, nil
 }
 
 // NodeID is the random name of this node, for ever the same in its data folder.

@@ -38,6 +38,7 @@ func newFake(log string) *fake {
 	f.keys()
 	f.life()
 	f.cluster()
+	f.requests()
 	for _, kind := range []string{"control-plane", "zone", "dataplane", "user"} {
 		f.mux.HandleFunc("POST /tokens/"+kind, func(w http.ResponseWriter, _ *http.Request) {
 			if f.prepared && !f.activated && kind == "zone" {

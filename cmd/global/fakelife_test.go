@@ -12,10 +12,11 @@ import (
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 )
 
+const revision = "0123456789abcdef-1795324516000@42"
+
 // life adds to the fake what is asked of revocations in bulk, of cut-offs, and of
 // single zones.
 func (f *fake) life() {
-	const revision = "0123456789abcdef-1795324516000@42"
 	f.mux.HandleFunc("POST /v1/revocations/bulk", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		ids := strings.FieldsFunc(string(body), func(c rune) bool { return c == '\n' || c == ',' })
@@ -114,5 +115,22 @@ func (f *fake) life() {
 			Relay: &apitypes.Relay{Meshes: []string{"default"}}, Revision: "0123456789abcdef-1795324516000@42",
 			Waits: []string{"activation of zone-token-signing-key-2"},
 		})
+	})
+}
+
+// requests remembers two.
+func (f *fake) requests() {
+	at := time.Date(2026, 11, 22, 6, 30, 0, 0, time.UTC)
+	f.mux.HandleFunc("GET /v1/requests/{id}", func(w http.ResponseWriter, r *http.Request) {
+		told := apitypes.RequestOutcome{RequestID: r.PathValue("id"), Outcome: apitypes.OutcomeUnknown, Revision: revision, Changes: []apitypes.RequestChange{}}
+		switch r.PathValue("id") {
+		case "7d444840-9dc0-41d1-b245-5ffdce74fad2":
+			told.Outcome = apitypes.OutcomeApplied
+			told.Changes = append(told.Changes, apitypes.RequestChange{Change: "revoke", Outcome: told.Outcome, Revision: revision, Changed: 3, RememberedUntil: &at})
+		case "11111111-9dc0-41d1-b245-5ffdce74fad2":
+			told.Outcome = apitypes.OutcomeRefused
+			told.Changes = append(told.Changes, apitypes.RequestChange{Change: "remove-key", Outcome: told.Outcome, Revision: revision, RememberedUntil: &at, Detail: "the key is active"})
+		}
+		reply(w, told)
 	})
 }

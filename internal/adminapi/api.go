@@ -154,6 +154,8 @@ func (api *API) routes() map[string]handler {
 		"GET /v1/zones":        api.listZoneStates,
 		"GET /v1/zones/{zone}": api.getZoneDetail,
 
+		"GET /v1/requests/{id}": api.getRequest,
+
 		"GET /v1/cluster":                  api.getCluster,
 		"POST /v1/cluster/transfer-leader": api.postTransferLeader,
 		"POST /v1/cluster/remove":          api.postRemoveMember,

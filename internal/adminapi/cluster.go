@@ -67,6 +67,9 @@ var leadersView = map[string]bool{
 	"GET /v1/cluster":                   true,
 }
 
+// leadersWord are the reads of which another member's answer could be wrong.
+var leadersWord = map[string]bool{"GET /v1/requests/{id}": true}
+
 // elsewhere has the leader answer what is the leader's: changes, and the reads
 // above. Every member signs tokens and reads its own state.
 func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error) {
@@ -75,14 +78,14 @@ func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done 
 	}
 	read := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch {
-	case read && !leadersView[a.route]:
+	case read && !leadersView[a.route] && !leadersWord[a.route]:
 		api.markStale(w)
 		return false, nil
 	case strings.HasPrefix(a.route, "POST /tokens/"):
 		return false, nil
 	}
 	err = api.cfg.Cluster.Forward(w, r, a.caller, a.requestID)
-	if read && err != nil && federation.CodeOf(err) != federation.Invalid {
+	if read && !leadersWord[a.route] && err != nil && federation.CodeOf(err) != federation.Invalid {
 		// What this member knows itself is better than nothing.
 		w.Header().Set(StaleHeader, api.staleness())
 		return false, nil

@@ -18,7 +18,8 @@ import (
 // origin tells the store who asks and under which id the result is remembered.
 // The id is derived from the request's and from all that the command depends on:
 // the same request sent twice has one effect, while two different ones under one
-// id, as a tracing proxy may send, both have theirs.
+// id, as a tracing proxy may send, both have theirs. It begins with the request's, by
+// which GET /v1/requests finds it.
 func (a *act) origin(command string, content ...string) raftstore.Origin {
 	id, err := uuid.Parse(a.requestID)
 	if err != nil {
@@ -30,7 +31,7 @@ func (a *act) origin(command string, content ...string) raftstore.Origin {
 		text.WriteByte(':')
 		text.WriteString(part)
 	}
-	return raftstore.Origin{By: a.caller.Name, RequestID: uuid.NewSHA1(id, []byte(text.String())).String()}
+	return raftstore.Origin{By: a.caller.Name, RequestID: rememberedAs(id) + uuid.NewSHA1(id, []byte(text.String())).String()}
 }
 
 // readBody reads a request's JSON into v.

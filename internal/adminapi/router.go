@@ -72,6 +72,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &recorder{ResponseWriter: w}
 	err := rt.serve(out, r, a)
 	if err != nil && out.status == 0 {
+		err = askable(err, a.requestID)
 		httperr.WriteError(out, err)
 	}
 	rt.report(a, r, out.status, err)

@@ -17,7 +17,7 @@ type Store interface {
 	Keeper
 }
 
-// State reads this node's copy. It never waits for Raft.
+// State reads this node's copy. It never waits for Raft, but in ReadIndex.
 type State interface {
 	NodeID() string
 	ClusterID() string
@@ -25,6 +25,10 @@ type State interface {
 	Leader() (id, addr string)
 	Applied() uint64
 	Head() (cluster string, rev federation.Revision)
+	// ReadIndex makes sure that this node still leads, and Requests then has every
+	// change that was made under a request id.
+	ReadIndex() (uint64, error)
+	Requests(prefix string) []raftstore.Request
 	Lag(rev federation.Revision) (changes int, since time.Time, ok bool)
 
 	View() cptoken.View

@@ -30,7 +30,7 @@ func (c *client) failure(err error, unknown bool, req *http.Request) error {
 	if unknown {
 		return federation.Errorf(federation.UnknownOutcome,
 			"the %s at %s got the request and then nothing came back: %w", c.node(), c.target, reason(err)).
-			WithHint("it may have taken effect: look before you repeat it (request %s in the node's log)", req.Header.Get("X-Request-Id"))
+			WithHint("%s", c.unknownHint(req.Header.Get("X-Request-Id")))
 	}
 	e := federation.Errorf(federation.Unavailable, "cannot reach the %s at %s: %w", c.node(), c.target, reason(err))
 	return e.WithHint("%s", c.unreachableHint(err))
@@ -103,7 +103,18 @@ func (c *client) refusal(a answer) error {
 	for _, p := range body.InvalidParameters {
 		e.Fields = append(e.Fields, federation.FieldError{Field: p.Field, Reason: p.Reason})
 	}
+	if e.Code == federation.UnknownOutcome && e.Hint == "" {
+		e.Hint = c.unknownHint(a.header.Get("X-Request-Id"))
+	}
 	return c.withHint(e)
+}
+
+// unknownHint says how to learn what became of a request.
+func (c *client) unknownHint(request string) string {
+	if request == "" || c.target.Service.Node != "global" {
+		return "it may have taken effect: look before you repeat it"
+	}
+	return "it may have taken effect; ask what became of it: global get request " + request
 }
 
 // detailOf is what an error body says in one line. A detail that does not name
@@ -130,8 +141,6 @@ func (c *client) withHint(e *federation.Error) error {
 		e.Hint = "use a user token of the group \"admin\""
 	case e.Code == federation.Unavailable:
 		e.Hint = "nothing was changed: run the command again"
-	case e.Code == federation.UnknownOutcome:
-		e.Hint = "it may have taken effect: look before you repeat it"
 	case e.Code == federation.NotFound:
 		e.Hint = unknownName
 	case e.Code == federation.Invalid || e.Code == federation.TooLarge:

@@ -140,7 +140,7 @@ func TestLostAnswers(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	_, err := g.Revoke(t.Context(), apitypes.RevokeRequest{Kind: "zone", IDs: []string{"x"}})
-	if e := federation.AsError(err); e.Code != federation.UnknownOutcome || !strings.Contains(e.Hint, "look before you repeat it") {
+	if e := federation.AsError(err); e.Code != federation.UnknownOutcome || !strings.Contains(e.Hint, "global get request ") {
 		t.Errorf("a change: %+v", e)
 	}
 	if n := asked.Load(); n != 1 {

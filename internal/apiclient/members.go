@@ -25,6 +25,8 @@ func missing(answer any) string {
 		name, value = "key", v.Key.KID
 	case apitypes.KeyChange:
 		name, value = "key", v.Key.KID
+	case apitypes.RequestOutcome:
+		name, value = "outcome", v.Outcome
 	case apitypes.RevokeResult:
 		name, value = "revision", v.Revision
 	case Identity:

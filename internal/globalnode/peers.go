@@ -175,6 +175,7 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 	if !p.isMember(r.Member) {
 		return peer.ReportAnswer{}, federation.Errorf(federation.Forbidden, "node %.64q is no member", r.Member).WithReason("removed")
 	}
+	p.membership.Speaks(r.Member, r.Level)
 	p.mu.Lock()
 	known := p.heard[r.Member]
 	if r.Full {

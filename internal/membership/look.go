@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 const (
@@ -180,7 +181,7 @@ func (m *Membership) tryFound(ctx context.Context, p prospect) {
 	m.mu.Lock()
 	m.founder = true
 	m.mu.Unlock()
-	if err := m.store.Bootstrap(); err != nil {
+	if err := m.store.Bootstrap(p.level()); err != nil {
 		m.say("founding", err.Error())
 		return
 	}
@@ -205,7 +206,7 @@ func (m *Membership) outcast() error {
 // joinAt asks the leader that others name to take this node in, or to note its
 // address.
 func (m *Membership) joinAt(ctx context.Context, answers []peer.Hello) {
-	request := peer.JoinRequest{NodeID: m.store.NodeID(), Boot: m.boot, Address: m.cfg.Advertise, HoldsState: m.store.HoldsState()}
+	request := peer.JoinRequest{NodeID: m.store.NodeID(), Boot: m.boot, Address: m.cfg.Advertise, HoldsState: m.store.HoldsState(), Level: raftstore.Level}
 	if m.content() {
 		return
 	}

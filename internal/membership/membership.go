@@ -28,7 +28,9 @@ type Store interface {
 	Applied() uint64
 
 	Members() []raftstore.Member
-	Bootstrap() error
+	Bootstrap(level uint32) error
+	FeatureLevel() uint32
+	RaiseLevel(ctx context.Context, o raftstore.Origin, level uint32) error
 	AddMember(id, addr string) error
 	PromoteMember(id string) error
 	RemoveMember(id string) error
@@ -86,6 +88,7 @@ type Membership struct {
 	refusals int               // how often in a row the leader called this node removed
 	refusal  *federation.Error // in which words
 	said     map[string]string // what was last said in the log, by topic
+	levels   map[string]uint32 // the feature levels that members last named
 
 	joining sync.Mutex // the leader takes in one node after the other
 	settled chan struct{}
@@ -105,6 +108,7 @@ func New(cfg Config) *Membership {
 	}
 	return &Membership{
 		cfg: cfg, boot: rand.Text(), book: map[string]string{}, said: map[string]string{},
+		levels:  map[string]uint32{},
 		settled: make(chan struct{}),
 	}
 }
@@ -148,7 +152,7 @@ func (m *Membership) hello() peer.Hello {
 	}
 	h := peer.Hello{
 		NodeID: m.store.NodeID(), Boot: m.boot, Cluster: m.store.ClusterID(), Address: m.cfg.Advertise,
-		Version: m.cfg.Version, HoldsState: m.store.HoldsState(), Expect: m.cfg.Expect,
+		Version: m.cfg.Version, Level: raftstore.Level, HoldsState: m.store.HoldsState(), Expect: m.cfg.Expect,
 	}
 	h.Leader, h.LeaderAddress = m.store.Leader()
 	m.mu.Lock()

@@ -47,6 +47,9 @@ func (m *Membership) Join(ctx context.Context, r peer.JoinRequest) error {
 	if r.NodeID == "" || len(r.NodeID) > 64 || r.Address == "" || len(r.Address) > 256 {
 		return federation.Errorf(federation.Invalid, "a node joins with an id and an address")
 	}
+	if err := m.knowsLevel(r); err != nil {
+		return err
+	}
 	m.joining.Lock()
 	defer m.joining.Unlock()
 	if err := m.answersThere(ctx, r); err != nil {

@@ -32,7 +32,7 @@ func (m *Membership) steward(ctx context.Context) error {
 		}
 		records := map[string]*record{}
 		for sleep(lead, stewardEvery) {
-			m.tend(records)
+			m.tend(lead, records)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -41,7 +41,7 @@ func (m *Membership) steward(ctx context.Context) error {
 }
 
 // tend takes at most one step.
-func (m *Membership) tend(records map[string]*record) {
+func (m *Membership) tend(ctx context.Context, records map[string]*record) {
 	servers := m.servers()
 	now := m.cfg.Now()
 	for i := range servers {
@@ -54,6 +54,7 @@ func (m *Membership) tend(records map[string]*record) {
 		r.note(s, now)
 	}
 	m.warnEven(servers)
+	m.raise(ctx, servers)
 	step, ok := plan(servers, rules{expect: m.cfg.Expect, stabilize: m.cfg.Stabilize, deadAfter: m.cfg.DeadAfter})
 	if !ok {
 		return

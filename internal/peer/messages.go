@@ -38,6 +38,8 @@ type Hello struct {
 	Cluster string `json:"cluster,omitempty"` // empty: it knows none yet
 	Address string `json:"address"`           // where others reach it
 	Version string `json:"version,omitempty"`
+	// Level is the newest feature level that the node knows; absent: the first.
+	Level uint32 `json:"level,omitempty"`
 	// Starting: the node cannot tell yet; only NodeID and Boot are set.
 	Starting bool `json:"starting,omitempty"`
 	// HoldsState: it is or was part of a cluster.
@@ -63,6 +65,7 @@ type JoinRequest struct {
 	Boot       string `json:"boot"`
 	Address    string `json:"address"`
 	HoldsState bool   `json:"holdsState"`
+	Level      uint32 `json:"level,omitempty"`
 }
 
 // Report is what a member tells the leader.
@@ -70,6 +73,7 @@ type Report struct {
 	Member  string `json:"member"`
 	Applied uint64 `json:"applied"`
 	Version string `json:"version,omitempty"`
+	Level   uint32 `json:"level,omitempty"`
 	// Digest names the sessions; Sessions are absent where the leader has them.
 	Digest   string          `json:"digest"`
 	Full     bool            `json:"full"`

@@ -133,6 +133,50 @@ func TestRestoreToAnOlderBackup(t *testing.T) {
 	checkWest()
 }
 
+// TestWithdrawnBeforeAZoneComesOver: what the new history withdrew while a zone was away
+// is withdrawn there too; what the backup itself had withdrawn stays refused.
+func TestWithdrawnBeforeAZoneComesOver(t *testing.T) {
+	t.Parallel()
+	g := StartGlobal(t, quiet)
+	west := g.StartZone("west", g.KDS())
+	west.WaitCurrent(g)
+	ctx := context.Background()
+	token := func() (raw, id string) {
+		raw = g.ZoneToken("west", cptoken.ScopeEgress)
+		parsed, err := cptoken.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw, parsed.RevocationID()
+	}
+	withdraw := func(id string) {
+		t.Helper()
+		if _, err := g.Node.Store().Withdraw(ctx, operator, cptoken.Zone, "", []string{id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ofBackup, ofBackupID := token()
+	since, sinceID := token()
+	kept, _ := token()
+	revoke(t, g, ofBackup)
+	withdraw(ofBackupID)
+	backup := g.save()
+	for _, raw := range []string{ofBackup, since, kept} {
+		revoke(t, g, raw)
+	}
+	west.WaitCurrent(g)
+	west.Stop()
+
+	g.restore(backup, true)
+	revoke(t, g, since) // who withdraws it must find it on the list
+	withdraw(sinceID)
+	west.Start()
+	west.WaitCurrent(g)
+	west.Expect("a token that the new history withdrew", since, "egress", Accepted)
+	west.Expect("a token that the backup had withdrawn, revoked again since", ofBackup, "egress", Refused("revoked"))
+	west.Expect("a token that nobody withdrew", kept, "egress", Refused("revoked"))
+}
+
 // TestRestoreIntoANewGlobal: the old global is gone with its disk. A new one with the
 // same seal key takes its backup, and the zone comes over by itself.
 func TestRestoreIntoANewGlobal(t *testing.T) {

@@ -45,7 +45,10 @@ type Changes struct {
 	// milliseconds, are forgotten. It never decreases within a history.
 	WatermarkMs int64 `protobuf:"varint,9,opt,name=watermark_ms,json=watermarkMs,proto3" json:"watermark_ms,omitempty"`
 	// In log order, by index.
-	Changes       []*Change `protobuf:"bytes,10,rep,name=changes,proto3" json:"changes,omitempty"`
+	Changes []*Change `protobuf:"bytes,10,rep,name=changes,proto3" json:"changes,omitempty"`
+	// The index at which the history began, 0 where it is not known: what has a
+	// greater one was done in this history and did not come out of a backup.
+	HistoryIndex  uint64 `protobuf:"varint,11,opt,name=history_index,json=historyIndex,proto3" json:"history_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,6 +151,13 @@ func (x *Changes) GetChanges() []*Change {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *Changes) GetHistoryIndex() uint64 {
+	if x != nil {
+		return x.HistoryIndex
+	}
+	return 0
 }
 
 // Change is one entry of the log as zones see it.
@@ -659,7 +669,7 @@ var File_kds_kdspb_changes_proto protoreflect.FileDescriptor
 
 const file_kds_kdspb_changes_proto_rawDesc = "" +
 	"\n" +
-	"\x17kds/kdspb/changes.proto\x12\vmeridian.v1\"\x9d\x02\n" +
+	"\x17kds/kdspb/changes.proto\x12\vmeridian.v1\"\xc2\x02\n" +
 	"\aChanges\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\ahistory\x18\x02 \x01(\tR\ahistory\x12,\n" +
@@ -671,7 +681,8 @@ const file_kds_kdspb_changes_proto_rawDesc = "" +
 	"\x04last\x18\b \x01(\bR\x04last\x12!\n" +
 	"\fwatermark_ms\x18\t \x01(\x03R\vwatermarkMs\x12-\n" +
 	"\achanges\x18\n" +
-	" \x03(\v2\x13.meridian.v1.ChangeR\achanges\"\xd7\x02\n" +
+	" \x03(\v2\x13.meridian.v1.ChangeR\achanges\x12#\n" +
+	"\rhistory_index\x18\v \x01(\x04R\fhistoryIndex\"\xd7\x02\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12$\n" +
 	"\x03key\x18\x02 \x01(\v2\x10.meridian.v1.KeyH\x00R\x03key\x126\n" +

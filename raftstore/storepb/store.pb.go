@@ -2608,7 +2608,10 @@ type Header struct {
 	WatermarkMs int64  `protobuf:"varint,8,opt,name=watermark_ms,json=watermarkMs,proto3" json:"watermark_ms,omitempty"`
 	// How far indexes in the state are ahead of Raft's, since a backup of a longer
 	// log was restored; every index in a snapshot has it added.
-	Offset        uint64 `protobuf:"varint,9,opt,name=offset,proto3" json:"offset,omitempty"`
+	Offset uint64 `protobuf:"varint,9,opt,name=offset,proto3" json:"offset,omitempty"`
+	// The index at which the history began, from feature level 2 on; 0 where it began
+	// before that.
+	HistoryIndex  uint64 `protobuf:"varint,10,opt,name=history_index,json=historyIndex,proto3" json:"history_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2702,6 +2705,13 @@ func (x *Header) GetWatermarkMs() int64 {
 func (x *Header) GetOffset() uint64 {
 	if x != nil {
 		return x.Offset
+	}
+	return 0
+}
+
+func (x *Header) GetHistoryIndex() uint64 {
+	if x != nil {
+		return x.HistoryIndex
 	}
 	return 0
 }
@@ -3522,10 +3532,11 @@ func (x *StagedRestore) GetData() []byte {
 }
 
 type Request struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	AtMs   int64                  `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
-	Result *Result                `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	AtMs  int64                  `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// From feature level 2 on also a refusal, which no repetition is answered with.
+	Result *Result `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
 	// The first 16 bytes of a SHA-256 over what was asked for: the same id for
 	// something else is refused instead of answered.
 	What          []byte `protobuf:"bytes,4,opt,name=what,proto3" json:"what,omitempty"`
@@ -3896,7 +3907,7 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"seal_check\x18\v \x01(\v2\x1c.meridian.store.v1.SealCheckH\x00R\tsealCheck\x12*\n" +
 	"\x03end\x18\f \x01(\v2\x16.meridian.store.v1.EndH\x00R\x03end\x12I\n" +
 	"\x0estaged_restore\x18\r \x01(\v2 .meridian.store.v1.StagedRestoreH\x00R\rstagedRestoreB\x06\n" +
-	"\x04what\"\x93\x02\n" +
+	"\x04what\"\xb8\x02\n" +
 	"\x06Header\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
@@ -3907,7 +3918,9 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x05floor\x18\x06 \x01(\x04R\x05floor\x12\x17\n" +
 	"\atime_ms\x18\a \x01(\x03R\x06timeMs\x12!\n" +
 	"\fwatermark_ms\x18\b \x01(\x03R\vwatermarkMs\x12\x16\n" +
-	"\x06offset\x18\t \x01(\x04R\x06offset\"\xb8\x04\n" +
+	"\x06offset\x18\t \x01(\x04R\x06offset\x12#\n" +
+	"\rhistory_index\x18\n" +
+	" \x01(\x04R\fhistoryIndex\"\xb8\x04\n" +
 	"\tKeyRecord\x12)\n" +
 	"\x02id\x18\x01 \x01(\v2\x19.meridian.store.v1.KeyRefR\x02id\x12\x16\n" +
 	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x10\n" +

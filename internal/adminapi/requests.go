@@ -1,0 +1,76 @@
+package adminapi
+
+import (
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// rememberedAs begins the ids under which the store remembers the changes of a request.
+func rememberedAs(request uuid.UUID) string { return request.String() + "." }
+
+// getRequest tells what became of a request. Only the leader can, and only after it has
+// made sure that it still leads: what another member lacks may have been made.
+func (api *API) getRequest(_ *act, w http.ResponseWriter, r *http.Request) error {
+	id, err := uuid.Parse(r.PathValue("id"))
+	if err != nil {
+		return federation.InvalidField("id", "%.40q is not a request id: it is a UUID, as X-Request-Id had it", r.PathValue("id"))
+	}
+	if err := api.notLeader(); err != nil {
+		return err
+	}
+	if _, err := api.store.ReadIndex(); err != nil {
+		return err
+	}
+	changes := api.store.Requests(rememberedAs(id))
+	_, rev := api.store.Head()
+	told := apitypes.RequestOutcome{RequestID: id.String(), Outcome: outcomeOf(changes), Changes: []apitypes.RequestChange{}, Revision: rev.String()}
+	for _, c := range changes {
+		told.Changes = append(told.Changes, changeJSON(c))
+	}
+	return reply(w, http.StatusOK, told)
+}
+
+// outcomeOf is what became of a request that may have made several changes.
+func outcomeOf(changes []raftstore.Request) string {
+	made, refused := 0, 0
+	for _, c := range changes {
+		if c.Err == nil {
+			made++
+		} else {
+			refused++
+		}
+	}
+	switch {
+	case made > 0 && refused > 0:
+		return apitypes.OutcomePartly
+	case made > 0:
+		return apitypes.OutcomeApplied
+	case refused > 0:
+		return apitypes.OutcomeRefused
+	}
+	return apitypes.OutcomeUnknown
+}
+
+func changeJSON(c raftstore.Request) apitypes.RequestChange {
+	j := apitypes.RequestChange{
+		Change: c.Verb, Outcome: apitypes.OutcomeApplied, Revision: c.Revision.String(), Changed: c.Changed,
+		At: stamp(c.At), RememberedUntil: stamp(c.Until),
+	}
+	if c.Err != nil {
+		j.Outcome, j.Reason, j.Detail = apitypes.OutcomeRefused, c.Err.Reason, c.Err.Error()
+	}
+	return j
+}
+
+// askable says of an error whose outcome is unknown how to learn it.
+func askable(err error, request string) error {
+	if federation.CodeOf(err) != federation.UnknownOutcome {
+		return err
+	}
+	return federation.AsError(err).WithHint("ask what became of it: global get request %s", request)
+}

@@ -1,0 +1,76 @@
+package adminapi
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// outcome asks what became of a request.
+func (e *env) outcome(id string) (told apitypes.RequestOutcome) {
+	e.Helper()
+	e.want(200, "GET", "/v1/requests/"+id, "", &told)
+	return told
+}
+
+// What became of a request can be asked under the id that it bore.
+func TestWhatBecameOfARequest(t *testing.T) {
+	e := newEnv(t)
+	made, refused, several, never := uuid.NewString(), uuid.NewString(), uuid.NewString(), uuid.NewString()
+	var result apitypes.RevokeResult
+	e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["a","b"]}`, &result, "X-Request-Id", made)
+	told := e.outcome(strings.ToUpper(made))
+	if told.RequestID != made || told.Outcome != apitypes.OutcomeApplied || len(told.Changes) != 1 {
+		t.Fatalf("what was made: %+v", told)
+	}
+	if c := told.Changes[0]; c.Change != "revoke" || c.Revision != result.Revision || c.Changed != 2 || c.RememberedUntil == nil || c.At == nil {
+		t.Errorf("what was made: %+v, acknowledged as %+v", c, result)
+	}
+
+	e.want(409, "POST", "/v1/keys/remove", `{"kind":"zone","kid":"1","force":true}`, nil, "X-Request-Id", refused)
+	if told := e.outcome(refused); told.Outcome != apitypes.OutcomeRefused || len(told.Changes) != 1 || told.Changes[0].Detail == "" {
+		t.Errorf("what was refused: %+v", told)
+	}
+
+	e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["c"]}`, nil, "X-Request-Id", several)
+	e.want(200, "POST", "/v1/revocations/withdraw", `{"kind":"zone","ids":["c"]}`, nil, "X-Request-Id", several)
+	if told := e.outcome(several); told.Outcome != apitypes.OutcomeApplied || len(told.Changes) != 2 || told.Changes[1].Change != "withdraw" {
+		t.Errorf("two changes: %+v", told)
+	}
+
+	if told := e.outcome(never); told.Outcome != apitypes.OutcomeUnknown || told.Changes == nil || len(told.Changes) != 0 || told.Revision == "" {
+		t.Errorf("a request that never was: %+v", told)
+	}
+	for _, bad := range []string{"x", made + "0", "..%2f"} {
+		if r := e.call("GET", "/v1/requests/"+bad, ""); r.Code == 200 {
+			t.Errorf("id %q: %d %s", bad, r.Code, r.Body)
+		}
+	}
+}
+
+// An outcome that is unknown names the command that tells.
+func TestAnUnknownOutcomeSaysHowToAsk(t *testing.T) {
+	e := newEnv(t, func(cfg *Config) { cfg.Store = losing{cfg.Store} })
+	id := uuid.NewString()
+	var said apitypes.Error
+	e.want(504, "POST", "/v1/revocations", `{"kind":"zone","ids":["a"]}`, &said, "X-Request-Id", id)
+	if said.Hint != "ask what became of it: global get request "+id {
+		t.Errorf("hint %q", said.Hint)
+	}
+}
+
+// losing is a store that loses the leadership over each revocation.
+type losing struct{ Store }
+
+func (losing) Revoke(context.Context, raftstore.Origin, cptoken.Kind, string, []cptoken.RevokedID, string) (raftstore.Change, error) {
+	return raftstore.Change{}, federation.Errorf(federation.UnknownOutcome, "it is unknown whether the change was made: %w", errors.New("leadership lost")).
+		WithHint("look whether it was made, then try again")
+}
