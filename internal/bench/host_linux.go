@@ -75,15 +75,6 @@ func openFiles(pid int) (int, error) {
 	return len(entries), nil
 }
 
-// descriptorLimit is how many files a process may open.
-func descriptorLimit() int {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 1024
-	}
-	return int(min(limit.Cur, 1<<30))
-}
-
 // machine describes what the figures were measured on.
 func machine() string {
 	model := "unknown processor"

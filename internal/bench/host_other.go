@@ -18,6 +18,4 @@ func anonymousMemory(int) (float64, error) { return 0, errNeedsLinux }
 
 func openFiles(int) (int, error) { return 0, errNeedsLinux }
 
-func descriptorLimit() int { return 1024 }
-
 func machine() string { return "not Linux" }

@@ -160,5 +160,3 @@ func percentile[T ~int64 | ~float64](values []T, p float64) T {
 func median[T ~int64 | ~float64](values []T) T { return percentile(values, 50) }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-func us(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -13,5 +13,8 @@ type row struct {
 func rows() []row {
 	return []row{
 		{name: "failover", about: "the leader of three is killed: until the next write is accepted", run: failover},
+		{name: "global-memory", about: "what an empty global occupies", run: globalMemory},
+		{name: "start", about: "an empty global, until it is ready", run: start},
+		{name: "size", about: "the programs on disk", run: size},
 	}
 }
