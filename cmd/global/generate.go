@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/apiclient"
@@ -14,7 +15,8 @@ func generateCommand() *cli.Command {
 		Name:  "generate",
 		Usage: "issue tokens, and make keys that no global keeps",
 		Subcommands: []*cli.Command{
-			generateControlPlaneToken(), generateZoneToken(), generateDataplaneToken(), generateUserToken(), generateSealKey(),
+			generateControlPlaneToken(), generateZoneToken(), generateDataplaneToken(), generateUserToken(),
+			generateSigningKey(), generatePublicKey(), generateSealKey(),
 		},
 	}
 }
@@ -62,10 +64,13 @@ given the token is good for egress and ingress.
 
 Examples:
   global generate zone-token --zone west --scope egress > egress.token
-  global generate zone-token --zone west --scope egress,ingress --valid-for 720h`,
-		Flags: withClientFlags(zoneFlag(),
+  global generate zone-token --zone west --scope egress,ingress --valid-for 720h
+
+  # offline, with a key that no global has
+  global generate zone-token --zone west --scope egress --kid key-1 --signing-key-path key-private.pem`,
+		Flags: withClientFlags(append([]cli.Flag{zoneFlag(),
 			&cli.StringSliceFlag{Name: "scope", Usage: "what the token is good for: `SCOPE`[,SCOPE…]", DefaultText: "egress,ingress"},
-			validForFlag()),
+			validForFlag()}, offlineFlags()...)...),
 		Action: func(c *cli.Context) error {
 			zone, err := requiredZone(c)
 			if err != nil {
@@ -74,6 +79,12 @@ Examples:
 			d, err := validFor(c)
 			if err != nil {
 				return err
+			}
+			if here, err := offline(c); here || err != nil {
+				if err != nil {
+					return err
+				}
+				return issueOffline(c, cptoken.Claims{Kind: cptoken.Zone, Zone: zone, Scope: scopesOf(console.Words(c.StringSlice("scope")))})
 			}
 			g, err := connect(c)
 			if err != nil {
@@ -95,13 +106,16 @@ data plane proxy of the mesh.
 
 Examples:
   global generate dataplane-token --mesh default --name dp-echo-1
-  global generate dataplane-token --mesh default --tag kuma.io/service=backend,backend-admin`,
-		Flags: withClientFlags(
+  global generate dataplane-token --mesh default --tag kuma.io/service=backend,backend-admin
+
+  # offline, with a key that no global has
+  global generate dataplane-token --mesh default --kid key-1 --signing-key-path key-private.pem`,
+		Flags: withClientFlags(append([]cli.Flag{
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: "default"},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
-			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress"},
-			validForFlag()),
+			&cli.StringFlag{Name: "proxy-type", Aliases: []string{"type"}, Usage: "the `TYPE` of the proxy: dataplane, ingress or egress"},
+			validForFlag()}, offlineFlags()...)...),
 		Action: func(c *cli.Context) error {
 			mesh := c.String("mesh")
 			if err := noName("--mesh", mesh, "--mesh default"); err != nil {
@@ -110,6 +124,14 @@ Examples:
 			d, err := validFor(c)
 			if err != nil {
 				return err
+			}
+			if here, err := offline(c); here || err != nil {
+				if err != nil {
+					return err
+				}
+				return issueOffline(c, cptoken.Claims{
+					Kind: cptoken.Dataplane, Name: c.String("name"), Mesh: mesh, Tags: tags, Type: c.String("proxy-type"),
+				})
 			}
 			g, err := connect(c)
 			if err != nil {
@@ -176,6 +198,14 @@ Examples:
 
 func zoneFlag() cli.Flag {
 	return &cli.StringFlag{Name: "zone", Usage: "the `ZONE` that the token is for"}
+}
+
+func scopesOf(words []string) []cptoken.Scope {
+	var scopes []cptoken.Scope
+	for _, w := range words {
+		scopes = append(scopes, cptoken.Scope(w))
+	}
+	return scopes
 }
 
 func requiredZone(c *cli.Context) (string, error) {
