@@ -1,0 +1,222 @@
+package xdsdir
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// ReloadEvery is how often the folder is looked at.
+const ReloadEvery = time.Second
+
+// key names a resource among those of a proxy.
+type key struct {
+	kind types.ResponseType
+	name string
+}
+
+// kindName is the short name of the resource's type, such as Cluster.
+func (r resource) kindName() string { return string(proto.MessageName(r.message).Name()) }
+
+// layer is what the files of one place hold. It is never changed.
+type layer map[key]types.Resource
+
+// Config is what [Open] needs.
+type Config struct {
+	Path   string
+	Logger *slog.Logger     // nil: no log
+	Now    func() time.Time // nil: time.Now
+}
+
+// Dir is the folder as it was read last. It is safe for concurrent use.
+type Dir struct {
+	cfg Config
+
+	mu      sync.Mutex
+	changed chan struct{}
+	files   map[string]*file
+	layers  map[string]layer // the last good state of each place
+	broken  map[string]error // of places that cannot be used as they are now
+	strange map[string]error // what counts nowhere, by its text
+	lost    string           // why the folder as a whole could not be read
+}
+
+// Open reads the folder. An error is that of the folder itself; what is wrong in
+// it is logged, and told by Problems.
+func Open(cfg Config) (*Dir, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	d := &Dir{cfg: cfg, changed: make(chan struct{}), files: map[string]*file{},
+		layers: map[string]layer{}, broken: map[string]error{}, strange: map[string]error{}}
+	f, err := look(cfg.Path)
+	if err != nil {
+		return nil, err
+	}
+	d.take(f)
+	return d, nil
+}
+
+// Run looks at the folder until ctx ends. It returns nil.
+func (d *Dir) Run(ctx context.Context) error {
+	ticker := time.NewTicker(ReloadEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			d.Check()
+		}
+	}
+}
+
+// Check looks at the folder now. A folder that is gone as a whole, as while a
+// volume is mounted anew, changes nothing.
+func (d *Dir) Check() {
+	f, err := look(d.cfg.Path)
+	if err != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if text := err.Error(); text != d.lost {
+			d.lost = text
+			d.cfg.Logger.Error("the folder of resources cannot be read, what it held stays in use", "error", err)
+		}
+		return
+	}
+	d.take(f)
+}
+
+// take makes what was found the state of the folder.
+func (d *Dir) take(f *found) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost != "" {
+		d.lost = ""
+		d.cfg.Logger.Info("the folder of resources can be read again")
+	}
+	touched := d.reread(f)
+	changed := false
+	for place := range touched {
+		if len(f.places[place]) == 0 {
+			_, had := d.layers[place]
+			changed = changed || had || d.broken[place] != nil
+			delete(d.layers, place)
+			delete(d.broken, place)
+			continue
+		}
+		l, err := gather(d.files, f.places[place])
+		if err != nil {
+			d.complain(place, err)
+			continue
+		}
+		if d.broken[place] != nil {
+			d.cfg.Logger.Info("the resources can be used again", "folder", place)
+		}
+		delete(d.broken, place)
+		d.layers[place], changed = l, true
+	}
+	d.complainStrange(f.strange)
+	if changed {
+		close(d.changed)
+		d.changed = make(chan struct{})
+	}
+}
+
+// reread reads the files that changed and forgets those that are gone, and
+// returns the places they are of.
+func (d *Dir) reread(f *found) map[string]bool {
+	touched := map[string]bool{}
+	for at := range d.files {
+		if _, still := f.stamps[at]; !still {
+			touched[placeOf(at)] = true
+			delete(d.files, at)
+		}
+	}
+	for at, s := range f.stamps {
+		if old := d.files[at]; !old.current(s) {
+			fresh := readFile(d.cfg.Path, at, s, d.cfg.Now())
+			if old == nil || !old.alike(fresh) {
+				touched[placeOf(at)] = true
+			}
+			d.files[at] = fresh
+		}
+	}
+	return touched
+}
+
+func placeOf(at string) string { return at[:strings.LastIndexByte(at, '/')] }
+
+// complain logs, once, that a place cannot be used as it is.
+func (d *Dir) complain(place string, err error) {
+	if was := d.broken[place]; was != nil && was.Error() == err.Error() {
+		return
+	}
+	d.broken[place] = err
+	instead := "what they held before stays in use"
+	if d.layers[place] == nil {
+		instead = "whom they are about is given nothing until they are mended"
+	}
+	d.cfg.Logger.Error("resources cannot be used, "+instead, "folder", place, "error", err, "hint", federation.AsError(err).Hint)
+}
+
+func (d *Dir) complainStrange(list []error) {
+	now := map[string]error{}
+	for _, err := range list {
+		now[err.Error()] = err
+		if d.strange[err.Error()] == nil {
+			d.cfg.Logger.Warn("a part of the folder of resources counts for nobody", "error", err, "hint", federation.AsError(err).Hint)
+		}
+	}
+	d.strange = now
+}
+
+// Changed returns a channel that is closed when what For answers may have changed.
+func (d *Dir) Changed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+// Problems returns what is wrong in the folder now, each with file and line.
+func (d *Dir) Problems() []error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := slices.Concat(slices.Collect(maps.Values(d.broken)), slices.Collect(maps.Values(d.strange)))
+	slices.SortFunc(list, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return list
+}
+
+// For returns the resources of a proxy, by kind and name; none where no folder is
+// about it. It is an Unavailable error where one is that was never good. The
+// resources must not be changed.
+func (d *Dir) For(p Proxy) (map[types.ResponseType]map[string]types.Resource, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := map[types.ResponseType]map[string]types.Resource{}
+	for _, place := range p.places() {
+		l, ok := d.layers[place]
+		if err := d.broken[place]; err != nil && !ok {
+			return nil, federation.Errorf(federation.Unavailable, "the resources in %s cannot be used: see the log of this zone", place).WithCause(err)
+		}
+		for k, message := range l {
+			if out[k.kind] == nil {
+				out[k.kind] = map[string]types.Resource{}
+			}
+			out[k.kind][k.name] = message
+		}
+	}
+	return out, nil
+}
