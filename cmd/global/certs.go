@@ -90,8 +90,8 @@ zones and clients reach it.`,
 		},
 		tlsutil.RoleUser: {
 			"make the certificate of an operator",
-			`For a TLS client that shows a certificate. It names the operator and gives no
-rights: what an operator may do, the group of a user token says.`,
+			`For --cert-file and --key-file of the client commands, in place of a user token. It
+names the operator; what that name may do, the global's --roles-file says.`,
 			`  global certs user --name jane@example.com --valid-for 720h`,
 		},
 	}[role]

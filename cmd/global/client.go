@@ -15,7 +15,9 @@ import (
 // withClientFlags returns the flags of a command followed by those that say
 // which global it talks to.
 func withClientFlags(own ...cli.Flag) []cli.Flag {
-	return append(own, console.ClientFlags("global")...)
+	return append(append(own, console.ClientFlags("global")...),
+		&cli.StringFlag{Name: "cert-file", Usage: "PEM `FILE` of your client certificate, in place of a token [GLOBAL_CERT_FILE]"},
+		&cli.StringFlag{Name: "key-file", Usage: "PEM `FILE` of its key [GLOBAL_KEY_FILE]"})
 }
 
 // connect returns a client of the global that the command line names.
@@ -29,6 +31,7 @@ func connectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {
 	flags := apiclient.Flags{
 		Address: c.String("address"), TokenFile: tokenFile,
 		CAFile: c.String("ca-file"), DataDir: c.String("data-dir"),
+		CertFile: c.String("cert-file"), KeyFile: c.String("key-file"),
 	}
 	target, err := apiclient.Resolve(apiclient.API("global"), flags, os.Getenv, c.App.Reader)
 	if err != nil {

@@ -47,6 +47,9 @@ func newFake(log string) *fake {
 			fmt.Fprintf(w, "a.%s.token", kind)
 		})
 	}
+	f.mux.HandleFunc("GET /who-am-i", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, apitypes.WhoAmI{Name: "jane", Groups: []string{"ops", "audit"}, Via: "token", Roles: []string{"auditor"}})
+	})
 	f.mux.HandleFunc("POST /v1/revocations", f.revoke)
 	f.mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(endpoints.ServiceHeader, "global") })
 	f.mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {

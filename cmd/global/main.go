@@ -59,6 +59,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		sealCommand(),
 		clusterCommand(),
 		healthCommand(),
+		whoAmICommand(),
 		adminTokenCommand(),
 		console.VersionCommand(),
 	}

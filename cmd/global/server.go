@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/globalnode"
+	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/kds"
 )
 
@@ -94,6 +95,7 @@ func nodeFlags(dataDir string) []cli.Flag {
 		&cli.StringFlag{Name: "diagnostics-addr", Value: globalnode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
 		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "kds-auth", Value: "cpToken", Usage: "how zones prove who they are whose record does not say: cpToken, certificate or none"},
+		&cli.StringFlag{Name: "roles-file", Usage: "YAML `FILE` that says what users may do; it is followed. Without it the group admin may do everything and others nothing"},
 		&cli.StringFlag{Name: "control-plane-key-file", Usage: "`FILE` with the secret of an earlier control plane, whose tokens a cluster that is founded now goes on accepting"},
 		&cli.BoolFlag{Name: "kds-tls", Value: true, Usage: "serve KDS over TLS"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
@@ -132,13 +134,19 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 			return globalnode.Config{}, err
 		}
 	}
+	var roles *rolefile.File
+	if path := c.String("roles-file"); path != "" {
+		if roles, err = rolefile.Open(path, logger.With("component", "roles")); err != nil {
+			return globalnode.Config{}, err
+		}
+	}
 	addr := func(flag string) globalnode.Addr { return globalnode.Addr{HostPort: c.String(flag)} }
 	return globalnode.Config{
 		DataDir: c.String("data-dir"),
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
-		ControlPlaneKey: key,
-		Version:         version(), Logger: logger,
+		ControlPlaneKey: key, Roles: roles,
+		Version: version(), Logger: logger,
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/internal/zonenode"
 	"github.com/meridiankds/meridian/kds"
@@ -34,6 +35,7 @@ func serverCommand() *cli.Command {
 		&cli.StringFlag{Name: "dp-ca-file", Usage: "PEM `FILE` of the CA that proxies check it against"},
 		&cli.BoolFlag{Name: "global-tls", Value: true, Usage: "speak TLS to the global"},
 		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the API from loopback as an administrator"},
+		&cli.StringFlag{Name: "roles-file", Usage: "YAML `FILE` that says what users of the API may do; it is followed. Without it the group admin may do everything and others nothing"},
 		&cli.DurationFlag{Name: "max-stale", Usage: "refuse when nothing was heard from the global for so `LONG`; 0: never"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
@@ -98,6 +100,11 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 	}
 	if path := c.String("cp-token-file"); path != "" {
 		cfg.Token = zonenode.TokenFromFile(path)
+	}
+	if path := c.String("roles-file"); path != "" {
+		if cfg.Roles, err = rolefile.Open(path, logger.With("component", "roles")); err != nil {
+			return zonenode.Config{}, err
+		}
 	}
 	if path := c.String("ca-file"); path != "" {
 		if _, err := tlsutil.LoadPool(path); err != nil {

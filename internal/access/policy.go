@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -18,6 +19,10 @@ type Policy struct {
 	// Verify checks a user token and returns its claims, or an error whose
 	// federation code is Unauthenticated or Forbidden. nil: no token is accepted.
 	Verify func(ctx context.Context, token string) (*cptoken.Claims, error)
+	// Certificate returns the name of the user whom a client certificate that was
+	// shown proves now, or an error whose federation code is Unauthenticated or
+	// Forbidden. nil: no certificate is asked for.
+	Certificate func(state *tls.ConnectionState) (user string, err error)
 	// LocalhostIsAdmin makes an admin of who comes from a loopback address
 	// without a token. Requests that a browser was tricked into (DNS rebinding,
 	// another site's page) and requests that a proxy passed on are refused.
@@ -33,10 +38,15 @@ type Policy struct {
 
 // Authenticate returns who sent r, or an Unauthenticated or Forbidden error that
 // says what to do. A token that is presented decides alone: a bad one is refused
-// also where the same caller would have been let in without.
+// also where the same caller would have been let in without. A certificate that
+// is of no user is refused with and without a token: each port takes one role.
 func (p Policy) Authenticate(r *http.Request) (Caller, error) {
 	if p.Forwarded {
 		return forwardedCaller(r.Header)
+	}
+	certified, err := p.certified(r)
+	if err != nil {
+		return Caller{}, err
 	}
 	token, presented, err := bearer(r.Header)
 	switch {
@@ -44,6 +54,8 @@ func (p Policy) Authenticate(r *http.Request) (Caller, error) {
 		return Caller{}, err
 	case presented:
 		return p.user(r, token)
+	case certified != "":
+		return Caller{Name: certified, Via: ViaCert, Remote: r.RemoteAddr}, nil
 	case p.Socket:
 		return Caller{Name: "admin socket", Groups: []string{AdminGroup}, Via: ViaSocket, Remote: "admin socket"}, nil
 	case p.LocalhostIsAdmin && fromLoopback(r):
@@ -55,6 +67,14 @@ func (p Policy) Authenticate(r *http.Request) (Caller, error) {
 	return Caller{}, federation.Errorf(federation.Unauthenticated, "the request carries no user token").
 		WithReason("missing_token").
 		WithHint("send a user token as \"Authorization: Bearer …\" (--token-file, or GLOBAL_TOKEN and ZONE_TOKEN in the environment)")
+}
+
+// certified returns whom the client certificate names, "" where none was shown.
+func (p Policy) certified(r *http.Request) (string, error) {
+	if p.Certificate == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return "", nil
+	}
+	return p.Certificate(r.TLS)
 }
 
 // user holds a presented token against Verify.

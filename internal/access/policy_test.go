@@ -160,19 +160,3 @@ func TestWithoutToken(t *testing.T) {
 		})
 	}
 }
-
-func TestAllow(t *testing.T) {
-	admin, user := Caller{Name: "a", Groups: []string{AdminGroup}}, Caller{Name: "u", Groups: []string{"Admin", "administrators"}}
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, "get", ""} {
-		if err := admin.Allow(method); err != nil {
-			t.Errorf("an admin may not %s: %v", method, err)
-		}
-		err := user.Allow(method)
-		if reads := method == http.MethodGet || method == http.MethodHead; reads != (err == nil) {
-			t.Errorf("a user, %q: %v", method, err)
-		}
-		if err != nil && federation.CodeOf(err) != federation.Forbidden {
-			t.Errorf("code %s", federation.CodeOf(err))
-		}
-	}
-}

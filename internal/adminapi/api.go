@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -19,7 +20,7 @@ import (
 type Access int
 
 const (
-	// Network: a user token.
+	// Network: a user token or a user's client certificate.
 	Network Access = iota
 	// Loopback: a user token or, where Config.LocalhostIsAdmin is set, a
 	// connection from this machine.
@@ -35,6 +36,12 @@ type Config struct {
 	Store    Store
 	Fleet    *fleet.Fleet
 	Verifier *cptoken.Verifier
+	// Roles tells what callers may do; nil: the group "admin" everything, others
+	// nothing.
+	Roles func() *access.Roles
+	// UserCertificate tells whom a client certificate names, for handlers for
+	// [Network]; nil: none is asked for.
+	UserCertificate func(state *tls.ConnectionState) (user string, err error)
 	// LocalhostIsAdmin applies to handlers for [Loopback].
 	LocalhostIsAdmin bool
 	// Members returns the ids of all members of the cluster; nil means that this
@@ -101,6 +108,10 @@ func New(cfg Config) *API {
 	if cfg.Certificates == nil {
 		cfg.Certificates = func() []apitypes.Certificate { return []apitypes.Certificate{} }
 	}
+	if cfg.Roles == nil {
+		roles := access.DefaultRoles()
+		cfg.Roles = func() *access.Roles { return roles }
+	}
 	if cfg.Issued == nil {
 		cfg.Issued = func(...string) {}
 	}
@@ -122,12 +133,21 @@ func (api *API) Handler(a Access) http.Handler {
 		LocalhostIsAdmin: a == Loopback && api.cfg.LocalhostIsAdmin,
 		Socket:           a == Socket,
 		Forwarded:        a == Peer,
-	}, api.routes())
+		Certificate:      api.certificate(a),
+	}, api.cfg.Roles, api.routes())
 	rt.elsewhere = api.elsewhere
 	if a == Peer {
 		rt.elsewhere = api.oneHop
 	}
 	return rt
+}
+
+// certificate is how a listener of the given kind takes client certificates.
+func (api *API) certificate(a Access) func(*tls.ConnectionState) (string, error) {
+	if a != Network {
+		return nil
+	}
+	return api.cfg.UserCertificate
 }
 
 // verifyUser checks an operator's token against the keys and revocations of now.
@@ -139,62 +159,64 @@ func (api *API) verifyUser(ctx context.Context, token string) (*cptoken.Claims, 
 	return claims, err
 }
 
-// routes is the table of contents of the API.
-func (api *API) routes() map[string]handler {
-	return map[string]handler{
-		"GET /{$}":       api.getIndex,
-		"GET /who-am-i":  api.getWhoAmI,
-		"GET /v1/status": api.getStatus,
+// routes is the table of contents of the API: what each route does and what it asks
+// of its caller. PUT of a secret and POST of a list of ids ask for more where they
+// do more than revoke.
+func (api *API) routes() map[string]route {
+	return map[string]route{
+		"GET /{$}":       {access.AnyRole, api.getIndex},
+		"GET /who-am-i":  {access.Self, api.getWhoAmI},
+		"GET /v1/status": {access.Read, api.getStatus},
 
-		"GET /zones":           api.listZones,
-		"GET /zones/_overview": api.listOverviews,
-		"GET /zones/{zone}":    api.getZone,
-		"PUT /zones/{zone}":    api.putZone,
-		"DELETE /zones/{zone}": api.deleteZone,
-		"GET /v1/zones":        api.listZoneStates,
-		"GET /v1/zones/{zone}": api.getZoneDetail,
+		"GET /zones":           {access.Read, api.listZones},
+		"GET /zones/_overview": {access.Read, api.listOverviews},
+		"GET /zones/{zone}":    {access.Read, api.getZone},
+		"PUT /zones/{zone}":    {access.Administer, api.putZone},
+		"DELETE /zones/{zone}": {access.Administer, api.deleteZone},
+		"GET /v1/zones":        {access.Read, api.listZoneStates},
+		"GET /v1/zones/{zone}": {access.Read, api.getZoneDetail},
 
-		"GET /v1/requests/{id}": api.getRequest,
+		"GET /v1/requests/{id}": {access.AnyRole, api.getRequest},
 
-		"GET /v1/cluster":                  api.getCluster,
-		"POST /v1/cluster/transfer-leader": api.postTransferLeader,
-		"POST /v1/cluster/remove":          api.postRemoveMember,
+		"GET /v1/cluster":                  {access.Read, api.getCluster},
+		"POST /v1/cluster/transfer-leader": {access.Administer, api.postTransferLeader},
+		"POST /v1/cluster/remove":          {access.Administer, api.postRemoveMember},
 
-		"GET /meshes":           api.listMeshes,
-		"GET /meshes/{mesh}":    api.getMesh,
-		"PUT /meshes/{mesh}":    api.putMesh,
-		"DELETE /meshes/{mesh}": api.deleteMesh,
+		"GET /meshes":           {access.Read, api.listMeshes},
+		"GET /meshes/{mesh}":    {access.Read, api.getMesh},
+		"PUT /meshes/{mesh}":    {access.Administer, api.putMesh},
+		"DELETE /meshes/{mesh}": {access.Administer, api.deleteMesh},
 
-		"GET /global-secrets":                  api.listSecrets,
-		"GET /global-secrets/{name}":           api.getSecret,
-		"PUT /global-secrets/{name}":           api.putSecret,
-		"DELETE /global-secrets/{name}":        api.deleteSecret,
-		"GET /meshes/{mesh}/secrets":           api.listSecrets,
-		"GET /meshes/{mesh}/secrets/{name}":    api.getSecret,
-		"PUT /meshes/{mesh}/secrets/{name}":    api.putSecret,
-		"DELETE /meshes/{mesh}/secrets/{name}": api.deleteSecret,
-		"POST /tokens/control-plane":           api.postControlPlaneToken,
-		"POST /tokens/zone":                    api.postZoneToken,
-		"POST /tokens/dataplane":               api.postDataplaneToken,
-		"POST /tokens/user":                    api.postUserToken,
-		"GET /v1/keys":                         api.listKeys,
-		"GET /v1/keys/{kind}/{kid}/holding":    api.getHolding,
-		"POST /v1/keys/prepare":                api.postPrepare,
-		"POST /v1/keys/activate":               api.postActivate,
-		"POST /v1/keys/retire":                 api.postRetire,
-		"POST /v1/keys/remove":                 api.postRemove,
-		"GET /v1/revocations":                  api.listRevocations,
-		"POST /v1/revocations":                 api.postRevocations,
-		"POST /v1/revocations/withdraw":        api.postWithdraw,
-		"GET /v1/snapshot":                     api.getSnapshot,
-		"POST /v1/snapshot/restore":            api.postRestore,
-		"GET /v1/seal":                         api.getSeal,
-		"POST /v1/seal/rotate":                 api.postSealRotate,
-		"POST /v1/revocations/bulk":            api.postBulk,
-		"GET /v1/revocation-lists":             api.listRevocationLists,
-		"GET /v1/cut-offs":                     api.listCutOffs,
-		"POST /v1/cut-offs":                    api.postCutOff,
-		"POST /v1/cut-offs/withdraw":           api.postWithdrawCutOff,
+		"GET /global-secrets":                  {access.Read, api.listSecrets},
+		"GET /global-secrets/{name}":           {access.Read, api.getSecret},
+		"PUT /global-secrets/{name}":           {access.Revoke, api.putSecret},
+		"DELETE /global-secrets/{name}":        {access.Administer, api.deleteSecret},
+		"GET /meshes/{mesh}/secrets":           {access.Read, api.listSecrets},
+		"GET /meshes/{mesh}/secrets/{name}":    {access.Read, api.getSecret},
+		"PUT /meshes/{mesh}/secrets/{name}":    {access.Revoke, api.putSecret},
+		"DELETE /meshes/{mesh}/secrets/{name}": {access.Administer, api.deleteSecret},
+		"POST /tokens/control-plane":           {access.Issue, api.postControlPlaneToken},
+		"POST /tokens/zone":                    {access.Issue, api.postZoneToken},
+		"POST /tokens/dataplane":               {access.Issue, api.postDataplaneToken},
+		"POST /tokens/user":                    {access.Issue, api.postUserToken},
+		"GET /v1/keys":                         {access.Read, api.listKeys},
+		"GET /v1/keys/{kind}/{kid}/holding":    {access.Read, api.getHolding},
+		"POST /v1/keys/prepare":                {access.Administer, api.postPrepare},
+		"POST /v1/keys/activate":               {access.Administer, api.postActivate},
+		"POST /v1/keys/retire":                 {access.Administer, api.postRetire},
+		"POST /v1/keys/remove":                 {access.Administer, api.postRemove},
+		"GET /v1/revocations":                  {access.ReadRevocations, api.listRevocations},
+		"POST /v1/revocations":                 {access.Revoke, api.postRevocations},
+		"POST /v1/revocations/withdraw":        {access.Administer, api.postWithdraw},
+		"GET /v1/snapshot":                     {access.Administer, api.getSnapshot},
+		"POST /v1/snapshot/restore":            {access.Administer, api.postRestore},
+		"GET /v1/seal":                         {access.Read, api.getSeal},
+		"POST /v1/seal/rotate":                 {access.Administer, api.postSealRotate},
+		"POST /v1/revocations/bulk":            {access.Revoke, api.postBulk},
+		"GET /v1/revocation-lists":             {access.ReadRevocations, api.listRevocationLists},
+		"GET /v1/cut-offs":                     {access.ReadRevocations, api.listCutOffs},
+		"POST /v1/cut-offs":                    {access.Revoke, api.postCutOff},
+		"POST /v1/cut-offs/withdraw":           {access.Administer, api.postWithdrawCutOff},
 	}
 }
 

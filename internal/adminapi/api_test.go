@@ -169,11 +169,11 @@ func TestWhoAmIAndRoles(t *testing.T) {
 	network := e.api.Handler(Network)
 
 	w := e.callAs(network, "GET", "/who-am-i", nil, "Authorization", "Bearer "+admin)
-	if w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"name":"ann","groups":["admin","ops"]}` {
+	if w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"name":"ann","groups":["admin","ops"],"via":"token","roles":["admin"]}` {
 		t.Errorf("ann is %d %s", w.Code, w.Body)
 	}
 	w = e.callAs(network, "GET", "/who-am-i", nil, "Authorization", "Bearer "+reader)
-	if w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"name":"rob","groups":[]}` {
+	if w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"name":"rob","groups":[],"via":"token","roles":[]}` {
 		t.Errorf("rob is %d %s", w.Code, w.Body)
 	}
 	if w := e.callAs(network, "PUT", "/zones/west", `{}`, "Authorization", "Bearer "+reader); w.Code != 403 {

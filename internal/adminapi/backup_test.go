@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -69,7 +70,11 @@ func TestSnapshotOverTheAPI(t *testing.T) {
 
 // TestOnlyAdminsSave: a reader of everything else gets no backup.
 func TestOnlyAdminsSave(t *testing.T) {
-	e := newEnv(t)
+	roles, err := access.NewRoles([]access.Binding{{Role: access.Auditor, Groups: []string{"readers"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEnv(t, func(c *Config) { c.Roles = func() *access.Roles { return roles } })
 	reader := e.token("user", map[string]any{"name": "ro", "groups": []string{"readers"}})
 	w := e.raw("GET", "/v1/snapshot", nil, "Authorization", "Bearer "+reader)
 	if w.Code != http.StatusForbidden {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 )
 
@@ -23,6 +24,14 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	mesh, reason, withdraw := query.Get("mesh"), query.Get("reason"), query.Get("withdraw") == "true"
+	if err := a.rights.Revoke(kind, mesh); err != nil {
+		return err
+	}
+	if withdraw {
+		if err := a.rights.Allow(access.Administer); err != nil {
+			return err
+		}
+	}
 	if err := checkReason(reason); err != nil {
 		return err
 	}

@@ -31,6 +31,9 @@ func (api *API) postCutOff(a *act, w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
+	if err := a.rights.Revoke(id.Kind, id.Mesh); err != nil {
+		return err
+	}
 	if err := checkReason(body.Reason); err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@
 // # A request
 //
 // Every request is authenticated by internal/access, also one for a path that
-// does not exist. The group "admin" may do everything, every other user may only
-// read. A request has an id, taken from X-Request-Id where that is a UUID, which
+// does not exist. Each route names the permission that it asks for, see
+// API.routes; a handler asks for more where it does more than its route says. A request has an id, taken from X-Request-Id where that is a UUID, which
 // is echoed and stands in the log; a write that is sent again with the same id
 // and the same content within ten minutes has the result of the first. Each
 // change and each refusal is one line in the log: who, from where, what, with

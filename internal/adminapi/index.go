@@ -18,7 +18,9 @@ func (api *API) getIndex(_ *act, w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (api *API) getWhoAmI(a *act, w http.ResponseWriter, _ *http.Request) error {
-	return reply(w, http.StatusOK, apitypes.WhoAmI{Name: a.caller.Name, Groups: orEmpty(a.caller.Groups)})
+	return reply(w, http.StatusOK, apitypes.WhoAmI{
+		Name: a.caller.Name, Groups: orEmpty(a.caller.Groups), Via: a.caller.Via, Roles: a.rights.Roles(),
+	})
 }
 
 func (api *API) getStatus(_ *act, w http.ResponseWriter, _ *http.Request) error {

@@ -41,7 +41,7 @@ func readBody(w http.ResponseWriter, r *http.Request, v any) error {
 
 // readList reads a body that may hold a whole list of revocations. done must be
 // called when the request has been dealt with. The router has made sure that the
-// caller is an admin.
+// caller may revoke.
 func (api *API) readList(w http.ResponseWriter, r *http.Request, v any) (done func(), err error) {
 	done = func() {}
 	limit := int64(maxBody)

@@ -30,6 +30,9 @@ func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) 
 	if err != nil {
 		return err
 	}
+	if err := a.rights.Revoke(kind, mesh); err != nil {
+		return err
+	}
 	content := []string{string(kind), mesh, body.Reason}
 	names := make([]string, len(ids))
 	for i, id := range ids {

@@ -19,9 +19,17 @@ import (
 // handler answers one request, or returns an error having written nothing.
 type handler func(a *act, w http.ResponseWriter, r *http.Request) error
 
+// route is a handler and what it asks of its caller. Written without the names of
+// its fields, it does not compile without the permission; an empty one is nobody's.
+type route struct {
+	need access.Permission
+	handler
+}
+
 // act is one request as the log tells it: who does what, with which result.
 type act struct {
 	caller    access.Caller
+	rights    access.Rights
 	requestID string
 	route     string // the pattern that the request matched
 	notes     []slog.Attr
@@ -36,15 +44,18 @@ type router struct {
 	log    *slog.Logger
 	lines  *loglimit.Limiter // of who is no admin
 	policy access.Policy
+	roles  func() *access.Roles
+	needs  map[string]access.Permission // of each pattern
 	mux    *http.ServeMux
 	// elsewhere answers what is not for this node to answer; nil: everything is.
 	elsewhere func(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error)
 }
 
-func newRouter(log *slog.Logger, lines *loglimit.Limiter, policy access.Policy, routes map[string]handler) *router {
-	rt := &router{log: log, lines: lines, policy: policy, mux: http.NewServeMux()}
-	for pattern, h := range routes {
-		rt.mux.Handle(pattern, h)
+func newRouter(log *slog.Logger, lines *loglimit.Limiter, policy access.Policy, roles func() *access.Roles, routes map[string]route) *router {
+	rt := &router{log: log, lines: lines, policy: policy, roles: roles, needs: map[string]access.Permission{}, mux: http.NewServeMux()}
+	for pattern, to := range routes {
+		rt.needs[pattern] = to.need
+		rt.mux.Handle(pattern, to.handler)
 	}
 	return rt
 }
@@ -91,8 +102,13 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 		a.caller = access.Caller{Remote: r.RemoteAddr}
 		return err
 	}
-	a.caller = caller
-	if err := caller.Allow(r.Method); err != nil {
+	a.caller, a.rights = caller, rt.roles().Of(caller)
+	h, pattern := rt.mux.Handler(r)
+	need := access.AnyRole // who has none does not learn which paths there are
+	if pattern != "" {
+		need, a.route = rt.needs[pattern], pattern
+	}
+	if err := a.rights.Allow(need); err != nil {
 		return err
 	}
 	if r.URL.Path == "*" { // OPTIONS * asks about the server as a whole
@@ -101,11 +117,9 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 	if path.Clean(r.URL.Path) != r.URL.Path {
 		return noSuchPath()
 	}
-	h, pattern := rt.mux.Handler(r)
 	if pattern == "" {
 		return rt.unrouted(w, r, h)
 	}
-	a.route = pattern
 	if rt.elsewhere != nil {
 		if done, err := rt.elsewhere(a, w, r); done || err != nil {
 			return err
@@ -175,7 +189,7 @@ func (rt *router) report(a *act, r *http.Request, status int, err error) {
 			attrs = append(attrs, slog.Any("error", err))
 		}
 	}
-	if a.caller.Admin() {
+	if a.rights.Admin() {
 		rt.log.LogAttrs(ctx, level, msg, attrs...)
 		return
 	}

@@ -46,11 +46,14 @@ func (j *journal) lines(t *testing.T) []map[string]any {
 	return lines
 }
 
-// verifyFake takes "admin-token" and "reader-token" for tokens.
+// verifyFake takes three tokens: of an admin, an auditor, and of somebody without a
+// role.
 func verifyFake(_ context.Context, token string) (*cptoken.Claims, error) {
 	switch token {
 	case "admin-token":
 		return &cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"admin"}}, nil
+	case "stranger-token":
+		return &cptoken.Claims{Kind: cptoken.User, Name: "zed", Groups: []string{"elsewhere"}}, nil
 	case "reader-token":
 		return &cptoken.Claims{Kind: cptoken.User, Name: "rob", Groups: []string{"staff"}}, nil
 	}
@@ -65,17 +68,22 @@ func fakeRouter(j *journal, p access.Policy) http.Handler {
 		a.note(slog.String("noted", r.PathValue("name")))
 		return reply(w, http.StatusOK, map[string]string{"name": r.PathValue("name")})
 	}
-	return newRouter(j.logger(), loglimit.New(loglimit.PerSecond, nil), p, map[string]handler{
-		"GET /things/{name}": ok,
-		"PUT /things/{name}": ok,
-		"POST /panics":       func(*act, http.ResponseWriter, *http.Request) error { panic("secret-of-the-defect") },
-		"POST /fails":        func(*act, http.ResponseWriter, *http.Request) error { return errors.New("disk secret-path is full") },
-		"POST /conflicts": func(*act, http.ResponseWriter, *http.Request) error {
+	roles, err := access.NewRoles([]access.Binding{{Role: access.Auditor, Groups: []string{"staff"}}})
+	if err != nil {
+		panic(err)
+	}
+	return newRouter(j.logger(), loglimit.New(loglimit.PerSecond, nil), p, func() *access.Roles { return roles }, map[string]route{
+		"GET /things/{name}": {access.Read, ok},
+		"PUT /things/{name}": {access.Administer, ok},
+		"POST /nobodys":      {"", ok},
+		"POST /panics":       {access.Administer, func(*act, http.ResponseWriter, *http.Request) error { panic("secret-of-the-defect") }},
+		"POST /fails":        {access.Administer, func(*act, http.ResponseWriter, *http.Request) error { return errors.New("disk secret-path is full") }},
+		"POST /conflicts": {access.Administer, func(*act, http.ResponseWriter, *http.Request) error {
 			return federation.Errorf(federation.Conflict, "no")
-		},
-		"POST /unknown-outcome": func(*act, http.ResponseWriter, *http.Request) error {
+		}},
+		"POST /unknown-outcome": {access.Administer, func(*act, http.ResponseWriter, *http.Request) error {
 			return federation.Errorf(federation.UnknownOutcome, "who knows")
-		},
+		}},
 	})
 }
 
@@ -87,10 +95,13 @@ func TestDispatch(t *testing.T) {
 		level                     string // of the line in the log; "" for none
 	}{
 		{"read as admin", "GET", "/things/a", "admin-token", 200, "", "", ""},
-		{"read as anybody", "GET", "/things/a", "reader-token", 200, "", "", ""},
+		{"read without a role", "GET", "/things/a", "stranger-token", 403, "not_allowed", "Access Denied", "WARN"},
+		{"nothing is told of paths without a role", "GET", "/nothing", "stranger-token", 403, "not_allowed", "Access Denied", "WARN"},
+		{"a route without a permission, as admin", "POST", "/nobodys", "admin-token", 403, "not_allowed", "Access Denied", "WARN"},
+		{"read as auditor", "GET", "/things/a", "reader-token", 200, "", "", ""},
 		{"head", "HEAD", "/things/a", "reader-token", 200, "", "", ""},
 		{"write as admin", "PUT", "/things/a", "admin-token", 200, "", "", "INFO"},
-		{"write as anybody", "PUT", "/things/a", "reader-token", 403, "not_allowed", "Access Denied", "WARN"},
+		{"write as auditor", "PUT", "/things/a", "reader-token", 403, "not_allowed", "Access Denied", "WARN"},
 		{"read without a token", "GET", "/things/a", "", 401, "missing_token", "Unauthenticated", "WARN"},
 		{"bad token", "GET", "/things/a", "forged", 401, "bad_signature", "Unauthenticated", "WARN"},
 		{"nothing is told of paths to strangers", "GET", "/nothing", "", 401, "missing_token", "Unauthenticated", "WARN"},
@@ -99,7 +110,7 @@ func TestDispatch(t *testing.T) {
 		{"unclean path", "GET", "/x/../things/a", "admin-token", 404, "", "Could not retrieve a resource", ""},
 		{"doubled slash", "PUT", "//things/a", "admin-token", 404, "", "Could not retrieve a resource", "INFO"},
 		{"method not here", "DELETE", "/things/a", "admin-token", 405, "", "Method Not Allowed", "INFO"},
-		{"method not here, as anybody", "DELETE", "/things/a", "reader-token", 403, "not_allowed", "Access Denied", "WARN"},
+		{"method not here, as auditor", "DELETE", "/things/a", "reader-token", 405, "", "Method Not Allowed", "INFO"},
 		{"the server as a whole", "OPTIONS", "*", "admin-token", 405, "", "Method Not Allowed", "INFO"},
 		{"the server as a whole, to strangers", "OPTIONS", "*", "", 401, "missing_token", "Unauthenticated", "WARN"},
 		{"rejected", "POST", "/conflicts", "admin-token", 409, "", "Conflict", "INFO"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 )
 
@@ -23,6 +24,11 @@ func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secr
 	made := api.store.RevocationCount(ref.kind, ref.mesh) == 0
 	if !ref.addOnly {
 		if withdrawn, err = api.missing(r, ref, ids); err != nil {
+			return err
+		}
+	}
+	if len(withdrawn) > 0 {
+		if err := a.rights.Allow(access.Administer); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/raftstore"
@@ -54,6 +55,15 @@ func (api *API) putSecret(a *act, w http.ResponseWriter, r *http.Request) error 
 	case !known:
 		return federation.InvalidField("name", "is not the name of a signing key or of a list of revocations, and other secrets are not kept").
 			WithHint("names are like zone-token-signing-key-2, control-plane-signing-key-0002, zone-token-revocations; those of dataplane tokens belong to a mesh (/meshes/MESH/secrets)")
+	}
+	// The route lets revokers in, for the lists.
+	if ref.isKey() {
+		err = a.rights.Allow(access.Administer)
+	} else {
+		err = a.rights.Revoke(ref.kind, ref.mesh)
+	}
+	if err != nil {
+		return err
 	}
 	var body secretBody
 	if ref.isKey() {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -16,10 +17,15 @@ func (api *API) postControlPlaneToken(a *act, w http.ResponseWriter, r *http.Req
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
+	claims := cptoken.Claims{Kind: cptoken.ControlPlane, Zone: body.Zone}
+	longest, err := a.rights.Issue(claims)
+	if err != nil {
+		return err
+	}
 	if err := api.zoneMayJoin(body.Zone); err != nil {
 		return err
 	}
-	return api.issue(a, w, cptoken.Claims{Kind: cptoken.ControlPlane, Zone: body.Zone}, body.ValidFor)
+	return api.issue(a, w, claims, body.ValidFor, longest)
 }
 
 func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -30,20 +36,28 @@ func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) er
 	claims := cptoken.Claims{Kind: cptoken.Zone, Zone: body.Zone}
 	for _, s := range body.Scope {
 		claims.Scope = append(claims.Scope, cptoken.Scope(s))
-		if cptoken.Scope(s) != cptoken.ScopeCP {
-			continue
-		}
+	}
+	longest, err := a.rights.Issue(claims)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(claims.Scope, cptoken.ScopeCP) {
 		// With this scope the token is one for a zone control plane.
 		if err := api.zoneMayJoin(body.Zone); err != nil {
 			return err
 		}
 	}
-	return api.issue(a, w, claims, body.ValidFor)
+	return api.issue(a, w, claims, body.ValidFor, longest)
 }
 
 func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Request) error {
 	var body apitypes.DataplaneTokenRequest
 	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	claims := cptoken.Claims{Kind: cptoken.Dataplane, Name: body.Name, Mesh: body.Mesh, Tags: body.Tags, Type: body.Type}
+	longest, err := a.rights.Issue(claims)
+	if err != nil {
 		return err
 	}
 	if err := api.meshField(body.Mesh); err != nil {
@@ -58,9 +72,7 @@ func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Reques
 			return err
 		}
 	}
-	return api.issue(a, w, cptoken.Claims{
-		Kind: cptoken.Dataplane, Name: body.Name, Mesh: body.Mesh, Tags: body.Tags, Type: body.Type,
-	}, body.ValidFor)
+	return api.issue(a, w, claims, body.ValidFor, longest)
 }
 
 func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -68,7 +80,12 @@ func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) er
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
-	return api.issue(a, w, cptoken.Claims{Kind: cptoken.User, Name: body.Name, Groups: body.Groups}, body.ValidFor)
+	claims := cptoken.Claims{Kind: cptoken.User, Name: body.Name, Groups: body.Groups}
+	longest, err := a.rights.Issue(claims)
+	if err != nil {
+		return err
+	}
+	return api.issue(a, w, claims, body.ValidFor, longest)
 }
 
 // zoneMayJoin refuses a token that no control plane could join with. A zone that
@@ -90,11 +107,20 @@ func (api *API) zoneMayJoin(name string) error {
 }
 
 // issue signs a token and answers with it alone, as text. Nothing is written
-// anywhere: the line in the log names the token by its id.
-func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor string) error {
+// anywhere: the line in the log names the token by its id. longest is what the
+// caller's role allows, 0 for no bound; a request that is silent gets that much.
+func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor string, longest time.Duration) error {
 	lifetime, err := parseValidFor("validFor", validFor)
 	if err != nil {
 		return err
+	}
+	switch {
+	case longest == 0:
+	case lifetime > longest:
+		return federation.Errorf(federation.Forbidden, "user %.80q may issue this %s for %s at most, asked for %s", a.caller.Name, c.Kind.TokenName(), longest, lifetime).
+			WithReason("too_long").WithHint("ask for less: --valid-for %s", longest)
+	case lifetime == 0:
+		lifetime = min(longest, cptoken.DefaultValidity)
 	}
 	if err := api.mayIssue(lifetime); err != nil {
 		return err

@@ -3,6 +3,7 @@ package apiclient
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -66,6 +67,13 @@ func newClient(t Target, agent string) (*client, error) {
 				return nil, badCA(t, err)
 			}
 			transport.TLSClientConfig = tlsutil.Client(pool)
+		}
+		if t.CertFile != "" {
+			own, err := tlsutil.OpenSource(tlsutil.Files{Cert: t.CertFile, Key: t.KeyFile}, tlsutil.Options{})
+			if err != nil {
+				return nil, federation.AsError(err).WithHint("name the PEM files of your certificate and its key with --cert-file and --key-file")
+			}
+			transport.TLSClientConfig.Certificates = []tls.Certificate{*own.Current().Certificate}
 		}
 	}
 	c.http = &http.Client{

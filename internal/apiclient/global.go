@@ -23,6 +23,12 @@ func NewGlobal(t Target, agent string) (*Global, error) {
 	return &Global{c}, nil
 }
 
+// WhoAmI asks as whom the caller is taken.
+func (g *Global) WhoAmI(ctx context.Context) (me apitypes.WhoAmI, err error) {
+	err = g.c.do(ctx, call{method: http.MethodGet, path: []string{"who-am-i"}, into: &me})
+	return me, err
+}
+
 // ControlPlaneToken issues a control plane token.
 func (g *Global) ControlPlaneToken(ctx context.Context, r apitypes.ControlPlaneTokenRequest) (Issued, error) {
 	return g.issue(ctx, "control-plane", r)

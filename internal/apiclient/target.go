@@ -24,6 +24,8 @@ type Flags struct {
 	TokenFile string
 	CAFile    string
 	DataDir   string
+	// CertFile and KeyFile are the caller's client certificate.
+	CertFile, KeyFile string
 }
 
 // Service is one of the things that a node serves.
@@ -96,6 +98,8 @@ type Target struct {
 	Service Service
 	Address string
 	CAFile  string // empty: the system's certificates
+	// CertFile and KeyFile are shown over TLS; empty: none.
+	CertFile, KeyFile string
 
 	token string
 }
@@ -130,6 +134,9 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 	if s.NoToken {
 		return t, t.check()
 	}
+	if err := t.takeCertificate(r); err != nil {
+		return Target{}, err
+	}
 	if !strings.HasPrefix(r.found, "https:") {
 		// The socket asks for no token, and plain HTTP must not carry it.
 		node.fromFlag.AdminTokenFile, node.fromEnv.AdminTokenFile = "", ""
@@ -152,6 +159,28 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 			WithHint("leave the token out, or name the node yourself with %s", s.AddressFlag)
 	}
 	return t, t.check()
+}
+
+// takeCertificate takes the client certificate that the flags or the environment
+// name. One that was asked for by a flag and has no place is an error; one of the
+// environment's is for other addresses then.
+func (t *Target) takeCertificate(r resolver) error {
+	asked := r.flags.CertFile != "" || r.flags.KeyFile != ""
+	cert, key := first(r.flags.CertFile, r.get("CERT_FILE")), first(r.flags.KeyFile, r.get("KEY_FILE"))
+	switch {
+	case cert == "" && key == "":
+		return nil
+	case cert == "" || key == "":
+		return federation.Errorf(federation.Invalid, "--cert-file and --key-file go together").WithHint("give both, or neither")
+	case !strings.HasPrefix(r.found, "https:"):
+		if asked {
+			return federation.Errorf(federation.Invalid, "%s takes no client certificate", r.found).
+				WithHint("use the node's https:// address")
+		}
+		return nil
+	}
+	t.CertFile, t.KeyFile = cert, key
+	return nil
 }
 
 // Socket returns the target for a node's admin socket, where no token is needed.

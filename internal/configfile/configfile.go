@@ -127,18 +127,9 @@ func takesSeveral(flags Flags, name string) bool {
 const form = "it holds a line NAME: VALUE for each flag, without the dashes, for example data-dir: /var/lib/meridian"
 
 func read(path string) (map[string]any, error) {
-	f, err := os.Open(path)
+	data, err := contents(path, "config file", "--config", form)
 	if err != nil {
-		return nil, unreadable(path, err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, unreadable(path, err)
-	}
-	if len(data) > maxFile {
-		return nil, federation.Errorf(federation.TooLarge, "the config file %s is larger than %d bytes", path, maxFile).
-			WithHint(form)
+		return nil, err
 	}
 	values := map[string]any{}
 	if err := yaml.UnmarshalStrict(data, &values); err != nil {
@@ -148,13 +139,49 @@ func read(path string) (map[string]any, error) {
 	return values, nil
 }
 
-func unreadable(path string, err error) error {
+// Read returns the bytes of a YAML file of another form, which must not be larger
+// than a config file. what and flag name it in errors.
+func Read(path, what, flag string) ([]byte, error) {
+	return contents(path, what, flag, "what "+flag+" names is a file that people write")
+}
+
+// Unmarshal reads YAML into a struct. Members that the struct does not have and
+// members that are given twice are errors. path and what name the file in them.
+func Unmarshal(data []byte, path, what string, into any) error {
+	if err := yaml.UnmarshalStrict(data, into); err != nil {
+		text := complaint(err)
+		if _, field, ok := strings.Cut(err.Error(), "unknown field "); ok {
+			text = "it has the unknown member " + field
+		}
+		return federation.Errorf(federation.Invalid, "the %s %s cannot be used: %s", what, path, text).WithCause(err)
+	}
+	return nil
+}
+
+func contents(path, what, flag, hint string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(path, what, flag, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, unreadable(path, what, flag, err)
+	}
+	if len(data) > maxFile {
+		return nil, federation.Errorf(federation.TooLarge, "the %s %s is larger than %d bytes", what, path, maxFile).
+			WithHint("%s", hint)
+	}
+	return data, nil
+}
+
+func unreadable(path, what, flag string, err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		err = p.Err
 	}
-	return federation.Errorf(federation.Invalid, "the config file %s cannot be read: %w", path, err).
-		WithHint("name a file that this user may read with --config")
+	return federation.Errorf(federation.Invalid, "the %s %s cannot be read: %w", what, path, err).
+		WithHint("name a file that this user may read with %s", flag)
 }
 
 // complaint is what is wrong with the text of a file, without the YAML library's

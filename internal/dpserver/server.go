@@ -55,8 +55,11 @@ type Config struct {
 	Certificates func() []Certificate
 	// LocalhostIsAdmin lets who comes from loopback use the API without a token.
 	LocalhostIsAdmin bool
-	Logger           *slog.Logger     // nil: no log
-	Now              func() time.Time // nil: time.Now
+	// Roles tells what users of the API may do; nil: the group "admin" everything,
+	// others nothing.
+	Roles  func() *access.Roles
+	Logger *slog.Logger     // nil: no log
+	Now    func() time.Time // nil: time.Now
 }
 
 // Server makes the handlers of a zone. Its methods are safe for concurrent use.
@@ -72,6 +75,10 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Roles == nil {
+		roles := access.DefaultRoles()
+		cfg.Roles = func() *access.Roles { return roles }
 	}
 	if cfg.Link == nil {
 		cfg.Link = func() Link { return Link{} }
@@ -100,11 +107,11 @@ func (s *Server) APISocket() http.Handler {
 }
 
 func (s *Server) api(policy access.Policy) http.Handler {
-	guarded := func(h http.HandlerFunc) http.HandlerFunc {
+	guarded := func(need access.Permission, h http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			caller, err := policy.Authenticate(r)
 			if err == nil {
-				err = caller.Allow(r.Method)
+				err = s.cfg.Roles().Of(caller).Allow(need)
 			}
 			if err != nil {
 				s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a request to the zone's API",
@@ -117,8 +124,8 @@ func (s *Server) api(policy access.Policy) http.Handler {
 		}
 	}
 	return routes{
-		"/":          {http.MethodGet: guarded(s.index)},
-		"/v1/status": {http.MethodGet: guarded(s.status)},
+		"/":          {http.MethodGet: guarded(access.AnyRole, s.index)},
+		"/v1/status": {http.MethodGet: guarded(access.Read, s.status)},
 	}
 }
 

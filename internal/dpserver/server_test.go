@@ -20,6 +20,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
@@ -326,7 +327,13 @@ func TestBadRequests(t *testing.T) {
 func TestStatus(t *testing.T) {
 	since := testNow.Add(-time.Minute)
 	link := Link{Address: "g:5685", Since: since, LastError: "refused"}
-	z := newZone(t, func(c *Config) { c.LocalhostIsAdmin = true; c.Link = func() Link { return link } })
+	roles, err := access.NewRoles([]access.Binding{{Role: access.Auditor, Users: []string{"ann"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := newZone(t, func(c *Config) {
+		c.LocalhostIsAdmin, c.Link, c.Roles = true, func() Link { return link }, func() *access.Roles { return roles }
+	})
 	get := func(path, token string) answer {
 		r := httptest.NewRequest(http.MethodGet, "http://localhost:5681"+path, nil)
 		r.RemoteAddr = "127.0.0.1:1"
@@ -364,9 +371,17 @@ func TestStatus(t *testing.T) {
 	if a := get("/nothing", ""); a.status != 404 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	// Any user may read; nobody else, and a bad token not even from here.
-	if a := get("/v1/status", sign(t, map[string]any{"Name": "bob", "Groups": []string{"ops"}})); a.status != 200 {
-		t.Errorf("a user: %d %s", a.status, a.body)
+	// Auditors and admins may read; nobody else, and a bad token not even from here.
+	for user, want := range map[string]int{"ann": 200, "eve": 403} {
+		if a := get("/v1/status", sign(t, map[string]any{"Name": user, "Groups": []string{"ops"}})); a.status != want {
+			t.Errorf("%s: %d %s", user, a.status, a.body)
+		}
+		if a := get("/", sign(t, map[string]any{"Name": user, "Groups": []string{"ops"}})); a.status != want {
+			t.Errorf("%s, index: %d %s", user, a.status, a.body)
+		}
+	}
+	if a := get("/v1/status", sign(t, map[string]any{"Name": "eve", "Groups": []string{"admin"}})); a.status != 200 {
+		t.Errorf("an admin: %d %s", a.status, a.body)
 	}
 	if a := get("/v1/status", sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}})); a.status != 401 {
 		t.Errorf("a zone token: %d %s", a.status, a.body)

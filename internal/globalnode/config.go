@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -53,6 +54,9 @@ type Config struct {
 	KDSPlain bool
 	// LocalhostIsAdmin takes who connects from loopback as an administrator.
 	LocalhostIsAdmin bool
+	// Roles are what users of the HTTP API may do; nil: the group "admin"
+	// everything, others nothing.
+	Roles *rolefile.File
 	// Bootstrap lets an empty data folder found a cluster alone, without looking
 	// for others. Else Expect nodes found one, which look for each other at Join.
 	Bootstrap bool

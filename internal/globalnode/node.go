@@ -2,6 +2,7 @@ package globalnode
 
 import (
 	"context"
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,6 +97,10 @@ func (n *Node) open() (err error) {
 		Store: leading{n.store, n.peers}, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
 		Members: n.peers.memberIDs, Cluster: n.peers,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
+		Roles: n.cfg.Roles.Roles,
+		UserCertificate: func(state *tls.ConnectionState) (string, error) {
+			return n.cfg.TLS.User(state, identity.Cluster)
+		},
 		Certificates: n.certificates,
 		Issued:       n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
 	})
@@ -225,6 +230,7 @@ func (n *Node) serve(ctx context.Context) error {
 	group.Go(func() error { return n.cfg.TLS.Run(ctx) })
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.listeners.diagnostics, Handler: n.diagnostics()})
 	group.Go(func() error { return n.followLeadership(ctx) })
+	group.Go(func() error { return n.cfg.Roles.Run(ctx) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -251,7 +257,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 		Handler: n.api.Handler(adminapi.Loopback)})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "api-tls", Listener: n.listeners.apiTLS,
 		Handler: n.api.Handler(adminapi.Network),
-		TLS:     n.cfg.TLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
+		TLS:     n.cfg.TLS.ServerOptionalClient(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "admin-socket", Listener: n.listeners.admin,
 		Handler: n.api.Handler(adminapi.Socket)})
 	group.Go(func() error { return n.kds.Run(ctx, n.listeners.kds) })

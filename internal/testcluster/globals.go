@@ -25,6 +25,8 @@ type Globals struct {
 	Members []*Global
 	Net     *Network
 	CA      *tlsutil.Authority
+	// Configure changes a member's configuration before it starts; nil: nothing.
+	Configure func(*globalnode.Config)
 
 	t    testing.TB
 	log  *slog.Logger
@@ -122,7 +124,11 @@ func (c *Globals) config(g *Global) globalnode.Config {
 // Launch starts a member without waiting for it.
 func (g *Global) Launch() {
 	g.t.Helper()
-	node, err := globalnode.New(g.cluster.config(g))
+	cfg := g.cluster.config(g)
+	if g.cluster.Configure != nil {
+		g.cluster.Configure(&cfg)
+	}
+	node, err := globalnode.New(cfg)
 	if err != nil {
 		g.t.Fatalf("making %s: %v", g.Name, err)
 	}

@@ -1,6 +1,7 @@
 package tlsutil
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"net/url"
 	"strings"
@@ -98,6 +99,45 @@ func KeepIdentity(role Role) func(*x509.Certificate) error {
 		own = id
 		return nil
 	}
+}
+
+// User returns the operator whom a client certificate names, held against the CAs
+// of this moment: a connection may outlive its certificate, and a CA. cluster is the
+// one that the certificate must be of.
+func (s *Source) User(state *tls.ConnectionState, cluster string) (string, error) {
+	if len(state.PeerCertificates) == 0 {
+		return "", federation.Errorf(federation.Unauthenticated, "no client certificate was shown").WithReason("missing_certificate")
+	}
+	leaf, pool := state.PeerCertificates[0], s.Current().Pool
+	if pool == nil { // the library would take the system's CAs
+		return "", federation.Errorf(federation.Unauthenticated, "this port knows no CA of users").WithReason("bad_certificate")
+	}
+	between := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: pool, Intermediates: between, CurrentTime: s.options.Now(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return "", federation.Errorf(federation.Unauthenticated, "the client certificate is not good: %w", err).WithReason("bad_certificate").
+			WithHint("have a new one made: global certs user")
+	}
+	id, err := IdentityOf(leaf)
+	switch {
+	case err != nil:
+		return "", err
+	case id.Role != RoleUser:
+		return "", federation.Errorf(federation.Forbidden, "the certificate names the %s %.64q, this port takes users", id.Role, id.Name).
+			WithReason("wrong_role").WithHint("show a user's certificate, or none and a user token: global certs user")
+	case id.Cluster != cluster:
+		return "", federation.Errorf(federation.Forbidden, "the certificate is of another cluster: %.64q", id.Cluster).WithReason("other_cluster")
+	}
+	if err := id.Validate(); err != nil {
+		return "", badIdentity("the certificate's user has a name that users do not have")
+	}
+	return id.Name, nil
 }
 
 func badIdentity(format string, args ...any) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 
@@ -55,6 +56,9 @@ type Config struct {
 	// ReloadAuthn reads Authn anew, completed: of these the public keys are followed.
 	// nil: they stand in no file.
 	ReloadAuthn func() (proxyauth.Settings, error)
+	// Roles are what users of the HTTP API may do; nil: the group "admin"
+	// everything, others nothing.
+	Roles *rolefile.File
 	// MaxStale makes the zone refuse when it has not heard from the global for
 	// so long; 0: never.
 	MaxStale time.Duration

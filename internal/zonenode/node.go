@@ -119,6 +119,7 @@ func (n *Node) open() (err error) {
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store: n.store, Verifier: n.verifier, Auth: n.auth,
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
+		Roles:  n.cfg.Roles.Roles,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})
 	n.measure()
@@ -196,6 +197,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	group.Go(func() error { return n.sessions.Run(ctx) })
 	group.Go(func() error { return n.keyring.Run(ctx) })
 	group.Go(func() error { return n.auth.Run(ctx) })
+	group.Go(func() error { return n.cfg.Roles.Run(ctx) })
 	close(n.ready)
 	n.cfg.Logger.Info("zone is ready", "zone", n.cfg.Zone, "instance", n.store.Instance(), "revision", n.store.View().Revision().String())
 	return group.Wait()

@@ -61,4 +61,9 @@ type Index struct {
 type WhoAmI struct {
 	Name   string   `json:"name"`
 	Groups []string `json:"groups"`
+	// Via is how the caller proved it: token, cert, socket or loopback.
+	Via string `json:"via"`
+	// Roles are those of the caller at the node that answers: admin, issuer,
+	// revoker, auditor. Without any the caller may do nothing else.
+	Roles []string `json:"roles"`
 }

@@ -1,0 +1,148 @@
+// Package rolefile reads the YAML file that --roles-file names, which binds roles
+// to users and groups, and follows it while a node runs: a binding that is taken
+// away counts no longer within seconds, without a restart.
+//
+//	bindings:
+//	- role: auditor
+//	  groups: [audit]
+//	- role: issuer
+//	  users: [ci]
+//	  kinds: [zone-token]
+//	  zones: [west, east]
+//	  maxValidity: 720h
+//
+// The members are those of [access.Binding]. Each node reads a file of its own; the
+// digest tells whether two nodes have the same.
+package rolefile
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/configfile"
+)
+
+// ReloadEvery is how often a running node looks at the file.
+const ReloadEvery = 5 * time.Second
+
+// File is the roles of a file that may be replaced. Its methods are safe for
+// concurrent use. A nil File is [access.DefaultRoles].
+type File struct {
+	path    string
+	log     *slog.Logger
+	current atomic.Pointer[access.Roles]
+
+	mu      sync.Mutex
+	sum     [sha256.Size]byte
+	seen    [sha256.Size]byte // what the last look found
+	trouble string            // what was wrong at the last look
+	strikes int               // how often in a row
+}
+
+// Open reads the file. What is wrong with it is an error now; later, in [File.Check],
+// the bindings that were good stay in force.
+func Open(path string, log *slog.Logger) (*File, error) {
+	f := &File{path: path, log: log}
+	data, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	roles, err := f.parse(data)
+	if err != nil {
+		return nil, err
+	}
+	f.sum = sha256.Sum256(data)
+	f.seen = f.sum
+	f.current.Store(roles)
+	return f, nil
+}
+
+// Roles are those in force now.
+func (f *File) Roles() *access.Roles {
+	if f == nil {
+		return access.DefaultRoles()
+	}
+	return f.current.Load()
+}
+
+// Run follows the file until ctx ends.
+func (f *File) Run(ctx context.Context) error {
+	if f == nil {
+		return nil
+	}
+	ticker := time.NewTicker(ReloadEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			f.Check()
+		}
+	}
+}
+
+// Check reads the file once and takes over what changed in it when two looks in a
+// row have found the same: the first may have fallen into its being written, and
+// half a binding may allow more than a whole one. A file that cannot be used is
+// logged then, once.
+func (f *File) Check() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	data, err := f.read()
+	sum := sha256.Sum256(data)
+	again := sum == f.seen
+	f.seen = sum
+	if err == nil && (sum == f.sum || !again) {
+		f.trouble, f.strikes = "", 0
+		return
+	}
+	var roles *access.Roles
+	if err == nil {
+		roles, err = f.parse(data)
+	}
+	if err != nil {
+		if text := err.Error(); text != f.trouble {
+			f.trouble, f.strikes = text, 0
+		}
+		if f.strikes++; f.strikes == 2 {
+			f.log.Error("the new role bindings cannot be used, the former stay in force", "error", err, "hint", federation.AsError(err).Hint)
+		}
+		return
+	}
+	before := f.current.Swap(roles)
+	f.sum, f.trouble, f.strikes = sum, "", 0
+	f.log.Warn("role bindings were replaced", "file", f.path, "bindings", roles.Len(), "digest", roles.Digest(), "before", before.Digest())
+}
+
+const what = "roles file"
+
+func (f *File) read() ([]byte, error) { return configfile.Read(f.path, what, "--roles-file") }
+
+func (f *File) parse(data []byte) (*access.Roles, error) {
+	var content struct {
+		Bindings *[]access.Binding `json:"bindings"`
+	}
+	hint := "it holds bindings: a list with role, users or groups, and for issuers kinds, zones, meshes and maxValidity"
+	if err := configfile.Unmarshal(data, f.path, what, &content); err != nil {
+		return nil, federation.AsError(err).WithHint("%s", hint)
+	}
+	if content.Bindings == nil {
+		return nil, federation.Errorf(federation.Invalid, "the %s %s holds no bindings", what, f.path).WithHint("%s; write bindings: [] to bind nobody", hint)
+	}
+	roles, err := access.NewRoles(*content.Bindings)
+	if err != nil {
+		e := federation.AsError(err)
+		if e.Hint == "" {
+			e = e.WithHint("%s", hint)
+		}
+		return nil, federation.Errorf(federation.Invalid, "the %s %s: %s", what, f.path, e.Detail).WithHint("%s", e.Hint)
+	}
+	return roles, nil
+}

@@ -1,0 +1,103 @@
+package rolefile
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
+)
+
+const first = `
+bindings:
+- role: auditor
+  groups: [audit]
+- role: issuer
+  users: [ci]
+  kinds: [zone-token]
+  zones: [west]
+  maxValidity: 720h
+`
+
+func TestFollowsTheFile(t *testing.T) {
+	path, log := filepath.Join(t.TempDir(), "roles.yaml"), new(bytes.Buffer)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(first)
+	f, err := Open(path, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	may := func(p access.Permission) bool {
+		return f.Roles().Of(access.Caller{Name: "x", Groups: []string{"audit"}}).Allow(p) == nil
+	}
+	digest := f.Roles().Digest()
+	f.Check()
+	if !may(access.Read) || may(access.Revoke) || f.Roles().Digest() != digest || log.Len() != 0 {
+		t.Errorf("the file as it was: %s %s", f.Roles().Digest(), log)
+	}
+	write("bindings: [{role: revoker, groups: [audit]}]")
+	f.Check()
+	if may(access.Revoke) {
+		t.Error("taken over at the first look, which may have seen half a file")
+	}
+	f.Check()
+	if !may(access.Revoke) || may(access.Read) || f.Roles().Digest() == digest || !strings.Contains(log.String(), "role bindings were replaced") {
+		t.Errorf("not taken over: %s", log)
+	}
+	log.Reset()
+	write("bindings: [{role: king, groups: [audit]}]")
+	for range 4 {
+		f.Check()
+	}
+	if !may(access.Revoke) || strings.Count(log.String(), "cannot be used") != 1 {
+		t.Errorf("a bad file: %s", log)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		f.Check()
+	}
+	if !may(access.Revoke) {
+		t.Error("with the file gone, what was in force is not any more")
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	dir := t.TempDir()
+	for want, text := range map[string]string{
+		"holds no bindings":               "",
+		"unknown member":                  "bindings: [{role: auditor, groups: [a], verbs: [all]}]",
+		"not YAML":                        "bindings: [",
+		"bindings[0]: role":               "bindings: [{groups: [a]}]",
+		`bindings[0]: zones: are missing`: "bindings: [{role: issuer, users: [a], kinds: [zone-token]}]",
+		"something else than names":       "bindings: all",
+		"sets":                            "bindings: []\nbindings: []",
+	} {
+		path := filepath.Join(dir, "roles.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(path, slog.Default())
+		e := federation.AsError(err)
+		if err == nil || !strings.Contains(e.Error(), want) || e.Hint == "" || strings.Contains(e.Error(), "\n") || !strings.Contains(e.Error(), path) {
+			t.Errorf("%q: %v (%+v)", text, err, e)
+		}
+	}
+	if _, err := Open(filepath.Join(dir, "none"), slog.Default()); err == nil {
+		t.Error("a file that is not there")
+	}
+	var none *File
+	if none.Roles().Of(access.Caller{Name: "x"}).Allow(access.AnyRole) == nil || none.Run(t.Context()) != nil {
+		t.Error("no file binds somebody")
+	}
+}
