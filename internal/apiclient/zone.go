@@ -33,12 +33,22 @@ type ZoneStatus struct {
 	Revision string     `json:"revision"`
 	Empty    bool       `json:"empty"`
 	Global   ZoneGlobal `json:"global"`
-	Keys     []ZoneKey  `json:"keys"`
+	// Authentication is how proxies prove who they are.
+	Authentication ZoneAuthentication `json:"authentication"`
+	Keys           []ZoneKey          `json:"keys"`
 	// Revocations counts revoked ids by kind of token.
 	Revocations map[string]int `json:"revocations"`
 	CutOffs     int            `json:"cutOffs"`
 	// Certificates are those that the zone uses.
 	Certificates []apitypes.Certificate `json:"certificates"`
+}
+
+// ZoneAuthentication is how proxies prove to a zone who they are: zoneToken, dpToken,
+// serviceAccountToken or none.
+type ZoneAuthentication struct {
+	ZoneProxy      string   `json:"zoneProxy"`
+	DPProxy        string   `json:"dpProxy"`
+	IgnoredSecrets []string `json:"ignoredSecrets,omitempty"`
 }
 
 // ZoneGlobal is what a zone knows of its global.
@@ -63,6 +73,7 @@ type ZoneKey struct {
 	Alg         string `json:"alg"`
 	Fingerprint string `json:"fingerprint"`
 	Registered  bool   `json:"registered,omitempty"`
+	Static      bool   `json:"static,omitempty"` // of the zone's own settings
 }
 
 // Status asks the zone for its state.
@@ -90,19 +101,23 @@ type AuthenticateRequest struct {
 	Mesh      string              `json:"mesh,omitempty"`
 	Name      string              `json:"name,omitempty"`
 	Tags      map[string][]string `json:"tags,omitempty"`
+	Labels    map[string]string   `json:"labels,omitempty"` // of the proxy's resource
 }
 
 // Identity is what an accepted token proves.
 type Identity struct {
-	Kind     string              `json:"kind"`
-	Zone     string              `json:"zone"`
-	Scope    []string            `json:"scope,omitempty"`
-	Mesh     string              `json:"mesh,omitempty"`
-	Name     string              `json:"name,omitempty"`
-	Tags     map[string][]string `json:"tags,omitempty"`
-	ID       string              `json:"jti,omitempty"`
-	Expires  *time.Time          `json:"expires,omitempty"` // nil: never
-	Revision string              `json:"revision"`          // what the zone knew when it decided
+	Method string              `json:"method"`
+	Kind   string              `json:"kind,omitempty"`
+	Zone   string              `json:"zone"`
+	Scope  []string            `json:"scope,omitempty"`
+	Mesh   string              `json:"mesh,omitempty"`
+	Name   string              `json:"name,omitempty"`
+	Tags   map[string][]string `json:"tags,omitempty"`
+	// ServiceAccount is namespace/name.
+	ServiceAccount string     `json:"serviceAccount,omitempty"`
+	ID             string     `json:"jti,omitempty"`
+	Expires        *time.Time `json:"expires,omitempty"` // nil: never
+	Revision       string     `json:"revision"`          // what the zone knew when it decided
 }
 
 // Authenticate asks the zone whether it accepts a token. A refusal is an error
