@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -124,6 +125,20 @@ func fakeZone(dir string) http.Handler {
 			expires := time.Date(2036, 11, 22, 12, 0, 0, 0, time.UTC)
 			reply(w, 200, apiclient.Identity{Kind: "zone", Zone: "west", Scope: []string{"egress"}, ID: "id-1", Expires: &expires, Revision: "0123456789abcdef-1@42"})
 		}
+	})
+	mux.HandleFunc("POST /bootstrap", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_ = os.WriteFile(filepath.Join(dir, "requests"), append(body, '\n'), 0o600)
+		var request struct {
+			DataplaneToken string `json:"dataplaneToken"`
+		}
+		_ = json.Unmarshal(body, &request)
+		if request.DataplaneToken != "good" {
+			problem(w, 403, request.DataplaneToken, "the token is for zone west, this is zone east", "")
+			return
+		}
+		config := "node: {id: default.backend-1}\n"
+		reply(w, 200, map[string]any{"bootstrap": base64.StdEncoding.EncodeToString([]byte(config))})
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		onSocket := r.Context().Value(http.LocalAddrContextKey).(net.Addr).Network() == "unix"

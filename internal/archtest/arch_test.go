@@ -96,7 +96,8 @@ var arrows = map[string][]string{
 		"internal/configfile", "internal/console", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
 		"internal/tlsutil", "internal/adminapi", "internal/coredump", "raftstore", "internal/rolefile"},
 	"cmd/zone": {"kds", "internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",
-		"internal/tlsutil", "cptoken", "federation", "internal/coredump", "internal/proxyauth", "internal/rolefile"},
+		"internal/tlsutil", "cptoken", "federation", "internal/coredump", "internal/proxyauth", "internal/rolefile",
+		"internal/proxyagent", "internal/proxyres"},
 	"internal/coredump":   {},
 	"internal/sessions":   {"cptoken"},
 	"internal/proxyauth":  {"cptoken", "federation"},
@@ -110,6 +111,7 @@ var arrows = map[string][]string{
 	"internal/xdsdir":     {"internal/yamldoc", "federation"},
 
 	"internal/tokenreview":          {"internal/loglimit", "internal/tlsutil", "federation"},
+	"internal/proxyagent":           {"internal/proxyres", "internal/httperr", "internal/tlsutil", "federation"},
 	"internal/kubetest":             {}, // tests only
 	"internal/kubetest/kubestandin": {"internal/kubetest"},
 	"internal/bench":                nil, // a command that measures all of them: Go lets nobody import it
@@ -149,12 +151,12 @@ var owners = map[string][]string{
 	"github.com/hashicorp/raft-boltdb/v2": {"raftstore"},
 	"github.com/hashicorp/go-hclog":       {"raftstore"},
 	"go.etcd.io/bbolt":                    {"keysync", "raftstore"},
-	"google.golang.org/grpc":              {"kds"},
+	"google.golang.org/grpc":              {"kds", "internal/proxyagent"},
 	// Envoy's messages are read from an operator's folder by one package and served
 	// by another: who talks to zones has nothing to do with either.
-	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/xdsdir"},
-	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/xdsdir"},
-	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/xdsdir"},
+	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/xdsdir", "internal/proxyagent"},
+	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/xdsdir", "internal/proxyagent"},
+	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/xdsdir", "internal/proxyagent"},
 	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/console"},
 	"github.com/prometheus/client_golang":        {"internal/metrics"},
 	"go.yaml.in/yaml/v3":                         {"internal/yamldoc"}, // of the readers of YAML the one that tells lines

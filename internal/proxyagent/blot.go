@@ -1,0 +1,96 @@
+package proxyagent
+
+import (
+	"encoding/base64"
+	"regexp"
+	"strings"
+)
+
+// What stands in place of a secret.
+const (
+	blottedToken = "[token]"
+	blottedKey   = "[secret]"
+)
+
+// jwt is what looks like a signed token: three parts of base64url, of which the
+// first is a JSON object.
+var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
+
+// privateKey is a private key in PEM, or what is there of one.
+var privateKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)`)
+
+// secretFields are those of Envoy's API and Kuma's that hold secrets.
+var secretFields = map[string]bool{
+	"privateKey": true, "private_key": true, "password": true, "sessionTicketKeys": true, "session_ticket_keys": true,
+	"genericSecret": true, "generic_secret": true, "hmacSecret": true, "hmac_secret": true, "tokenSecret": true, "token_secret": true,
+	"dataplaneToken": true, "accessToken": true, "access_token": true, "inlineSecret": true,
+}
+
+// blot replaces the secrets in a JSON value, in place where it can.
+func blot(value any) any {
+	switch v := value.(type) {
+	case string:
+		return blotText(v)
+	case []any:
+		for i := range v {
+			v[i] = blot(v[i])
+		}
+	case map[string]any:
+		for name, item := range v {
+			if secretFields[name] {
+				v[name] = blotField(item)
+			} else {
+				v[name] = blot(item)
+			}
+		}
+		// A header in a list of name and value.
+		if name, ok := v["key"].(string); ok && isCredential(name) {
+			if _, ok := v["value"].(string); ok {
+				v["value"] = blottedToken
+			}
+		}
+	}
+	return value
+}
+
+// isCredential reports whether a header holds what proves who is calling.
+func isCredential(header string) bool {
+	switch strings.ToLower(header) {
+	case "authorization", "proxy-authorization", "cookie", "x-api-key":
+		return true
+	}
+	return false
+}
+
+// blotField blots what a secret field holds, and leaves where it comes from.
+func blotField(item any) any {
+	m, ok := item.(map[string]any)
+	if !ok {
+		return blottedKey
+	}
+	for name, inner := range m {
+		switch name {
+		case "filename", "environmentVariable", "environment_variable", "watchedDirectory", "watched_directory":
+			m[name] = blot(inner)
+		default:
+			m[name] = blotField(inner)
+		}
+	}
+	return m
+}
+
+// blotText replaces tokens and private keys in a text, also where the text is
+// their base64.
+func blotText(text string) string {
+	text = privateKey.ReplaceAllString(text, blottedKey)
+	text = jwt.ReplaceAllString(text, blottedToken)
+	if len(text) < 24 {
+		return text
+	}
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
+		if inner, err := encoding.DecodeString(text); err == nil && (jwt.Match(inner) || privateKey.Match(inner)) {
+			return blottedKey
+		}
+	}
+	return text
+}
