@@ -38,7 +38,7 @@ Examples:
 			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the proxy's token, - for standard input [the token itself in " + tokenEnv + "]"},
 			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", Value: "dataplane"},
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the data plane proxy", Value: "default"},
-			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the data plane proxy"},
+			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the data plane proxy carries for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
 			&cli.StringFlag{Name: "dp-address", Usage: "`URL` of the zone's port for proxies [ZONE_DP_ADDRESS]", DefaultText: "https://127.0.0.1:5678"},
 			console.CAFileFlag("zone"),
@@ -70,9 +70,9 @@ func verify(c *cli.Context, tags console.Tags) error {
 	if err != nil {
 		return err
 	}
-	request := apiclient.AuthenticateRequest{Token: token, ProxyType: proxyType}
+	request := apiclient.AuthenticateRequest{Token: token, ProxyType: proxyType, Name: c.String("name")}
 	if proxyType == "dataplane" {
-		request.Mesh, request.Name, request.Tags = c.String("mesh"), c.String("name"), tags
+		request.Mesh, request.Tags = c.String("mesh"), tags
 	}
 	identity, err := proxies.Authenticate(c.Context, request)
 	if err != nil && !apiclient.Refused(err) {
@@ -125,14 +125,26 @@ func tell(w io.Writer, format console.Format, v verdict, refusal error) error {
 	return &e
 }
 
+// provedBy says what the proxy was accepted for.
+func provedBy(id *apiclient.Identity) string {
+	switch {
+	case id.Kind != "":
+		return kindName(id.Kind)
+	case id.ServiceAccount != "":
+		return "service account token"
+	}
+	return "without any proof, as this zone is configured"
+}
+
 // identityLines shows what an accepted token proves.
 func identityLines(id *apiclient.Identity, now time.Time) io.WriterTo {
 	var f console.Fields
-	f.Add("accepted", kindName(id.Kind))
+	f.Add("accepted", provedBy(id))
 	f.Add("zone", id.Zone)
 	f.Add("scope", strings.Join(id.Scope, ", "))
 	f.Add("mesh", id.Mesh)
 	f.Add("name", id.Name)
+	f.Add("account", id.ServiceAccount)
 	f.Add("id (jti)", id.ID)
 	var expires time.Time
 	if id.Expires != nil {

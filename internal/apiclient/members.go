@@ -30,7 +30,7 @@ func missing(answer any) string {
 	case apitypes.RevokeResult:
 		name, value = "revision", v.Revision
 	case Identity:
-		name, value = "kind", v.Kind
+		name, value = "revision", v.Revision // a proxy may be accepted without a token of ours
 	case ZoneStatus:
 		name, value = "zone", v.Zone
 		if v.Zone != "" {

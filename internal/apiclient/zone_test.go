@@ -97,7 +97,7 @@ func TestAuthenticate(t *testing.T) {
 		refused bool
 		code    federation.Code
 	}{
-		{"accepted", 200, Identity{Kind: "zone", Zone: "west"}, false, ""},
+		{"accepted", 200, Identity{Kind: "zone", Zone: "west", Revision: "r@1"}, false, ""},
 		{"refused", 403, apitypes.Error{Title: "Access Denied", Detail: "for west", Reason: "wrong_zone"}, true, federation.Forbidden},
 		{"not believed", 401, apitypes.Error{Title: "Unauthenticated", Detail: "expired", Reason: "expired"}, true, federation.Unauthenticated},
 		{"no keys", 503, apitypes.Error{Title: "Unavailable", Detail: "knows no keys", Reason: "no_keys"}, true, federation.Unavailable},

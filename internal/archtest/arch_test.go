@@ -86,7 +86,7 @@ var arrows = map[string][]string{
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
 		"internal/adminapi/apitypes", "internal/metrics", "internal/access", "internal/membership", "internal/peer", "internal/rolefile"},
 	"internal/zonenode": {"internal/dpserver", "internal/endpoints", "internal/httpserver", "internal/tlsutil", "kds",
-		"keysync", "cptoken", "federation", "internal/sessions", "internal/metrics", "internal/proxyauth", "internal/rolefile"},
+		"keysync", "cptoken", "federation", "internal/sessions", "internal/metrics", "internal/proxyauth", "internal/rolefile", "internal/tokenreview"},
 	"internal/console": {"federation"},
 	"internal/apiclient": {"internal/adminapi/apitypes", "internal/endpoints", "internal/httperr", "internal/tlsutil",
 		"cptoken", "federation"},

@@ -44,6 +44,7 @@ type Reviewer interface {
 type Account struct {
 	Namespace, Name string
 	Pod             string // "" where the token is bound to none
+	ID              string // names the token without being it; "" where nothing does
 	// Expires is when the decision must be made anew; zero: never.
 	Expires time.Time
 }
@@ -71,7 +72,8 @@ type Admission struct {
 	// is ServiceAccountToken. Neither may be changed.
 	Claims  *cptoken.Claims
 	Account *Account
-	// TokenID is under which the token is revoked, "" where there was none.
+	// TokenID is under which the token is revoked, or what Kubernetes calls it; ""
+	// where there was none.
 	TokenID string
 	// Expires is when the proxy must prove itself anew; zero: never.
 	Expires time.Time
@@ -209,7 +211,7 @@ func (a *Authenticator) byAccount(ctx context.Context, p Proxy, token string) (*
 		return nil, err
 	}
 	grant := cptoken.ForeignGrant(account.Namespace+"/"+account.Name, a.cfg.Now(), account.Expires)
-	return &Admission{Account: &account, Expires: account.Expires, Grant: grant}, nil
+	return &Admission{Account: &account, TokenID: account.ID, Expires: account.Expires, Grant: grant}, nil
 }
 
 // Validate checks what a proxy says of itself. The error names the field as the

@@ -80,6 +80,7 @@ func TestMethods(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var counted []string
+			test.authn.ServiceAccountToken.Audience = "meridian-zone"
 			a := newAuth(t, newCopy(t), Settings{Authn: test.authn}, func(c *Config) {
 				c.Reviewer = reviewer{}
 				c.Verified = func(labels ...string) { counted = labels }
@@ -123,6 +124,7 @@ func (reviewer) Review(_ context.Context, token string, p Proxy) (Account, error
 
 func TestReviewerIsRequired(t *testing.T) {
 	s := Settings{Auth: AuthSettings{Type: ServiceAccountToken}}
+	s.Authn.ServiceAccountToken.Audience = "meridian-zone"
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,23 @@ type AuthSettings struct {
 type AuthnSettings struct {
 	ZoneProxy ZoneProxySettings `json:"zoneProxy"`
 	DPProxy   DPProxySettings   `json:"dpProxy"`
+	// ServiceAccountToken is for proxies whose type that is.
+	ServiceAccountToken AccountSettings `json:"serviceAccountToken"`
 	// EnableReloadableTokens is Kuma's newer name for UseTokenPath.
 	EnableReloadableTokens bool `json:"enableReloadableTokens,omitempty"`
+}
+
+// AccountSettings are dpServer.authn.serviceAccountToken: who vouches for the
+// tokens of Kubernetes service accounts, and what these must be made out to.
+type AccountSettings struct {
+	// Audience is required where a type is serviceAccountToken: a token that is good
+	// for the API server itself must not be sent anywhere else.
+	Audience string `json:"audience,omitempty"`
+	// Kubeconfig is a file that says where the API server is and as whom to ask;
+	// absent: the service account of the pod that the zone runs in.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+	// APIServer is the URL of the API server where it is not the one of those.
+	APIServer string `json:"apiServer,omitempty"`
 }
 
 // ZoneProxySettings are dpServer.authn.zoneProxy: of zone ingresses and egresses.
@@ -86,6 +101,10 @@ func (s *Settings) Complete() error {
 	}
 	if err := validateMethod(fileNames.dpProxy, s.Authn.DPProxy.Type, true); err != nil {
 		return err
+	}
+	if s.Accounts() && s.Authn.ServiceAccountToken.Audience == "" {
+		return federation.InvalidField("dpServer.authn.serviceAccountToken.audience", "must not be empty where a type is serviceAccountToken").
+			WithHint("name what the pods' projected tokens are made out to, for example meridian-zone")
 	}
 	if err := s.Authn.ZoneProxy.ZoneToken.validate(zoneKeys); err != nil {
 		return err
@@ -145,6 +164,12 @@ func (t TokenSettings) validate(where string) error {
 // instead of holding the token.
 func (s *Settings) ReloadTokens() bool {
 	return s.Auth.UseTokenPath || s.Authn.EnableReloadableTokens
+}
+
+// Accounts reports whether proxies of any type prove themselves by service account
+// tokens.
+func (s *Settings) Accounts() bool {
+	return s.Authn.ZoneProxy.Type == ServiceAccountToken || s.Authn.DPProxy.Type == ServiceAccountToken
 }
 
 // Method returns how proxies of a type prove who they are.

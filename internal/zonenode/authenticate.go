@@ -33,8 +33,12 @@ func (n *Node) authenticate() (err error) {
 	n.sessions = sessions.New(sessions.Config{
 		Source: n.keyring, Logger: n.cfg.Logger.With("component", "sessions"), Now: n.cfg.Now,
 	})
+	reviewer, err := n.cfg.reviewer()
+	if err != nil {
+		return err
+	}
 	n.auth, err = proxyauth.New(proxyauth.Config{
-		Zone: n.cfg.Zone, Settings: n.cfg.Authn, Keyring: n.keyring, Verifier: n.verifier,
+		Zone: n.cfg.Zone, Settings: n.cfg.Authn, Keyring: n.keyring, Verifier: n.verifier, Reviewer: reviewer,
 		MaxStale: n.cfg.MaxStale,
 		Contact: func() time.Time {
 			_, at := n.store.Contact()
