@@ -16,7 +16,12 @@ import (
 
 // testDER is the public part of one RSA key; making more costs time and shows
 // nothing more.
-var testDER = sync.OnceValue(func() []byte {
+var testDER = sync.OnceValue(newDER)
+
+// otherDER is that of another one.
+var otherDER = sync.OnceValue(newDER)
+
+func newDER() []byte {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
@@ -26,7 +31,7 @@ var testDER = sync.OnceValue(func() []byte {
 		panic(err)
 	}
 	return der
-})
+}
 
 func fakeSealed() *storepb.Sealed {
 	return &storepb.Sealed{SealKeyId: "00000000", Nonce: []byte("nonce"), Ciphertext: []byte("ciphertext")}
@@ -260,6 +265,20 @@ func TestRegisteredKeys(t *testing.T) {
 	if k == nil || k.Registered == nil || k.Registered.MaxLifetime != time.Hour || k.State != cptoken.Retiring {
 		t.Fatalf("registered key: %+v", k)
 	}
+	rebind := register(cptoken.Zone, "ci")
+	rebind.GetRegisterKey().Replace = true
+	if r := c.ok(rebind); r.Changed != 0 {
+		t.Error("the same bounds again changed something")
+	}
+	rebind.GetRegisterKey().Constraints = &storepb.Constraints{MaxLifetimeS: 60, AllowNoId: true}
+	if r := c.ok(rebind); r.Changed != 1 {
+		t.Error("other bounds changed nothing")
+	}
+	if k := (view{c.s}).Key(cptoken.KeyID{Kind: cptoken.Zone, KID: "ci"}); k.Registered.MaxLifetime != time.Minute || len(k.Registered.Zones) != 0 || !k.Registered.AllowNoID {
+		t.Errorf("the new bounds are %+v", k.Registered)
+	}
+	rebind.GetRegisterKey().PublicDer = otherDER()
+	c.refused(federation.Conflict, reasonRegistered, rebind)
 	remove := &storepb.KeyStep{Kind: string(cptoken.Zone), Kid: "ci"}
 	c.refused(federation.Conflict, "wrong_state", cmdActivate(remove))
 	c.ok(cmdRemove(remove, true))

@@ -7,5 +7,6 @@ package raftstore
 // goes over to a level when every member has said that it knows it. What each added:
 //
 //	1  the first one
-//	2  refusals are remembered under their request id; a history knows where it began
+//	2  refusals are remembered under their request id; a history knows where it began;
+//	   a registered key may get other bounds
 const Level = 2

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -251,9 +252,8 @@ func (s *State) registerKey(index uint64, by string, op *storepb.RegisterKey) (u
 	if err != nil {
 		return 0, err
 	}
-	if _, ok := s.keys.get(id); ok {
-		return 0, federation.Errorf(federation.Conflict, "key %s is registered already", named(id)).
-			WithReason(reasonRegistered)
+	if old, ok := s.keys.get(id); ok {
+		return s.rebindKey(index, old, op, constraints)
 	}
 	if _, ok := s.removed.get(id); ok {
 		return 0, federation.Errorf(federation.Conflict, "key %s was removed, and its tokens are refused", named(id)).
@@ -268,6 +268,24 @@ func (s *State) registerKey(index uint64, by string, op *storepb.RegisterKey) (u
 		return 0, err
 	}
 	s.putKey(index, k)
+	return 1, nil
+}
+
+// rebindKey gives a registered key other constraints, where the command asks for it.
+// Its material never changes: what tokens of a kid are verified with is decided once.
+func (s *State) rebindKey(index uint64, old *keyRecord, op *storepb.RegisterKey, c *cptoken.Constraints) (uint64, error) {
+	if !op.Replace || old.Registered == nil || old.Alg != op.Alg || !bytes.Equal(old.Public.DER(), op.PublicDer) {
+		return 0, federation.Errorf(federation.Conflict, "key %s is registered already", named(old.ID)).
+			WithReason(reasonRegistered).WithHint("register another key under another kid")
+	}
+	if proto.Equal(constraintsTo(old.Registered), constraintsTo(c)) {
+		return 0, nil
+	}
+	next := *old
+	if err := next.setPublic(op.PublicDer, nil, c); err != nil {
+		return 0, err
+	}
+	s.putKey(index, &next)
 	return 1, nil
 }
 

@@ -157,15 +157,20 @@ func (s *Store) RemoveKey(ctx context.Context, o Origin, id cptoken.KeyID, opts 
 	return k, nil
 }
 
-// RegisterKey adds a public key whose private half Meridian never has.
+// RegisterKey adds a public key whose private half Meridian never has, or gives one
+// that is there already the constraints of pub. A kid that has another key, or had
+// one that was removed, is a Conflict.
 func (s *Store) RegisterKey(ctx context.Context, o Origin, pub *cptoken.PublicKey) (Key, error) {
 	constraints := constraintsTo(pub.Registered)
 	if constraints == nil {
 		constraints = &storepb.Constraints{}
 	}
-	return s.step(ctx, o, "register-key", pub.ID, &storepb.Command{Op: &storepb.Command_RegisterKey{RegisterKey: &storepb.RegisterKey{
-		Id: keyRef(pub.ID), Alg: pub.Alg, PublicDer: pub.DER(), Constraints: constraints,
-	}}})
+	op := &storepb.RegisterKey{Id: keyRef(pub.ID), Alg: pub.Alg, PublicDer: pub.DER(), Constraints: constraints}
+	cmd := &storepb.Command{Op: &storepb.Command_RegisterKey{RegisterKey: op}}
+	if _, ok := s.Key(pub.ID); ok {
+		op.Replace, cmd.Level = true, levelOutcomes
+	}
+	return s.step(ctx, o, "register-key", pub.ID, cmd)
 }
 
 // step proposes a command and returns the key that it concerns.

@@ -22,7 +22,7 @@ const maxResources = 1 << 20
 func applyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "apply",
-		Usage: "make or replace zones and meshes from a file",
+		Usage: "make or replace zones, meshes and public keys from a file",
 		Description: `The file is YAML or JSON; several resources are separated by lines of three dashes.
 A resource is replaced as a whole. A zone that is applied with enabled: false is cut
 off at once and refused until it is applied with enabled: true.
@@ -34,6 +34,21 @@ off at once and refused until it is applied with enabled: true.
   relay:                 # tokens that the zone may ask for its users
     meshes: [default]
     maxValidity: 24h
+
+A public key verifies tokens that are issued elsewhere, within these bounds:
+
+  type: PublicKey
+  kind: zone-token       # or dataplane-token, then with mesh: NAME
+  kid: ci-1              # what the tokens' header has; not digits alone
+  key: |
+    -----BEGIN RSA PUBLIC KEY-----
+    …
+    -----END RSA PUBLIC KEY-----
+  zones: [west]          # zone tokens: left out: any zone
+  scopes: [egress]       # zone tokens; left out: egress and ingress
+  maxLifetime: 720h      # left out: any
+  allowNoExpiry: false   # whether tokens may lack exp
+  allowNoID: false       # whether tokens may lack jti
 
 Examples:
   global apply -f zone.yaml
@@ -118,6 +133,9 @@ func readResource(doc []byte) (resource, error) {
 	if err := yaml.Unmarshal(doc, &head); err != nil {
 		return resource{}, federation.Errorf(federation.Invalid, "is neither YAML nor JSON: %w", err)
 	}
+	if head.Type == apitypes.TypePublicKey {
+		return readPublicKey(doc)
+	}
 	if err := federation.ValidateName("name", head.Name); err != nil {
 		return resource{}, err
 	}
@@ -135,7 +153,7 @@ func readResource(doc []byte) (resource, error) {
 			return err
 		}}, strictly(doc, &m)
 	}
-	return resource{}, federation.InvalidField("type", "%.40q is not what can be applied: use Zone or Mesh", head.Type)
+	return resource{}, federation.InvalidField("type", "%.40q is not what can be applied: use Zone, Mesh or PublicKey", head.Type)
 }
 
 // strictly reads a resource and refuses fields that it does not have.
@@ -149,10 +167,11 @@ func strictly(doc []byte, into any) error {
 func deleteCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "delete",
-		Usage: "delete zones and meshes",
+		Usage: "delete zones, meshes and public keys",
 		Subcommands: []*cli.Command{
 			deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone),
 			deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh),
+			deletePublicKey(),
 		},
 	}
 }

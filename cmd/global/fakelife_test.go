@@ -17,6 +17,20 @@ const revision = "0123456789abcdef-1795324516000@42"
 // life adds to the fake what is asked of revocations in bulk, of cut-offs, and of
 // single zones.
 func (f *fake) life() {
+	f.mux.HandleFunc("GET /v1/public-keys", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, listed([]apitypes.PublicKey{
+			{Type: "PublicKey", Kind: "zone", KID: "ci-1", Zones: []string{"west"}, Scopes: []string{"egress"}, MaxLifetime: "720h0m0s", CreationTime: before(49 * time.Minute)},
+			{Type: "PublicKey", Kind: "dataplane", Mesh: "default", KID: "ci-1", AllowNoID: true, CreationTime: before(2 * time.Hour)},
+		}))
+	})
+	f.mux.HandleFunc("PUT /v1/public-keys/{kind}/{kid}", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.PublicKey
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		reply(w, body)
+	})
+	f.mux.HandleFunc("DELETE /v1/public-keys/{kind}/{kid}", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, apitypes.KeyChange{CutOff: "every " + r.PathValue("kind") + " that was signed with key " + r.PathValue("kid") + ", which is not here"})
+	})
 	f.mux.HandleFunc("POST /v1/revocations/bulk", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		ids := strings.FieldsFunc(string(body), func(c rune) bool { return c == '\n' || c == ',' })

@@ -109,7 +109,7 @@ func prepare(c *cli.Context, flags []cli.Flag) error {
 		return err
 	}
 	if path := c.String("config"); path != "" {
-		return configfile.Apply(path, console.FlagNames(flags, "config"), c)
+		return configfile.Apply(path, console.FlagNames(flags, "config"), c, authnSection)
 	}
 	return nil
 }
@@ -140,13 +140,17 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 			return globalnode.Config{}, err
 		}
 	}
+	notIssued, err := kindsNotIssued(c.String("config"))
+	if err != nil {
+		return globalnode.Config{}, err
+	}
 	addr := func(flag string) globalnode.Addr { return globalnode.Addr{HostPort: c.String(flag)} }
 	return globalnode.Config{
 		DataDir: c.String("data-dir"),
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
-		ControlPlaneKey: key, Roles: roles,
+		ControlPlaneKey: key, Roles: roles, NotIssued: notIssued,
 		Version: version(), Logger: logger,
 	}, nil
 }

@@ -55,6 +55,9 @@ type Config struct {
 	// answers that they have it not yet; 0 means [DefaultImportWait].
 	ImportWait time.Duration
 
+	// NotIssued are the kinds of tokens that this node's settings have it refuse to
+	// issue, because they are issued elsewhere: cptoken.Zone and cptoken.Dataplane.
+	NotIssued []cptoken.Kind
 	// Issued is told of every token that is issued, by its kind; nil: nobody is.
 	Issued func(kind ...string)
 
@@ -205,6 +208,10 @@ func (api *API) routes() map[string]route {
 		"POST /v1/keys/activate":               {access.Administer, api.postActivate},
 		"POST /v1/keys/retire":                 {access.Administer, api.postRetire},
 		"POST /v1/keys/remove":                 {access.Administer, api.postRemove},
+		"GET /v1/public-keys":                  {access.Read, api.listPublicKeys},
+		"GET /v1/public-keys/{kind}/{kid}":     {access.Read, api.getPublicKey},
+		"PUT /v1/public-keys/{kind}/{kid}":     {access.Administer, api.putPublicKey},
+		"DELETE /v1/public-keys/{kind}/{kid}":  {access.Administer, api.deletePublicKey},
 		"GET /v1/revocations":                  {access.ReadRevocations, api.listRevocations},
 		"POST /v1/revocations":                 {access.Revoke, api.postRevocations},
 		"POST /v1/revocations/withdraw":        {access.Administer, api.postWithdraw},

@@ -202,6 +202,8 @@ func keyWritten(ref secretRef, k raftstore.Key, h *fleet.Holding) apitypes.Secre
 // cutOffText says which tokens the removal of a key refuses.
 func cutOffText(k raftstore.Key) string {
 	switch {
+	case k.Registered != nil:
+		return fmt.Sprintf("every %s that was signed with key %s, which is not here", k.ID.Kind.TokenName(), k.ID.KID)
 	case k.Imported:
 		return fmt.Sprintf("every %s that was signed with key %s, here or where the key came from", k.ID.Kind.TokenName(), k.ID.KID)
 	case k.Active.IsZero():

@@ -57,6 +57,8 @@ type Proposer interface {
 	ActivateKey(ctx context.Context, o raftstore.Origin, id cptoken.KeyID) (raftstore.Key, error)
 	RetireKey(ctx context.Context, o raftstore.Origin, id cptoken.KeyID) (raftstore.Key, error)
 	RemoveKey(ctx context.Context, o raftstore.Origin, id cptoken.KeyID, opts raftstore.RemoveOptions) (raftstore.Key, error)
+	// RegisterKey adds a public key, or gives one that is there other bounds.
+	RegisterKey(ctx context.Context, o raftstore.Origin, pub *cptoken.PublicKey) (raftstore.Key, error)
 
 	Revoke(ctx context.Context, o raftstore.Origin, kind cptoken.Kind, mesh string, ids []cptoken.RevokedID, reason string) (raftstore.Change, error)
 	Withdraw(ctx context.Context, o raftstore.Origin, kind cptoken.Kind, mesh string, ids []string) (raftstore.Change, error)

@@ -33,6 +33,9 @@ func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) er
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
+	if err := api.issuesHere(cptoken.Zone); err != nil {
+		return err
+	}
 	claims := cptoken.Claims{Kind: cptoken.Zone, Zone: body.Zone}
 	for _, s := range body.Scope {
 		claims.Scope = append(claims.Scope, cptoken.Scope(s))
@@ -63,6 +66,9 @@ func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Reques
 	if err := api.meshField(body.Mesh); err != nil {
 		return err
 	}
+	if err := api.issuesHere(cptoken.Dataplane); err != nil {
+		return err
+	}
 	if _, err := api.store.Signer(cptoken.Dataplane, body.Mesh); err != nil {
 		if done, err := api.askLeader(a, w, r, body); done {
 			return err
@@ -86,6 +92,20 @@ func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	return api.issue(a, w, claims, body.ValidFor, longest)
+}
+
+// issuesHere refuses kinds of tokens that the settings leave to others.
+func (api *API) issuesHere(kind cptoken.Kind) error {
+	if !slices.Contains(api.cfg.NotIssued, kind) {
+		return nil
+	}
+	setting := map[cptoken.Kind]string{
+		cptoken.Zone:      "dpServer.authn.zoneProxy.zoneToken.enableIssuer",
+		cptoken.Dataplane: "dpServer.authn.dpProxy.dpToken.enableIssuer",
+	}[kind]
+	return federation.Errorf(federation.Conflict, "this global issues no %s: its settings have %s: false", kind.TokenName(), setting).
+		WithReason("issuer_disabled").
+		WithHint("issue it offline with --kid and --signing-key-path, or set %s: true at every global", setting)
 }
 
 // zoneMayJoin refuses a token that no control plane could join with. A zone that

@@ -94,7 +94,7 @@ var arrows = map[string][]string{
 	"internal/archtest":    {},
 	"cmd/global": {"kds", "internal/globalnode", "internal/apiclient", "internal/adminapi/apitypes",
 		"internal/configfile", "internal/console", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
-		"internal/tlsutil", "internal/adminapi", "internal/coredump", "raftstore", "internal/rolefile"},
+		"internal/tlsutil", "internal/adminapi", "internal/coredump", "internal/proxyauth", "raftstore", "internal/rolefile"},
 	"cmd/zone": {"kds", "internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",
 		"internal/tlsutil", "cptoken", "federation", "internal/coredump", "internal/proxyauth", "internal/rolefile",
 		"internal/proxyagent", "internal/proxyres"},

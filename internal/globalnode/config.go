@@ -81,6 +81,9 @@ type Config struct {
 	// plane tokens a cluster that is founded now goes on accepting; nil: none.
 	ControlPlaneKey []byte
 
+	// NotIssued are the kinds of tokens that this node refuses to issue.
+	NotIssued []cptoken.Kind
+
 	// WriteAdminToken leaves an administrator's token in the data folder.
 	WriteAdminToken bool
 

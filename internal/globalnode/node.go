@@ -101,8 +101,8 @@ func (n *Node) open() (err error) {
 		UserCertificate: func(state *tls.ConnectionState) (string, error) {
 			return n.cfg.TLS.User(state, identity.Cluster)
 		},
-		Certificates: n.certificates,
-		Issued:       n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
+		Certificates: n.certificates, NotIssued: n.cfg.NotIssued,
+		Issued: n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
 	})
 	n.measure()
 	return nil

@@ -1156,11 +1156,14 @@ func (x *Constraints) GetAllowNoId() bool {
 }
 
 type RegisterKey struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            *KeyRef                `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Alg           string                 `protobuf:"bytes,2,opt,name=alg,proto3" json:"alg,omitempty"`
-	PublicDer     []byte                 `protobuf:"bytes,3,opt,name=public_der,json=publicDer,proto3" json:"public_der,omitempty"`
-	Constraints   *Constraints           `protobuf:"bytes,4,opt,name=constraints,proto3" json:"constraints,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          *KeyRef                `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Alg         string                 `protobuf:"bytes,2,opt,name=alg,proto3" json:"alg,omitempty"`
+	PublicDer   []byte                 `protobuf:"bytes,3,opt,name=public_der,json=publicDer,proto3" json:"public_der,omitempty"`
+	Constraints *Constraints           `protobuf:"bytes,4,opt,name=constraints,proto3" json:"constraints,omitempty"`
+	// From feature level 2 on: the key may be registered already, and gets these
+	// constraints in place of those that it has.
+	Replace       bool `protobuf:"varint,5,opt,name=replace,proto3" json:"replace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1221,6 +1224,13 @@ func (x *RegisterKey) GetConstraints() *Constraints {
 		return x.Constraints
 	}
 	return nil
+}
+
+func (x *RegisterKey) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
 }
 
 type RevokedID struct {
@@ -3805,13 +3815,14 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12$\n" +
 	"\x0emax_lifetime_s\x18\x03 \x01(\x03R\fmaxLifetimeS\x12&\n" +
 	"\x0fallow_no_expiry\x18\x04 \x01(\bR\rallowNoExpiry\x12\x1e\n" +
-	"\vallow_no_id\x18\x05 \x01(\bR\tallowNoId\"\xab\x01\n" +
+	"\vallow_no_id\x18\x05 \x01(\bR\tallowNoId\"\xc5\x01\n" +
 	"\vRegisterKey\x12)\n" +
 	"\x02id\x18\x01 \x01(\v2\x19.meridian.store.v1.KeyRefR\x02id\x12\x10\n" +
 	"\x03alg\x18\x02 \x01(\tR\x03alg\x12\x1d\n" +
 	"\n" +
 	"public_der\x18\x03 \x01(\fR\tpublicDer\x12@\n" +
-	"\vconstraints\x18\x04 \x01(\v2\x1e.meridian.store.v1.ConstraintsR\vconstraints\"8\n" +
+	"\vconstraints\x18\x04 \x01(\v2\x1e.meridian.store.v1.ConstraintsR\vconstraints\x12\x18\n" +
+	"\areplace\x18\x05 \x01(\bR\areplace\"8\n" +
 	"\tRevokedID\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
 	"\texpires_s\x18\x02 \x01(\x03R\bexpiresS\"x\n" +

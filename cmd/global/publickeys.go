@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+// readPublicKey reads a resource PublicKey and checks what makes its address.
+func readPublicKey(doc []byte) (resource, error) {
+	var k apitypes.PublicKey
+	if err := strictly(doc, &k); err != nil {
+		return resource{}, err
+	}
+	kind, err := cptoken.ParseKind("kind", k.Kind)
+	if err != nil {
+		return resource{}, err
+	}
+	if err := kind.ValidateScope(k.Mesh); err != nil {
+		return resource{}, err
+	}
+	if err := cptoken.ValidateKID("kid", k.KID); err != nil {
+		return resource{}, err
+	}
+	if _, err := cptoken.ParsePublicPEM("key", []byte(k.Key)); err != nil {
+		return resource{}, err
+	}
+	return resource{"public key " + k.KID + " of " + tokensOf(kind, k.Mesh), func(c *cli.Context, g *apiclient.Global) error {
+		_, err := g.ApplyPublicKey(c.Context, k)
+		return err
+	}}, nil
+}
+
+// tokensOf names a kind of token, with the mesh where it has one.
+func tokensOf(kind cptoken.Kind, mesh string) string {
+	if mesh == "" {
+		return kind.TokenName()
+	}
+	return kind.TokenName() + " in mesh " + mesh
+}
+
+func getPublicKeys() *cli.Command {
+	return &cli.Command{
+		Name:  "public-keys",
+		Usage: "show the public keys that are registered for offline issuing",
+		Description: `Their private halves are elsewhere: the global verifies with them and never signs.
+
+Examples:
+  global get public-keys
+  global get public-keys -o yaml`,
+		Flags: withClientFlags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			keys, err := g.PublicKeys(c.Context)
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, itemsOf(keys), func() io.WriterTo {
+				t := console.NewTable("KID", "KIND", "MESH", "ZONES", "SCOPES", "LONGEST", "AGE")
+				for _, k := range keys {
+					t.Row(k.KID, cptoken.Kind(k.Kind).TokenName(), orDash(k.Mesh), bound(k, k.Zones), bound(k, k.Scopes), orAny(k.MaxLifetime), age(k.CreationTime))
+				}
+				return t
+			})
+		},
+	}
+}
+
+// bound shows what a zone key's tokens are held to; a dataplane key's mesh is all
+// that bounds it there.
+func bound(k apitypes.PublicKey, words []string) string {
+	if cptoken.Kind(k.Kind) != cptoken.Zone {
+		return "-"
+	}
+	return orAny(strings.Join(words, ","))
+}
+
+func orAny(s string) string {
+	if s == "" {
+		return "any"
+	}
+	return s
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func deletePublicKey() *cli.Command {
+	const effect = "every token of it is refused, and its kid is spent"
+	return &cli.Command{
+		Name:      "public-key",
+		Usage:     "delete a registered public key: " + effect,
+		ArgsUsage: "KID",
+		Description: `Examples:
+  global delete public-key ci-1 --kind zone-token
+  global delete public-key ci-1 --kind dataplane-token --mesh default`,
+		Flags: withClientFlags(
+			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of token that the key is for: zone-token or dataplane-token"},
+			meshFlag(),
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "global delete public-key KID --kind zone-token"); err != nil {
+				return err
+			}
+			word, err := console.Required(c, "kind", "--kind zone-token")
+			if err != nil {
+				return err
+			}
+			kind, mesh, err := kindAndMesh(c, "--kind", word)
+			if err != nil {
+				return err
+			}
+			kid := c.Args().First()
+			if err := cptoken.ValidateKID("KID", kid); err != nil {
+				return console.Usage(federation.AsError(err).WithHint("keys of the global's own are removed with `global keys remove`"))
+			}
+			g, err := connect(c)
+			if err != nil {
+				return err
+			}
+			name := kid + " of " + tokensOf(kind, mesh)
+			if err := agree(c, fmt.Sprintf("delete public key %s: %s", name, effect)); err != nil {
+				return err
+			}
+			change, err := g.DeletePublicKey(c.Context, kind.TokenName(), mesh, kid)
+			if err != nil {
+				return err
+			}
+			console.VoiceOf(c.App).Say("refused from now on: %s", change.CutOff)
+			return console.Write(c.App.Writer, fmt.Appendf(nil, "public key %s is deleted\n", name))
+		},
+	}
+}
