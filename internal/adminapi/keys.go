@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"encoding/hex"
 	"log/slog"
 	"net/http"
@@ -101,6 +102,10 @@ func (api *API) postRetire(a *act, w http.ResponseWriter, r *http.Request) error
 // what that cuts off, and only when no member signs with it any longer.
 func (api *API) postRemove(a *act, w http.ResponseWriter, r *http.Request) error {
 	k, body, err := api.keyStep(a, w, r)
+	if was, ok := api.repeated(err, a.removal(k.ID, body.Compromised)); ok {
+		k.State, k.Index = cptoken.Removed, was.Revision.Index
+		return replyStep(a, w, k, api.removalHeld(r.Context(), k, body, api.holding(k)))
+	}
 	if err != nil {
 		return err
 	}
@@ -118,17 +123,27 @@ func (api *API) postRemove(a *act, w http.ResponseWriter, r *http.Request) error
 			return notHeld(k, h)
 		}
 	}
-	removed, err := api.store.RemoveKey(r.Context(), a.origin("remove key", k.ID.String(), boolText(body.Compromised)), k.ID,
+	removed, err := api.store.RemoveKey(r.Context(), a.removal(k.ID, body.Compromised), k.ID,
 		raftstore.RemoveOptions{Force: body.Force || body.Compromised, Compromised: body.Compromised})
 	if err != nil {
 		return err
 	}
-	if body.Compromised && k.ID.Kind.AtZones() {
-		h = api.awaitZones(r.Context(), removed.Index)
-	}
-	hj := holdingJSON(h)
+	hj := holdingJSON(api.removalHeld(r.Context(), removed, body, h))
 	a.note(slog.Bool("compromised", body.Compromised), slog.String("cutOff", cutOffText(k)))
 	return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(removed), Holding: &hj, CutOff: cutOffText(k)})
+}
+
+// removal is the origin of a key's removal.
+func (a *act) removal(id cptoken.KeyID, compromised bool) raftstore.Origin {
+	return a.origin("remove key", id.String(), boolText(compromised))
+}
+
+// removalHeld is who has dropped a removed key: of a compromised one that is waited for.
+func (api *API) removalHeld(ctx context.Context, removed raftstore.Key, body apitypes.KeyStepRequest, before fleet.Holding) fleet.Holding {
+	if body.Compromised && removed.ID.Kind.AtZones() {
+		return api.awaitZones(ctx, removed.Index)
+	}
+	return before
 }
 
 // mayHaveSigned reports whether tokens of a key may exist.
@@ -136,7 +151,8 @@ func mayHaveSigned(k raftstore.Key) bool {
 	return !k.Active.IsZero() || k.Imported || k.Registered != nil
 }
 
-// keyStep reads the body of a step in a key's life and finds the key.
+// keyStep reads the body of a step in a key's life and finds the key. Of one that is
+// not there it returns the id alone, with the error.
 func (api *API) keyStep(a *act, w http.ResponseWriter, r *http.Request) (k raftstore.Key, body apitypes.KeyStepRequest, err error) {
 	if err = readBody(w, r, &body); err != nil {
 		return k, body, err
@@ -186,7 +202,7 @@ func (api *API) key(a *act, kind, mesh, kid string) (raftstore.Key, error) {
 	id := cptoken.KeyID{Kind: k, Mesh: mesh, KID: kid}
 	key, ok := api.store.Key(id)
 	if !ok || key.State == cptoken.Removed {
-		return raftstore.Key{}, notFound("there is no key %.40q of kind %s: see global keys list", kid, k)
+		return raftstore.Key{ID: id}, notFound("there is no key %.40q of kind %s: see global keys list", kid, k)
 	}
 	a.note(slog.String("key", id.String()))
 	return key, nil

@@ -122,10 +122,14 @@ func (api *API) startFirstKey(ctx context.Context, a *act, mesh string, wait tim
 // longer.
 func (api *API) deleteMesh(a *act, w http.ResponseWriter, r *http.Request) error {
 	m, err := api.mesh(a, r)
+	origin := a.origin("delete mesh", r.PathValue("mesh"))
+	if _, ok := api.repeated(err, origin); ok {
+		return reply(w, http.StatusOK, meshJSON(raftstore.Mesh{Name: r.PathValue("mesh")}))
+	}
 	if err != nil {
 		return err
 	}
-	if err := api.store.DeleteMesh(r.Context(), a.origin("delete mesh", m.Name), m.Name); err != nil {
+	if err := api.store.DeleteMesh(r.Context(), origin, m.Name); err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, meshJSON(m))

@@ -35,6 +35,21 @@ func (api *API) getRequest(_ *act, w http.ResponseWriter, r *http.Request) error
 	return reply(w, http.StatusOK, told)
 }
 
+// repeated returns what a change came to that was made before under the same request id
+// by the same caller, and of which err now says that there is nothing to change: its
+// first answer was lost, and the second must not be that nothing is there.
+func (api *API) repeated(err error, o raftstore.Origin) (raftstore.Request, bool) {
+	if federation.CodeOf(err) != federation.NotFound {
+		return raftstore.Request{}, false
+	}
+	for _, c := range api.store.Requests(o.RequestID) {
+		if c.Err == nil {
+			return c, true
+		}
+	}
+	return raftstore.Request{}, false
+}
+
 // outcomeOf is what became of a request that may have made several changes.
 func outcomeOf(changes []raftstore.Request) string {
 	made, refused := 0, 0

@@ -74,3 +74,31 @@ func (losing) Revoke(context.Context, raftstore.Origin, cptoken.Kind, string, []
 	return raftstore.Change{}, federation.Errorf(federation.UnknownOutcome, "it is unknown whether the change was made: %w", errors.New("leadership lost")).
 		WithHint("look whether it was made, then try again")
 }
+
+// What takes something away is acknowledged again where its first answer was lost, and
+// only to who asked for it.
+func TestARepeatedRemovalIsAcknowledged(t *testing.T) {
+	e := newEnv(t)
+	e.want(201, "POST", "/v1/keys/prepare", `{"kind":"zone"}`, nil)
+	e.call("PUT", "/zones/west", `{"type":"Zone","name":"west"}`)
+	e.call("PUT", "/meshes/demo", `{"type":"Mesh","name":"demo"}`)
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/v1/keys/remove", `{"kind":"zone","kid":"2"}`},
+		{"DELETE", "/zones/west", ""},
+		{"DELETE", "/global-secrets/zone-token-signing-key-3", ""},
+		{"DELETE", "/meshes/demo", ""},
+	} {
+		if strings.HasSuffix(c.path, "-3") {
+			e.want(201, "POST", "/v1/keys/prepare", `{"kind":"zone"}`, nil)
+		}
+		id := uuid.NewString()
+		first := e.call(c.method, c.path, c.body, "X-Request-Id", id)
+		again := e.call(c.method, c.path, c.body, "X-Request-Id", id)
+		if first.Code != 200 || again.Code != 200 {
+			t.Errorf("%s %s: %d, then %d %s", c.method, c.path, first.Code, again.Code, again.Body)
+		}
+		if r := e.call(c.method, c.path, c.body, "X-Request-Id", uuid.NewString()); r.Code != 404 {
+			t.Errorf("%s %s under another id: %d %s", c.method, c.path, r.Code, r.Body)
+		}
+	}
+}

@@ -176,10 +176,14 @@ func (api *API) deleteSecret(a *act, w http.ResponseWriter, r *http.Request) err
 		return api.deleteList(a, w, r, ref)
 	}
 	k, ok := api.store.Key(ref.keyID())
+	origin := a.origin("remove key", ref.keyID().String())
 	if !ok || k.State == cptoken.Removed {
+		if was, again := api.repeated(unknownSecret(), origin); again {
+			return reply(w, http.StatusOK, keyWritten(ref, raftstore.Key{ID: ref.keyID(), State: cptoken.Removed, Index: was.Revision.Index}, nil))
+		}
 		return unknownSecret()
 	}
-	removed, err := api.store.RemoveKey(r.Context(), a.origin("remove key", k.ID.String()), k.ID, raftstore.RemoveOptions{Force: true})
+	removed, err := api.store.RemoveKey(r.Context(), origin, k.ID, raftstore.RemoveOptions{Force: true})
 	if err != nil {
 		return err
 	}

@@ -84,10 +84,15 @@ func (api *API) putZone(a *act, w http.ResponseWriter, r *http.Request) error {
 
 func (api *API) deleteZone(a *act, w http.ResponseWriter, r *http.Request) error {
 	z, err := api.zone(a, r)
+	origin := a.origin("delete zone", r.PathValue("zone"))
+	if _, ok := api.repeated(err, origin); ok {
+		z, _ = api.store.Zone(r.PathValue("zone"))
+		return reply(w, http.StatusOK, zoneJSON(z))
+	}
 	if err != nil {
 		return err
 	}
-	if err := api.store.DeleteZone(r.Context(), a.origin("delete zone", z.Name), z.Name); err != nil {
+	if err := api.store.DeleteZone(r.Context(), origin, z.Name); err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, zoneJSON(z))

@@ -84,7 +84,7 @@ func call[Out any](ctx context.Context, c *Client, addr, path string, in any) (o
 		return out, federation.Errorf(federation.Internal, "encoding a request to a peer: %w", err)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
-	resp, err := c.send(ctx, outgoing{http.MethodPost, addr, path, addr}, header, data)
+	resp, err := c.send(ctx, outgoing{http.MethodPost, addr, path, addr}, header, inMemory(data))
 	if err != nil {
 		return out, err
 	}
@@ -105,17 +105,25 @@ func call[Out any](ctx context.Context, c *Client, addr, path string, in any) (o
 // outgoing says which request goes where.
 type outgoing struct{ method, addr, target, host string }
 
+// payload is a body, and its size; -1 where that is not known.
+type payload struct {
+	body io.Reader
+	size int64
+}
+
+func inMemory(data []byte) payload { return payload{bytes.NewReader(data), int64(len(data))} }
+
 // send makes one attempt. It tells a request that was not sent from one of which
 // nobody knows.
-func (c *Client) send(ctx context.Context, o outgoing, header http.Header, body []byte) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, o outgoing, header http.Header, body payload) (*http.Response, error) {
 	addr := o.addr
 	// Without GetBody: the transport must not send a request a second time.
-	req, err := http.NewRequestWithContext(ctx, o.method, "https://"+addr+o.target, io.NopCloser(bytes.NewReader(body)))
+	req, err := http.NewRequestWithContext(ctx, o.method, "https://"+addr+o.target, io.NopCloser(body.body))
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making a request to the peer at %.200q: %w", addr, err)
 	}
-	req.ContentLength = int64(len(body))
-	if len(body) == 0 {
+	req.ContentLength = body.size
+	if body.size == 0 {
 		req.Body = http.NoBody
 	}
 	req.Header, req.Host = header, o.host

@@ -1,8 +1,8 @@
 package peer
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -12,9 +12,13 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 )
 
-// forwardTimeout is how long a forwarded request may take. A key that is imported
-// waits for zones, so it is longer than that.
-const forwardTimeout = 30 * time.Second
+const (
+	// forwardTimeout is how long a forwarded request may take. A key that is imported
+	// waits for zones, so it is longer than that.
+	forwardTimeout = 30 * time.Second
+	// largeTimeout is for one with a large body: a list of ids, or a backup.
+	largeTimeout = 10 * time.Minute
+)
 
 // passedOn are the headers of a request that mean something to the API.
 var passedOn = []string{"Content-Type", "If-Match", "If-None-Match", "Accept", "Origin"}
@@ -24,17 +28,14 @@ var ours = []string{"Connection", "Date", headerApplied}
 
 // Forward sends a request to the leader at an address as that caller's, and passes
 // the answer on unchanged once await has seen the leader's index. It has written
-// nothing where it returns an error.
+// nothing where it returns an error. A body of more than 1 MiB is passed on as it comes:
+// the leader bounds what it takes, by the kind of the request.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, caller access.Caller, requestID string,
 	await func(ctx context.Context, index uint64) error,
 ) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLong *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLong):
-		return federation.Errorf(federation.TooLarge, "the body has more than %d bytes", maxBody).WithHint("send less at once")
-	case err != nil:
-		return federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
+	body, timeout, err := bodyOf(w, r)
+	if err != nil {
+		return err
 	}
 	header := http.Header{"X-Request-Id": {requestID}}
 	for _, name := range passedOn {
@@ -43,7 +44,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 		}
 	}
 	caller.SetHeader(header)
-	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	if r.TLS == nil {
 		header.Set(headerPlain, "true")
@@ -76,4 +77,20 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 	w.WriteHeader(resp.StatusCode)
 	_, _ = w.Write(data) // a caller who went away cannot be told
 	return nil
+}
+
+// bodyOf reads a request's body, or the beginning of a large one, and says how long the
+// request may take.
+func bodyOf(w http.ResponseWriter, r *http.Request) (payload, time.Duration, error) {
+	data, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		return payload{}, 0, federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
+	}
+	if len(data) <= maxBody {
+		return inMemory(data), forwardTimeout, nil
+	}
+	until, control := time.Now().Add(largeTimeout), http.NewResponseController(w)
+	// Where a connection has no deadlines, as in tests, there is none to move.
+	_, _ = control.SetReadDeadline(until), control.SetWriteDeadline(until)
+	return payload{io.MultiReader(bytes.NewReader(data), r.Body), r.ContentLength}, largeTimeout, nil
 }
