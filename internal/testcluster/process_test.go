@@ -13,18 +13,6 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
-// buildBinaries compiles the programs as scripts/build does, without stripping.
-func buildBinaries(t *testing.T) (global, zone string) {
-	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", dir+"/", "github.com/meridiankds/meridian/cmd/global", "github.com/meridiankds/meridian/cmd/zone")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
-	return filepath.Join(dir, "global"), filepath.Join(dir, "zone")
-}
-
 // cleanEnv is the environment without what would steer our programs.
 func cleanEnv() []string {
 	var env []string
@@ -95,7 +83,8 @@ func command(path string, args ...string) (stdout, said string, err error) {
 // TestAcknowledgedRevocationOutlivesTheGlobal with the real programs and a global
 // that has no chance to say goodbye.
 func TestSIGKILLBetweenAcknowledgementAndDelivery(t *testing.T) {
-	globalBin, zoneBin := buildBinaries(t)
+	bin := binaries(t, "")
+	globalBin, zoneBin := bin.global, bin.zone
 	globalDir, zoneDir := TempDir(t), TempDir(t)
 	dev := func(kds string) *process {
 		return spawn(t, globalBin, "dev", "--data-dir", globalDir, "--kds-addr", kds, "--api-addr", "127.0.0.1:0",

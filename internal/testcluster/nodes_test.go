@@ -1,0 +1,395 @@
+package testcluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+)
+
+// programs are our binaries, compiled as scripts/build does but not stripped.
+type programs struct{ global, zone string }
+
+var (
+	builds   sync.Mutex
+	built    = map[string]programs{} // by build tags
+	builtDir string
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if builtDir != "" {
+		_ = os.RemoveAll(builtDir) // of the system's folder for such things
+	}
+	os.Exit(code)
+}
+
+// binaries compiles the programs once for all tests that want them with these tags.
+func binaries(t *testing.T, tags string) programs {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	if p, ok := built[tags]; ok {
+		return p
+	}
+	if builtDir == "" {
+		dir, err := os.MkdirTemp("", "meridian-bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		builtDir = dir
+	}
+	dir := filepath.Join(builtDir, "with-"+tags)
+	cmd := exec.Command("go", "build", "-tags", tags, "-o", dir+"/", "github.com/meridiankds/meridian/cmd/global", "github.com/meridiankds/meridian/cmd/zone")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	built[tags] = programs{filepath.Join(dir, "global"), filepath.Join(dir, "zone")}
+	return built[tags]
+}
+
+// freePort is a port that was free a moment ago: the members of a cluster must
+// know each other's before they start.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Nodes are globals as operating system processes, all started with the same line.
+type nodes struct {
+	t      *testing.T
+	dir    string
+	ca     *tlsutil.Authority
+	expect int
+	all    []*node
+}
+
+// node is one of them.
+type node struct {
+	*process
+	of        *nodes
+	name      string
+	bin       programs
+	dir       string
+	peer, kds string
+	extra     []string // flags of this node alone
+	wrap      []string // a program to start it through
+}
+
+// newNodes prepares n nodes that found a cluster; none is started.
+func newNodes(t *testing.T, n int) *nodes {
+	t.Helper()
+	c := &nodes{t: t, dir: TempDir(t), expect: n}
+	seal, err := issue.NewSealKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.ca, err = tlsutil.NewAuthority(clusterName, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	c.file("seal.key", seal)
+	c.file("ca.crt", c.ca.CertPEM())
+	for range n {
+		c.add()
+	}
+	return c
+}
+
+// startNodes founds a cluster of n and waits until all vote.
+func startNodes(t *testing.T, n int) *nodes {
+	t.Helper()
+	c := newNodes(t, n)
+	for _, m := range c.all {
+		m.start()
+	}
+	c.awaitVoters(n)
+	return c
+}
+
+// path is a file beside the nodes' folders.
+func (c *nodes) path(name string) string { return filepath.Join(c.dir, name) }
+
+func (c *nodes) file(name string, data []byte) string {
+	c.t.Helper()
+	if err := os.WriteFile(c.path(name), data, 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.path(name)
+}
+
+// add prepares one more node.
+func (c *nodes) add() *node {
+	c.t.Helper()
+	name := string(rune('a' + len(c.all)))
+	cert, key, err := c.ca.Issue(tlsutil.Identity{Cluster: clusterName, Role: tlsutil.RoleNode, Name: name}, []string{"127.0.0.1"}, time.Now())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.file(name+".crt", cert)
+	c.file(name+".key", key)
+	m := &node{of: c, name: name, bin: binaries(c.t, ""), dir: c.path("data-" + name), peer: freePort(c.t), kds: freePort(c.t)}
+	c.all = append(c.all, m)
+	return m
+}
+
+// line is the line with which a node is started.
+func (m *node) line() []string {
+	var peers []string
+	for _, other := range m.of.all[:m.of.expect] {
+		peers = append(peers, other.peer)
+	}
+	args := []string{
+		"server", "--bootstrap-expect", fmt.Sprint(m.of.expect), "--join", strings.Join(peers, ","), "--peer-addr", m.peer,
+		"--data-dir", m.dir, "--seal-key-file", m.of.path("seal.key"), "--ca-file", m.of.path("ca.crt"),
+		"--tls-cert-file", m.of.path(m.name + ".crt"), "--tls-key-file", m.of.path(m.name + ".key"),
+		"--api-addr", "127.0.0.1:0", "--api-tls-addr", "127.0.0.1:0", "--kds-addr", m.kds, "--diagnostics-addr", "127.0.0.1:0",
+		"--localhost-is-admin",
+	}
+	return append(args, m.extra...)
+}
+
+// start starts the node, again after it ended. It does not wait for it.
+func (m *node) start() {
+	m.of.t.Helper()
+	_ = os.Remove(filepath.Join(m.dir, "endpoints.json")) // what a killed one left behind
+	line := append(append(append([]string{}, m.wrap...), m.bin.global), m.line()...)
+	m.process = spawn(m.of.t, line[0], line[1:]...)
+}
+
+// running reports whether the process lives.
+func (m *node) running() bool { return m.process != nil && m.cmd.ProcessState == nil }
+
+// cli runs a client command of the node's program against the node.
+func (m *node) cli(args ...string) (stdout, said string, err error) {
+	return command(m.bin.global, append(args, "--data-dir", m.dir)...)
+}
+
+// must is cli for a command that has to succeed.
+func (m *node) must(args ...string) string {
+	m.of.t.Helper()
+	out, said, err := m.cli(args...)
+	if err != nil {
+		m.of.t.Fatalf("global %s at %s: %v\n%s", strings.Join(args, " "), m.name, err, said)
+	}
+	return out
+}
+
+// status is the cluster as the node shows it, empty where it does not answer.
+func (m *node) status() (c apitypes.Cluster) {
+	out, _, err := m.cli("cluster", "status", "-o", "json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &c)
+	}
+	if err != nil {
+		return apitypes.Cluster{}
+	}
+	return c
+}
+
+// awaitReady waits until the node serves.
+func (m *node) awaitReady() {
+	m.of.t.Helper()
+	m.endpoints(m.dir)
+	Eventually(m.of.t, m.name+" to be ready", func() bool {
+		_, _, err := m.cli("health")
+		return err == nil
+	})
+}
+
+// id is the random name of the node.
+func (m *node) id() string {
+	m.of.t.Helper()
+	var identity struct {
+		ID string `json:"id"`
+	}
+	data, err := os.ReadFile(filepath.Join(m.dir, "node.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &identity)
+	}
+	if err != nil || identity.ID == "" {
+		m.of.t.Fatalf("the identity of %s: %v\n%s", m.name, err, data)
+	}
+	return identity.ID
+}
+
+// term asks the node to end and waits until it has.
+func (m *node) term() {
+	m.of.t.Helper()
+	begun := time.Now()
+	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		m.of.t.Fatal(err)
+	}
+	if err := m.cmd.Wait(); err != nil {
+		m.of.t.Errorf("%s ended with %v\n%s", m.name, err, m.log.String())
+	}
+	m.of.t.Logf("%s ended %s after SIGTERM", m.name, time.Since(begun).Round(time.Millisecond))
+}
+
+// running are the nodes whose processes live.
+func (c *nodes) running() []*node {
+	var all []*node
+	for _, m := range c.all {
+		if m.running() {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// awaitVoters waits until every running node knows of exactly n voters.
+func (c *nodes) awaitVoters(n int) {
+	c.t.Helper()
+	for _, m := range c.running() {
+		m.endpoints(m.dir)
+		Eventually(c.t, fmt.Sprintf("%d voters at %s", n, m.name), func() bool { return m.status().Voters == n })
+	}
+}
+
+// leader waits until one of the running nodes leads, and returns it.
+func (c *nodes) leader() *node {
+	c.t.Helper()
+	var leader *node
+	Eventually(c.t, "a leader", func() bool {
+		for _, asked := range c.running() {
+			leads := asked.status().Leader
+			for _, m := range c.running() {
+				if leads != "" && m.id() == leads && m.status().Leader == leads {
+					leader = m
+					return true
+				}
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// follower is a running node that does not lead.
+func (c *nodes) follower() *node {
+	leader := c.leader()
+	for _, m := range c.running() {
+		if m != leader {
+			return m
+		}
+	}
+	c.t.Fatal("there is no follower")
+	return nil
+}
+
+// revoke makes one write at a node and reports whether it was acknowledged.
+func (m *node) revoke(ids ...string) bool {
+	if len(ids) == 0 {
+		ids = []string{uuid.NewString()}
+	}
+	_, _, err := m.cli(append([]string{"revoke", "--kind", "zone-token"}, ids...)...)
+	return err == nil
+}
+
+// revoked reports which of the ids a node has on its list.
+func (m *node) revoked(ids ...string) (there int) {
+	m.of.t.Helper()
+	var list struct {
+		Items []apitypes.Revocation `json:"items"`
+	}
+	out := m.must("get", "revocations", "--kind", "zone-token", "--limit", "100000", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		m.of.t.Fatal(err)
+	}
+	on := map[string]bool{}
+	for _, r := range list.Items {
+		on[r.ID] = true
+	}
+	for _, id := range ids {
+		if on[id] {
+			there++
+		}
+	}
+	return there
+}
+
+// zoneProcess is a zone control plane as a process.
+type zoneProcess struct {
+	*process
+	of        *nodes
+	name, dir string
+	extra     []string
+	wrap      []string
+}
+
+// startZone starts a zone that knows every node's KDS port.
+func (c *nodes) startZone(name string) *zoneProcess {
+	c.t.Helper()
+	z := &zoneProcess{of: c, name: name, dir: c.path("zone-" + name)}
+	c.file(name+".cp", []byte(c.running()[0].must("generate", "control-plane-token", "--zone", name)))
+	z.start()
+	return z
+}
+
+func (z *zoneProcess) start() {
+	z.of.t.Helper()
+	_ = os.Remove(filepath.Join(z.dir, "endpoints.json"))
+	args := append(append([]string{}, z.wrap...), binaries(z.of.t, "").zone, "server", "--zone", z.name,
+		"--cp-token-file", z.of.path(z.name+".cp"), "--ca-file", z.of.path("ca.crt"), "--data-dir", z.dir,
+		"--dp-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--diagnostics-addr", "127.0.0.1:0")
+	for _, m := range z.of.all {
+		args = append(args, "--global-address", m.kds)
+	}
+	args = append(args, z.extra...)
+	z.process = spawn(z.of.t, args[0], args[1:]...)
+	z.endpoints(z.dir)
+}
+
+// token has a node issue a token for the zone and keeps it in a file.
+func (z *zoneProcess) token(m *node, name string) (file string) {
+	z.of.t.Helper()
+	return z.of.file(name+".token", []byte(m.must("generate", "zone-token", "--zone", z.name, "--scope", "egress")))
+}
+
+// verify is "accepted", or what the zone says of a token.
+func (z *zoneProcess) verify(file string) string {
+	_, said, err := command(binaries(z.of.t, "").zone, "verify", "--data-dir", z.dir, "--token-file", file, "--proxy-type", "egress")
+	if err == nil {
+		return "accepted"
+	}
+	return said
+}
+
+// await waits until the zone says that of a token.
+func (z *zoneProcess) await(file, verdict string) {
+	z.of.t.Helper()
+	said := ""
+	Eventually(z.of.t, "zone "+z.name+" to say "+verdict+" of "+filepath.Base(file), func() bool {
+		said = z.verify(file)
+		return strings.Contains(said, verdict)
+	})
+}
+
+// expect wants the zone to say that of a token now.
+func (z *zoneProcess) expect(file, verdict string) {
+	z.of.t.Helper()
+	if said := z.verify(file); !strings.Contains(said, verdict) {
+		z.of.t.Errorf("zone %s says of %s: %s, want %s", z.name, filepath.Base(file), said, verdict)
+	}
+}
