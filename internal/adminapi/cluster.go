@@ -67,8 +67,18 @@ var leadersView = map[string]bool{
 	"GET /v1/cluster":                   true,
 }
 
-// leadersWord are the reads of which another member's answer could be wrong.
-var leadersWord = map[string]bool{"GET /v1/requests/{id}": true}
+// leadersWord reports whether a read is one of which another member's answer could be
+// wrong.
+func leadersWord(a *act, r *http.Request) bool {
+	switch a.route {
+	case "GET /v1/requests/{id}":
+		return true
+	case "GET /v1/snapshot":
+		stale, err := queryBool(r, "stale")
+		return err == nil && !stale
+	}
+	return false
+}
 
 // elsewhere has the leader answer what is the leader's: changes, and the reads
 // above. Every member signs tokens and reads its own state.
@@ -77,15 +87,19 @@ func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done 
 		return false, nil
 	}
 	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	word := read && leadersWord(a, r)
 	switch {
-	case read && !leadersView[a.route] && !leadersWord[a.route]:
+	case read && !leadersView[a.route] && !word:
 		api.markStale(w)
 		return false, nil
 	case strings.HasPrefix(a.route, "POST /tokens/"):
 		return false, nil
 	}
 	err = api.cfg.Cluster.Forward(w, r, a.caller, a.requestID)
-	if read && !leadersWord[a.route] && err != nil && federation.CodeOf(err) != federation.Invalid {
+	switch {
+	case word && federation.CodeOf(err) == federation.UnknownOutcome:
+		err = federation.Errorf(federation.Unavailable, "the leader was lost while it answered: %w", err).WithHint("try again in a moment")
+	case read && !word && err != nil && federation.CodeOf(err) != federation.Invalid:
 		// What this member knows itself is better than nothing.
 		w.Header().Set(StaleHeader, api.staleness())
 		return false, nil

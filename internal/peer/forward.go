@@ -18,7 +18,13 @@ const (
 	forwardTimeout = 30 * time.Second
 	// largeTimeout is for one with a large body: a list of ids, or a backup.
 	largeTimeout = 10 * time.Minute
+	// stallTimeout is how long a caller may take to read a piece of a backup.
+	stallTimeout = 30 * time.Second
 )
+
+// typeBackup is the media type of a backup, the one answer of any size. The API has it
+// as adminapi.BackupType.
+const typeBackup = "application/vnd.meridian.snapshot"
 
 // passedOn are the headers of a request that mean something to the API.
 var passedOn = []string{"Content-Type", "If-Match", "If-None-Match", "Accept", "Origin"}
@@ -44,8 +50,10 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 		}
 	}
 	caller.SetHeader(header)
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	clock := time.AfterFunc(timeout, cancel)
+	defer clock.Stop()
 	if r.TLS == nil {
 		header.Set(headerPlain, "true")
 	}
@@ -54,6 +62,11 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.Header.Get("Content-Type") == typeBackup && clock.Stop() {
+		passHeader(w, resp)
+		stream(w, resp.Body)
+		return nil
+	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return unknown(addr, err)
@@ -68,6 +81,13 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 		_ = await(waiting, index) // a member that lags does not make the answer less true
 		done()
 	}
+	passHeader(w, resp)
+	_, _ = w.Write(data) // a caller who went away cannot be told
+	return nil
+}
+
+// passHeader begins the answer as the leader began it.
+func passHeader(w http.ResponseWriter, resp *http.Response) {
 	for _, name := range ours {
 		resp.Header.Del(name)
 	}
@@ -75,8 +95,18 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 		w.Header()[name] = values
 	}
 	w.WriteHeader(resp.StatusCode)
-	_, _ = w.Write(data) // a caller who went away cannot be told
-	return nil
+}
+
+// stream passes a backup on for as long as it makes progress. What is missing at its end
+// is noticed by who reads it: every backup ends with a record that says so.
+func stream(w http.ResponseWriter, from io.Reader) {
+	control := http.NewResponseController(w)
+	for {
+		_ = control.SetWriteDeadline(time.Now().Add(stallTimeout))
+		if _, err := io.CopyN(w, from, 256<<10); err != nil {
+			return
+		}
+	}
 }
 
 // bodyOf reads a request's body, or the beginning of a large one, and says how long the

@@ -1,6 +1,7 @@
 package testcluster
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 
@@ -173,7 +175,7 @@ func (m *node) line() []string {
 // start starts the node, again after it ended. It does not wait for it.
 func (m *node) start() {
 	m.of.t.Helper()
-	_ = os.Remove(filepath.Join(m.dir, "endpoints.json")) // what a killed one left behind
+	_ = os.Remove(filepath.Join(m.dir, endpoints.FileName)) // what a killed one left behind
 	line := append(append(append([]string{}, m.wrap...), m.bin.global), m.line()...)
 	m.process = spawn(m.of.t, line[0], line[1:]...)
 }
@@ -329,6 +331,21 @@ func (m *node) revoked(ids ...string) (there int) {
 	return there
 }
 
+// shell plays commands as an operator types them, in the folder of the nodes' files and
+// with the programs on the path. It returns what they print.
+func (c *nodes) shell(script string) string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
+	cmd.Dir, cmd.Env = c.dir, append(cleanEnv(), "PATH="+filepath.Dir(binaries(c.t, "").global)+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("%s\n%v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
 // zoneProcess is a zone control plane as a process.
 type zoneProcess struct {
 	*process
@@ -349,7 +366,7 @@ func (c *nodes) startZone(name string) *zoneProcess {
 
 func (z *zoneProcess) start() {
 	z.of.t.Helper()
-	_ = os.Remove(filepath.Join(z.dir, "endpoints.json"))
+	_ = os.Remove(filepath.Join(z.dir, endpoints.FileName))
 	args := append(append([]string{}, z.wrap...), binaries(z.of.t, "").zone, "server", "--zone", z.name,
 		"--cp-token-file", z.of.path(z.name+".cp"), "--ca-file", z.of.path("ca.crt"), "--data-dir", z.dir,
 		"--dp-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--diagnostics-addr", "127.0.0.1:0")

@@ -28,7 +28,14 @@ func cleanEnv() []string {
 type process struct {
 	t   *testing.T
 	cmd *exec.Cmd
-	log bytes.Buffer
+	log journal
+}
+
+// String is all that was written so far.
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 func spawn(t *testing.T, path string, args ...string) *process {
@@ -142,7 +149,7 @@ func TestSIGKILLBetweenAcknowledgementAndDelivery(t *testing.T) {
 
 	for name, p := range map[string]*process{"killed global": global, "global": again, "zone": zone} {
 		p.kill()
-		if p.log.Len() == 0 || strings.Contains(p.log.String(), "eyJ") {
+		if p.log.String() == "" || strings.Contains(p.log.String(), "eyJ") {
 			t.Errorf("the log of the %s is empty or holds a token", name)
 		}
 	}

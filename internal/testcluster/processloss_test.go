@@ -66,6 +66,7 @@ func (m *node) keys() map[string][]apitypes.Key {
 // revocations, a rotation and a restore. What the command says is so, and running it
 // again completes it.
 func TestLeaderKilledDuringCommands(t *testing.T) {
+	t.Parallel()
 	c := startNodes(t, 3)
 	west := c.startZone("west")
 	first := west.token(c.all[0], "first")
