@@ -22,7 +22,7 @@ const maxResources = 1 << 20
 func applyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "apply",
-		Usage: "make or replace zones, meshes and public keys from a file",
+		Usage: "make or replace zones, meshes, secrets and public keys from a file",
 		Description: `The file is YAML or JSON; several resources are separated by lines of three dashes.
 A resource is replaced as a whole. A zone that is applied with enabled: false is cut
 off at once and refused until it is applied with enabled: true.
@@ -49,6 +49,12 @@ A public key verifies tokens that are issued elsewhere, within these bounds:
   maxLifetime: 720h      # left out: any
   allowNoExpiry: false   # whether tokens may lack exp
   allowNoID: false       # whether tokens may lack jti
+A GlobalSecret or a Secret, which has a mesh too, is a signing key with a serial
+greater than all before, or a list of revoked ids; its data is base64:
+
+  type: GlobalSecret
+  name: zone-token-revocations
+  data: MGQ0Y2QzNWMtOGI1ZS00YmE0LThiOGMtMGIzZDZmNmJiNWM0
 
 Examples:
   global apply -f zone.yaml
@@ -153,7 +159,10 @@ func readResource(doc []byte) (resource, error) {
 			return err
 		}}, strictly(doc, &m)
 	}
-	return resource{}, federation.InvalidField("type", "%.40q is not what can be applied: use Zone, Mesh or PublicKey", head.Type)
+	if head.Type == apitypes.TypeGlobalSecret || head.Type == apitypes.TypeSecret {
+		return secretResource(doc, head.Type)
+	}
+	return resource{}, federation.InvalidField("type", "%.40q is not what can be applied: use Zone, Mesh, GlobalSecret, Secret or PublicKey", head.Type)
 }
 
 // strictly reads a resource and refuses fields that it does not have.
@@ -167,11 +176,13 @@ func strictly(doc []byte, into any) error {
 func deleteCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "delete",
-		Usage: "delete zones, meshes and public keys",
+		Usage: "delete zones, meshes, signing keys and public keys",
 		Subcommands: []*cli.Command{
 			deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone),
 			deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh),
 			deletePublicKey(),
+			deleteSecretCommand("global-secret", false),
+			deleteSecretCommand("secret", true),
 		},
 	}
 }

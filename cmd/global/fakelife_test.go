@@ -105,6 +105,19 @@ func (f *fake) life() {
 	f.mux.HandleFunc("PUT /meshes/{name}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, apitypes.Mesh{Type: "Mesh", Name: r.PathValue("name")})
 	})
+	written := func(w http.ResponseWriter, r *http.Request) {
+		change := apitypes.SecretChange{Type: "GlobalSecret", Name: r.PathValue("name")}
+		if strings.Contains(change.Name, "-signing-key-") && r.Method == http.MethodPut {
+			change.Holding = &apitypes.Holding{Waiting: []string{"west"}, Members: []string{}}
+		} else if r.Method == http.MethodDelete {
+			change.CutOff = "every zone token of key 1"
+		}
+		reply(w, change)
+	}
+	for _, path := range []string{"/global-secrets/{name}", "/meshes/{mesh}/secrets/{name}"} {
+		f.mux.HandleFunc("PUT "+path, written)
+		f.mux.HandleFunc("DELETE "+path, written)
+	}
 	f.mux.HandleFunc("DELETE /zones/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("name") == "nowhere" {
 			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no zone nowhere"})
