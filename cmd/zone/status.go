@@ -46,6 +46,9 @@ Examples:
 			if status.Empty {
 				console.VoiceOf(c.App).Warn("the zone knows nothing yet and refuses every token")
 			}
+			if a := status.Authentication; a.ZoneProxy == "none" || a.DPProxy == "none" {
+				console.VoiceOf(c.App).Warn("proxies are not authenticated: any of them can say that it is any other")
+			}
 			if status.Global.Stale {
 				console.VoiceOf(c.App).Warn("the zone has not heard from the global for more than %s and refuses every token", status.Global.MaxStale)
 			}
@@ -64,6 +67,7 @@ func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
 	f.Add("global", link(s.Global, now))
 	f.Add("last error", s.Global.LastError)
 	f.Add("last heard", heard(s.Global, now))
+	f.Add("proxies", provenBy(s.Authentication))
 	f.Add("keys", keyCounts(s.Keys))
 	f.Add("revoked", revokedCounts(s.Revocations))
 	if s.CutOffs > 0 {
@@ -88,6 +92,14 @@ func link(g apiclient.ZoneGlobal, now time.Time) string {
 		text += " for " + console.Age(now, *g.Since)
 	}
 	return text
+}
+
+// provenBy says how proxies prove who they are; "" where an older zone does not.
+func provenBy(a apiclient.ZoneAuthentication) string {
+	if a.ZoneProxy == "" {
+		return ""
+	}
+	return "zone proxies by " + a.ZoneProxy + ", data plane proxies by " + a.DPProxy
 }
 
 func heard(g apiclient.ZoneGlobal, now time.Time) string {
