@@ -56,6 +56,11 @@ func (s *Server) admit(ctx context.Context, method string) (*call, error) {
 	}
 	if err != nil {
 		s.refuse(c, err)
+		if s.cfg.Refused != nil {
+			if instead := s.cfg.Refused(ctx, Refusal{Zone: c.creds.Zone, Remote: c.remote(), Method: method, Err: err}); instead != nil {
+				err = instead
+			}
+		}
 		return nil, statusOf(err)
 	}
 	if c.conn != nil {

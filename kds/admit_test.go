@@ -108,6 +108,49 @@ func TestEveryCallIsAuthenticated(t *testing.T) {
 
 // TestSuccessLine holds the line that operators are told to look for, once a
 // connection.
+// TestRefusedMayWait: who is refused waits as long as the hook keeps it, and who is
+// not does not.
+func TestRefusedMayWait(t *testing.T) {
+	told, leave, many := make(chan Refusal, 4), make(chan struct{}), atomic.Bool{}
+	m := start(t, func(c *ServerConfig) {
+		c.Refused = func(ctx context.Context, r Refusal) error {
+			told <- r
+			if many.Load() {
+				return federation.Errorf(federation.Unavailable, "too many").WithReason("too_many_failures")
+			}
+			select {
+			case <-leave:
+			case <-ctx.Done():
+			}
+			return nil
+		}
+	})
+	conn := dialRaw(t, m.addr)
+	answered := make(chan error, 1)
+	go func() {
+		answered <- callOnce(t, conn, methodHealthCheck, mdZone, "west", mdAuthorization, "Bearer forged")
+	}()
+	if r := <-told; r.Zone != "west" || r.Method != methodHealthCheck || r.Remote == "" || federation.CodeOf(r.Err) != federation.Unauthenticated {
+		t.Errorf("told %+v", r)
+	}
+	if err := callOnce(t, conn, methodHealthCheck, as("west")...); err != nil {
+		t.Errorf("a good credential on the same connection: %v", err)
+	}
+	select {
+	case err := <-answered:
+		t.Errorf("answered at once: %v", err)
+	default:
+	}
+	close(leave)
+	if err := <-answered; status.Code(err) != codes.Unauthenticated {
+		t.Errorf("answered %v", err)
+	}
+	many.Store(true)
+	if err := callOnce(t, conn, methodHealthCheck, mdZone, "west", mdAuthorization, "Bearer forged"); status.Code(err) != codes.Unavailable {
+		t.Errorf("where too many wait: %v", err)
+	}
+}
+
 func TestSuccessLine(t *testing.T) {
 	m := start(t, nil)
 	conn := dialRaw(t, m.addr)

@@ -28,6 +28,10 @@ type ServerConfig struct {
 	// TLS of the port; nil serves in the clear, which only --kds-tls=false asks
 	// for. A client certificate counts only where this verifies it.
 	TLS *tls.Config
+	// Refused is told of each call that was not admitted, before it is answered; it may
+	// keep the caller waiting, or return an error that is answered in place of the
+	// refusal. nil: nobody is told.
+	Refused func(ctx context.Context, r Refusal) error
 	// Now defaults to time.Now. It stamps sessions and tells when a credential
 	// expires; waiting uses the runtime's clock.
 	Now func() time.Time
@@ -38,6 +42,12 @@ type ServerConfig struct {
 	Limits Limits
 	// MaxPart bounds an encoded part; tests make it small. Default [MaxPart].
 	MaxPart int
+}
+
+// Refusal is a call that was not admitted. Zone is what the caller said of itself.
+type Refusal struct {
+	Zone, Remote, Method string
+	Err                  error
 }
 
 const defaultHealthInterval = 30 * time.Second

@@ -66,6 +66,27 @@ func (f *fake) life() {
 		})
 	}
 	at := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	f.mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("class") == "nonsense" {
+			problem(w, apitypes.Error{Status: 400, Title: "Bad Request", Detail: `class: "nonsense" is none: use change, revocation, issue or refusal`})
+			return
+		}
+		list := apitypes.Audit{Silent: []string{}, Items: []apitypes.AuditRecord{
+			{Time: at.Add(3 * time.Second), Member: "n1", Seq: 9, Class: "refusal", Remote: "192.0.2.7:4711", Action: "GET /zones", Outcome: "refused", Status: 401, Reason: "expired"},
+			{Time: at.Add(2 * time.Second), Member: "n2", Seq: 4, Class: "issue", User: "ci", Via: "token", Remote: "192.0.2.8:1", Action: "POST /tokens/zone", Outcome: "done", Status: 200,
+				About: map[string]string{"zone": "west", "jti": "0d4cd35c", "kind": "zone"}},
+			{Time: at, Member: "n1", Seq: 7, Class: "change", User: "jane", Via: "token", Remote: "192.0.2.9:1", Action: "PUT /zones/{zone}", Outcome: "done", Status: 200,
+				About: map[string]string{"zone": "west", "enabled": "false"}, Revision: revision},
+		}}
+		next := "http://global/v1/audit?before=abc"
+		switch {
+		case r.FormValue("before") == "abc":
+			list.Items, list.Silent = list.Items[2:], []string{"n3"}
+		case r.FormValue("size") != "100":
+			list.Items, list.Next = list.Items[:2], &next
+		}
+		reply(w, list)
+	})
 	f.mux.HandleFunc("GET /v1/cut-offs", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, listed([]apitypes.CutOff{
 			{Kind: "user", Before: &at, Reason: "audit", By: "jane", At: before(3 * time.Hour)},

@@ -13,7 +13,7 @@ func getCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "get",
 		Usage:       "show what the global holds",
-		Subcommands: []*cli.Command{getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(), getRevocations(), getCutOffs(), getRequest()},
+		Subcommands: []*cli.Command{getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(), getRevocations(), getCutOffs(), getAudit(), getRequest()},
 	}
 }
 

@@ -9,12 +9,16 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/globalnode"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/kds"
 )
+
+// maxAuditRoom is what --audit-room takes: a TiB.
+const maxAuditRoom = 1 << 20
 
 func serverCommand() *cli.Command {
 	flags := append(nodeFlags(""),
@@ -96,6 +100,7 @@ func nodeFlags(dataDir string) []cli.Flag {
 		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "kds-auth", Value: "cpToken", Usage: "how zones prove who they are whose record does not say: cpToken, certificate or none"},
 		&cli.StringFlag{Name: "roles-file", Usage: "YAML `FILE` that says what users may do; it is followed. Without it the group admin may do everything and others nothing"},
+		&cli.IntFlag{Name: "audit-room", Value: audit.DefaultRoom >> 20, Usage: "how many `MIB` of the data folder the audit log may have"},
 		&cli.StringFlag{Name: "control-plane-key-file", Usage: "`FILE` with the secret of an earlier control plane, whose tokens a cluster that is founded now goes on accepting"},
 		&cli.BoolFlag{Name: "kds-tls", Value: true, Usage: "serve KDS over TLS"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
@@ -144,13 +149,17 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if err != nil {
 		return globalnode.Config{}, err
 	}
+	room := c.Int("audit-room")
+	if room < 1 || room > maxAuditRoom {
+		return globalnode.Config{}, console.Usage(federation.InvalidField("--audit-room", "must be from 1 to %d, in MiB", maxAuditRoom))
+	}
 	addr := func(flag string) globalnode.Addr { return globalnode.Addr{HostPort: c.String(flag)} }
 	return globalnode.Config{
 		DataDir: c.String("data-dir"),
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
-		ControlPlaneKey: key, Roles: roles, NotIssued: notIssued,
+		ControlPlaneKey: key, Roles: roles, NotIssued: notIssued, AuditRoom: int64(room) << 20,
 		Version: version(), Logger: logger,
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/loglimit"
 )
@@ -58,6 +59,15 @@ type Config struct {
 	// NotIssued are the kinds of tokens that this node's settings have it refuse to
 	// issue, because they are issued elsewhere: cptoken.Zone and cptoken.Dataplane.
 	NotIssued []cptoken.Kind
+	// Audit keeps what is done and who is refused; nil: nobody does. AuditOf asks
+	// another member for its part; nil: there is none.
+	Audit   *audit.Log
+	AuditOf func(ctx context.Context, member string, q audit.Query) (audit.Page, error)
+	// Refused counts requests that were refused, by reason; nil: nobody does.
+	Refused func(reason ...string)
+	// Slow waits before a failure of an address is answered, and returns false where
+	// too many wait; nil: nothing is slowed. See internal/slowdown.
+	Slow func(ctx context.Context, remote string) bool
 	// Issued is told of every token that is issued, by its kind; nil: nobody is.
 	Issued func(kind ...string)
 
@@ -69,6 +79,12 @@ type Config struct {
 
 // DefaultImportWait is well below what HTTP clients wait for an answer.
 const DefaultImportWait = 10 * time.Second
+
+// maxAudits is how many read the audit log at a time.
+const maxAudits = 2
+
+// tooManyFailures is when an address is to come back of which too many requests failed.
+const tooManyFailures = 5 * time.Second
 
 // maxBody bounds request bodies, maxListBody those that may hold a whole list of
 // revocations: a million ids and more. One of these is read at a time, because in
@@ -93,6 +109,7 @@ type API struct {
 	lines   *loglimit.Limiter // of all listeners together
 
 	zoneWrites sync.Mutex    // from reading a zone's record to writing it
+	audits     chan struct{} // the places of who reads the audit log
 	large      chan struct{} // holds a token while a large body is dealt with
 	listBody   int64         // maxListBody; tests make it small
 }
@@ -118,14 +135,18 @@ func New(cfg Config) *API {
 	if cfg.Issued == nil {
 		cfg.Issued = func(...string) {}
 	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(...string) {}
+	}
 	if cfg.Members == nil {
 		cfg.Members = func() []string { return []string{cfg.Store.NodeID()} }
 	}
 	return &API{
 		cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger,
 		streams: make(chan struct{}, maxStreams), bulk: make(chan struct{}, 1),
-		lines: loglimit.New(loglimit.PerSecond, cfg.Now),
-		large: make(chan struct{}, 1), listBody: maxListBody,
+		lines:  loglimit.New(loglimit.PerSecond, cfg.Now),
+		audits: make(chan struct{}, maxAudits),
+		large:  make(chan struct{}, 1), listBody: maxListBody,
 	}
 }
 
@@ -138,7 +159,7 @@ func (api *API) Handler(a Access) http.Handler {
 		Forwarded:        a == Peer,
 		Certificate:      api.certificate(a),
 	}, api.cfg.Roles, api.routes())
-	rt.elsewhere = api.elsewhere
+	rt.elsewhere, rt.trail, rt.slowed = api.elsewhere, api.newTrail(), api.slowed
 	if a == Peer {
 		rt.elsewhere = api.oneHop
 	}
@@ -180,6 +201,8 @@ func (api *API) routes() map[string]route {
 		"GET /v1/zones/{zone}": {access.Read, api.getZoneDetail},
 
 		"GET /v1/requests/{id}": {access.AnyRole, api.getRequest},
+
+		"GET /v1/audit": {access.Read, api.listAudit},
 
 		"GET /v1/cluster":                  {access.Read, api.getCluster},
 		"POST /v1/cluster/transfer-leader": {access.Administer, api.postTransferLeader},

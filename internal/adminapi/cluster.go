@@ -104,6 +104,7 @@ func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done 
 		w.Header().Set(StaleHeader, api.staleness())
 		return false, nil
 	}
+	a.forwarded = true
 	a.note(slog.Bool("forwarded", err == nil))
 	return true, err
 }
@@ -123,6 +124,7 @@ func (api *API) askLeader(a *act, w http.ResponseWriter, r *http.Request, body a
 	if err != nil {
 		return true, federation.Errorf(federation.Internal, "encoding a request for the leader: %w", err)
 	}
+	a.forwarded = true
 	again := r.Clone(r.Context())
 	again.Body = io.NopCloser(bytes.NewReader(data))
 	again.Header.Set("Content-Type", "application/json")

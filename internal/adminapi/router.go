@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/loglimit"
 )
@@ -33,6 +34,8 @@ type act struct {
 	requestID string
 	route     string // the pattern that the request matched
 	notes     []slog.Attr
+	begun     *audit.Act // what was written of it before it was done
+	forwarded bool       // the leader answers, and writes
 }
 
 // note adds what the request turned out to be about to its line in the log. The
@@ -49,6 +52,9 @@ type router struct {
 	mux    *http.ServeMux
 	// elsewhere answers what is not for this node to answer; nil: everything is.
 	elsewhere func(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error)
+	trail     *trail // nil: nothing is written to the audit log
+	// slowed waits before a failure to prove who one is is answered; nil: it is not.
+	slowed func(ctx context.Context, remote string, err error) error
 }
 
 func newRouter(log *slog.Logger, lines *loglimit.Limiter, policy access.Policy, roles func() *access.Roles, routes map[string]route) *router {
@@ -82,10 +88,14 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-Id", a.requestID)
 	out := &recorder{ResponseWriter: w}
 	err := rt.serve(out, r, a)
+	if err != nil && a.caller.Name == "" && rt.slowed != nil {
+		err = rt.slowed(r.Context(), r.RemoteAddr, err)
+	}
 	if err != nil && out.status == 0 {
 		err = askable(err, a.requestID)
 		httperr.WriteError(out, err)
 	}
+	rt.trail.end(a, what(a, r), out.status, err)
 	rt.report(a, r, out.status, err)
 }
 
@@ -124,6 +134,9 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 		if done, err := rt.elsewhere(a, w, r); done || err != nil {
 			return err
 		}
+	}
+	if err := rt.trail.begin(a, need, r.Method); err != nil {
+		return err
 	}
 	served := &serving{act: a}
 	// ServeMux and not h is asked to serve: it fills in the path's values.

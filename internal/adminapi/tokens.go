@@ -161,6 +161,15 @@ func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor 
 			a.note(slog.String(about.name, about.value))
 		}
 	}
+	if len(c.Groups) > 0 {
+		a.note(slog.Any("groups", c.Groups))
+	}
+	if len(issued.Scope) > 0 {
+		a.note(slog.Any("scope", issued.Scope))
+	}
+	if err := api.issued(a); err != nil {
+		return err
+	}
 	h := w.Header()
 	if newer := api.keyWaiting(c.Kind, c.Mesh, key.Ref().Serial); newer != "" {
 		h.Set(apitypes.HeaderKeyWaiting, newer)

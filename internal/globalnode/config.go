@@ -57,6 +57,8 @@ type Config struct {
 	// Roles are what users of the HTTP API may do; nil: the group "admin"
 	// everything, others nothing.
 	Roles *rolefile.File
+	// AuditRoom is how many bytes the audit log may have; 0: audit.DefaultRoom.
+	AuditRoom int64
 	// Bootstrap lets an empty data folder found a cluster alone, without looking
 	// for others. Else Expect nodes found one, which look for each other at Join.
 	Bootstrap bool

@@ -46,6 +46,18 @@ func (n *Node) measure() {
 	m.Total("kds_refused_total", "Calls of zones that were refused, by reason.", []string{"reason"}, func() []metrics.Sample {
 		return metrics.ByLabel(n.kds.Stats().Refused)
 	})
+	m.Total("audit_records_total", "Records written to this member's audit log, by class.", []string{"class"}, func() []metrics.Sample {
+		return metrics.ByLabel(n.audit.Stats().Records)
+	})
+	m.Total("audit_suppressed_total", "Refusals that were left out of the audit log because there were too many.", nil, func() []metrics.Sample {
+		return metrics.One(n.audit.Stats().Suppressed)
+	})
+	m.Total("audit_failures_total", "Records that could not be written to the audit log.", nil, func() []metrics.Sample {
+		return metrics.One(n.audit.Stats().Failures)
+	})
+	m.Total("slowed_failures_total", "Failures to prove who one is that were slowed or turned away, of the HTTP API and KDS.", nil, func() []metrics.Sample {
+		return metrics.One(n.slow.Slowed())
+	})
 	m.Total("kds_sessions_ended_total", "Connections of zones cut because their admission held no longer, by reason.", []string{"reason"}, func() []metrics.Sample {
 		return metrics.ByLabel(n.kds.Stats().Ended)
 	})

@@ -12,11 +12,13 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/adminapi"
 	"github.com/meridiankds/meridian/internal/admission"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/slowdown"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
@@ -40,6 +42,8 @@ type Node struct {
 	kds       *kds.Server
 	api       *adminapi.API
 	peers     *peers
+	audit     *audit.Log
+	slow      *slowdown.Limiter
 	ready     chan struct{}
 
 	metrics     *metrics.Set
@@ -70,6 +74,7 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{cfg: cfg, listeners: listeners, ready: make(chan struct{}), metrics: metrics.New()}
 	if err := n.open(); err != nil {
+		_ = n.audit.Close() // nothing was written that was promised
 		listeners.close()
 		return nil, err
 	}
@@ -88,6 +93,12 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.peers.attach(n.store)
+	if n.audit, err = audit.Open(filepath.Join(n.cfg.DataDir, auditDir), audit.Options{
+		Room: n.cfg.AuditRoom, Logger: n.cfg.Logger.With("component", "audit"), Now: n.cfg.Now,
+	}); err != nil {
+		return err
+	}
+	n.peers.audit, n.slow = n.audit, slowdown.New(nil)
 	if n.listeners.admin, err = n.cfg.listenAdmin(); err != nil {
 		return err
 	}
@@ -98,6 +109,8 @@ func (n *Node) open() (err error) {
 		Members: n.peers.memberIDs, Cluster: n.peers,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Roles: n.cfg.Roles.Roles,
+		Audit: n.audit, AuditOf: n.peers.auditOf, Slow: n.slow.Failed,
+		Refused: n.metrics.Counter("api_refused_total", "Requests to the HTTP API that were refused (401, 403), by reason.", "reason").Add,
 		UserCertificate: func(state *tls.ConnectionState) (string, error) {
 			return n.cfg.TLS.User(state, identity.Cluster)
 		},
@@ -129,9 +142,10 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerC
 			Store: seeing{n.store, n.peers}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
 		}), n.store},
-		Logger: n.cfg.Logger.With("component", "kds"),
-		Member: n.store.NodeID(),
-		Now:    n.cfg.Now,
+		Logger:  n.cfg.Logger.With("component", "kds"),
+		Refused: n.refusedZone,
+		Member:  n.store.NodeID(),
+		Now:     n.cfg.Now,
 	}
 	if !n.cfg.KDSPlain {
 		cfg.TLS = n.cfg.TLS.ServerOptionalClient(tlsutil.ALPNHTTP2)
@@ -161,6 +175,7 @@ func (n *Node) Sessions() []kds.Session { return n.kds.Sessions() }
 // answered. The data folder is given back at the very end.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.cfg.unlockDataDir()
+	defer func() { _ = n.audit.Close() }() // what was promised is on the disk
 	defer n.peers.close()
 	if err := n.checkWritable(); err != nil {
 		n.listeners.close()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/membership"
@@ -24,6 +25,7 @@ type peers struct {
 	client     *peer.Client
 	store      *raftstore.Store
 	fleet      *fleet.Fleet
+	audit      *audit.Log
 	advertise  string
 	preflights bool
 	now        func() time.Time

@@ -93,6 +93,9 @@ func (n *Node) writeAdminToken() error {
 	if err != nil {
 		return err
 	}
+	if err := n.noteAdminToken(issued); err != nil {
+		return err
+	}
 	n.cfg.Logger.Info("issued an administrator's token", "jti", issued.ID, "expires", issued.ExpiresAt, "file", n.adminTokenFile())
 	return tlsutil.WriteFile(filepath.Join(n.cfg.DataDir, "admin.token"), []byte(token+"\n"), 0o600)
 }

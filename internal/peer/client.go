@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
@@ -76,6 +77,11 @@ func (c *Client) ReadIndex(ctx context.Context, addr string) (uint64, error) {
 // SeeZone has the leader record that a zone joined.
 func (c *Client) SeeZone(ctx context.Context, addr, zone string) (federation.Zone, error) {
 	return call[federation.Zone](ctx, c, addr, pathSeeZone, SeeZone{zone})
+}
+
+// Audit asks a member for its part of the audit log.
+func (c *Client) Audit(ctx context.Context, addr string, q audit.Query) (audit.Page, error) {
+	return call[audit.Page](ctx, c, addr, pathAudit, q)
 }
 
 func call[Out any](ctx context.Context, c *Client, addr, path string, in any) (out Out, err error) {

@@ -41,6 +41,9 @@
 //	                     is applied that had been acknowledged by now.
 //	/v1/peer/see-zone    [SeeZone] → the zone's record. To the leader: a zone has joined here.
 //
+//	/v1/peer/audit       audit.Query → audit.Page. What was done through this member, and
+//	                     who was refused there.
+//
 // A node that does not lead answers what is meant for the leader with 503 and reason
 // not_leader; nothing was changed then. Every request carries "Meridian-Cluster", the
 // cluster's id, once the sender knows it; a node of another cluster refuses it (409,

@@ -12,6 +12,7 @@ const (
 	pathReport    = "/v1/peer/report"
 	pathReadIndex = "/v1/peer/read-index"
 	pathSeeZone   = "/v1/peer/see-zone"
+	pathAudit     = "/v1/peer/audit"
 	pathAPI       = "/v1/peer/api"
 )
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
@@ -39,6 +40,8 @@ func (n node) Promise(Promise) error                   { return n.err }
 func (n node) Join(context.Context, JoinRequest) error { return n.err }
 func (n node) Report(r Report) (ReportAnswer, error)   { return ReportAnswer{Full: !r.Full}, n.err }
 func (n node) ReadIndex() (uint64, error)              { return 7, n.err }
+func (n node) Audit(audit.Query) (audit.Page, error)   { return audit.Page{}, nil }
+
 func (n node) SeeZone(_ context.Context, z string) (federation.Zone, error) {
 	return federation.Zone{Name: z}, n.err
 }

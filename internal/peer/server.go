@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/httperr"
 )
 
@@ -27,6 +28,7 @@ type Node interface {
 	Report(r Report) (ReportAnswer, error)
 	ReadIndex() (uint64, error)
 	SeeZone(ctx context.Context, name string) (federation.Zone, error)
+	Audit(q audit.Query) (audit.Page, error)
 }
 
 // Handler serves the requests of this package. api serves what is forwarded; nil
@@ -42,6 +44,7 @@ func Handler(n Node, api http.Handler) http.Handler {
 		return ReadIndex{index}, err
 	}))
 	mux.Handle("POST "+pathSeeZone, answer(maxBody, func(ctx context.Context, z SeeZone) (federation.Zone, error) { return n.SeeZone(ctx, z.Zone) }))
+	mux.Handle("POST "+pathAudit, answer(maxBody, func(_ context.Context, q audit.Query) (audit.Page, error) { return n.Audit(q) }))
 	forwarded := http.StripPrefix(pathAPI, api)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mine, theirs := n.ClusterID(), r.Header.Get(headerCluster)

@@ -1,0 +1,56 @@
+package globalnode
+
+import (
+	"context"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/audit"
+	"github.com/meridiankds/meridian/kds"
+)
+
+// auditDir is the folder of the audit log in the data folder.
+const auditDir = "audit"
+
+// Audit answers another member: peer.Node.
+func (p *peers) Audit(q audit.Query) (audit.Page, error) { return p.audit.Read(q) }
+
+// auditOf asks another member for its part of the audit log.
+func (p *peers) auditOf(ctx context.Context, member string, q audit.Query) (audit.Page, error) {
+	addr := p.membership.AddressOf(member)
+	for _, m := range p.store.Members() {
+		if m.ID == member && addr == "" {
+			addr = m.Address
+		}
+	}
+	if addr == "" {
+		return audit.Page{}, federation.Errorf(federation.NotFound, "node %.64q is no member", member)
+	}
+	return p.client.Audit(ctx, addr, q)
+}
+
+// refusedZone notes that a zone was refused, and has an address that fails often wait.
+// What is refused for another reason than its credential is not held up.
+func (n *Node) refusedZone(ctx context.Context, r kds.Refusal) error {
+	e := federation.AsError(r.Err)
+	if e.Code != federation.Unauthenticated && e.Code != federation.Forbidden {
+		return nil
+	}
+	about := map[string]string{}
+	if federation.ValidateName("zone", r.Zone) == nil { // else a stranger could have written anything there
+		about["zone"] = r.Zone
+	}
+	n.audit.Refuse(audit.Record{Via: "kds", Remote: r.Remote, Action: r.Method, Reason: e.Reason, Detail: e.Error(), About: about})
+	if n.slow.Failed(ctx, r.Remote) {
+		return nil
+	}
+	return federation.Errorf(federation.Unavailable, "too many calls from this address failed to prove who they are").WithReason("too_many_failures")
+}
+
+// noteAdminToken writes that this node made itself an administrator's token.
+func (n *Node) noteAdminToken(c *cptoken.Claims) error {
+	return n.audit.Write(audit.Record{
+		Class: audit.Issue, User: "meridian", Via: "start", Action: "renew admin.token", Outcome: audit.Done,
+		About: map[string]string{"kind": string(cptoken.User), "jti": c.ID, "name": c.Name, "groups": "admin", "expires": c.ExpiresAt.UTC().Format("2006-01-02T15:04:05Z07:00")},
+	})
+}
