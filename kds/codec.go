@@ -13,10 +13,14 @@ import (
 // serves every stream; nobody may change it.
 type encoded []byte
 
+// pieces is a message in its wire form, cut so that streams and messages share what
+// is large in it. Nobody may change it.
+type pieces [][]byte
+
 // discard is the target for messages that nobody reads.
 type discard struct{}
 
-// codec is the protobuf codec with three exceptions: it passes encoded through,
+// codec is the protobuf codec with three exceptions: it passes encoded and pieces through,
 // reads a request with bounds while it parses, and drops what goes to discard.
 type codec struct{}
 
@@ -30,6 +34,12 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case encoded:
 		return mem.BufferSlice{mem.SliceBuffer(m)}, nil
+	case pieces:
+		out := make(mem.BufferSlice, len(m))
+		for i, b := range m {
+			out[i] = mem.SliceBuffer(b)
+		}
+		return out, nil
 	case proto.Message:
 		b, err := proto.Marshal(m)
 		if err != nil {

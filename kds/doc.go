@@ -79,12 +79,32 @@
 // A zone checks for itself that a set is of its cluster, leads on from exactly
 // what it holds, and never to an older history or revision.
 //
-// # Other types
+// # Kuma's types
 //
-// Every other type is answered too, once for each request that subscribes, with
-// no resources. A zone of Kuma's subscribes to some 39 of them, wants an answer
-// to each, and is content. On ZoneToGlobalSync and the three admin streams the
-// global never asks for anything, and drops unread what a zone may send.
+// Zones of Kuma's subscribe by the bare names of their types. Four of them have
+// resources, each an Any of kuma.mesh.v1alpha1.KumaResource:
+//
+//	Config        kuma-cluster-id: the cluster's id
+//	Mesh          every mesh, by its name alone
+//	GlobalSecret  zone-token-signing-public-key-<serial> of every key of zone tokens that
+//	              is not removed, PKCS#1 as PEM; zone-token-revocations if there are any
+//	Secret        dataplane-token-revocations-<mesh> of every mesh that has some
+//
+// Never a signing key, and no registered public key: such a zone could not hold it
+// to its constraints. Every other type is answered too, once, with no resources.
+//
+// The answer to a subscription is all there is, in one message where it fits into
+// what such a zone takes (10 MiB), and what changes is sent as it does: resources
+// that are new or different, and removed_resources "<name>.<mesh>", where the name of
+// what has no mesh ends in the dot. A type has one answer under way at a time, and
+// changes gather meanwhile. A refused answer is not sent again until there is
+// something new, and then with it. After a reconnect everything begins from nothing.
+// A list has the ids that were revoked first, as many as a message has room for.
+//
+// What a zone of Kuma's acknowledges is the revision at which everything that it
+// asked for is in its hands. On ZoneToGlobalSync and the three admin streams the
+// global never asks for anything; what a zone sends there is dropped unread, and
+// too much of it ends the call.
 //
 // # Loss
 //

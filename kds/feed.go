@@ -165,6 +165,7 @@ func (st *stream) sendBatch(b *batch) error {
 		}
 		st.srv.stats.sent(part)
 	}
+	st.session.sent(len(b.parts))
 	f := &st.feed
 	f.cursor, f.answered = b.to, true
 	f.inflight = append(f.inflight, flight{to: b.to, nonce: b.lastNonce(), sent: time.Now()})

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,10 +16,12 @@ import (
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/meridiankds/meridian/cptoken"
 )
 
-// kumaTypes is what a zone of Kuma 2.8.8 subscribes to.
-const kumaTypes = `CircuitBreaker Config ExternalService FaultInjection GlobalSecret HealthCheck
+// stockTypes is what a zone of Kuma 2.8.8 subscribes to.
+const stockTypes = `CircuitBreaker Config ExternalService FaultInjection GlobalSecret HealthCheck
 HostnameGenerator Mesh MeshAccessLog MeshCircuitBreaker MeshExternalService MeshFaultInjection MeshGateway
 MeshGatewayRoute MeshHTTPRoute MeshHealthCheck MeshLoadBalancingStrategy MeshMetric MeshPassthrough
 MeshProxyPatch MeshRateLimit MeshRetry MeshService MeshTCPRoute MeshTimeout MeshTrace MeshTrafficPermission
@@ -61,7 +65,7 @@ func firstRequest(zone, typeURL string) *discovery.DeltaDiscoveryRequest {
 func TestStockZone(t *testing.T) {
 	m := start(t, nil)
 	sync, others := kumaZone(t, m, "west")
-	types := strings.Fields(kumaTypes)
+	types := strings.Fields(stockTypes)
 	if len(types) != 39 {
 		t.Fatalf("%d types", len(types))
 	}
@@ -124,26 +128,59 @@ func subscribeAll(t *testing.T, r *raw, zone string, types []string) {
 	}
 }
 
-// TestRecordedZone plays what a recorded zone sent, where the recording is at
+// recordedLine is a line of a recording: what one side sent on one call.
+type recordedLine struct {
+	Dir, Method, Err string
+	Msg              json.RawMessage
+}
+
+// recording reads the recording of a zone that joined Kuma's global, where it is at
 // hand.
-func TestRecordedZone(t *testing.T) {
-	path := filepath.Join("..", "..", "shared", "interop", "kuma-zone-join.jsonl")
-	f, err := os.Open(path)
+func recording(t *testing.T) (lines []recordedLine) {
+	t.Helper()
+	f, err := os.Open(filepath.Join("..", "..", "shared", "interop", "kuma-zone-join.jsonl"))
 	if err != nil {
 		t.Skipf("no recording to play: %v", err)
 	}
 	defer f.Close()
-	m := start(t, nil)
-	sync, _ := kumaZone(t, m, "west")
-	subscriptions := 0
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var line struct {
-			Dir, Method string
-			Msg         json.RawMessage
-		}
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+	in := bufio.NewScanner(f)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
+		var line recordedLine
+		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
 			t.Fatal(err)
 		}
+		lines = append(lines, line)
+	}
+	if err := in.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// TestRecordedZone plays what a recorded zone sent. Each type is answered as the
+// recorded global answered it, with the same state: but for private keys, which are
+// not sent, and types that are not served, of which there is nothing.
+func TestRecordedZone(t *testing.T) {
+	lines := recording(t)
+	m, c := startKuma(t, nil)
+	c.change(func(p *fakePicture) {
+		p.keys = []*cptoken.PublicKey{zoneKey(t, "3", cptoken.Active)}
+		p.revoke(cptoken.Dataplane, "default", "aaaa")
+	})
+	recorded := map[string]any{}
+	for _, line := range lines {
+		var head struct{ TypeUrl string }
+		if line.Dir != "global->zone" || line.Method != methodGlobalToZone || line.Err != "" || json.Unmarshal(line.Msg, &head) != nil {
+			continue
+		}
+		if _, later := recorded[head.TypeUrl]; !later {
+			recorded[head.TypeUrl] = shapeOf(t, line.Msg)
+		}
+	}
+	sync, _ := kumaZone(t, m, "west")
+	answered := 0
+	for _, line := range lines {
 		if line.Dir != "zone->global" || line.Method != methodGlobalToZone {
 			continue
 		}
@@ -152,17 +189,64 @@ func TestRecordedZone(t *testing.T) {
 			t.Fatal(err)
 		}
 		sync.send(req)
-		if req.GetResponseNonce() == "" {
-			subscriptions++
-			if resp := sync.must(); resp.GetTypeUrl() != req.GetTypeUrl() || len(resp.GetResources()) != 0 {
-				t.Fatalf("%s was answered with %v", req.GetTypeUrl(), resp)
+		if req.GetResponseNonce() != "" {
+			continue // of the recorded global's answers: means nothing here
+		}
+		answered++
+		resp := sync.must()
+		if resp.GetTypeUrl() != req.GetTypeUrl() {
+			t.Fatalf("%s was answered with %v", req.GetTypeUrl(), resp)
+		}
+		if !slices.Contains(kumaTypes[:], req.GetTypeUrl()) {
+			if len(resp.GetResources()) != 0 {
+				t.Errorf("%s: %v", req.GetTypeUrl(), resp)
 			}
+			continue
+		}
+		text, err := protojson.Marshal(resp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := shapeOf(t, text), recorded[req.GetTypeUrl()]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n%v\nrecorded:\n%v", req.GetTypeUrl(), got, want)
 		}
 	}
-	if subscriptions != 39 {
-		t.Errorf("the recording has %d subscriptions, want 39", subscriptions)
+	if answered != 39 {
+		t.Errorf("the recording has %d subscriptions, want 39", answered)
 	}
 	if s := m.session(t, "west"); !s.Online() || s.Nack != "" {
 		t.Errorf("session %+v", s)
 	}
+}
+
+// shapeOf is an answer with all taken out that must differ from one global to
+// another, and private keys.
+func shapeOf(t *testing.T, text []byte) any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	delete(m, "nonce")
+	var kept []any
+	list, _ := m["resources"].([]any)
+	for _, r := range list {
+		r := r.(map[string]any)
+		r["version"] = len(r["version"].(string))
+		inner := r["resource"].(map[string]any)
+		name := inner["meta"].(map[string]any)["name"].(string)
+		if strings.HasPrefix(name, "dataplane-token-signing-key-") {
+			continue
+		}
+		spec := inner["spec"].(map[string]any)
+		if _, there := spec["config"]; there {
+			spec["config"] = "<config>"
+		}
+		if data, there := spec["data"].(string); there && len(data) > 100 {
+			spec["data"] = data[:40] // the same first line
+		}
+		kept = append(kept, r)
+	}
+	m["resources"] = kept
+	return m
 }

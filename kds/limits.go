@@ -41,6 +41,9 @@ type Limits struct {
 	// the bytes of one.
 	Types, Names     int
 	TypeLen, NameLen int
+	// Unasked is how many messages a zone may send on a stream on which it is asked
+	// for nothing, before the stream ends.
+	Unasked int
 	// SessionsPerZone bounds the sessions of a zone; those that authenticated
 	// and those that did not are counted apart, so that a stranger cannot take
 	// the place of who has a token.
@@ -92,6 +95,7 @@ func DefaultLimits() Limits {
 		Names:           1_000,
 		TypeLen:         256,
 		NameLen:         512,
+		Unasked:         1_000,
 		SessionsPerZone: 64,
 		InFlight:        4,
 		Send:            20 * time.Second,
@@ -124,6 +128,7 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Names, d.Names)
 	fill(&l.TypeLen, d.TypeLen)
 	fill(&l.NameLen, d.NameLen)
+	fill(&l.Unasked, d.Unasked)
 	fill(&l.SessionsPerZone, d.SessionsPerZone)
 	fill(&l.InFlight, d.InFlight)
 	fill(&l.Send, d.Send)

@@ -1,8 +1,6 @@
 package kds
 
 import (
-	"strconv"
-
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
@@ -14,7 +12,6 @@ type subscriptions struct {
 	limits *Limits
 	types  map[string]struct{}
 	names  int
-	nonce  uint64 // of the last answer to another type
 }
 
 // note takes a request into account and reports whether it is the first one of
@@ -40,27 +37,26 @@ func (s *subscriptions) note(r *request) (first bool, err error) {
 	return first, nil
 }
 
-// handleOther acts on a request of a type other than ChangesType.
+// handleOther acts on a request of a type that has no resources here: each
+// subscription is answered with none. A zone of Kuma's waits for an answer to each
+// of its types and is content with an empty one.
 func (st *stream) handleOther(r *request, first bool) error {
+	if r.nonce != "" {
+		st.session.answered(!r.refused)
+	}
 	if r.refused {
 		st.srv.cfg.Logger.Warn("zone refused an answer", "zone", st.call.creds.Zone,
-			"type", printable(r.typeURL), "cause", r.refusal)
+			"instance", st.session.id.instance, "type", printable(r.typeURL), "cause", r.refusal)
 	}
-	if !first && r.subscribe == 0 {
-		return nil // an acknowledgement
+	// Names beside a nonce are no new subscription, or a client that repeats them with
+	// each acknowledgement would be answered for ever.
+	if !first && (r.subscribe == 0 || r.nonce != "") {
+		return nil
 	}
-	st.other.nonce++
-	return st.send(st.resources(r.typeURL))
-}
-
-// resources is the answer to a subscription of one of Kuma's types: nothing, for
-// every type. A zone of Kuma's waits for an answer to each and is content with
-// an empty one. This is where GlobalSecret, Secret, Config and Mesh will get
-// their resources.
-func (st *stream) resources(typeURL string) *discovery.DeltaDiscoveryResponse {
-	return &discovery.DeltaDiscoveryResponse{
-		TypeUrl:      typeURL,
-		Nonce:        strconv.FormatUint(st.other.nonce, 10),
-		ControlPlane: &core.ControlPlane{Identifier: "global"},
-	}
+	st.session.sent(1)
+	return st.send(&discovery.DeltaDiscoveryResponse{
+		TypeUrl:      r.typeURL,
+		Nonce:        st.srv.kuma.nonce(),
+		ControlPlane: &core.ControlPlane{Identifier: originGlobal},
+	})
 }

@@ -143,6 +143,15 @@ func (r *registry) count(s *session, n int) {
 
 func (r *registry) remember(key sessionKey, s Session) {
 	r.forget(key)
+	if !s.Meridian {
+		// A control plane of Kuma's has another instance id after each restart, and the
+		// former ones are of no use to anybody.
+		for old, former := range r.closed {
+			if old.zone == key.zone && !former.Meridian {
+				r.forget(old)
+			}
+		}
+	}
 	r.closed[key] = s
 	r.order = append(r.order, key)
 	for len(r.order) > r.limits.ClosedSessions {

@@ -20,10 +20,12 @@ type request struct {
 	hasNode  bool
 	nodeID   string
 	instance string // node.metadata "control-plane-id"
+	version  string // node.metadata "version"."kumaCp"."version"
 
-	subscribe   int // how many names, not which
-	unsubscribe int
-	resume      string // initial_resource_versions["changes"]
+	subscribe      int // how many names, not which
+	unsubscribe    int
+	unsubscribeAll bool   // "*" is among them
+	resume         string // initial_resource_versions["changes"]
 
 	nonce   string
 	refused bool // has error_detail
@@ -47,6 +49,7 @@ const (
 	fieldMapKey       = 1
 	fieldMapValue     = 2
 	fieldValueString  = 3
+	fieldValueStruct  = 5
 	fieldStatusText   = 2
 )
 
@@ -70,6 +73,7 @@ func (r *request) decode(b []byte) error {
 			return r.checkName("resource_names_subscribe", v, r.subscribe)
 		case fieldUnsubscribe:
 			r.unsubscribe++
+			r.unsubscribeAll = r.unsubscribeAll || string(v) == "*"
 			return r.checkName("resource_names_unsubscribe", v, r.unsubscribe)
 		case fieldVersions:
 			return r.decodeVersion(v)
@@ -105,24 +109,66 @@ func (r *request) decodeNode(b []byte) error {
 	})
 }
 
-// decodeMetadata takes the control plane's id out of the Struct and steps over
-// the rest.
+// decodeMetadata takes the control plane's id and version out of the Struct and
+// steps over the rest.
 func (r *request) decodeMetadata(b []byte) error {
+	return eachMember(b, func(key string, value []byte) (err error) {
+		switch key {
+		case "control-plane-id":
+			r.instance, err = stringValue("node.metadata.control-plane-id", value, maxInstanceLen)
+		case "version":
+			return eachMemberOf(value, func(key string, value []byte) error {
+				if key != "kumaCp" {
+					return nil
+				}
+				return eachMemberOf(value, func(key string, value []byte) (err error) {
+					if key == "version" {
+						r.version, err = stringValue("node.metadata.version", value, maxVersionLen)
+					}
+					return err
+				})
+			})
+		}
+		return err
+	})
+}
+
+// eachMember calls f with each field of a Struct.
+func eachMember(b []byte, f func(key string, value []byte) error) error {
 	return eachField(b, func(num protowire.Number, entry []byte) error {
 		if num != fieldStructFields {
 			return nil
 		}
 		key, value, err := mapEntry(entry)
-		if err != nil || string(key) != "control-plane-id" {
+		if err != nil || len(key) > maxKeyLen {
 			return err
 		}
-		return eachField(value, func(num protowire.Number, v []byte) (err error) {
-			if num == fieldValueString {
-				r.instance, err = text("node.metadata.control-plane-id", v, maxInstanceLen)
-			}
-			return err
-		})
+		return f(string(key), value)
 	})
+}
+
+// maxKeyLen is longer than the keys that are looked for.
+const maxKeyLen = 64
+
+// eachMemberOf calls f with each field of a Value that is a Struct.
+func eachMemberOf(value []byte, f func(key string, value []byte) error) error {
+	return eachField(value, func(num protowire.Number, v []byte) error {
+		if num != fieldValueStruct {
+			return nil
+		}
+		return eachMember(v, f)
+	})
+}
+
+// stringValue returns a Value that is a string, "" where it is something else.
+func stringValue(field string, value []byte, limit int) (s string, err error) {
+	err = eachField(value, func(num protowire.Number, v []byte) (err error) {
+		if num == fieldValueString {
+			s, err = text(field, v, limit)
+		}
+		return err
+	})
+	return s, err
 }
 
 func (r *request) decodeVersion(entry []byte) error {

@@ -42,6 +42,11 @@ type ServerConfig struct {
 	Limits Limits
 	// MaxPart bounds an encoded part; tests make it small. Default [MaxPart].
 	MaxPart int
+	// Catalog is what zones of Kuma's are shown; nil: they are answered with nothing.
+	Catalog Catalog
+	// MaxKumaMessage bounds an answer to such a zone; tests make it small. Default:
+	// what those zones take, 10 MiB.
+	MaxKumaMessage int
 }
 
 // Refusal is a call that was not admitted. Zone is what the caller said of itself.
@@ -59,6 +64,7 @@ type Server struct {
 	stats    counters
 	registry *registry
 	batches  *batches
+	kuma     *kumaCatalog
 	lines    *loglimit.Limiter
 	// epoch counts Disconnect and Recheck: a call that was being admitted
 	// meanwhile is authenticated once more, or it would slip through.
@@ -81,6 +87,7 @@ func NewServer(cfg ServerConfig) *Server {
 	s := &Server{cfg: cfg, limits: cfg.Limits.withDefaults()}
 	s.lines = loglimit.New(s.limits.RefusalLines, cfg.Now)
 	s.registry = newRegistry(&s.limits)
+	s.kuma = newKumaCatalog(&cfg)
 	s.batches = newBatches(cfg.Source, &s.limits, cfg.MaxPart, &s.stats)
 	return s
 }
@@ -151,7 +158,11 @@ func (s *Server) Sessions() []Session { return s.registry.sessions() }
 func (s *Server) SessionsChanged() <-chan struct{} { return s.registry.watch() }
 
 // Stats returns what was counted since NewServer.
-func (s *Server) Stats() Stats { return s.stats.snapshot() }
+func (s *Server) Stats() Stats {
+	stats := s.stats.snapshot()
+	stats.KumaOmitted = s.kuma.omitted()
+	return stats
+}
 
 // Disconnect ends every call of a zone; reason is a word such as
 // "zone_disabled" that the zone is told. The zone may come back at once and is

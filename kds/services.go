@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/kds/kdspb"
 )
 
@@ -75,22 +76,28 @@ func (s *Server) zoneToGlobal(ss grpc.ServerStream) error { return s.keepOpen(ss
 // proxy's configuration, statistics or clusters.
 func (s *Server) adminStream(ss grpc.ServerStream) error { return s.keepOpen(ss) }
 
-// keepOpen drops whatever a zone sends, unread, until it hangs up or has to.
+// keepOpen drops whatever a zone sends, unread, until it hangs up or has to: also
+// for sending too much of what nobody asked for.
 func (s *Server) keepOpen(ss grpc.ServerStream) error {
 	c, err := callOf(ss.Context())
 	if err != nil {
 		return statusOf(err)
 	}
-	ended := make(chan error, 1)
+	ended, tooMany := make(chan error, 1), make(chan struct{})
 	s.receivers.Go(func() {
-		for {
+		for range s.limits.Unasked {
 			if err := ss.RecvMsg(&discard{}); err != nil {
 				ended <- err
 				return
 			}
+			s.stats.unasked.Add(1)
 		}
+		close(tooMany)
 	})
 	select {
+	case <-tooMany:
+		s.cfg.Logger.Warn("zone sends what it was not asked for", "zone", c.creds.Zone, "method", c.method, "messages", s.limits.Unasked)
+		return statusOf(federation.Errorf(federation.TooLarge, "more than %d messages that nobody asked for", s.limits.Unasked))
 	case err := <-ended:
 		return endOf(err)
 	case <-c.kicked:

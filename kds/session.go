@@ -27,6 +27,9 @@ type Session struct {
 	Full  bool
 	// Nack is why the zone refused the last set, until it accepts one.
 	Nack string
+	// Sent, Accepted and Rejected count the answers that the zone was sent on this
+	// stream, and those of them that it acknowledged or refused.
+	Sent, Accepted, Rejected uint64
 
 	Admission Admission
 	Meridian  bool // advertises the feature "meridian"
@@ -95,12 +98,47 @@ func (s *session) acked(rev federation.Revision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view.Acked, s.view.Full, s.view.Nack = rev, true, ""
+	s.view.Accepted++
+}
+
+func (s *session) sent(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view.Sent += uint64(n)
+}
+
+// answered counts an acknowledgement, or a refusal, of one of Kuma's types.
+func (s *session) answered(accepted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if accepted {
+		s.view.Accepted++
+		return
+	}
+	s.view.Rejected++
+}
+
+// holds notes what a zone of Kuma's has: all of what it asked for, once full is
+// set, and that of a revision, if one is given. It reports whether that is news.
+func (s *session) holds(rev federation.Revision, full bool, nack string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.view
+	if !rev.IsZero() {
+		s.view.Acked = rev
+	}
+	s.view.Full = s.view.Full || full
+	if nack != "" || full { // else what an earlier stream of the instance refused still stands
+		s.view.Nack = nack
+	}
+	return s.view != before
 }
 
 func (s *session) nacked(why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view.Nack = why
+	s.view.Rejected++
 }
 
 // inherit takes over from the instance's last session what still holds.

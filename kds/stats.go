@@ -20,6 +20,13 @@ type Stats struct {
 	BatchBytes    uint64
 	Sent          uint64 // responses of meridian.v1.Changes
 	SentBytes     uint64
+	KumaSent      uint64 // answers with resources of Kuma's types
+	KumaSentBytes uint64
+	// KumaOmitted is how many revoked ids zones of Kuma's are not sent, because a
+	// list has no room for them, by the list's name. Only while such zones are here.
+	KumaOmitted map[string]uint64
+	// Unasked counts what zones sent that nobody had asked for.
+	Unasked uint64
 }
 
 // counters is the live form of Stats.
@@ -30,6 +37,8 @@ type counters struct {
 	acks, nacks               atomic.Uint64
 	batches, batchBytes       atomic.Uint64
 	sentMessages, sentPayload atomic.Uint64
+	kumaSent, kumaSentBytes   atomic.Uint64
+	unasked                   atomic.Uint64
 
 	mu             sync.Mutex
 	refused, ended map[string]uint64
@@ -83,5 +92,8 @@ func (c *counters) snapshot() Stats {
 		BatchBytes:    c.batchBytes.Load(),
 		Sent:          c.sentMessages.Load(),
 		SentBytes:     c.sentPayload.Load(),
+		KumaSent:      c.kumaSent.Load(),
+		KumaSentBytes: c.kumaSentBytes.Load(),
+		Unasked:       c.unasked.Load(),
 	}
 }

@@ -26,6 +26,7 @@ type stream struct {
 	session *session // nil until the first request
 	other   subscriptions
 	feed    feed
+	kuma    kumaFeeds
 
 	opened   time.Time
 	expires  time.Time // of the credential on the runtime's clock; zero: never
@@ -76,11 +77,16 @@ func (st *stream) run(ctx context.Context, requests <-chan *request, ended <-cha
 		if err != nil {
 			return st.fail(err)
 		}
+		kumaChanged, err := st.pushKuma()
+		if err != nil {
+			return st.fail(err)
+		}
 		timer.Reset(st.untilDeadline())
 		select {
 		case r := <-requests:
 			err = st.handle(r)
 		case <-changed:
+		case <-kumaChanged:
 		case <-timer.C:
 			err = st.overdue()
 		case <-st.call.kicked:
@@ -103,6 +109,9 @@ const idleCheck = time.Hour
 func (st *stream) untilDeadline() time.Duration {
 	wait := idleCheck
 	if at, _ := st.deadline(); !at.IsZero() {
+		wait = max(min(wait, time.Until(at)), 0)
+	}
+	if at := st.kuma.again; !at.IsZero() {
 		wait = max(min(wait, time.Until(at)), 0)
 	}
 	return wait
@@ -169,6 +178,10 @@ func (st *stream) handle(r *request) error {
 	if r.typeURL == ChangesType {
 		return st.handleChanges(r, first)
 	}
+	if st.srv.kuma.serves(r.typeURL) {
+		st.handleKuma(r, first)
+		return nil
+	}
 	return st.handleOther(r, first)
 }
 
@@ -190,6 +203,9 @@ func (st *stream) begin(r *request) error {
 		instance = printable(r.instance)
 	}
 	s := newSession(st.call, instance, st.srv.cfg.Member, st.srv.cfg.Now())
+	if v := printable(r.version); v != "" && v != "unknown" && !st.call.creds.Meridian {
+		s.view.Version = v // nobody else knows the session yet
+	}
 	displaced, err := st.srv.registry.begin(s)
 	for _, old := range displaced {
 		st.srv.displace(old, s)
@@ -240,6 +256,9 @@ func (st *stream) fail(err error) error {
 
 // end closes the session.
 func (st *stream) end(err error) {
+	if len(st.kuma.feeds) > 0 {
+		st.srv.kuma.leave()
+	}
 	if st.session == nil {
 		return
 	}

@@ -21,13 +21,14 @@ type fsm struct {
 	watch     broadcast // a change that zones see
 	progress  broadcast // any command
 	admission broadcast // a change that may concern who holds a session
+	picture   broadcast // a change of what lists show
 
 	failed  atomic.Pointer[federation.Error]
 	failure chan struct{} // closed when failed is set
 }
 
 func newFSM() *fsm {
-	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), failure: make(chan struct{})}
+	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), picture: newBroadcast(), failure: make(chan struct{})}
 	f.published.Store(f.state.capture())
 	return f
 }
@@ -95,6 +96,9 @@ func (f *fsm) publish() {
 	}
 	if admissionChanged(before, f.state) {
 		f.admission.wake()
+	}
+	if pictureChanged(before, f.state) {
+		f.picture.wake()
 	}
 	f.progress.wake()
 }

@@ -53,13 +53,26 @@ func getPublicKeys() *cli.Command {
 		Usage: "show the public keys that are registered for offline issuing",
 		Description: `Their private halves are elsewhere: the global verifies with them and never signs.
 
+With --format kuma-zone-config it prints the global's own keys of dataplane tokens
+instead, as they belong into the configuration of a zone that runs Kuma's control
+plane. Such a zone receives the keys of zone tokens by itself, and those of dataplane
+tokens in no other way: Meridian sends no private key to anybody.
+
 Examples:
   global get public-keys
-  global get public-keys -o yaml`,
-		Flags: withClientFlags(console.OutputFlag()),
+  global get public-keys -o yaml
+  global get public-keys --format kuma-zone-config
+  global get public-keys --format kuma-zone-config --mesh default`,
+		Flags: withClientFlags(
+			&cli.StringFlag{Name: "format", Usage: "print the global's own keys as `FORMAT`: " + formatKumaZone},
+			&cli.StringFlag{Name: "mesh", Usage: "with --format, only the keys of this `MESH`"},
+			console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
+				return err
+			}
+			if err := checkKeyFormat(c.String("format")); err != nil {
 				return err
 			}
 			if err := console.NoArguments(c); err != nil {
@@ -68,6 +81,9 @@ Examples:
 			g, err := connect(c)
 			if err != nil {
 				return err
+			}
+			if c.String("format") != "" {
+				return printKumaZoneConfig(c, g)
 			}
 			keys, err := g.PublicKeys(c.Context)
 			if err != nil {

@@ -127,8 +127,13 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 		return none, r.stopped(err)
 	}
 	if !open {
-		return none, federation.Errorf(federation.Conflict, "%s is not held everywhere after %s: %s",
-			keyTitle(r.key), r.wait, describe(r.holding)).
+		late := federation.Errorf(federation.Conflict, "%s is not held everywhere after %s: %s",
+			keyTitle(r.key), r.wait, describe(r.holding))
+		if n := len(r.holding.Kuma); n > 0 && n == len(r.holding.Waiting) {
+			return none, late.WithHint("these zones run Kuma's control plane: put what `global get public-keys --format kuma-zone-config` prints into their configuration, then global keys activate %s %s --mesh %s --force",
+				r.kind.TokenName(), r.key.KID, r.mesh)
+		}
+		return none, late.
 			WithHint("nothing signs with it yet; run the same command again to take the rotation up, with a longer --wait if need be")
 	}
 	if err := r.agree(); err != nil {

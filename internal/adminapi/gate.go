@@ -32,7 +32,9 @@ func (api *API) holding(k raftstore.Key) fleet.Holding {
 
 // awaitGate waits until the gate of a key is open, but at most the given time, and
 // returns who holds the key then.
-func (api *API) awaitGate(ctx context.Context, k raftstore.Key, most time.Duration) fleet.Holding {
+//
+// It returns earlier where one of enough is content with what is held.
+func (api *API) awaitGate(ctx context.Context, k raftstore.Key, most time.Duration, enough ...func(fleet.Holding) bool) fleet.Holding {
 	deadline := time.NewTimer(most)
 	defer deadline.Stop()
 	// The end of a lease is no change that anybody signals.
@@ -41,7 +43,7 @@ func (api *API) awaitGate(ctx context.Context, k raftstore.Key, most time.Durati
 	for {
 		changed := api.fleet.Changed()
 		h := api.holding(k)
-		if h.Open {
+		if h.Open || slices.ContainsFunc(enough, func(content func(fleet.Holding) bool) bool { return content(h) }) {
 			return h
 		}
 		select {
@@ -53,6 +55,12 @@ func (api *API) awaitGate(ctx context.Context, k raftstore.Key, most time.Durati
 			return h
 		}
 	}
+}
+
+// lacksKumaOnly reports whether nobody is waited for but zones that can never
+// acknowledge.
+func lacksKumaOnly(h fleet.Holding) bool {
+	return len(h.Members) == 0 && len(h.Waiting) == len(h.Kuma)
 }
 
 // awaitZones waits until every zone that is online has acknowledged a change, but
@@ -115,14 +123,18 @@ func notHeld(k raftstore.Key, h fleet.Holding) error {
 	if len(h.Members) > 0 {
 		waits = append(waits, "members that have not reported it: "+nameList(h.Members))
 	}
-	return federation.Errorf(federation.Conflict, "key %s is not held everywhere; %s", k.ID, strings.Join(waits, "; ")).
-		WithReason("not_held").
+	refusal := federation.Errorf(federation.Conflict, "key %s is not held everywhere; %s", k.ID, strings.Join(waits, "; ")).
+		WithReason("not_held")
+	if len(h.Kuma) > 0 && len(h.Kuma) == len(h.Waiting) {
+		return refusal.WithHint("these zones run Kuma's control plane and cannot acknowledge a dataplane key: put what `global get public-keys --format kuma-zone-config` prints into their configuration, then force the step")
+	}
+	return refusal.
 		WithHint("try again in a moment; disconnect or disable a zone that does not answer, or force the step, which leaves that zone refusing good tokens until it catches up")
 }
 
 func holdingJSON(h fleet.Holding) apitypes.Holding {
 	return apitypes.Holding{
 		Open: h.Open, Held: orEmpty(h.Held), Waiting: orEmpty(h.Waiting), Offline: orEmpty(h.Offline),
-		Members: orEmpty(h.Members), Unproven: h.Unproven, Silent: h.Silent,
+		Members: orEmpty(h.Members), Kuma: h.Kuma, Unproven: h.Unproven, Silent: h.Silent,
 	}
 }

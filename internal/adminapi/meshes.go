@@ -110,7 +110,9 @@ func (api *API) startFirstKey(ctx context.Context, a *act, mesh string, wait tim
 	if first.Serial == 0 || !api.store.IsLeader() {
 		return nil
 	}
-	if h := api.awaitGate(ctx, first, wait); !h.Open {
+	// A zone of Kuma's never acknowledges a dataplane key. To wait for one that no token
+	// is signed with yet would keep the mesh from ever having a token.
+	if h := api.awaitGate(ctx, first, wait, lacksKumaOnly); !h.Open && !lacksKumaOnly(h) {
 		a.note(slog.String("keyWaiting", first.ID.String()), slog.Any("waiting", h.Waiting), slog.Any("members", h.Members))
 		return nil
 	}

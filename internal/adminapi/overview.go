@@ -53,7 +53,10 @@ func overviewJSON(z federation.Zone, sessions []fleet.Session) apitypes.ZoneOver
 func subscriptionJSON(s fleet.Session) apitypes.Subscription {
 	sub := apitypes.Subscription{
 		ID: s.Instance, GlobalInstanceID: s.Member, ConnectTime: stamp(s.Connected),
-		Status:  apitypes.SubscriptionStatus{LastUpdateTime: stamp(s.LastHeard), Stat: map[string]apitypes.ResponseCount{}},
+		Status: apitypes.SubscriptionStatus{
+			LastUpdateTime: stamp(s.LastHeard), Stat: map[string]apitypes.ResponseCount{},
+			Total: apitypes.ResponseCount{ResponsesSent: s.Sent, ResponsesAcknowledged: s.Accepted, ResponsesRejected: s.Rejected},
+		},
 		Version: apitypes.SubscriptionVersion{KumaCP: apitypes.CPVersion{Version: s.Version}},
 	}
 	if !s.Online {

@@ -38,6 +38,10 @@ type Session struct {
 	// Verdict is what a token came to that was shown though none was demanded.
 	Verdict string
 
+	// Sent, Accepted and Rejected count the answers of the session, and what became
+	// of them.
+	Sent, Accepted, Rejected uint64
+
 	Nack     string // why it refused what it was last sent; empty where it did not
 	Meridian bool   // it speaks meridian.v1.Changes; else a Kuma control plane
 	// Online is set by [Fleet.Sessions] and [Fleet.Zones]; in a report it is

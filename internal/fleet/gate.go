@@ -20,6 +20,11 @@ type Holding struct {
 	// Offline names the zones without an open session on a live member. They are
 	// not waited for: they take the change before anything else when they return.
 	Offline []string
+	// Kuma names those of Waiting that run Kuma's control plane and lack nothing but a
+	// dataplane key: they cannot acknowledge one, because they take these keys from
+	// their own configuration and from nobody else. An operator who put the key there
+	// has to say so by forcing the step.
+	Kuma []string
 	// Unproven names the zones all of whose open sessions are unauthenticated.
 	// They are not waited for.
 	Unproven []string
@@ -56,8 +61,10 @@ func (f *Fleet) Gate(need federation.Revision, members []string, kind cptoken.Ki
 		}
 	}
 	if waitsForZones(kind) {
-		f.countZones(&h, need)
+		f.countZones(&h, need, kind)
 	}
+	h.Waiting = append(h.Waiting, h.Kuma...)
+	slices.Sort(h.Waiting)
 	for _, list := range []*[]string{&h.Members, &h.Silent} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
@@ -99,34 +106,37 @@ const (
 	offline hold = iota
 	unproven
 	held
+	unable // a control plane of Kuma's, which cannot tell
 	lacking
 )
 
 // countZones sorts every zone that has or had a session into h. A report of a
 // former leadership is read like any other: its sessions may be alive, and what
 // it says they acknowledged was durable then.
-func (f *Fleet) countZones(h *Holding, need federation.Revision) {
+func (f *Fleet) countZones(h *Holding, need federation.Revision, kind cptoken.Kind) {
 	now := f.now()
 	zones := map[string]hold{}
 	for _, r := range f.reports {
 		live := now.Before(r.LeaseUntil)
 		for i := range r.Sessions {
 			s := &r.Sessions[i]
-			zones[s.Zone] = max(zones[s.Zone], f.holdOf(s, live, need))
+			zones[s.Zone] = max(zones[s.Zone], f.holdOf(s, live, need, kind))
 		}
 	}
 	for _, zone := range slices.Sorted(maps.Keys(zones)) {
-		list := [...]*[]string{offline: &h.Offline, unproven: &h.Unproven, held: &h.Held, lacking: &h.Waiting}[zones[zone]]
+		list := [...]*[]string{offline: &h.Offline, unproven: &h.Unproven, held: &h.Held, unable: &h.Kuma, lacking: &h.Waiting}[zones[zone]]
 		*list = append(*list, zone)
 	}
 }
 
-func (f *Fleet) holdOf(s *Session, live bool, need federation.Revision) hold {
+func (f *Fleet) holdOf(s *Session, live bool, need federation.Revision, kind cptoken.Kind) hold {
 	switch {
 	case !live || !s.Open():
 		return offline
 	case !s.Authenticated && !f.trust:
 		return unproven
+	case !s.Meridian && kind == cptoken.Dataplane:
+		return unable
 	case s.Acked.Covers(need):
 		return held
 	}

@@ -15,12 +15,13 @@ import (
 func equalHolding(a, b Holding) bool {
 	same := func(x, y []string) bool { return slices.Equal(x, y) }
 	return a.Open == b.Open && same(a.Held, b.Held) && same(a.Waiting, b.Waiting) && same(a.Offline, b.Offline) &&
-		same(a.Unproven, b.Unproven) && same(a.Members, b.Members) && same(a.Silent, b.Silent)
+		same(a.Kuma, b.Kuma) && same(a.Unproven, b.Unproven) && same(a.Members, b.Members) && same(a.Silent, b.Silent)
 }
 
 func TestGate(t *testing.T) {
 	otherHistory := federation.Revision{History: federation.History{ID: "fedcba9876543210", Created: 2}, Index: 99}
 	unproven := func(s *Session) { s.Authenticated = false }
+	ofKuma := func(s *Session) { s.Meridian = false }
 	tests := []struct {
 		name    string
 		kind    cptoken.Kind
@@ -47,6 +48,18 @@ func TestGate(t *testing.T) {
 			name: "a zone lacks it", kind: cptoken.Dataplane, members: []string{"n1"},
 			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{session("west", "a", 9), session("east", "a", 10)}}},
 			want:    Holding{Held: []string{"east"}, Waiting: []string{"west"}},
+		},
+		{
+			name: "a control plane of Kuma's acknowledges keys of zone tokens", kind: cptoken.Zone, members: []string{"n1"},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(session("west", "a", 10), ofKuma), with(session("east", "a", 9), ofKuma)}}},
+			want:    Holding{Held: []string{"west"}, Waiting: []string{"east"}},
+		},
+		{
+			name: "and never keys of dataplane tokens", kind: cptoken.Dataplane, members: []string{"n1"},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{
+				with(session("west", "a", 10), ofKuma), session("east", "a", 9), session("north", "a", 10),
+			}}},
+			want: Holding{Held: []string{"north"}, Waiting: []string{"east", "west"}, Kuma: []string{"west"}},
 		},
 		{
 			name: "one of two instances lacks it", kind: cptoken.Zone, members: []string{"n1", "n2"},

@@ -34,15 +34,20 @@ func (n *Node) measure() {
 		help string
 		read func(kds.Stats) uint64
 	}{
-		"kds_authenticated_total": {"Calls of zones that were admitted.", func(s kds.Stats) uint64 { return s.Authenticated }},
-		"kds_displaced_total":     {"Sessions that gave way to a newer one of their instance.", func(s kds.Stats) uint64 { return s.Displaced }},
-		"kds_slow_total":          {"Zones disconnected because they did not drain or acknowledge.", func(s kds.Stats) uint64 { return s.Slow }},
-		"kds_acks_total":          {"Sets of changes that zones acknowledged.", func(s kds.Stats) uint64 { return s.Acks }},
-		"kds_nacks_total":         {"Sets of changes that zones refused.", func(s kds.Stats) uint64 { return s.Nacks }},
-		"kds_sent_bytes_total":    {"Bytes of changes that were sent.", func(s kds.Stats) uint64 { return s.SentBytes }},
+		"kds_authenticated_total":   {"Calls of zones that were admitted.", func(s kds.Stats) uint64 { return s.Authenticated }},
+		"kds_displaced_total":       {"Sessions that gave way to a newer one of their instance.", func(s kds.Stats) uint64 { return s.Displaced }},
+		"kds_slow_total":            {"Zones disconnected because they did not drain or acknowledge.", func(s kds.Stats) uint64 { return s.Slow }},
+		"kds_acks_total":            {"Sets of changes that zones acknowledged.", func(s kds.Stats) uint64 { return s.Acks }},
+		"kds_nacks_total":           {"Sets of changes that zones refused.", func(s kds.Stats) uint64 { return s.Nacks }},
+		"kds_kuma_sent_bytes_total": {"Bytes of resources that zones of Kuma's were sent.", func(s kds.Stats) uint64 { return s.KumaSentBytes }},
+		"kds_unasked_total":         {"Messages of zones that nobody had asked for.", func(s kds.Stats) uint64 { return s.Unasked }},
+		"kds_sent_bytes_total":      {"Bytes of changes that were sent.", func(s kds.Stats) uint64 { return s.SentBytes }},
 	} {
 		m.Total(name, about.help, nil, func() []metrics.Sample { return metrics.One(about.read(n.kds.Stats())) })
 	}
+	m.Gauge("kds_kuma_list_omitted", "Revoked ids that zones of Kuma's are not sent, because a list is longer than they take.", []string{"list"}, func() []metrics.Sample {
+		return metrics.ByLabel(n.kds.Stats().KumaOmitted)
+	})
 	m.Total("kds_refused_total", "Calls of zones that were refused, by reason.", []string{"reason"}, func() []metrics.Sample {
 		return metrics.ByLabel(n.kds.Stats().Refused)
 	})

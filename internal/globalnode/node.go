@@ -137,7 +137,7 @@ func (n *Node) storeConfig() raftstore.Config {
 
 func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerConfig {
 	cfg := kds.ServerConfig{
-		Source: n.store,
+		Source: n.store, Catalog: catalog{n.store},
 		Authenticator: sealedGate{admission.New(admission.Config{
 			Store: seeing{n.store, n.peers}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),

@@ -37,6 +37,7 @@ func (n *Node) report() (fleet.Report, []kds.Session) {
 			Zone: s.Zone, Instance: s.Instance, Version: s.Version, Member: s.Member, Remote: s.Remote,
 			Connected: s.Connected, Disconnected: s.Disconnected, LastHeard: s.LastHeard,
 			Acked: s.Acked, Synced: s.Full, Nack: s.Nack, Meridian: s.Meridian,
+			Sent: s.Sent, Accepted: s.Accepted, Rejected: s.Rejected,
 			Authenticated: s.Admission.Authenticated, Method: s.Admission.Method,
 			TokenSerial: s.Admission.TokenSerial, TokenID: s.Admission.TokenID, TokenExpires: s.Admission.Expires,
 			Verdict: s.Admission.Verdict,

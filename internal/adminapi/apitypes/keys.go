@@ -57,10 +57,13 @@ type KeyChange struct {
 // applied it yet, Silent of members whose lease ended. The step waits for Waiting
 // and Members only.
 type Holding struct {
-	Open     bool     `json:"open"`
-	Held     []string `json:"held"`
-	Waiting  []string `json:"waiting"`
-	Offline  []string `json:"offline"`
+	Open    bool     `json:"open"`
+	Held    []string `json:"held"`
+	Waiting []string `json:"waiting"`
+	Offline []string `json:"offline"`
+	// Kuma are those of Waiting that cannot acknowledge a dataplane key: they run Kuma's
+	// control plane, which takes such keys from its own configuration.
+	Kuma     []string `json:"kuma,omitempty"`
 	Unproven []string `json:"unproven,omitempty"` // connected without authentication
 	Members  []string `json:"members"`
 	Silent   []string `json:"silent,omitempty"`

@@ -113,6 +113,7 @@ type SubscriptionStatus struct {
 type ResponseCount struct {
 	ResponsesSent         uint64 `json:"responsesSent,string"`
 	ResponsesAcknowledged uint64 `json:"responsesAcknowledged,string"`
+	ResponsesRejected     uint64 `json:"responsesRejected,omitempty,string"`
 }
 
 // SubscriptionVersion is the version of the zone control plane.
