@@ -28,6 +28,10 @@ const (
 	pingTimeout = 15 * time.Second
 )
 
+// streamWindow is what the global may send ahead of what the zone has read: room
+// for two parts, or 20 MB a second over a path of 50 ms.
+const streamWindow = 2 * MaxPart
+
 // link is the connection to one member: what a Client has between two backoffs.
 type link struct {
 	client *Client
@@ -123,6 +127,10 @@ func (c *Client) dial(address string) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),
+		// Of one size from the start: measuring the path, as gRPC does otherwise,
+		// answers every change with a ping, which the member answers in turn.
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(2*streamWindow),
 	)
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "the address %.200q of the global: %w", address, err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -169,22 +170,31 @@ func (r *registry) forget(key sessionKey) {
 }
 
 // sessions returns copies of all open and remembered sessions, by zone, instance
-// and time.
+// and time. Only their places are put in order: a Session is large, and every wave
+// of acknowledgements has all of them copied.
 func (r *registry) sessions() []Session {
 	r.mu.Lock()
-	out := make([]Session, 0, len(r.open)+len(r.closed))
+	all := make([]Session, 0, len(r.open)+len(r.closed))
 	for _, list := range r.open {
 		for _, s := range list {
-			out = append(out, s.snapshot())
+			all = append(all, s.snapshot())
 		}
 	}
 	for _, s := range r.closed {
-		out = append(out, s)
+		all = append(all, s)
 	}
 	r.mu.Unlock()
-	slices.SortFunc(out, func(a, b Session) int {
-		return cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Instance, b.Instance), a.Connected.Compare(b.Connected))
+	order := make([]*Session, len(all))
+	for i := range all {
+		order[i] = &all[i]
+	}
+	slices.SortFunc(order, func(a, b *Session) int {
+		return cmp.Or(strings.Compare(a.Zone, b.Zone), strings.Compare(a.Instance, b.Instance), a.Connected.Compare(b.Connected))
 	})
+	out := make([]Session, len(all))
+	for i, s := range order {
+		out[i] = *s
+	}
 	return out
 }
 

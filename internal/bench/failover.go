@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/apiclient"
 )
 
@@ -207,11 +204,10 @@ func (c *cluster) startChecks(ctx context.Context) (*checks, error) {
 	if err != nil {
 		return nil, err
 	}
-	issued, err := c.members[0].api.ZoneToken(ctx, apitypes.ZoneTokenRequest{Zone: "west", Scope: []string{"egress"}})
+	question, err := c.egressQuestion(ctx)
 	if err != nil {
 		return nil, err
 	}
-	question := apiclient.AuthenticateRequest{Token: issued.Token, ProxyType: "egress"}
 	err = until(ctx, "the zone to accept a token", func() (bool, error) {
 		_, err := z.proxies.Authenticate(ctx, question)
 		return err == nil, err
@@ -248,44 +244,4 @@ func (k *checks) stop() answers {
 	k.cancel()
 	<-k.done
 	return k.seen
-}
-
-// zone is one process of `zone server`.
-type zone struct {
-	*process
-	dir     string
-	proxies *apiclient.Proxies
-}
-
-// startZone starts a real zone that knows every member's address.
-func (c *cluster) startZone(ctx context.Context, name string) (*zone, error) {
-	issued, err := c.members[0].api.ControlPlaneToken(ctx, apitypes.ControlPlaneTokenRequest{Zone: name})
-	if err != nil {
-		return nil, err
-	}
-	z := &zone{dir: filepath.Join(c.dir, name)}
-	token := filepath.Join(c.dir, name+".token")
-	if err := os.WriteFile(token, []byte(issued.Token), 0o600); err != nil {
-		return nil, fmt.Errorf("keeping a token: %w", err)
-	}
-	args := []string{"server", "--zone", name, "--cp-token-file", token, "--ca-file", filepath.Join(c.trust, "ca.crt"),
-		"--data-dir", z.dir, "--dp-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--diagnostics-addr", "127.0.0.1:0"}
-	for _, m := range c.members {
-		args = append(args, "--global-address", m.ends.KDS)
-	}
-	if z.process, err = c.start(name, c.program("zone", args...)); err != nil {
-		return nil, err
-	}
-	return z, z.failure(z.await(ctx))
-}
-
-func (z *zone) await(ctx context.Context) error {
-	return until(ctx, "the zone to listen", func() (bool, error) {
-		target, err := apiclient.Resolve(apiclient.ProxyPort(), apiclient.Flags{DataDir: z.dir}, os.Getenv, nil)
-		if err != nil {
-			return false, err
-		}
-		z.proxies, err = apiclient.NewProxies(target, agent)
-		return err == nil, err
-	})
 }

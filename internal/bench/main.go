@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{bin: o.bin, quick: o.quick, report: &report{say: stderr}}
+	b := &bench{bin: o.bin, quick: o.quick, profiles: o.profiles, report: &report{say: stderr}}
 	if o.json != "" {
 		f, err := os.OpenFile(o.json, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 		if err != nil {
@@ -113,9 +113,9 @@ func (b *bench) measureRow(ctx context.Context, r row) error {
 
 // options is a command line that makes sense.
 type options struct {
-	bin, json string
-	quick     bool
-	rows      []row
+	bin, json, profiles string
+	quick               bool
+	rows                []row
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -124,6 +124,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.quick, "quick", false, "small sizes: for the checks of the results, not for figures")
 	flags.StringVar(&o.json, "json", "", "write one object a line to this `FILE`")
+	flags.StringVar(&o.profiles, "profile", "", "write profiles of the processor into this `FOLDER`, where a row can")
 	flags.StringVar(&o.bin, "bin", filepath.Join(".", "bin"), "`FOLDER` of the programs global and zone")
 	flags.Usage = func() {
 		fmt.Fprintf(stderr, "usage: scripts/bench [NAME…] [--quick] [--json FILE]\n\nflags:\n")

@@ -20,6 +20,8 @@ type bench struct {
 	quick   bool
 	report  *report
 	scratch string // on disk: a folder for rows to work in
+	// profiles is where profiles of the processor are written; empty: none.
+	profiles string
 }
 
 // pick returns the size of a measurement: the full one, or with --quick the other.
@@ -183,6 +185,11 @@ const poll = 2 * time.Millisecond
 
 // until waits for a condition, for as long as patience says at most.
 func until(ctx context.Context, what string, condition func() (bool, error)) error {
+	return untilEvery(ctx, poll, what, condition)
+}
+
+// untilEvery is until for a condition that costs what it looks at.
+func untilEvery(ctx context.Context, poll time.Duration, what string, condition func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	ticker := time.NewTicker(poll)
@@ -205,4 +212,4 @@ func until(ctx context.Context, what string, condition func() (bool, error)) err
 }
 
 // patience bounds every wait of the bench.
-const patience = 2 * time.Minute
+const patience = time.Minute

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/pprof"
 )
 
@@ -19,7 +20,7 @@ type profileIn struct {
 // one of it, as it has one profiler.
 var profiled bytes.Buffer
 
-func profile(_ context.Context, in profileIn) (none, error) {
+func takeProfile(_ context.Context, in profileIn) (none, error) {
 	if in.Start {
 		profiled.Reset()
 		return none{}, pprof.StartCPUProfile(&profiled)
@@ -29,4 +30,24 @@ func profile(_ context.Context, in profileIn) (none, error) {
 		return none{}, fmt.Errorf("writing the profile: %w", err)
 	}
 	return none{}, nil
+}
+
+// profile takes a profile of each child until stop, where --profile asks for it.
+func (s *scope) profile(ctx context.Context, children ...*child) (stop func() error, err error) {
+	if s.profiles == "" {
+		return func() error { return nil }, nil
+	}
+	for _, c := range children {
+		if _, err := ask[none](ctx, c, "profile", profileIn{Start: true}); err != nil {
+			return nil, err
+		}
+	}
+	return func() error {
+		for _, c := range children {
+			if _, err := ask[none](ctx, c, "profile", profileIn{File: filepath.Join(s.profiles, c.name+".pprof")}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }

@@ -35,7 +35,12 @@ type methods map[string]func(ctx context.Context, in json.RawMessage) (any, erro
 
 // roles are made anew in the child; close gives back what a role holds.
 var roles = map[string]func() (m methods, close func()){
-	"raft": newRaftRole,
+	"raft":        newRaftRole,
+	"global":      newGlobalRole,
+	"zones":       newZonesRole,
+	"bareserver":  newBareServerRole,
+	"bareclients": newBareClientsRole,
+	"copy":        newCopyRole,
 }
 
 // method makes a method out of a function with types.
@@ -77,7 +82,7 @@ func serveRole(ctx context.Context, name string, in io.Reader, out io.Writer) er
 	}
 	m, closeRole := newRole()
 	defer closeRole()
-	m["free"], m["profile"] = method(returnFree), method(profile)
+	m["free"], m["profile"] = method(returnFree), method(takeProfile)
 	requests := json.NewDecoder(bufio.NewReader(in))
 	answers := json.NewEncoder(out)
 	for {

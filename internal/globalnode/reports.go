@@ -18,8 +18,11 @@ const (
 	// lease is how long a member's report counts without being renewed.
 	lease = 10 * time.Second
 	// reportGap bounds how often changes are reported: thousands of zones
-	// acknowledge a change within a moment.
-	reportGap = 20 * time.Millisecond
+	// acknowledge a change within a moment. Where a report takes long because there
+	// are so many, the next one waits reportRest times as long: what members are
+	// told must not cost the zones their turn.
+	reportGap  = 20 * time.Millisecond
+	reportRest = 20
 	// reportTimeout is how long a report may take. A later one says more.
 	reportTimeout = 3 * time.Second
 )
@@ -30,6 +33,7 @@ func (n *Node) reportSessions(ctx context.Context) error {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
 	for {
+		begun := time.Now()
 		sessions, state := n.kds.SessionsChanged(), n.store.Watch()
 		_, head := n.store.Head()
 		n.propagation.head(head, n.cfg.Now())
@@ -39,6 +43,7 @@ func (n *Node) reportSessions(ctx context.Context) error {
 		if !n.store.IsLeader() {
 			n.peers.report(ctx, r, n.cfg.Version, n.cfg.Logger.Debug)
 		}
+		gap := max(reportGap, min(reportRest*time.Since(begun), reportEvery))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -49,7 +54,7 @@ func (n *Node) reportSessions(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(reportGap):
+		case <-time.After(gap):
 		}
 	}
 }

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+)
+
+// issueFactor is how many times the processor of one raw RSA-2048 signature a token
+// over HTTP may take at the global.
+const issueFactor = 1.15
+
+// issueGo signs in this process, turn by turn with a raw signature.
+func issueGo(_ context.Context, s *scope) error {
+	key, err := newKeyPair()
+	if err != nil {
+		return err
+	}
+	var last string
+	took, err := alternately(s.pick(1000, 10), 1,
+		func(int) error {
+			last, _, err = key.signing.Issue(cptoken.Claims{Kind: cptoken.Zone, Zone: "west"}, time.Hour, time.Now())
+			return err
+		}, key.sign)
+	if err != nil {
+		return err
+	}
+	public, err := key.signing.Public(cptoken.Active)
+	if err != nil {
+		return err
+	}
+	if err := verifies(public, last); err != nil {
+		return err
+	}
+	return s.report.add(measured("issue-go", perCall(took[0], 1)/1000, "µs").beside(perCall(took[1], 1) / 1000))
+}
+
+// sign is a raw signature.
+func (k keyPair) sign(i int) error {
+	sum := sha256.Sum256([]byte{byte(i)})
+	_, err := rsa.SignPKCS1v15(nil, k.raw, crypto.SHA256, sum[:])
+	return err
+}
+
+// oneKey is a view that knows one key.
+type oneKey struct{ key *cptoken.PublicKey }
+
+func (o oneKey) Key(id cptoken.KeyID) *cptoken.PublicKey {
+	if id == o.key.ID {
+		return o.key
+	}
+	return nil
+}
+func (oneKey) Revoked(cptoken.Kind, string, string) bool     { return false }
+func (oneKey) CutOff(cptoken.Kind, string, string) time.Time { return time.Time{} }
+
+func verifies(key *cptoken.PublicKey, token string) error {
+	c, err := cptoken.NewVerifier(cptoken.VerifierOptions{}).Verify(oneKey{key}, cptoken.Zone, token)
+	if err == nil && c.Zone != "west" {
+		err = fmt.Errorf("the token is for zone %q", c.Zone)
+	}
+	return err
+}
+
+// issueHTTP asks a real global for tokens over HTTP, several at a time, and measures
+// the processor time that the global spends on one. Turn by turn this process signs
+// as many times and measures its own.
+func issueHTTP(ctx context.Context, s *scope) error {
+	g, _, err := s.startDev(ctx, "global")
+	if err != nil {
+		return err
+	}
+	api, err := apiOf(g.ends)
+	if err != nil {
+		return err
+	}
+	key, err := newKeyPair()
+	if err != nil {
+		return err
+	}
+	batch := s.pick(400, 20)
+	var ours, raw []time.Duration
+	var wall time.Duration
+	seen := map[string]bool{}
+	for turn := range s.pick(11, 2) {
+		before, err := processorTime(g.pid())
+		if err != nil {
+			return err
+		}
+		begun := time.Now()
+		tokens, err := issueMany(ctx, batch, func() (string, error) {
+			issued, err := api.ZoneToken(ctx, apitypes.ZoneTokenRequest{Zone: "west", Scope: []string{"egress"}})
+			return issued.Token, err
+		})
+		if err != nil {
+			return g.failure(err)
+		}
+		took := time.Since(begun)
+		for _, t := range tokens {
+			seen[t] = true
+		}
+		after, err := processorTime(g.pid())
+		if err != nil {
+			return err
+		}
+		signed, err := ownProcessor(func() error {
+			for i := range batch {
+				if err := key.sign(i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if turn > 0 { // the first one warms both
+			ours, raw, wall = append(ours, after-before), append(raw, signed), wall+took
+		}
+	}
+	if want := batch * s.pick(11, 2); len(seen) != want {
+		return fmt.Errorf("%d tokens are different, want %d", len(seen), want)
+	}
+	return s.report.add(
+		measured("issue-http", perCall(median(ours), batch)/1000, "µs").beside(perCall(median(raw), batch)/1000).times(issueFactor),
+		measured("issue-http/wall", float64(wall)/float64(batch*len(ours))/1000, "µs"),
+	)
+}
+
+// issueMany makes n calls, four at a time.
+func issueMany(ctx context.Context, n int, call func() (string, error)) ([]string, error) {
+	work := make(chan struct{}, n)
+	for range n {
+		work <- struct{}{}
+	}
+	close(work)
+	var mu sync.Mutex
+	var tokens []string
+	var failed error
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for range work {
+				token, err := call()
+				mu.Lock()
+				tokens = append(tokens, token)
+				if err != nil {
+					failed = err
+				}
+				mu.Unlock()
+				if err != nil || ctx.Err() != nil {
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
+	return tokens, failed
+}
+
+// ownProcessor is the processor time that this process spends on f.
+func ownProcessor(f func() error) (time.Duration, error) {
+	before, err := processorTime(os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	after, err := processorTime(os.Getpid())
+	return after - before, err
+}

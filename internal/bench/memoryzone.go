@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/keysync"
+)
+
+// memoryZone is a zone's copy without its disk: what was revoked since it joined it
+// holds one by one, and of the full state it counts the ids.
+type memoryZone struct {
+	number int
+	seen   *arrivals
+
+	mu      sync.Mutex
+	cluster string
+	rev     federation.Revision
+	keys    int
+	ids     int
+	recent  map[string]bool
+	staged  []cptoken.Part
+}
+
+// Position implements kds.Sink.
+func (z *memoryZone) Position() (string, federation.Revision) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.cluster, z.rev
+}
+
+// Heard implements kds.Sink.
+func (z *memoryZone) Heard(string, time.Time) {}
+
+// Apply implements kds.Sink: the whole set at its last part.
+func (z *memoryZone) Apply(_ context.Context, p cptoken.Part) error {
+	z.mu.Lock()
+	if p.Number == 0 {
+		z.staged = nil
+	}
+	if z.staged = append(z.staged, p); !p.Last {
+		z.mu.Unlock()
+		return nil
+	}
+	for _, part := range z.staged {
+		for _, c := range part.Changes {
+			z.take(c, p.Full)
+		}
+	}
+	z.staged, z.cluster, z.rev = nil, p.Cluster, p.To
+	z.mu.Unlock()
+	z.seen.saw(z.number)
+	return nil
+}
+
+func (z *memoryZone) take(c cptoken.Change, full bool) {
+	switch {
+	case c.Key != nil:
+		z.keys++
+	case c.Revoked != nil && full:
+		z.ids += len(c.Revoked.IDs)
+	case c.Revoked != nil:
+		z.ids += len(c.Revoked.IDs)
+		if z.recent == nil {
+			z.recent = map[string]bool{}
+		}
+		for _, id := range c.Revoked.IDs {
+			z.recent[id.ID] = true
+		}
+	}
+}
+
+// check fails unless the zone holds a revision and refuses the id.
+func (z *memoryZone) check(rev federation.Revision, id string) error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	switch {
+	case z.keys == 0:
+		return fmt.Errorf("zone %d has no key", z.number)
+	case !z.rev.Covers(rev):
+		return fmt.Errorf("zone %d stands at %s, not at %s", z.number, z.rev, rev)
+	case id != "" && !z.recent[id]:
+		return fmt.Errorf("zone %d would still accept %s", z.number, id)
+	}
+	return nil
+}
+
+// diskZone is a zone's copy as zones have it.
+type diskZone struct {
+	*keysync.Store
+	number int
+	seen   *arrivals
+}
+
+// Apply implements kds.Sink.
+func (z *diskZone) Apply(ctx context.Context, p cptoken.Part) error {
+	err := z.Store.Apply(ctx, p)
+	if err == nil && p.Last {
+		z.seen.saw(z.number)
+	}
+	return err
+}
+
+func (z *diskZone) check(rev federation.Revision, id string) error {
+	v := z.View()
+	if !v.Revision().Covers(rev) {
+		return fmt.Errorf("zone %d stands at %s, not at %s", z.number, v.Revision(), rev)
+	}
+	if id != "" && !v.Revoked(cptoken.Zone, "", id) {
+		return fmt.Errorf("zone %d would still accept %s", z.number, id)
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/keysync"
+)
+
+// zonesRole is many zones in one child: Meridian's own client for each, with a copy
+// in memory or on disk.
+type zonesRole struct {
+	seen    arrivals
+	zones   []copyOf
+	clients []*kds.Client
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+// copyOf is what a zone holds.
+type copyOf interface {
+	kds.Sink
+	check(rev federation.Revision, id string) error
+}
+
+// zonesJoin says who joins what.
+type zonesJoin struct {
+	Address string     `json:"address"`
+	CAFile  string     `json:"caFile"` // empty: without TLS
+	Zones   []joinZone `json:"zones"`
+	Dir     string     `json:"dir"` // where copies are on disk; empty: in memory
+}
+
+type joinZone struct {
+	Name  string `json:"name"`
+	Token string `json:"token"`
+}
+
+func newZonesRole() (methods, func()) {
+	r := &zonesRole{}
+	return methods{
+		"join": method(r.join),
+		"arm": method(func(context.Context, none) (none, error) {
+			r.seen.arm(len(r.zones))
+			return none{}, nil
+		}),
+		"collect":   method(r.collect),
+		"connected": method(r.connected),
+		"leave": method(func(context.Context, none) (none, error) {
+			r.leave()
+			return none{}, nil
+		}),
+	}, r.leave
+}
+
+// join starts all zones at once and waits until each has full state. It returns
+// when they began and when each was there.
+func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
+	var tlsConfig func() *tls.Config
+	if in.CAFile != "" {
+		pool, err := tlsutil.LoadPool(in.CAFile)
+		if err != nil {
+			return joined{}, err
+		}
+		tlsConfig = func() *tls.Config { return tlsutil.Client(pool) }
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	kds.LogLibrary(logger)
+	for i, zone := range in.Zones {
+		sink, instance, err := r.copy(i, zone.Name, in.Dir)
+		if err != nil {
+			return joined{}, err
+		}
+		r.zones = append(r.zones, sink)
+		r.clients = append(r.clients, kds.NewClient(kds.ClientConfig{
+			Zone: zone.Name, Instance: instance, Version: agent, Addresses: []string{in.Address}, TLS: tlsConfig,
+			Token: func() (string, error) { return zone.Token, nil }, Sink: sink, Logger: logger,
+		}))
+	}
+	r.seen.arm(len(r.zones))
+	run, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	begun := time.Now().UnixNano()
+	for _, c := range r.clients {
+		r.running.Go(func() { _ = c.Run(run) })
+	}
+	stamps, err := r.seen.collect(ctx)
+	return joined{begun, stamps}, err
+}
+
+// joined is when receivers began to connect, and when each had what it came for.
+type joined struct {
+	Begun  int64   `json:"begun"`
+	Stamps []int64 `json:"stamps"`
+}
+
+func (j joined) took() ([]time.Duration, error) { return since(j.Begun, j.Stamps) }
+
+func (r *zonesRole) copy(i int, zone, dir string) (copyOf, string, error) {
+	if dir == "" {
+		return &memoryZone{number: i, seen: &r.seen}, fmt.Sprint(zone, "-0"), nil
+	}
+	store, err := keysync.Open(filepath.Join(dir, zone, "zone.db"), keysync.Options{Zone: zone})
+	if err != nil {
+		return nil, "", err
+	}
+	return &diskZone{Store: store, number: i, seen: &r.seen}, store.Instance(), nil
+}
+
+// expected is what every zone must have seen: up to a revision, and this id.
+type expected struct {
+	Revision federation.Revision `json:"revision"`
+	ID       string              `json:"id"`
+}
+
+// collect returns when each zone saw what came since arm, once each holds it.
+func (r *zonesRole) collect(ctx context.Context, in expected) ([]int64, error) {
+	stamps, err := r.seen.collect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, z := range r.zones {
+		if err := z.check(in.Revision, in.ID); err != nil {
+			return nil, err
+		}
+	}
+	return stamps, nil
+}
+
+// link is a zone's connection: whether it is there, and since when.
+type link struct {
+	Connected bool   `json:"connected"`
+	Since     int64  `json:"since"`
+	Reason    string `json:"reason"`
+}
+
+func (r *zonesRole) connected(context.Context, none) ([]link, error) {
+	links := make([]link, len(r.clients))
+	for i, c := range r.clients {
+		s := c.Status()
+		links[i] = link{s.Connected, s.Since.UnixNano(), s.LastReason}
+	}
+	return links, nil
+}
+
+func (r *zonesRole) leave() {
+	if r.cancel == nil {
+		return
+	}
+	r.cancel()
+	r.running.Wait()
+	for _, z := range r.zones {
+		if d, ok := z.(*diskZone); ok {
+			_ = d.Close()
+		}
+	}
+	r.zones, r.clients, r.cancel = nil, nil, nil
+}
+
+// zones is that role, seen from the parent.
+type zones struct {
+	*child
+	from  *global
+	names []string
+	join  zonesJoin
+}
+
+// startZones prepares n zones of a global; they have not joined yet.
+func (s *scope) startZones(ctx context.Context, name string, g *global, n int, caFile, dir string) (*zones, error) {
+	z := &zones{from: g, join: zonesJoin{Address: g.ends.KDS, CAFile: caFile, Dir: dir}}
+	for i := range n {
+		z.names = append(z.names, fmt.Sprintf("%s-%d", name, i))
+	}
+	tokens, err := ask[[]string](ctx, g.child, "tokens", z.names)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range z.names {
+		z.join.Zones = append(z.join.Zones, joinZone{name, tokens[i]})
+	}
+	z.child, err = s.role("zones", name)
+	return z, err
+}
+
+// connect has all of them join, and returns how long each took to full state.
+func (z *zones) connect(ctx context.Context) ([]time.Duration, error) {
+	j, err := ask[joined](ctx, z.child, "join", z.join)
+	if err != nil {
+		return nil, err
+	}
+	return j.took()
+}
+
+func (z *zones) leave(ctx context.Context) error {
+	_, err := ask[none](ctx, z.child, "leave", none{})
+	return err
+}
+
+// settle waits until the global has every zone's acknowledgement of what it holds.
+func (z *zones) settle(ctx context.Context, rev federation.Revision) error {
+	return untilEvery(ctx, 20*time.Millisecond, "every zone's acknowledgement", func() (bool, error) {
+		h, err := ask[held](ctx, z.from.child, "sessions", rev)
+		return err == nil && h.Holding >= len(z.names), err
+	})
+}
