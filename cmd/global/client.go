@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,7 +38,17 @@ func connectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apiclient.NewGlobal(target, agent(c))
+	g, err := apiclient.NewGlobal(target, agent(c))
+	if err != nil {
+		return nil, err
+	}
+	var once sync.Once
+	g.OnStale(func(silent time.Duration) {
+		once.Do(func() {
+			console.VoiceOf(c.App).Warn("this member has not heard a leader for %s: what it shows may be old", silent)
+		})
+	})
+	return g, nil
 }
 
 // agent is what this program calls itself to servers.

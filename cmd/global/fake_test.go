@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meridiankds/meridian/internal/adminapi"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 	"github.com/meridiankds/meridian/internal/endpoints"
 )
@@ -75,6 +76,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") == "Bearer a-bad-token" {
 		problem(w, apitypes.Error{Status: 401, Title: "Unauthenticated", Detail: "the token's signature is wrong", Reason: "bad_signature"})
 		return
+	}
+	if r.Header.Get("Authorization") == "Bearer of-a-lonely-member" {
+		w.Header().Set(adminapi.StaleHeader, "42")
 	}
 	f.mux.ServeHTTP(w, r)
 }

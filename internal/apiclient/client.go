@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,9 @@ type client struct {
 	base   string
 	agent  string
 	http   *http.Client
+	// stale is told for how long the node has not heard the leader, where an answer
+	// says so; nil: nobody is.
+	stale func(time.Duration)
 }
 
 // newClient returns a client of the target; agent is what it calls itself,
@@ -151,6 +155,7 @@ func (c *client) send(ctx context.Context, q call) (answer, error) {
 		return answer{}, c.failure(err, q.changes && sent.Load(), req)
 	}
 	defer resp.Body.Close()
+	c.heed(resp.Header)
 	limit := maxAnswer
 	if resp.StatusCode >= 300 {
 		limit = maxErrorAnswer
@@ -164,6 +169,16 @@ func (c *client) send(ctx context.Context, q call) (answer, error) {
 			"the %s at %s answered with more than %d KiB", c.node(), c.target, limit>>10))
 	}
 	return answer{resp.StatusCode, resp.Header, data}, nil
+}
+
+// headerStale marks the answer of a member that does not hear the leader, with for how
+// many seconds: adminapi.StaleHeader.
+const headerStale = "Meridian-Stale"
+
+func (c *client) heed(h http.Header) {
+	if seconds, err := strconv.Atoi(h.Get(headerStale)); err == nil && seconds >= 0 && c.stale != nil {
+		c.stale(time.Duration(seconds) * time.Second)
+	}
 }
 
 // patient is the client for calls that take long to answer.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
@@ -12,6 +13,10 @@ import (
 
 // Global is a client of a global's HTTP API. It is safe for concurrent use.
 type Global struct{ c *client }
+
+// OnStale has f told of each answer that a member gives without hearing the leader, and
+// for how long it has not: what it shows may be old.
+func (g *Global) OnStale(f func(silent time.Duration)) { g.c.stale = f }
 
 // NewGlobal returns a client of the target; agent is what it calls itself,
 // "global/<version>". Nothing is dialled before the first call.

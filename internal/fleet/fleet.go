@@ -74,6 +74,9 @@ type Report struct {
 	// Sessions are the open ones and, for as long as the member remembers them,
 	// those that ended.
 	Sessions []Session
+	// Told: it comes from the leader and not from the member itself. It shows what was
+	// last known, and counts for nothing else.
+	Told bool
 }
 
 // Options configure a [Fleet]. The zero value is usable.
@@ -131,6 +134,13 @@ func (f *Fleet) Lead() {
 	defer f.mu.Unlock()
 	f.leading++
 	f.since = f.now()
+	for member, r := range f.reports {
+		// What the former leader told is believed for much longer than a lease.
+		if end := f.since.Add(f.lease); r.Told && r.LeaseUntil.After(end) {
+			r.LeaseUntil = end
+			f.reports[member] = r
+		}
+	}
 	f.signal()
 }
 

@@ -86,7 +86,7 @@ func (f *Fleet) standing(member string, index uint64) standing {
 	now := f.now()
 	r, known := f.reports[member]
 	switch {
-	case !known || r.leadership != f.leading:
+	case !known || r.Told || r.leadership != f.leading:
 		if now.Before(f.since.Add(f.lease)) || known && now.Before(r.LeaseUntil) {
 			return waiting
 		}

@@ -166,6 +166,9 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 // Store gives tests and embedders the replicated state.
 func (n *Node) Store() *raftstore.Store { return n.store }
 
+// Fleet gives tests what this member knows of zones and members.
+func (n *Node) Fleet() *fleet.Fleet { return n.fleet }
+
 // Sessions gives tests the zones that are connected to this member.
 func (n *Node) Sessions() []kds.Session { return n.kds.Sessions() }
 
@@ -245,6 +248,7 @@ func (n *Node) serve(ctx context.Context) error {
 	group.Go(func() error { return n.cfg.TLS.Run(ctx) })
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.listeners.diagnostics, Handler: n.diagnostics()})
 	group.Go(func() error { return n.followLeadership(ctx) })
+	group.Go(func() error { return n.keepPicture(ctx) })
 	group.Go(func() error { return n.cfg.Roles.Run(ctx) })
 	group.Go(func() error {
 		select {

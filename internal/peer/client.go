@@ -74,6 +74,11 @@ func (c *Client) ReadIndex(ctx context.Context, addr string) (uint64, error) {
 	return answer.Index, err
 }
 
+// Picture asks the leader which zones are where.
+func (c *Client) Picture(ctx context.Context, addr string) (Picture, error) {
+	return call[Picture](ctx, c, addr, pathPicture, struct{}{})
+}
+
 // SeeZone has the leader record that a zone joined.
 func (c *Client) SeeZone(ctx context.Context, addr, zone string) (federation.Zone, error) {
 	return call[federation.Zone](ctx, c, addr, pathSeeZone, SeeZone{zone})

@@ -11,6 +11,7 @@ const (
 	pathJoin      = "/v1/peer/join"
 	pathReport    = "/v1/peer/report"
 	pathReadIndex = "/v1/peer/read-index"
+	pathPicture   = "/v1/peer/picture"
 	pathSeeZone   = "/v1/peer/see-zone"
 	pathAudit     = "/v1/peer/audit"
 	pathAPI       = "/v1/peer/api"
@@ -94,4 +95,16 @@ type ReadIndex struct {
 // SeeZone names a zone that joined.
 type SeeZone struct {
 	Zone string `json:"zone"`
+}
+
+// Picture is what the leader knows of the zones at every member.
+type Picture struct {
+	Members []MemberPicture `json:"members"`
+}
+
+// MemberPicture is what one member reported last.
+type MemberPicture struct {
+	Member   string          `json:"member"`
+	Applied  uint64          `json:"applied"`
+	Sessions []fleet.Session `json:"sessions,omitempty"`
 }

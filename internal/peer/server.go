@@ -29,6 +29,8 @@ type Node interface {
 	ReadIndex() (uint64, error)
 	SeeZone(ctx context.Context, name string) (federation.Zone, error)
 	Audit(q audit.Query) (audit.Page, error)
+	// Picture is the leader's.
+	Picture() (Picture, error)
 }
 
 // Handler serves the requests of this package. api serves what is forwarded; nil
@@ -43,6 +45,7 @@ func Handler(n Node, api http.Handler) http.Handler {
 		index, err := n.ReadIndex()
 		return ReadIndex{index}, err
 	}))
+	mux.Handle("POST "+pathPicture, answer(maxBody, func(context.Context, struct{}) (Picture, error) { return n.Picture() }))
 	mux.Handle("POST "+pathSeeZone, answer(maxBody, func(ctx context.Context, z SeeZone) (federation.Zone, error) { return n.SeeZone(ctx, z.Zone) }))
 	mux.Handle("POST "+pathAudit, answer(maxBody, func(_ context.Context, q audit.Query) (audit.Page, error) { return n.Audit(q) }))
 	forwarded := http.StripPrefix(pathAPI, api)
