@@ -57,6 +57,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	status ClientStatus
+	link   *link // that requests go through; nil: not connected
 }
 
 // ClientStatus is what a [Client] is doing.

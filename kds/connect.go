@@ -38,7 +38,8 @@ type link struct {
 	conn   *grpc.ClientConn
 	ctx    context.Context // of its calls, with their metadata
 	cancel context.CancelCauseFunc
-	token  string // what it showed
+	md     metadata.MD // of its calls
+	token  string      // what it showed
 	stream grpc.ClientStream
 	member string
 	// cluster is the member's, "" where it did not say.
@@ -63,7 +64,9 @@ func (c *Client) connect(ctx context.Context, address string) error {
 	}
 	c.connected(address, l.member)
 	c.cfg.Logger.Info("connected to the global", "address", address, "member", l.member, "cluster", l.cluster)
+	defer c.use(nil)
 	for l != nil && err == nil {
+		c.use(l)
 		l, err = l.hold(ctx, address)
 	}
 	return err
@@ -79,7 +82,7 @@ func (c *Client) open(ctx context.Context, address string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{client: c, conn: conn, token: token}
+	l := &link{client: c, conn: conn, md: md, token: token}
 	l.ctx, l.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
 	return l, nil
 }

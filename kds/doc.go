@@ -15,6 +15,10 @@
 //	                                     StreamStats        the same
 //	                                     StreamClusters     the same
 //
+// And one of our own, for what a zone passes on for its users:
+//
+//	meridian.v1.Relay                    DataplaneToken     the user's token and wish; a token, or why not
+//
 // # Handshake
 //
 // Every call carries metadata: client-id, the zone that it speaks for; kds-version
@@ -105,6 +109,14 @@
 // asked for is in its hands. On ZoneToGlobalSync and the three admin streams the
 // global never asks for anything; what a zone sends there is dropped unread, and
 // too much of it ends the call.
+//
+// # Relay
+//
+// DataplaneToken carries a user's own token, which the zone was shown and passes on
+// as it is: the role of that user counts, never the zone's own. The global answers
+// only a zone that is authenticated and whose record names the mesh, with a validity
+// within the record's. A refusal is a message of its own, because it is for the user;
+// the status of the call is about the zone, and never repeats the request.
 //
 // # Loss
 //

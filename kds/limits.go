@@ -48,6 +48,12 @@ type Limits struct {
 	// and those that did not are counted apart, so that a stranger cannot take
 	// the place of who has a token.
 	SessionsPerZone int
+	// RelayMessage bounds what a zone passes on for a user, in bytes, RelaysPerZone
+	// how many such requests a zone may have under way, and Relay how long one may
+	// take: signing is what costs a member most.
+	RelayMessage  int
+	RelaysPerZone int
+	Relay         time.Duration
 	// InFlight is how many sets a stream may have sent that are not yet
 	// acknowledged. While they are, changes gather into one larger set.
 	InFlight int
@@ -97,6 +103,9 @@ func DefaultLimits() Limits {
 		NameLen:         512,
 		Unasked:         1_000,
 		SessionsPerZone: 64,
+		RelayMessage:    64 << 10,
+		RelaysPerZone:   8,
+		Relay:           10 * time.Second,
 		InFlight:        4,
 		Send:            20 * time.Second,
 		Ack:             60 * time.Second,
@@ -130,6 +139,9 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.NameLen, d.NameLen)
 	fill(&l.Unasked, d.Unasked)
 	fill(&l.SessionsPerZone, d.SessionsPerZone)
+	fill(&l.RelayMessage, d.RelayMessage)
+	fill(&l.RelaysPerZone, d.RelaysPerZone)
+	fill(&l.Relay, d.Relay)
 	fill(&l.InFlight, d.InFlight)
 	fill(&l.Send, d.Send)
 	fill(&l.Ack, d.Ack)

@@ -13,9 +13,11 @@ const (
 const (
 	syncService   = "kuma.mesh.v1alpha1.KDSSyncService"
 	globalService = "kuma.mesh.v1alpha1.GlobalKDSService"
+	relayService  = "meridian.v1.Relay" // ours
 
 	methodGlobalToZone = "/" + syncService + "/GlobalToZoneSync"
 	methodHealthCheck  = "/" + globalService + "/HealthCheck"
+	methodRelayToken   = "/" + relayService + "/DataplaneToken"
 )
 
 // Metadata of a call.

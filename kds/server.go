@@ -25,6 +25,8 @@ type ServerConfig struct {
 	Logger        *slog.Logger
 	// Member is this member's node id, which zones are told.
 	Member string
+	// Relay answers what zones pass on for their users; nil: nothing is relayed.
+	Relay Relay
 	// TLS of the port; nil serves in the clear, which only --kds-tls=false asks
 	// for. A client certificate counts only where this verifies it.
 	TLS *tls.Config
@@ -65,6 +67,7 @@ type Server struct {
 	registry *registry
 	batches  *batches
 	kuma     *kumaCatalog
+	relays   relays
 	lines    *loglimit.Limiter
 	// epoch counts Disconnect and Recheck: a call that was being admitted
 	// meanwhile is authenticated once more, or it would slip through.

@@ -17,13 +17,14 @@ type handlers interface {
 	zoneToGlobal(grpc.ServerStream) error
 	adminStream(grpc.ServerStream) error
 	healthCheck(grpc.ServerStream) error
+	relayDataplaneToken(grpc.ServerStream) error
 }
 
 // services describes the RPCs of this port. Envoy's .proto files are not in its
 // Go module and Kuma's are not ours, so the descriptions that protoc would write
-// are written here. HealthCheck, a unary call, is described as a stream: the two
-// are the same on the wire, and a stream is authenticated before its message is
-// read.
+// are written here. HealthCheck and DataplaneToken, unary calls, are described as
+// streams: the two are the same on the wire, and a stream is authenticated before
+// its message is read.
 func services() []*grpc.ServiceDesc {
 	return []*grpc.ServiceDesc{{
 		ServiceName: syncService,
@@ -41,6 +42,10 @@ func services() []*grpc.ServiceDesc {
 			describe("StreamStats", handlers.adminStream),
 			describe("StreamClusters", handlers.adminStream),
 		},
+	}, {
+		ServiceName: relayService,
+		HandlerType: (*handlers)(nil),
+		Streams:     []grpc.StreamDesc{describe("DataplaneToken", handlers.relayDataplaneToken)},
 	}}
 }
 

@@ -16,12 +16,15 @@ type Stats struct {
 	Displaced     uint64            // sessions that gave way to a newer one of their instance
 	Slow          uint64            // zones disconnected because they did not drain or acknowledge
 	Acks, Nacks   uint64
-	Batches       uint64 // sets marshalled
-	BatchBytes    uint64
-	Sent          uint64 // responses of meridian.v1.Changes
-	SentBytes     uint64
-	KumaSent      uint64 // answers with resources of Kuma's types
-	KumaSentBytes uint64
+	// Relayed counts tokens that zones asked for in a user's name and got,
+	// RelayRefused those that they did not get.
+	Relayed, RelayRefused uint64
+	Batches               uint64 // sets marshalled
+	BatchBytes            uint64
+	Sent                  uint64 // responses of meridian.v1.Changes
+	SentBytes             uint64
+	KumaSent              uint64 // answers with resources of Kuma's types
+	KumaSentBytes         uint64
 	// KumaOmitted is how many revoked ids zones of Kuma's are not sent, because a
 	// list has no room for them, by the list's name. Only while such zones are here.
 	KumaOmitted map[string]uint64
@@ -35,6 +38,7 @@ type counters struct {
 	overflow, authenticated   atomic.Uint64
 	displaced, slow           atomic.Uint64
 	acks, nacks               atomic.Uint64
+	relayed, relayRefused     atomic.Uint64
 	batches, batchBytes       atomic.Uint64
 	sentMessages, sentPayload atomic.Uint64
 	kumaSent, kumaSentBytes   atomic.Uint64
@@ -86,6 +90,8 @@ func (c *counters) snapshot() Stats {
 		Ended:         ended,
 		Displaced:     c.displaced.Load(),
 		Slow:          c.slow.Load(),
+		Relayed:       c.relayed.Load(),
+		RelayRefused:  c.relayRefused.Load(),
 		Acks:          c.acks.Load(),
 		Nacks:         c.nacks.Load(),
 		Batches:       c.batches.Load(),

@@ -44,6 +44,7 @@ it has from the global, also while the global is away.`
 	app.Commands = []*cli.Command{
 		serverCommand(),
 		proxyCommand(),
+		generateCommand(),
 		verifyCommand(),
 		statusCommand(),
 		healthCommand(),

@@ -140,6 +140,16 @@ func fakeZone(dir string) http.Handler {
 		config := "node: {id: default.backend-1}\n"
 		reply(w, 200, map[string]any{"bootstrap": base64.StdEncoding.EncodeToString([]byte(config))})
 	})
+	mux.HandleFunc("POST /tokens/dataplane", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_ = os.WriteFile(filepath.Join(dir, "requests"), append(body, '\n'), 0o600)
+		if r.Header.Get("Authorization") != "Bearer my-token" {
+			problem(w, 503, "global_away", "this zone is not connected to the global, which issues its tokens", "zone status shows how the zone stands with the global")
+			return
+		}
+		w.Header().Set("Meridian-Key-Waiting", "dataplane-token-signing-key-default-2")
+		_, _ = io.WriteString(w, "a.dataplane.token")
+	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		onSocket := r.Context().Value(http.LocalAddrContextKey).(net.Addr).Network() == "unix"
 		if r.Header.Get("Authorization") != "Bearer my-token" && !onSocket {

@@ -134,24 +134,42 @@ func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor 
 	if err != nil {
 		return err
 	}
+	token, newer, err := api.sign(a, c, lifetime, longest)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	if newer != "" {
+		h.Set(apitypes.HeaderKeyWaiting, newer)
+	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = io.WriteString(w, token) // a caller who went away cannot be told
+	return nil
+}
+
+// sign issues a token within what the caller's role allows. newer names a key that
+// waits to sign, if there is one.
+func (api *API) sign(a *act, c cptoken.Claims, lifetime, longest time.Duration) (token, newer string, err error) {
 	switch {
 	case longest == 0:
 	case lifetime > longest:
-		return federation.Errorf(federation.Forbidden, "user %.80q may issue this %s for %s at most, asked for %s", a.caller.Name, c.Kind.TokenName(), longest, lifetime).
+		return "", "", federation.Errorf(federation.Forbidden, "user %.80q may issue this %s for %s at most, asked for %s", a.caller.Name, c.Kind.TokenName(), longest, lifetime).
 			WithReason("too_long").WithHint("ask for less: --valid-for %s", longest)
 	case lifetime == 0:
 		lifetime = min(longest, cptoken.DefaultValidity)
 	}
 	if err := api.mayIssue(lifetime); err != nil {
-		return err
+		return "", "", err
 	}
 	key, err := api.store.Signer(c.Kind, c.Mesh)
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	token, issued, err := key.Issue(c, lifetime, api.cfg.Now())
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	api.cfg.Issued(string(c.Kind))
 	a.note(slog.String("kind", string(c.Kind)), slog.String("jti", issued.ID), slog.Uint64("serial", key.Ref().Serial),
@@ -168,17 +186,9 @@ func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor 
 		a.note(slog.Any("scope", issued.Scope))
 	}
 	if err := api.issued(a); err != nil {
-		return err
+		return "", "", err
 	}
-	h := w.Header()
-	if newer := api.keyWaiting(c.Kind, c.Mesh, key.Ref().Serial); newer != "" {
-		h.Set(apitypes.HeaderKeyWaiting, newer)
-	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = io.WriteString(w, token) // a caller who went away cannot be told
-	return nil
+	return token, api.keyWaiting(c.Kind, c.Mesh, key.Ref().Serial), nil
 }
 
 // keyWaiting names the newest key of a kind and mesh that is prepared while an

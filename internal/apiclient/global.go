@@ -65,15 +65,19 @@ type Issued struct {
 // issue asks for a token. Nothing changes at the global when it signs one, so a
 // lost answer is not an unknown outcome.
 func (g *Global) issue(ctx context.Context, kind string, request any) (Issued, error) {
+	return g.c.issue(ctx, kind, request)
+}
+
+func (c *client) issue(ctx context.Context, kind string, request any) (Issued, error) {
 	var text string
 	var header http.Header
-	err := g.c.do(ctx, call{method: http.MethodPost, path: []string{"tokens", kind}, body: request, into: &text, header: &header})
+	err := c.do(ctx, call{method: http.MethodPost, path: []string{"tokens", kind}, body: request, into: &text, header: &header})
 	if err != nil {
 		return Issued{}, err
 	}
-	token, err := ParseToken("the answer of "+g.c.target.Address, text)
+	token, err := ParseToken("the answer of "+c.target.Address, text)
 	if err != nil || token == "" {
-		return Issued{}, g.c.notOurs(federation.Errorf(federation.Internal, "what answers at %s did not send a token", g.c.target))
+		return Issued{}, c.notOurs(federation.Errorf(federation.Internal, "what answers at %s did not send a token", c.target))
 	}
 	return Issued{Token: token, KeyWaiting: header.Get(apitypes.HeaderKeyWaiting)}, nil
 }

@@ -81,6 +81,12 @@ func (z *Zone) Status(ctx context.Context) (ZoneStatus, error) {
 	return get[ZoneStatus](ctx, z.c, "the status", nil, "v1", "status")
 }
 
+// DataplaneToken has the zone ask the global for a dataplane token, in the name of
+// the user whose token the target has.
+func (z *Zone) DataplaneToken(ctx context.Context, r apitypes.DataplaneTokenRequest) (Issued, error) {
+	return z.c.issue(ctx, "dataplane", r)
+}
+
 // Proxies is a client of the port on which a zone authenticates proxies.
 type Proxies struct{ c *client }
 

@@ -57,9 +57,13 @@ type Config struct {
 	LocalhostIsAdmin bool
 	// Roles tells what users of the API may do; nil: the group "admin" everything,
 	// others nothing.
-	Roles  func() *access.Roles
-	Logger *slog.Logger     // nil: no log
-	Now    func() time.Time // nil: time.Now
+	Roles func() *access.Roles
+	// Relay passes requests for tokens on to the global; nil: nobody does.
+	Relay Relay
+	// Relayed is told what became of each: "issued", or why not. nil: nobody is.
+	Relayed func(result ...string)
+	Logger  *slog.Logger     // nil: no log
+	Now     func() time.Time // nil: time.Now
 }
 
 // Server makes the handlers of a zone. Its methods are safe for concurrent use.
@@ -79,6 +83,9 @@ func New(cfg Config) *Server {
 	if cfg.Roles == nil {
 		roles := access.DefaultRoles()
 		cfg.Roles = func() *access.Roles { return roles }
+	}
+	if cfg.Relayed == nil {
+		cfg.Relayed = func(...string) {}
 	}
 	if cfg.Link == nil {
 		cfg.Link = func() Link { return Link{} }
@@ -107,7 +114,7 @@ func (s *Server) APISocket() http.Handler {
 }
 
 func (s *Server) api(policy access.Policy) http.Handler {
-	guarded := func(need access.Permission, h http.HandlerFunc) http.HandlerFunc {
+	calling := func(need access.Permission, h func(http.ResponseWriter, *http.Request, access.Caller)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			caller, err := policy.Authenticate(r)
 			if err == nil {
@@ -120,12 +127,17 @@ func (s *Server) api(policy access.Policy) http.Handler {
 				httperr.WriteError(w, err)
 				return
 			}
-			h(w, r)
+			h(w, r, caller)
 		}
 	}
+	guarded := func(need access.Permission, h http.HandlerFunc) http.HandlerFunc {
+		return calling(need, func(w http.ResponseWriter, r *http.Request, _ access.Caller) { h(w, r) })
+	}
 	return routes{
-		"/":          {http.MethodGet: guarded(access.AnyRole, s.index)},
-		"/v1/status": {http.MethodGet: guarded(access.Read, s.status)},
+		// What the caller may have is for the global to say.
+		"/tokens/dataplane": {http.MethodPost: calling(access.Self, s.dataplaneToken)},
+		"/":                 {http.MethodGet: guarded(access.AnyRole, s.index)},
+		"/v1/status":        {http.MethodGet: guarded(access.Read, s.status)},
 	}
 }
 

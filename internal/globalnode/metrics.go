@@ -34,14 +34,16 @@ func (n *Node) measure() {
 		help string
 		read func(kds.Stats) uint64
 	}{
-		"kds_authenticated_total":   {"Calls of zones that were admitted.", func(s kds.Stats) uint64 { return s.Authenticated }},
-		"kds_displaced_total":       {"Sessions that gave way to a newer one of their instance.", func(s kds.Stats) uint64 { return s.Displaced }},
-		"kds_slow_total":            {"Zones disconnected because they did not drain or acknowledge.", func(s kds.Stats) uint64 { return s.Slow }},
-		"kds_acks_total":            {"Sets of changes that zones acknowledged.", func(s kds.Stats) uint64 { return s.Acks }},
-		"kds_nacks_total":           {"Sets of changes that zones refused.", func(s kds.Stats) uint64 { return s.Nacks }},
-		"kds_kuma_sent_bytes_total": {"Bytes of resources that zones of Kuma's were sent.", func(s kds.Stats) uint64 { return s.KumaSentBytes }},
-		"kds_unasked_total":         {"Messages of zones that nobody had asked for.", func(s kds.Stats) uint64 { return s.Unasked }},
-		"kds_sent_bytes_total":      {"Bytes of changes that were sent.", func(s kds.Stats) uint64 { return s.SentBytes }},
+		"kds_authenticated_total":    {"Calls of zones that were admitted.", func(s kds.Stats) uint64 { return s.Authenticated }},
+		"kds_displaced_total":        {"Sessions that gave way to a newer one of their instance.", func(s kds.Stats) uint64 { return s.Displaced }},
+		"tokens_relayed_total":       {"Tokens issued to users of zones, asked for through their zone.", func(s kds.Stats) uint64 { return s.Relayed }},
+		"tokens_relay_refused_total": {"Tokens refused to users of zones, asked for through their zone.", func(s kds.Stats) uint64 { return s.RelayRefused }},
+		"kds_slow_total":             {"Zones disconnected because they did not drain or acknowledge.", func(s kds.Stats) uint64 { return s.Slow }},
+		"kds_acks_total":             {"Sets of changes that zones acknowledged.", func(s kds.Stats) uint64 { return s.Acks }},
+		"kds_nacks_total":            {"Sets of changes that zones refused.", func(s kds.Stats) uint64 { return s.Nacks }},
+		"kds_kuma_sent_bytes_total":  {"Bytes of resources that zones of Kuma's were sent.", func(s kds.Stats) uint64 { return s.KumaSentBytes }},
+		"kds_unasked_total":          {"Messages of zones that nobody had asked for.", func(s kds.Stats) uint64 { return s.Unasked }},
+		"kds_sent_bytes_total":       {"Bytes of changes that were sent.", func(s kds.Stats) uint64 { return s.SentBytes }},
 	} {
 		m.Total(name, about.help, nil, func() []metrics.Sample { return metrics.One(about.read(n.kds.Stats())) })
 	}

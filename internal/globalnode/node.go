@@ -142,6 +142,7 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerC
 			Store: seeing{n.store, n.peers}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
 		}), n.store},
+		Relay:   relay{n},
 		Logger:  n.cfg.Logger.With("component", "kds"),
 		Refused: n.refusedZone,
 		Member:  n.store.NodeID(),

@@ -25,6 +25,12 @@ const maxAnswer = 1 << 20
 // Authenticate asks the zone, as a proxy would, over its TLS port.
 func (z *Zone) Authenticate(token, proxyType string) Verdict {
 	z.t.Helper()
+	return z.Present(map[string]any{"token": token, "proxyType": proxyType})
+}
+
+// Present is Authenticate with everything that a proxy can say of itself.
+func (z *Zone) Present(proxy map[string]any) Verdict {
+	z.t.Helper()
 	e := z.Node.Endpoints()
 	pool, err := tlsutil.LoadPool(e.CAFile)
 	if err != nil {
@@ -32,7 +38,7 @@ func (z *Zone) Authenticate(token, proxyType string) Verdict {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
 	client := &http.Client{Transport: transport, Timeout: Patience}
-	body, err := json.Marshal(map[string]string{"token": token, "proxyType": proxyType})
+	body, err := json.Marshal(proxy)
 	if err != nil {
 		z.t.Fatal(err)
 	}

@@ -119,7 +119,8 @@ func (n *Node) open() (err error) {
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store: n.store, Verifier: n.verifier, Auth: n.auth,
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
-		Roles:  n.cfg.Roles.Roles,
+		Roles: n.cfg.Roles.Roles,
+		Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})
 	n.measure()
