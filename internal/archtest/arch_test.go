@@ -117,6 +117,7 @@ var arrows = map[string][]string{
 	"internal/proxyagent":           {"internal/proxyres", "internal/httperr", "internal/tlsutil", "federation"},
 	"internal/kubetest":             {}, // tests only
 	"internal/kubetest/kubestandin": {"internal/kubetest"},
+	"internal/attacktest":           {},  // tests only
 	"internal/bench":                nil, // a command that measures all of them: Go lets nobody import it
 }
 

@@ -1,0 +1,78 @@
+// Package attacktest attacks whole globals and zones, as a stranger, as the thief of a
+// token and as the thief of a certificate would, and searches what they wrote for
+// secrets. What one package can be attacked with by itself is tried beside that
+// package. This is the index of both; TestTheIndexIsTrue fails where a test that it
+// names does not exist.
+//
+// # Tokens
+//
+// Every refusal on every port that takes a token: no algorithm, the public key as an
+// HMAC secret, another kind's token, a changed claim, a key that nobody has, expired,
+// not yet valid, revoked, too large, duplicate JSON keys:
+//
+//	internal/attacktest.TestForgeriesOnEveryPort
+//	cptoken.TestVectors, cptoken.TestVerifyRefusesForgeries, cptoken.FuzzParse, cptoken.FuzzVerify, cptoken.FuzzReader
+//	kds.TestEveryCallIsAuthenticated, internal/admission.TestTokens, internal/access.TestTokens
+//	internal/adminapi.TestForeignTokensAreNotRevoked
+//
+// A stolen token of a zone, tried for everything that it must not open, and one zone's
+// for another:
+//
+//	internal/attacktest.TestAStolenZoneTokenOpensNothingElse
+//	internal/testcluster.TestOneZonesTokenSpeaksForNoOther, kds.TestNodeIDMustBeTheZone
+//	internal/adminapi.TestIssuersDoNotEscalate, internal/adminapi.TestRoutesByRole
+//
+// # Certificates
+//
+// A zone's certificate on the peer port, a node's on the KDS port, another cluster's
+// and another CA's anywhere:
+//
+//	internal/attacktest.TestEachPortTakesOneRole
+//	internal/peer.TestStrangersAreRefused, internal/peer.TestWhatIsNoPeer, internal/admission.TestCertificates
+//	internal/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/tlsutil.TestPeerClientRefusesAForeignServer
+//	raftstore.TestConnectionsAreMeantForOneNode, internal/peer.TestAForwardedRequestNeedsACaller
+//
+// # Exhaustion
+//
+// Compression bombs, a million names in a subscription, megabytes of headers,
+// connections that never speak, too many connections, readers that do not read,
+// pings, logs that a stranger could fill:
+//
+//	internal/attacktest.TestAMillionNames, internal/attacktest.TestAMegabyteOfHeaders
+//	internal/attacktest.TestSilentConnectionsHinderNobody
+//	kds.TestDecompressionIsBounded, kds.TestOversizedMessage, kds.TestConfigDumpIsDropped, kds.FuzzRequest
+//	kds.TestTooManyNames, kds.TestTooManyTypes, kds.TestTooManyStreams, kds.TestTooManyConnections
+//	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
+//	kds.TestSlowZoneIsDisconnected, kds.TestPinnedDeltasAreBounded, kds.TestCrowdedMakersHinderNobody
+//	internal/httpserver.TestConnectionsAreLimited, internal/httpserver.TestLargeHeadersAreRefused
+//	internal/adminapi.TestLargeLists, internal/adminapi.TestBackupsAreBounded, internal/httperr.TestReadJSONBounds
+//	internal/adminapi.TestOnlyAdminsCanFillTheLog, internal/admission.TestStrangersCannotFillTheLog
+//	internal/dpserver.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded
+//
+// # HTTP
+//
+// Requests that two programs could read differently, a foreign Host or Origin on
+// loopback, paths that climb:
+//
+//	internal/attacktest.TestNoRequestHidesInAnother, internal/attacktest.TestAForeignHostOnLoopback
+//	internal/attacktest.TestPathsThatClimb
+//	internal/access.TestWithoutToken, internal/adminapi.TestBadNamesInPaths
+//	internal/adminapi.TestPathsAreNotLoggedBeforeTheyAreChecked, internal/apiclient.TestPathsAreEscaped
+//	internal/apiclient.TestRedirectDoesNotCarryTheToken, internal/httperr.FuzzUnmarshalStrict
+//
+// # Files that somebody else wrote
+//
+//	raftstore.FuzzDecodeCommand, raftstore.FuzzReadSnapshot, raftstore.TestRestoreRefuses
+//	raftstore.TestFlippedBitsInTheLog, raftstore.TestSnapshotRefusesEveryFlippedBit
+//	internal/endpoints.TestReadRefusesWhatNoNodeWrote, kds.TestZoneRefusesMalformedChanges
+//
+// # Secrets in the wrong place
+//
+// Logs, metrics, profiles, zone files and answers, searched for tokens and key bytes:
+//
+//	internal/attacktest.TestNothingOfTheAttacksIsWrittenDown
+//	internal/testcluster.TestPrivateKeysStayAtTheGlobal, internal/testcluster.TestTheSearchFindsWhatItLooksFor
+//	raftstore.TestNoPrivateKeyOnDisk, raftstore.TestBackupHoldsNoPrivateKey, raftstore.TestTheSearchFindsAKey
+//	internal/adminapi.TestIssuingLeavesOnlyTheIDInTheLog, internal/apiclient.TestNoErrorShowsTheToken
+//	cptoken/issue.TestNothingPrintsSecrets, internal/coredump.TestDisable
+package attacktest
