@@ -173,8 +173,14 @@ func (a *Agent) replaced(token string) bool {
 	return err == nil && now != token
 }
 
+// noFirstRequest is the reason of a zone that did not wait for longer.
+const noFirstRequest = "no_first_request"
+
 // isFinal reports whether asking again cannot help while the proxy shows the same.
 func isFinal(err error) bool {
+	if reasonOf(err) == noFirstRequest {
+		return false // the way to the zone was slow
+	}
 	switch federation.CodeOf(err) {
 	case federation.Unauthenticated, federation.Forbidden, federation.Invalid, federation.TooLarge:
 		return true

@@ -227,7 +227,7 @@ func TestStreamThatIsEndedByARevocation(t *testing.T) {
 	go func() { done <- b.RunADS(context.Background()) }()
 	eventually(t, "the stream", func() bool { return z.history() == "open A" })
 	<-b.cfg.Output.Complete()
-	revoked := refusal(codes.Unauthenticated, "revoked", "the token was revoked")
+	revoked := refusal(codes.Unauthenticated, "revoked", "revoked: the token was revoked")
 	z.set(func() { z.refuse[tokenA] = revoked })
 	z.end("A", revoked)
 	err := <-done
@@ -243,12 +243,13 @@ func TestStreamThatBreaksIsOpenedAgain(t *testing.T) {
 	z := newZone(t)
 	b := newBench(t, z, nil)
 	b.start(t)
-	for n, err := range []error{nil, refusal(codes.Unavailable, "stopping", "the zone is stopping"), refusal(codes.AlreadyExists, "name_taken", "another proxy has this name")} {
+	for n, err := range []error{nil, refusal(codes.Unavailable, "stopping", "the zone is stopping"), refusal(codes.AlreadyExists, "name_taken", "another proxy has this name"),
+		refusal(codes.Unauthenticated, "no_first_request", "the stream had no first request")} {
 		eventually(t, "a stream", func() bool { return strings.Count(z.history(), "open A") == n+1 })
 		<-b.cfg.Output.Complete()
 		z.end("A", err)
 	}
-	eventually(t, "the last stream", func() bool { return strings.Count(z.history(), "open A") == 4 })
+	eventually(t, "the last stream", func() bool { return strings.Count(z.history(), "open A") == 5 })
 }
 
 func TestZoneWhoseCertificateIsNotOfTheCA(t *testing.T) {

@@ -201,6 +201,7 @@ func (s *stream) errorOf(err error) error {
 	for _, detail := range st.Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
 			e = e.WithReason(strings.ToLower(info.GetReason()))
+			e.Detail = strings.TrimPrefix(e.Detail, e.Reason+": ") // it stands before the text too
 			if hint := info.GetMetadata()["hint"]; hint != "" {
 				e = e.WithHint("%s", hint)
 			}
