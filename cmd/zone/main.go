@@ -45,6 +45,7 @@ it has from the global, also while the global is away.`
 		serverCommand(),
 		proxyCommand(),
 		generateCommand(),
+		getCommand(),
 		verifyCommand(),
 		statusCommand(),
 		healthCommand(),

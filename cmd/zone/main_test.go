@@ -109,6 +109,27 @@ func fakeZone(dir string) http.Handler {
 		return err == nil
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/proxies", func(w http.ResponseWriter, r *http.Request) {
+		onSocket := r.Context().Value(http.LocalAddrContextKey).(net.Addr).Network() == "unix"
+		if r.Header.Get("Authorization") != "Bearer my-token" && !onSocket {
+			problem(w, 401, "", "the request carries no user token", "send a user token (--token-file)")
+			return
+		}
+		since := time.Now().Add(-10*time.Minute - time.Second)
+		resources := func(refused string) []apiclient.ZoneProxyResources {
+			return []apiclient.ZoneProxyResources{
+				{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Sent: "v1", Nonce: "1", Acknowledged: "v1", At: since},
+				{Type: "type.googleapis.com/envoy.config.listener.v3.Listener", Sent: "v2", Nonce: "2", Refused: refused, At: since},
+			}
+		}
+		reply(w, 200, apiclient.ZoneProxies{Total: 3, Items: []apiclient.ZoneProxy{
+			{Type: "dataplane", Mesh: "default", Name: "backend-1", Identity: apiclient.Identity{Method: "dpToken", Kind: "dataplane", Name: "backend-1", ID: "id-1"},
+				Remote: "10.0.0.1:4711", Protocol: "ads", Since: since, Resources: resources("no address")},
+			{Type: "egress", Name: "egress-1", Identity: apiclient.Identity{Method: "zoneToken", Kind: "zone", Scope: []string{"egress", "ingress"}, ID: "id-2"},
+				Remote: "10.0.0.2:4711", Protocol: "delta-ads", Since: since, Resources: resources("")[:1]},
+			{Type: "ingress", Name: "ingress-1", Identity: apiclient.Identity{Method: "none"}, Remote: "10.0.0.3:4711", Protocol: "ads", Since: since},
+		}})
+	})
 	mux.HandleFunc("POST /v1/authenticate", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_ = os.WriteFile(filepath.Join(dir, "requests"), append(body, '\n'), 0o600)

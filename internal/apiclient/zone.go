@@ -87,6 +87,41 @@ func (z *Zone) DataplaneToken(ctx context.Context, r apitypes.DataplaneTokenRequ
 	return z.c.issue(ctx, "dataplane", r)
 }
 
+// ZoneProxies is the answer of a zone's GET /v1/proxies.
+type ZoneProxies struct {
+	Total int         `json:"total"`
+	Items []ZoneProxy `json:"items"`
+}
+
+// ZoneProxy is an open connection of a proxy.
+type ZoneProxy struct {
+	Type      string               `json:"type"`
+	Mesh      string               `json:"mesh,omitempty"`
+	Name      string               `json:"name"`
+	Tags      map[string][]string  `json:"tags,omitempty"`
+	Identity  Identity             `json:"identity"`
+	Remote    string               `json:"remote"`
+	Protocol  string               `json:"protocol"`
+	Version   string               `json:"version,omitempty"`
+	Since     time.Time            `json:"since"`
+	Resources []ZoneProxyResources `json:"resources"`
+}
+
+// ZoneProxyResources is how far a proxy is with a type of resource.
+type ZoneProxyResources struct {
+	Type         string    `json:"type"`
+	Sent         string    `json:"sent"`
+	Nonce        string    `json:"nonce"`
+	Acknowledged string    `json:"acknowledged,omitempty"`
+	Refused      string    `json:"refused,omitempty"` // why; empty: it was not
+	At           time.Time `json:"at"`
+}
+
+// Proxies asks the zone who is connected.
+func (z *Zone) Proxies(ctx context.Context) (ZoneProxies, error) {
+	return get[ZoneProxies](ctx, z.c, "the proxies", nil, "v1", "proxies")
+}
+
 // Proxies is a client of the port on which a zone authenticates proxies.
 type Proxies struct{ c *client }
 

@@ -69,9 +69,66 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 		httperr.WriteError(w, err)
 		return
 	}
+	s.cfg.Trust(r.Context())
 	s.cfg.Logger.Debug("accepted a proxy", "remote", r.RemoteAddr, "proxyType", req.ProxyType,
 		"mesh", id.Mesh, "name", clip(req.Name), "jti", id.ID)
 	httperr.WriteJSON(w, http.StatusOK, id)
+}
+
+// The bounds of a batch.
+const (
+	MaxBatch      = 256
+	maxBatchBytes = 1 << 20
+)
+
+// BatchRequest is the body of POST /v1/authenticate/batch.
+type BatchRequest struct {
+	Requests []AuthenticateRequest `json:"requests"` // at most MaxBatch
+}
+
+// BatchAnswer is the answer: one result for each request, in their order.
+type BatchAnswer struct {
+	Results []BatchResult `json:"results"`
+}
+
+// BatchResult is the answer to one request of a batch: what POST /v1/authenticate
+// would have answered to it alone.
+type BatchResult struct {
+	Status   int           `json:"status"` // 200, or that of Error
+	Identity *Identity     `json:"identity,omitempty"`
+	Error    *httperr.Body `json:"error,omitempty"`
+}
+
+func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
+	var req BatchRequest
+	err := httperr.ReadJSON(w, r, maxBatchBytes, &req)
+	if n := len(req.Requests); err == nil && (n == 0 || n > MaxBatch) {
+		err = federation.InvalidField("requests", "must hold 1 to %d requests, has %d", MaxBatch, n)
+	}
+	if err != nil {
+		httperr.WriteError(w, err)
+		return
+	}
+	out := BatchAnswer{Results: make([]BatchResult, len(req.Requests))}
+	refused := 0
+	for i, one := range req.Requests {
+		id, err := s.identify(r.Context(), one)
+		if err == nil {
+			out.Results[i] = BatchResult{Status: http.StatusOK, Identity: id}
+			continue
+		}
+		refused++
+		body := httperr.BodyOf(err)
+		out.Results[i] = BatchResult{Status: body.Status, Error: &body}
+	}
+	if refused < len(req.Requests) {
+		s.cfg.Trust(r.Context())
+	}
+	if refused > 0 {
+		s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused proxies of a batch", slog.String("remote", r.RemoteAddr),
+			slog.Int("refused", refused), slog.Int("of", len(req.Requests)))
+	}
+	httperr.WriteJSON(w, http.StatusOK, out)
 }
 
 // identify decides over a request.

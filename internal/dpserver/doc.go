@@ -7,9 +7,12 @@
 // it needs of both, makes handlers and starts nothing; who runs them brings the
 // listeners, TLS (1.2 or newer, HTTP/2) and the timeouts.
 //
-//	POST /v1/authenticate  on the port for proxies; see [AuthenticateRequest]
-//	GET /, GET /v1/status  on the API, for holders of a user token; see [Status]
-//	GET /healthy, /ready   on the diagnostics port
+//	POST /bootstrap               on the port for proxies; see package bootstrap
+//	POST /v1/authenticate         the same; see [AuthenticateRequest]
+//	POST /v1/authenticate/batch   the same, of many at once; see [BatchRequest]
+//	GET /v1/jwks/zone, …/dataplane/MESH   the same: the keys that verify tokens
+//	GET /, /v1/status, /v1/proxies   on the API, for holders of a user token
+//	GET /healthy, /ready          on the diagnostics port
 //
 // Errors have the shape of package httperr; the reason of a refused token is its
 // "reason".

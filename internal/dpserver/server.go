@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/loglimit"
+	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
@@ -49,6 +50,13 @@ type Config struct {
 	Verifier Verifier // of user tokens
 	// Auth decides over proxies.
 	Auth *proxyauth.Authenticator
+	// Proxies knows who registered and who is connected.
+	Proxies *proxies.Registry
+	// Bootstrap says what proxies are told in their bootstrap.
+	Bootstrap Bootstrap
+	// Trust is told, with the context of a request, that its caller has proved who
+	// it is; nil: nobody is.
+	Trust func(context.Context)
 	// Link tells of the stream to the global; nil: there is none.
 	Link func() Link
 	// Certificates tells when the certificates in use end; nil: there are none.
@@ -87,6 +95,18 @@ func New(cfg Config) *Server {
 	if cfg.Relayed == nil {
 		cfg.Relayed = func(...string) {}
 	}
+	if cfg.Trust == nil {
+		cfg.Trust = func(context.Context) {}
+	}
+	if cfg.Proxies == nil {
+		cfg.Proxies = proxies.New(proxies.Config{Now: cfg.Now})
+	}
+	if cfg.Bootstrap.CA == nil {
+		cfg.Bootstrap.CA = func() string { return "" }
+	}
+	if cfg.Bootstrap.Covers == nil {
+		cfg.Bootstrap.Covers = func(string) bool { return false }
+	}
 	if cfg.Link == nil {
 		cfg.Link = func() Link { return Link{} }
 	}
@@ -99,7 +119,20 @@ func New(cfg Config) *Server {
 // Proxies returns the handler of the port for proxies. It must be served over TLS
 // only: what is sent to it is a secret.
 func (s *Server) Proxies() http.Handler {
-	return routes{"/v1/authenticate": {http.MethodPost: s.authenticate}}
+	fixed := routes{
+		"/bootstrap":             {http.MethodPost: s.bootstrap},
+		"/v1/authenticate":       {http.MethodPost: s.authenticate},
+		"/v1/authenticate/batch": {http.MethodPost: s.authenticateBatch},
+		jwksPath + "zone":        {http.MethodGet: s.jwks},
+	}
+	keys := map[string]http.HandlerFunc{http.MethodGet: s.jwks}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, jwksPath) {
+			routes{r.URL.Path: keys}.ServeHTTP(w, r)
+			return
+		}
+		fixed.ServeHTTP(w, r)
+	})
 }
 
 // API returns the handler of the zone's HTTP API.
@@ -138,6 +171,7 @@ func (s *Server) api(policy access.Policy) http.Handler {
 		"/tokens/dataplane": {http.MethodPost: calling(access.Self, s.dataplaneToken)},
 		"/":                 {http.MethodGet: guarded(access.AnyRole, s.index)},
 		"/v1/status":        {http.MethodGet: guarded(access.Read, s.status)},
+		"/v1/proxies":       {http.MethodGet: guarded(access.Read, s.proxies)},
 	}
 }
 

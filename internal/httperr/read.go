@@ -46,6 +46,12 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) err
 	return UnmarshalStrict(data, into)
 }
 
+// ReadBytes reads the body of r, of at most limit bytes, whatever it calls itself.
+// A body that is too long is TooLarge.
+func ReadBytes(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	return readBounded(w, r, limit)
+}
+
 // readBounded reads a body of at most limit bytes.
 func readBounded(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	tooLong := federation.Errorf(federation.TooLarge, "the body has more than %d bytes", limit).

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/meridiankds/meridian/internal/lobby"
 	"github.com/meridiankds/meridian/internal/loglimit"
 )
 
@@ -44,6 +45,23 @@ type Server struct {
 	Logger   *slog.Logger
 	// Connections that may be open at once; 0: 4096.
 	Connections int
+	// Strangers is how many connections there may be whose caller was not trusted
+	// yet (see [Trust]); one more costs the place of another, as package lobby says.
+	// 0: as many as there are connections.
+	Strangers int
+}
+
+// http2Bounds bound what one connection can make the server do and keep. A peer
+// that went without a word is found dead by the pings.
+func http2Bounds() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          100,
+		MaxReceiveBufferPerConnection: 1 << 20,
+		MaxReceiveBufferPerStream:     256 << 10,
+		SendPingTimeout:               15 * time.Second,
+		PingTimeout:                   15 * time.Second,
+		WriteByteTimeout:              20 * time.Second,
+	}
 }
 
 // Run serves until ctx ends, lets requests in flight finish for a short while,
@@ -55,6 +73,9 @@ func (s Server) Run(ctx context.Context) error {
 	}
 	lines := loglimit.New(loglimit.PerSecond, nil)
 	limited := &listener{Listener: s.Listener, name: s.Name, most: int64(cmp.Or(s.Connections, maxConnections)), log: s.Logger, lines: lines}
+	if s.Strangers > 0 {
+		limited.lobby = lobby.New(s.Strangers)
+	}
 	server := &http.Server{
 		Handler:           guard{name: s.Name, next: s.Handler, log: s.Logger, lines: lines},
 		TLSConfig:         s.TLS,
@@ -64,6 +85,18 @@ func (s Server) Run(ctx context.Context) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(errorLog{name: s.Name, log: s.Logger, lines: lines}, "", 0),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connectionKey{}, below(c))
+		},
+		// The time to a first request begins when TLS is done, so that a thousand
+		// proxies that come at once do not lose it in the queue. For HTTP/1 the
+		// timeout of the headers is the same.
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if b := below(c); b != nil && state != http.StateNew && state != http.StateClosed {
+				b.startGrace(headerTimeout)
+			}
+		},
+		HTTP2: http2Bounds(),
 		// Else OPTIONS * would be answered to anybody, and not in our shape.
 		DisableGeneralOptionsHandler: true,
 	}

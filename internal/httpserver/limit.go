@@ -6,7 +6,9 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/meridiankds/meridian/internal/lobby"
 	"github.com/meridiankds/meridian/internal/loglimit"
 )
 
@@ -19,6 +21,7 @@ type listener struct {
 	open  atomic.Int64
 	log   *slog.Logger
 	lines *loglimit.Limiter
+	lobby *lobby.Lobby // of strangers; nil: they count like any other
 }
 
 // Accept implements net.Listener.
@@ -35,18 +38,71 @@ func (l *listener) Accept() (net.Conn, error) {
 				slog.String("server", l.name), slog.Int64("limit", l.most), slog.String("remote", raw.RemoteAddr().String()))
 			continue
 		}
-		return &connection{Conn: raw, left: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		c := &connection{Conn: raw, left: sync.OnceFunc(func() { l.open.Add(-1) }), leave: func() {}}
+		if l.lobby != nil {
+			var evicted bool
+			// Closing may wait for what TLS has to say, and holds up nobody here.
+			if c.leave, evicted = l.lobby.Enter(raw.RemoteAddr().String(), func() { _ = raw.Close() }); evicted {
+				l.lines.Log(context.Background(), l.log, slog.LevelWarn, "many connections of strangers, one was closed for a newer one",
+					slog.String("server", l.name))
+			}
+		}
+		return c, nil
 	}
 }
 
 // connection counts until it is closed.
 type connection struct {
 	net.Conn
-	left func()
+	left  func()
+	leave func() // the lobby
+
+	mu    sync.Mutex
+	grace *time.Timer // closes it unless a request comes
+	begun bool
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	defer c.left()
+	c.leave()
+	c.stopGrace()
 	return c.Conn.Close()
+}
+
+// startGrace gives the connection, whose TLS is done, so long to its first request.
+func (c *connection) startGrace(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.grace == nil && !c.begun {
+		c.grace = time.AfterFunc(d, func() { _ = c.Conn.Close() })
+	}
+}
+
+func (c *connection) stopGrace() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = true
+	if c.grace != nil {
+		c.grace.Stop()
+	}
+}
+
+// below finds the connection below TLS.
+func below(conn net.Conn) *connection {
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = t.NetConn()
+	}
+	c, _ := conn.(*connection)
+	return c
+}
+
+type connectionKey struct{}
+
+// Trust tells, with the context of a request, that its caller has proved who it
+// is: its connection is no stranger's any more. Anywhere else it does nothing.
+func Trust(ctx context.Context) {
+	if c, ok := ctx.Value(connectionKey{}).(*connection); ok && c != nil {
+		c.leave()
+	}
 }

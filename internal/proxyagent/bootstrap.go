@@ -91,6 +91,7 @@ func (a *Agent) askBootstrap(ctx context.Context, address string, q bootstrapReq
 		return nil, federation.Errorf(federation.Internal, "making the request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, application/problem+json") // errors with their reasons
 	req.Header.Set("User-Agent", "meridian-agent/"+a.cfg.Version)
 	resp, err := a.httpClient().Do(req)
 	if err != nil {

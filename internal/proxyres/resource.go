@@ -133,5 +133,13 @@ func (r *Resource) String() string {
 }
 
 // JSON returns the resource as it was read, also with what this package does not
-// know, as JSON on one line. The caller must not change it.
+// know, as JSON on one line; nil after WithoutJSON. The caller must not change it.
 func (r *Resource) JSON() []byte { return r.json }
+
+// WithoutJSON returns a copy of r that does not keep what it was read from, for
+// who holds many of them.
+func (r *Resource) WithoutJSON() *Resource {
+	c := *r
+	c.json = nil
+	return &c
+}

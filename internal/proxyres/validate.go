@@ -170,16 +170,32 @@ func (c check) host(field, host string) error {
 	if len(host) > maxHostLen {
 		return c.fail(field, "must have at most %d characters, has %d", maxHostLen, len(host))
 	}
-	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
-		ok := label != "" && len(label) <= 63 && alphanumeric(label[0]) && alphanumeric(label[len(label)-1])
-		for i := 0; ok && i < len(label); i++ {
-			ok = alphanumeric(label[i]) || label[i] == '-' || label[i] == '_'
-		}
-		if !ok {
-			return c.fail(field, "%.80q is neither an IP address nor a host name", host)
-		}
+	if !IsHost(host) {
+		return c.fail(field, "%.80q is neither an IP address nor a host name", host)
 	}
 	return nil
+}
+
+// IsHost reports whether a text is an IP address or a host name, for a program to
+// dial.
+func IsHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	if host == "" || len(host) > maxHostLen {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+		if label == "" || len(label) > 63 || !alphanumeric(label[0]) || !alphanumeric(label[len(label)-1]) {
+			return false
+		}
+		for i := 0; i < len(label); i++ {
+			if !alphanumeric(label[i]) && label[i] != '-' && label[i] != '_' {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // tags checks names and values: printable, without blanks, neither empty.

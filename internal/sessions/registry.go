@@ -102,6 +102,15 @@ func (r *Registry) Open(parent context.Context, o Opening) (*Session, error) {
 // Context is what the session is served under.
 func (s *Session) Context() context.Context { return s.ctx }
 
+// Check judges the session against what the zone knows this very moment, without
+// waiting for Run to come to it: whoever is about to send something asks first.
+func (s *Session) Check() error {
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	return s.Grant.Check(s.registry.cfg.Source.View(), s.registry.cfg.Now())
+}
+
 // Close ends the session for the holder's own reasons. It may be called again.
 func (s *Session) Close() {
 	s.registry.mu.Lock()

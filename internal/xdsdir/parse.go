@@ -103,6 +103,9 @@ func kindOf(url string) types.ResponseType {
 	return types.UnknownType
 }
 
+// Served reports whether proxies ask for resources of this type.
+func Served(url string) bool { return kindOf(url) != types.UnknownType }
+
 // kinds are the types that a file may hold, without what all begin with.
 func kinds() (list []string) {
 	for kind := range types.UnknownType {

@@ -49,6 +49,9 @@ type Config struct {
 	DPTLS    *tlsutil.Source
 	DPCAFile string // shown to operators, who give it to proxies; empty: that of DPTLS
 
+	// XDSDir is the operator's folder of Envoy resources; empty: none.
+	XDSDir string
+
 	LocalhostIsAdmin bool
 	// Authn says how proxies prove who they are; the zero value is good. Node
 	// completes it.

@@ -17,9 +17,11 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/metrics"
+	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/sessions"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/xdsdir"
+	"github.com/meridiankds/meridian/internal/xdsserver"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/keysync"
 )
@@ -40,6 +42,9 @@ type Node struct {
 	keyring  *proxyauth.Keyring
 	auth     *proxyauth.Authenticator
 	sessions *sessions.Registry
+	proxies  *proxies.Registry
+	xdsDir   *xdsdir.Dir // nil: there is none
+	xds      *xdsserver.Server
 	metrics  *metrics.Set
 	ready    chan struct{}
 }
@@ -115,9 +120,12 @@ func (n *Node) open() (err error) {
 	if err := n.authenticate(); err != nil {
 		return err
 	}
+	if err := n.serveProxies(); err != nil {
+		return err
+	}
 	n.server = dpserver.New(dpserver.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
-		Store: n.store, Verifier: n.verifier, Auth: n.auth,
+		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(), Trust: httpserver.Trust,
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
 		Roles: n.cfg.Roles.Roles,
 		Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
@@ -185,8 +193,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, endpoints.Remove(n.cfg.DataDir)) }()
 	group, ctx := errgroup.WithContext(ctx)
-	n.runHTTP(group, ctx, httpserver.Server{Name: "proxies", Listener: n.dp, Handler: n.server.Proxies(),
-		TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)})
+	n.runHTTP(group, ctx, n.proxyPort())
 	n.runHTTP(group, ctx, httpserver.Server{Name: "api", Listener: n.api, Handler: n.server.API()})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "api-socket", Listener: n.socket, Handler: n.server.APISocket()})
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.diagnostics,
@@ -197,6 +204,10 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	group.Go(func() error { return n.client.Run(ctx) })
 	group.Go(func() error { return n.sessions.Run(ctx) })
 	group.Go(func() error { return n.keyring.Run(ctx) })
+	group.Go(func() error { return n.xds.Run(ctx) })
+	if n.xdsDir != nil {
+		group.Go(func() error { return n.xdsDir.Run(ctx) })
+	}
 	group.Go(func() error { return n.auth.Run(ctx) })
 	group.Go(func() error { return n.cfg.Roles.Run(ctx) })
 	close(n.ready)

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/console"
+)
+
+func getCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "get",
+		Usage: "show what a running zone serves",
+		Description: `Examples:
+  zone get proxies --data-dir west-data`,
+		Subcommands: []*cli.Command{getProxies()},
+	}
+}
+
+func getProxies() *cli.Command {
+	return &cli.Command{
+		Name:  "proxies",
+		Usage: "show the proxies that are connected, what they proved and what they have",
+		Description: `RESOURCES counts the types of resources that the proxy asked for and those that
+it acknowledged as they were sent last; a refusal stands behind it, and in full
+with -o yaml.
+
+Examples:
+  zone get proxies --data-dir west-data
+  zone get proxies --address http://127.0.0.1:5681 --token-file jane.token -o json`,
+		Flags: append(console.ClientFlags("zone"), console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
+			if err != nil {
+				return err
+			}
+			zone, err := apiclient.NewZone(target, agent(c))
+			if err != nil {
+				return err
+			}
+			proxies, err := zone.Proxies(c.Context)
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, proxies, func() io.WriterTo { return proxyTable(proxies, time.Now()) })
+		},
+	}
+}
+
+func proxyTable(list apiclient.ZoneProxies, now time.Time) io.WriterTo {
+	t := console.NewTable("TYPE", "MESH", "NAME", "IDENTITY", "TOKEN ID", "SINCE", "FROM", "RESOURCES")
+	for _, p := range list.Items {
+		t.Row(p.Type, p.Mesh, p.Name, proved(p.Identity), p.Identity.ID, console.Age(now, p.Since), p.Remote, having(p.Resources))
+	}
+	return t
+}
+
+// proved is how a proxy proved itself, and for what.
+func proved(id apiclient.Identity) string {
+	switch {
+	case id.ServiceAccount != "":
+		return "service account " + id.ServiceAccount
+	case id.Kind == "":
+		return "unproven"
+	case len(id.Scope) > 0:
+		return kindName(id.Kind) + " for " + strings.Join(id.Scope, ",")
+	case id.Name != "":
+		return kindName(id.Kind) + " for " + id.Name
+	case len(id.Tags) > 0:
+		return kindName(id.Kind) + " with tags"
+	}
+	return kindName(id.Kind)
+}
+
+// having says how far a proxy is with what it asked for.
+func having(types []apiclient.ZoneProxyResources) string {
+	acknowledged := 0
+	var refused []string
+	for _, r := range types {
+		switch {
+		case r.Refused != "":
+			refused = append(refused, r.Type[strings.LastIndexByte(r.Type, '.')+1:])
+		case r.Acknowledged == r.Sent:
+			acknowledged++
+		}
+	}
+	text := fmt.Sprintf("%d of %d", acknowledged, len(types))
+	if len(refused) > 0 {
+		text += ", refuses " + strings.Join(refused, ", ")
+	}
+	return text
+}

@@ -1,0 +1,106 @@
+package bootstrap
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/yamldoc"
+)
+
+// MaxBytes bounds the body of a request: the proxy's resource, and room for a
+// token, a certificate and what else there is.
+const MaxBytes = proxyres.MaxBytes + 512<<10
+
+// Request is the body of POST /bootstrap.
+type Request struct {
+	Mesh      string `json:"mesh"`
+	Name      string `json:"name"`
+	ProxyType string `json:"proxyType"` // "dataplane" or "", "ingress", "egress"
+
+	DataplaneToken string `json:"dataplaneToken"`
+	// DataplaneTokenPath is the token's file on the proxy's machine.
+	DataplaneTokenPath string `json:"dataplaneTokenPath"`
+	// DataplaneResource is the resource as JSON or YAML; "" for one that registered
+	// before.
+	DataplaneResource string `json:"dataplaneResource"`
+
+	// Host is what the proxy calls its control plane; the Host of the HTTP request
+	// is taken where it is "".
+	Host   string `json:"host"`
+	CACert string `json:"caCert"` // PEM; "" where the proxy knows none
+
+	DynamicMetadata map[string]string `json:"dynamicMetadata"`
+	AdminPort       uint32            `json:"adminPort"`
+	DNSPort         uint32            `json:"dnsPort"`
+	ReadinessPort   uint32            `json:"readinessPort"`
+	OperatingSystem string            `json:"operatingSystem"`
+	Features        []string          `json:"features"`
+	Workdir         string            `json:"workdir"`
+	SystemCAPath    string            `json:"systemCaPath"`
+	Resources       struct {
+		MaxHeapSizeBytes uint64 `json:"maxHeapSizeBytes"`
+	} `json:"resources"`
+	MetricsResources *yamldoc.Node `json:"metricsResources"`
+	// Version is what the proxy's programs call theirs; it is handed on.
+	Version *yamldoc.Node `json:"version"`
+}
+
+// ParseRequest reads a body. Members that are not known are passed over. The error
+// is for the proxy to read.
+func ParseRequest(body []byte) (*Request, error) {
+	root, err := yamldoc.Parse(body, MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	var r Request
+	if err := yamldoc.Bind(root, &r, false); err != nil {
+		return nil, err
+	}
+	if _, ok := proxyres.KindOf(r.ProxyType); !ok {
+		return nil, federation.InvalidField("proxyType", "%.40q is not a type of proxy: use dataplane, ingress or egress", r.ProxyType)
+	}
+	const maxPort = 65535
+	for _, p := range [...]struct {
+		field string
+		port  uint32
+	}{{"adminPort", r.AdminPort}, {"dnsPort", r.DNSPort}, {"readinessPort", r.ReadinessPort}} {
+		if p.port > maxPort {
+			return nil, federation.InvalidField(p.field, "%d is not a port", p.port)
+		}
+	}
+	return &r, nil
+}
+
+// NodeID is what the proxy's Envoy calls itself.
+func (r *Request) NodeID() string {
+	if kind, _ := proxyres.KindOf(r.ProxyType); kind != proxyres.Dataplane {
+		return "." + r.Name
+	}
+	return cmp.Or(r.Mesh, proxyres.DefaultMesh) + "." + r.Name
+}
+
+// Resource returns the resource of the request, nil where it has none. Where
+// mesh, name or type are said twice they must agree.
+func (r *Request) Resource() (*proxyres.Resource, error) {
+	if strings.TrimSpace(r.DataplaneResource) == "" {
+		return nil, nil
+	}
+	res, err := proxyres.ParseRequest([]byte(r.DataplaneResource))
+	if err != nil {
+		e := *federation.AsError(err)
+		e.Detail = "dataplaneResource: " + e.Error()
+		return nil, &e
+	}
+	kind, _ := proxyres.KindOf(r.ProxyType)
+	switch {
+	case res.Kind != kind:
+		return nil, federation.InvalidField("proxyType", "is %s, the resource is a %s", kind.ProxyType(), res.Kind)
+	case r.Name != "" && res.Name != r.Name:
+		return nil, federation.InvalidField("name", "is %.80q, the resource's is %.80q", r.Name, res.Name)
+	case kind == proxyres.Dataplane && r.Mesh != "" && res.Mesh != r.Mesh:
+		return nil, federation.InvalidField("mesh", "is %.80q, the resource's is %.80q", r.Mesh, res.Mesh)
+	}
+	return res, nil
+}

@@ -1,0 +1,89 @@
+package dpserver
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/httperr"
+)
+
+// jwksPath is what the paths of key sets begin with: /v1/jwks/zone, and
+// /v1/jwks/dataplane/MESH.
+const jwksPath = "/v1/jwks/"
+
+// jwksAge is how long a key set may be kept: a removed key is refused so long after
+// its removal by who verifies with a copy.
+const jwksAge = time.Minute
+
+// jwk is a public key (RFC 7517; RFC 7518, section 6.3.1).
+type jwk struct {
+	Kty string `json:"kty"`
+	Use string `json:"use"`
+	Alg string `json:"alg"`
+	Kid string `json:"kid"`
+	N   string `json:"n"`
+	E   string `json:"e"`
+}
+
+// jwks answers GET /v1/jwks/…: the keys that verify zone tokens, or the dataplane
+// tokens of a mesh, with which this zone verifies them itself. A mesh that is not
+// known has none. Keys are public: nothing is asked of the caller. Registered keys
+// with bounds are left out, since a key set cannot say them.
+func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
+	kind, mesh, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, jwksPath), "/")
+	switch {
+	case cptoken.Kind(kind) == cptoken.Zone && mesh == "":
+	case cptoken.Kind(kind) == cptoken.Dataplane && federation.ValidateName("mesh", mesh) == nil:
+	default:
+		httperr.WriteError(w, federation.Errorf(federation.NotFound, "there is no key set at %.100q", r.URL.Path).
+			WithHint("there is one at %szone, and one for each mesh at %sdataplane/MESH", jwksPath, jwksPath))
+		return
+	}
+	if err := s.unready(); err != nil { // an empty set would be believed for a minute
+		httperr.WriteError(w, err)
+		return
+	}
+	set := struct {
+		Keys []jwk `json:"keys"`
+	}{Keys: []jwk{}}
+	for _, k := range s.publicKeys(cptoken.Kind(kind), mesh) {
+		pub := k.RSA()
+		set.Keys = append(set.Keys, jwk{
+			Kty: "RSA", Use: "sig", Alg: k.Alg, Kid: k.ID.KID,
+			N: base64.RawURLEncoding.EncodeToString(pub.N.Bytes()),
+			E: base64.RawURLEncoding.EncodeToString(big.NewInt(int64(pub.E)).Bytes()),
+		})
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/jwk-set+json")
+	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(jwksAge.Seconds())))
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	_ = json.NewEncoder(w).Encode(set) // the status is out: a caller who went away cannot be told
+}
+
+// publicKeys are the keys of a kind and mesh that anybody may verify with: the
+// global's, where they count here, and the zone's own.
+func (s *Server) publicKeys(kind cptoken.Kind, mesh string) (keys []*cptoken.PublicKey) {
+	ring := s.cfg.Auth.Keyring()
+	view := ring.View() // the one that decides which of two keys of one kid counts
+	all := slices.Concat(ring.Own(), s.cfg.Store.View().Keys())
+	for _, k := range all {
+		if k.ID.Kind == kind && k.ID.Mesh == mesh && view.Key(k.ID) == k && !bounded(k.Registered) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func bounded(c *cptoken.Constraints) bool {
+	return c != nil && (len(c.Zones) > 0 || len(c.Scopes) > 0 || c.MaxLifetime > 0)
+}

@@ -1,0 +1,171 @@
+package proxies
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/sessions"
+)
+
+// Caller is where a connection comes from.
+type Caller struct {
+	Remote   string // address
+	Protocol string // "ads" or "delta-ads"
+	Version  string // what it calls its version, "" where it does not
+}
+
+// Connection is one of a proxy's open connections.
+type Connection struct {
+	ID ID
+	Caller
+	Resource  *proxyres.Resource
+	Admission *proxyauth.Admission
+	Since     time.Time
+
+	registry *Registry
+	session  *sessions.Session
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+
+	mu    sync.Mutex
+	types map[string]*Subscription
+}
+
+// Subscription is how far a connection is with resources of a type.
+type Subscription struct {
+	Type string // the type's URL
+	// Sent and Acknowledged are versions; "" is none yet.
+	Sent, SentNonce, Acknowledged string
+	// Refused is why the proxy refused the version that was sent last; "" where it
+	// did not.
+	Refused string
+	At      time.Time // of the last of these
+}
+
+// Attach opens a connection of an admitted proxy. Its context ends with parent,
+// when what the proxy presented holds no longer, or when a newer connection takes
+// its place; the cause is then the federation.Error or cptoken.Refusal to tell. An
+// error is that of a name that is taken, or of a token that was revoked just now.
+// The caller closes the connection.
+func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a *proxyauth.Admission, from Caller) (*Connection, error) {
+	session, err := r.cfg.Sessions.Open(parent, sessions.Opening{
+		Grant: a.Grant, Subject: a.Subject(), Remote: from.Remote, Protocol: from.Protocol,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &Connection{ID: IDOf(resource), Caller: from, Admission: a, Since: session.Opened,
+		registry: r, session: session, types: map[string]*Subscription{}}
+	c.ctx, c.cancel = context.WithCancelCause(session.Context())
+	r.mu.Lock()
+	e, err := r.claim(resource, a, from.Remote)
+	if err != nil {
+		r.mu.Unlock()
+		session.Close()
+		c.cancel(err)
+		return nil, err
+	}
+	c.Resource = e.resource
+	e.open = append(e.open, c)
+	var oldest *Connection
+	if len(e.open) > MaxPerName {
+		oldest = e.open[0]
+		e.open = slices.Delete(e.open, 0, 1)
+	}
+	r.mu.Unlock()
+	if oldest != nil {
+		oldest.End(federation.Errorf(federation.Conflict, "a newer connection of this proxy took the place of this one").WithReason(Displaced))
+		r.cfg.Logger.Info("connection displaced by a newer one of its proxy", "proxy", a.Subject(), "remote", oldest.Remote, "by", from.Remote)
+	}
+	return c, nil
+}
+
+// Context is what the connection is served under.
+func (c *Connection) Context() context.Context { return c.ctx }
+
+// End ends the connection; cause is what its proxy is told.
+func (c *Connection) End(cause error) { c.cancel(cause) }
+
+// Check returns why nothing may be sent on the connection any more, or nil. It
+// looks at what the zone knows this very moment.
+func (c *Connection) Check() error {
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	return c.session.Check()
+}
+
+// Close ends the connection for its own reasons. It may be called again.
+func (c *Connection) Close() {
+	c.session.Close()
+	c.cancel(context.Canceled)
+	r := c.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.known[c.ID]
+	if e == nil {
+		return
+	}
+	if i := slices.Index(e.open, c); i >= 0 {
+		e.open = slices.Delete(e.open, i, i+1)
+		e.seen = r.cfg.Now()
+	}
+}
+
+// Sent notes that a version is on its way.
+func (c *Connection) Sent(typeURL, version, nonce string) {
+	c.note(typeURL, func(s *Subscription) { s.Sent, s.SentNonce, s.Refused = version, nonce, "" })
+}
+
+// Answered notes what the proxy says of what was sent last: refused is "" where it
+// acknowledges. An answer to anything else counts for nothing, and is false.
+func (c *Connection) Answered(typeURL, nonce, refused string) (sent string, ok bool) {
+	c.mu.Lock()
+	s := c.types[typeURL]
+	current := s != nil && s.SentNonce == nonce && nonce != ""
+	c.mu.Unlock()
+	if !current {
+		return "", false
+	}
+	c.note(typeURL, func(s *Subscription) {
+		sent = s.Sent
+		if s.Refused = refused; refused == "" {
+			s.Acknowledged = s.Sent
+		}
+	})
+	return sent, true
+}
+
+func (c *Connection) note(typeURL string, change func(*Subscription)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.types[typeURL]
+	if s == nil {
+		s = &Subscription{Type: typeURL}
+		c.types[typeURL] = s
+	}
+	change(s)
+	s.At = c.registry.cfg.Now()
+}
+
+// Subscriptions returns how far the connection is, by type.
+func (c *Connection) Subscriptions() []Subscription {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]Subscription, 0, len(c.types))
+	for _, s := range c.types {
+		list = append(list, *s)
+	}
+	slices.SortFunc(list, func(a, b Subscription) int {
+		if a.Type < b.Type {
+			return -1
+		}
+		return 1
+	})
+	return list
+}

@@ -1,0 +1,160 @@
+package proxies
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/sessions"
+)
+
+type noSource struct{}
+
+func (noSource) View() cptoken.View       { return noView{} }
+func (noSource) Changed() <-chan struct{} { return nil }
+
+type noView struct{}
+
+func (noView) Key(cptoken.KeyID) *cptoken.PublicKey              { return nil }
+func (noView) Revoked(cptoken.Kind, string, string) bool         { return false }
+func (noView) CutOff(_ cptoken.Kind, _, _ string) (at time.Time) { return at }
+
+func newRegistry(now *time.Time) *Registry {
+	clock := func() time.Time { return *now }
+	return New(Config{Sessions: sessions.New(sessions.Config{Source: noSource{}, Now: clock}), Now: clock})
+}
+
+func resource(t *testing.T) *proxyres.Resource {
+	t.Helper()
+	r, err := proxyres.ParseRequest([]byte(`{"type":"Dataplane","mesh":"default","name":"a","networking":{"address":"10.0.0.1"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// by is an admission with a token of an id, for a name or for any.
+func by(id, name string) *proxyauth.Admission {
+	return &proxyauth.Admission{Method: proxyauth.DataplaneToken, TokenID: id, Proxy: proxyauth.Proxy{Type: "dataplane", Mesh: "default", Name: "a"},
+		Claims: &cptoken.Claims{Kind: cptoken.Dataplane, Name: name}, Grant: cptoken.ForeignGrant(id, time.Time{}, time.Time{})}
+}
+
+func TestWhoMayHaveAName(t *testing.T) {
+	now := time.Now()
+	pod := by("", "")
+	pod.Method, pod.Claims, pod.Account = proxyauth.ServiceAccountToken, nil, &proxyauth.Account{Namespace: "n", Name: "sa", Pod: "a"}
+	none := &proxyauth.Admission{Method: proxyauth.None, Proxy: pod.Proxy, Grant: cptoken.ForeignGrant("", time.Time{}, time.Time{})}
+	for name, tc := range map[string]struct {
+		holder, newcomer *proxyauth.Admission
+		remote           string
+		taken            bool
+	}{
+		"the same token":          {by("1", ""), by("1", ""), "10.0.0.2:1", false},
+		"the same address":        {by("1", ""), by("2", ""), "10.0.0.1:9", false},
+		"another of both":         {by("1", ""), by("2", ""), "10.0.0.2:1", true},
+		"a token for the name":    {by("1", ""), by("2", "a"), "10.0.0.2:1", false},
+		"a pod's token":           {by("1", ""), pod, "10.0.0.2:1", false},
+		"nothing, another place":  {none, none, "10.0.0.2:1", true},
+		"nothing, the same place": {none, none, "10.0.0.1:2", false},
+	} {
+		r := newRegistry(&now)
+		holder, err := r.Attach(t.Context(), resource(t), tc.holder, Caller{Remote: "10.0.0.1:1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		newcomer, err := r.Attach(t.Context(), resource(t), tc.newcomer, Caller{Remote: tc.remote})
+		if e := federation.AsError(err); (e != nil) != tc.taken || e != nil && (e.Reason != NameTaken || e.Code != federation.Conflict || e.Hint == "") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := r.Register(resource(t), tc.newcomer, tc.remote); (err != nil) != tc.taken {
+			t.Errorf("%s, at /bootstrap: %v", name, err)
+		}
+		if err := holder.Check(); err != nil {
+			t.Errorf("%s: the holder was disturbed: %v", name, err)
+		}
+		// Once the holder is gone the name is free.
+		holder.Close()
+		if newcomer == nil {
+			if newcomer, err = r.Attach(t.Context(), resource(t), tc.newcomer, Caller{Remote: tc.remote}); err != nil {
+				t.Errorf("%s, after that: %v", name, err)
+				continue
+			}
+		}
+		newcomer.Close()
+		if n := len(r.Proxies()); n != 0 {
+			t.Errorf("%s: %d connections are left", name, n)
+		}
+	}
+}
+
+func TestTheOldestIsDisplaced(t *testing.T) {
+	now := time.Now()
+	r := newRegistry(&now)
+	var all []*Connection
+	for range MaxPerName + 1 {
+		c, err := r.Attach(t.Context(), resource(t), by("1", ""), Caller{Remote: "10.0.0.1:1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	if e := federation.AsError(context.Cause(all[0].Context())); e == nil || e.Reason != Displaced {
+		t.Errorf("the oldest ended with %v", e)
+	}
+	for _, c := range all[1:] {
+		if err := c.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+func TestAProxyIsForgottenAfterAnHour(t *testing.T) {
+	now := time.Now()
+	r := newRegistry(&now)
+	if r.Find("dataplane", "default.a") != nil {
+		t.Error("found who never was there")
+	}
+	if err := r.Register(resource(t), by("1", ""), "10.0.0.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	if found := r.Find("dataplane", "default.a"); found == nil || found.Name != "a" || r.Find("ingress", "default.a") != nil {
+		t.Errorf("found %v", found)
+	}
+	c, err := r.Attach(t.Context(), resource(t), by("1", ""), Caller{Remote: "10.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Hour)
+	if r.Find("dataplane", "default.a") == nil {
+		t.Error("forgotten while connected")
+	}
+	c.Close()
+	now = now.Add(2 * time.Hour)
+	if r.Find("dataplane", "default.a") != nil {
+		t.Error("never forgotten")
+	}
+}
+
+func TestTheRegistryIsBounded(t *testing.T) {
+	now := time.Now()
+	r := newRegistry(&now)
+	base := resource(t)
+	for i := range MaxRegistered + 10 {
+		one := *base
+		one.Name = "p" + time.Duration(i).String()
+		if err := r.Register(&one, by("1", ""), "10.0.0.1:1"); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Millisecond)
+	}
+	if len(r.known) != MaxRegistered || len(r.byNode) != MaxRegistered || r.Find("dataplane", "default.p0s") != nil {
+		t.Errorf("%d known, %d by node", len(r.known), len(r.byNode))
+	}
+}

@@ -1,0 +1,376 @@
+package xdsserver
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/meridiankds/meridian/internal/proxyauth"
+)
+
+func TestTheRightTokenGetsResources(t *testing.T) {
+	b := newBench(t, nil)
+	stream := b.open(b.dial(), sign(t, backendClaims)+" ")
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	clusters := stream.next()
+	var c cluster.Cluster
+	if len(clusters.GetResources()) != 1 || clusters.GetResources()[0].UnmarshalTo(&c) != nil || c.GetName() != "localhost:80" {
+		t.Fatalf("clusters %v", clusters)
+	}
+	stream.ack(clusters)
+	stream.ask(&discovery.DiscoveryRequest{TypeUrl: listenerType})
+	if listeners := stream.next(); len(listeners.GetResources()) != 1 || listeners.GetTypeUrl() != listenerType {
+		t.Fatalf("listeners %v", listeners)
+	}
+	// A type that nobody serves is never answered, and does no harm.
+	stream.ask(&discovery.DiscoveryRequest{TypeUrl: "type.googleapis.com/made.up.Type", VersionInfo: "x"})
+
+	eventually(t, "the acknowledgement", func() bool {
+		list := b.proxies.Proxies()
+		return len(list) == 1 && len(list[0].Subscriptions()) == 2 && list[0].Subscriptions()[0].Acknowledged == clusters.GetVersionInfo()
+	})
+	p := b.proxies.Proxies()[0]
+	if p.ID.NodeID() != "default.backend-1" || p.Admission.TokenID != "id-1" || p.Admission.Claims.Name != "backend-1" || p.Protocol != "ads" {
+		t.Errorf("listed as %+v", p)
+	}
+	stream.cancel()
+	eventually(t, "the proxy to be gone", func() bool { return len(b.proxies.Proxies()) == 0 })
+}
+
+func TestEachWrongTokenHasItsReason(t *testing.T) {
+	b := newBench(t, nil)
+	conn := b.dial()
+	ingress := `{"type":"ZoneIngress","name":"in-1","networking":{"address":"10.0.0.1","port":10001}}`
+	two := strings.Replace(backend, `"inbound":[`, `"inbound":[{"port":8081,"tags":{"kuma.io/service":"admin"}},`, 1)
+	with := func(name string, v any) string {
+		claims := map[string]any{name: v}
+		for n, v := range backendClaims {
+			if n != name {
+				claims[n] = v
+			}
+		}
+		return sign(t, claims)
+	}
+	good := sign(t, backendClaims)
+	b.copy.revoke(true, "revoked")
+	for name, tc := range map[string]struct {
+		tokens []string
+		node   *core.Node
+		code   codes.Code
+		reason string
+	}{
+		"no token":            {nil, backendNode(), codes.Unauthenticated, "missing_token"},
+		"an empty file":       {[]string{" "}, backendNode(), codes.Unauthenticated, "missing_token"},
+		"two tokens":          {[]string{good, good}, backendNode(), codes.Unauthenticated, "malformed"},
+		"two in one":          {[]string{good + " " + good}, backendNode(), codes.Unauthenticated, "malformed"},
+		"no JWT":              {[]string{"hello"}, backendNode(), codes.Unauthenticated, "malformed"},
+		"another signature":   {[]string{good[:len(good)-8] + "AAAAAAAA"}, backendNode(), codes.Unauthenticated, "bad_signature"},
+		"expired":             {[]string{with("exp", 1000)}, backendNode(), codes.Unauthenticated, "expired"},
+		"revoked":             {[]string{with("jti", "revoked")}, backendNode(), codes.Unauthenticated, "revoked"},
+		"another name":        {[]string{with("Name", "backend-2")}, backendNode(), codes.PermissionDenied, "wrong_name"},
+		"another mesh":        {[]string{with("Mesh", "other")}, backendNode(), codes.Unauthenticated, "unknown_key"},
+		"another tag":         {[]string{with("Tags", map[string][]string{"kuma.io/service": {"web"}})}, backendNode(), codes.PermissionDenied, "tag_mismatch"},
+		"a second service":    {[]string{good}, node("default.backend-1", "dataplane", two), codes.PermissionDenied, "tag_mismatch"},
+		"a type of proxy":     {[]string{with("Type", "ingress")}, backendNode(), codes.PermissionDenied, "wrong_type"},
+		"a zone token":        {[]string{sign(t, map[string]any{"Zone": "west", "Scope": []string{"ingress"}})}, backendNode(), codes.Unauthenticated, "wrong_kind"},
+		"as an ingress":       {[]string{good}, node(".in-1", "ingress", ingress), codes.Unauthenticated, "wrong_kind"},
+		"out of scope":        {[]string{sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}})}, node(".in-1", "ingress", ingress), codes.PermissionDenied, "out_of_scope"},
+		"another zone":        {[]string{sign(t, map[string]any{"Zone": "east", "Scope": []string{"ingress"}})}, node(".in-1", "ingress", ingress), codes.PermissionDenied, "wrong_zone"},
+		"not registered":      {[]string{good}, node("default.backend-9", "dataplane", ""), codes.NotFound, "not_registered"},
+		"no node":             {[]string{good}, nil, codes.InvalidArgument, ""},
+		"another node id":     {[]string{good}, node("default.backend-2", "dataplane", backend), codes.InvalidArgument, ""},
+		"another type":        {[]string{good}, node("default.backend-1", "ingress", backend), codes.InvalidArgument, ""},
+		"an unknown type":     {[]string{good}, node("default.backend-1", "gateway", backend), codes.InvalidArgument, ""},
+		"a resource of 10 MB": {[]string{good}, node("default.backend-1", "dataplane", backend+strings.Repeat(" ", 10<<20)), codes.ResourceExhausted, ""},
+		"no resource":         {[]string{good}, node("default.backend-1", "dataplane", "{"), codes.InvalidArgument, ""},
+		"zone of an ingress":  {[]string{sign(t, map[string]any{"Zone": "west", "Scope": []string{"ingress"}})}, node(".in-1", "ingress", strings.Replace(ingress, `"networking"`, `"zone":"east","networking"`, 1)), codes.PermissionDenied, "wrong_zone"},
+	} {
+		stream := b.open(conn, tc.tokens...)
+		stream.ask(&discovery.DiscoveryRequest{Node: tc.node, TypeUrl: clusterType})
+		if code, reason, text := stream.ends(); code != tc.code || reason != tc.reason || text == "" {
+			t.Errorf("%s: %s %q %q, want %s %q", name, code, reason, text, tc.code, tc.reason)
+		}
+	}
+	if len(b.proxies.Proxies()) != 0 {
+		t.Error("a refused proxy is listed")
+	}
+	log := b.log.String()
+	if !strings.Contains(log, "reason=wrong_name") || !strings.Contains(log, "node=default.backend-1") || !strings.Contains(log, "remote=127.0.0.1") {
+		t.Error("the log does not tell who was refused, and why")
+	}
+	if strings.Contains(log, good[:40]) || strings.Contains(log, "eyJ") {
+		t.Error("the log has a token")
+	}
+	// Nothing else was disturbed.
+	stream := b.open(conn, good)
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	stream.next()
+}
+
+func TestARevokedTokenLosesItsStream(t *testing.T) {
+	b := newBench(t, nil)
+	conn := b.dial()
+	stream, other := b.open(conn, sign(t, backendClaims)), b.open(conn, sign(t, map[string]any{"jti": "id-2", "Mesh": "default"}))
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	other.ask(&discovery.DiscoveryRequest{Node: node("default.web-1", "dataplane", strings.ReplaceAll(backend, "backend", "web")), TypeUrl: clusterType})
+	stream.ack(stream.next())
+	other.ack(other.next())
+	b.copy.revoke(true, "id-1")
+	if code, reason, _ := stream.ends(); code != codes.Unauthenticated || reason != "revoked" {
+		t.Errorf("ended with %s %q", code, reason)
+	}
+	eventually(t, "the proxy to be gone", func() bool { return len(b.proxies.Proxies()) == 1 })
+	other.ask(&discovery.DiscoveryRequest{TypeUrl: listenerType})
+	other.next()
+}
+
+// The zone knows of the revocation, and nobody was told yet: what the proxy asks
+// for then must not be sent.
+func TestNothingIsSentBehindARevocation(t *testing.T) {
+	b := newBench(t, nil)
+	stream := b.open(b.dial(), sign(t, backendClaims))
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	stream.ack(stream.next())
+	b.copy.revoke(false, "id-1")
+	stream.ask(&discovery.DiscoveryRequest{TypeUrl: listenerType})
+	if code, reason, _ := stream.ends(); code != codes.Unauthenticated || reason != "revoked" {
+		t.Errorf("ended with %s %q", code, reason)
+	}
+}
+
+func TestAnExpiredTokenLosesItsStream(t *testing.T) {
+	b := newBench(t, nil)
+	claims := map[string]any{"exp": time.Now().Add(2 * time.Second).Unix()}
+	for n, v := range backendClaims {
+		claims[n] = v
+	}
+	stream := b.open(b.dial(), sign(t, claims))
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	stream.ack(stream.next())
+	if code, reason, _ := stream.ends(); code != codes.Unauthenticated || reason != "expired" {
+		t.Errorf("ended with %s %q", code, reason)
+	}
+}
+
+func TestTheNodeCannotChange(t *testing.T) {
+	b := newBench(t, nil)
+	stream := b.open(b.dial(), sign(t, backendClaims))
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	stream.next()
+	stream.ask(&discovery.DiscoveryRequest{Node: &core.Node{Id: "default.backend-2"}, TypeUrl: listenerType})
+	if code, reason, _ := stream.ends(); code != codes.InvalidArgument || reason != "node_changed" {
+		t.Errorf("ended with %s %q", code, reason)
+	}
+}
+
+func TestARefusalIsNotSentAgain(t *testing.T) {
+	b := newBench(t, nil)
+	stream := b.open(b.dial(), sign(t, backendClaims))
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	m := stream.next()
+	stream.ask(&discovery.DiscoveryRequest{TypeUrl: clusterType, ResponseNonce: m.GetNonce(), ErrorDetail: &rpcstatus.Status{Message: "no such cluster type"}})
+	eventually(t, "the refusal", func() bool {
+		list := b.proxies.Proxies()
+		return len(list) == 1 && list[0].Subscriptions()[0].Refused == "no such cluster type" && list[0].Subscriptions()[0].Acknowledged == ""
+	})
+	// What comes next is the answer to the next question.
+	stream.ask(&discovery.DiscoveryRequest{TypeUrl: listenerType})
+	if m := stream.next(); m.GetTypeUrl() != listenerType {
+		t.Errorf("sent again: %v", m)
+	}
+	if !strings.Contains(b.log.String(), "no such cluster type") {
+		t.Error("the log does not have the refusal")
+	}
+}
+
+func TestDelta(t *testing.T) {
+	b := newBench(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+sign(t, backendClaims))
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(b.dial()).DeltaAggregatedResources(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(m *discovery.DeltaDiscoveryRequest) {
+		t.Helper()
+		if err := stream.Send(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(&discovery.DeltaDiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	m, err := stream.Recv()
+	if err != nil || len(m.GetResources()) != 1 || m.GetResources()[0].GetName() != "localhost:80" {
+		t.Fatalf("%v, %v", m, err)
+	}
+	ask(&discovery.DeltaDiscoveryRequest{TypeUrl: clusterType, ResponseNonce: m.GetNonce(), ErrorDetail: &rpcstatus.Status{Message: "no"}})
+	ask(&discovery.DeltaDiscoveryRequest{TypeUrl: listenerType})
+	if m, err = stream.Recv(); err != nil || m.GetTypeUrl() != listenerType {
+		t.Fatalf("%v, %v", m, err)
+	}
+	b.copy.revoke(true, "id-1")
+	if _, err := stream.Recv(); err == nil {
+		t.Error("a message came behind the revocation")
+	} else if code, reason, _ := endOf(err); code != codes.Unauthenticated || reason != "revoked" {
+		t.Errorf("ended with %s %q", code, reason)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	b := newBench(t, nil)
+	old := b.open(b.dial(), sign(t, backendClaims))
+	old.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	old.ack(old.next())
+	// The new token's connection is made while the old one's is open.
+	fresh := map[string]any{"jti": "id-2", "Mesh": "default"}
+	next := b.open(b.dial(), sign(t, fresh))
+	next.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	next.ack(next.next())
+	b.copy.revoke(true, "id-1")
+	if _, reason, _ := old.ends(); reason != "revoked" {
+		t.Errorf("the old one ended with %q", reason)
+	}
+	next.ask(&discovery.DiscoveryRequest{TypeUrl: listenerType})
+	next.next()
+}
+
+func TestStreamsBeyondThoseOfAProxy(t *testing.T) {
+	b := newBench(t, nil)
+	var streams []*ads
+	for range 6 {
+		stream := b.open(b.dial(), sign(t, backendClaims))
+		stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+		stream.next()
+		streams = append(streams, stream)
+	}
+	for _, stream := range streams[:2] {
+		if code, reason, _ := stream.ends(); code != codes.AlreadyExists || reason != "displaced" {
+			t.Errorf("ended with %s %q", code, reason)
+		}
+	}
+	if n := len(b.proxies.Proxies()); n != 4 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestNoFirstRequest(t *testing.T) {
+	b := newBench(t, func(c *Config, _ *proxyauth.Settings) {
+		c.Limits = Limits{FirstRequest: 500 * time.Millisecond, Waiting: 4}
+	})
+	conn := b.dial()
+	var silent []*ads
+	for range 8 {
+		// gRPC's client sends the headers at once; nothing else follows.
+		silent = append(silent, b.open(conn))
+	}
+	// All of them are there once the last four have their places.
+	ended := func(stream *ads) bool {
+		select {
+		case <-stream.Context().Done():
+			return true
+		default:
+			return false
+		}
+	}
+	eventually(t, "the places to be taken", func() bool { return b.server.lobby.Taken() == 4 || ended(silent[7]) })
+	good := b.open(conn, sign(t, backendClaims))
+	good.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	good.next()
+	reasons := map[string]int{}
+	for _, stream := range silent {
+		_, reason, _ := stream.ends()
+		reasons[reason]++
+	}
+	if reasons["no_first_request"] == 0 || reasons["too_many_streams"] == 0 || reasons["no_first_request"]+reasons["too_many_streams"] != 8 {
+		t.Errorf("ended with %v", reasons)
+	}
+}
+
+func TestStoppingEndsStreams(t *testing.T) {
+	b := newBench(t, nil)
+	stream := b.open(b.dial(), sign(t, backendClaims))
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	stream.ack(stream.next())
+	go b.stop()
+	if code, reason, _ := stream.ends(); code != codes.Unavailable || reason != "stopping" {
+		t.Errorf("ended with %s %q", code, reason)
+	}
+	b.stop()
+}
+
+func clusterFile(names ...string) string {
+	text := "resources:\n"
+	for _, name := range names {
+		text += fmt.Sprintf("- {'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: %s, connect_timeout: 5s}\n", name)
+	}
+	return text
+}
+
+func TestTheFolderIsFollowed(t *testing.T) {
+	path := t.TempDir()
+	write := func(at, text string) {
+		t.Helper()
+		name := filepath.Join(path, at)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const mine = "dataplane/meshes/default/services/backend/clusters.yaml"
+	write(mine, clusterFile("a", "b"))
+	b := newBench(t, func(c *Config, _ *proxyauth.Settings) { c.Dir = openDir(t, path) })
+	stream := b.open(b.dial(), sign(t, backendClaims))
+	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	names := func(m *discovery.DiscoveryResponse) (list []string) {
+		for _, r := range m.GetResources() {
+			var c cluster.Cluster
+			if err := r.UnmarshalTo(&c); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, c.GetName())
+		}
+		return list
+	}
+	m := stream.next()
+	if got := names(m); len(got) != 2 {
+		t.Fatalf("clusters %v", got)
+	}
+	stream.ack(m)
+	// What nobody has is answered all the same: Envoy waits for it.
+	stream.ask(&discovery.DiscoveryRequest{TypeUrl: listenerType})
+	if m := stream.next(); len(m.GetResources()) != 0 || m.GetVersionInfo() == "" {
+		t.Fatalf("listeners %v", m)
+	} else {
+		stream.ack(m)
+	}
+	write(mine, "resources: [") // changes nothing
+	write("dataplane/meshes/default/proxies/backend-2/a.yaml", clusterFile("other"))
+	write(mine, clusterFile("a", "c"))
+	for range 5 { // the additions come first, the removals behind them
+		if m = stream.next(); m.GetTypeUrl() != clusterType {
+			t.Fatalf("sent %v", m)
+		}
+		stream.ack(m)
+		if got := names(m); len(got) == 2 {
+			return
+		}
+	}
+	t.Errorf("the change did not come: %v", names(m))
+}

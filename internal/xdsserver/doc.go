@@ -1,0 +1,28 @@
+// Package xdsserver is what a zone serves over gRPC on the port of its proxies,
+// beside HTTP: Envoy's aggregated discovery service (ADS), state of the world and
+// delta, and ext_authz.
+//
+// # ADS
+//
+// A stream begins with a request whose node says who the proxy is: its metadata
+// has dataplane.proxyType and dataplane.resource (the resource as JSON), or its id
+// is that of a proxy that registered before, at /bootstrap for one. The metadata
+// of the call has the token as "authorization". Only then is anything answered.
+// The connection is registered first and judged then; from there on every message
+// is preceded by a look at what the zone knows at that moment, so that nothing is
+// sent on a stream whose token was revoked before. The stream ends with a status
+// that has the reason (google.rpc.ErrorInfo, domain "meridian"). The id of the
+// node cannot change on a stream.
+//
+// What is sent comes from the operator's folder ([xdsdir.Dir]); a Dataplane with
+// inbounds that nothing there is about gets a listener for each inbound and a
+// cluster for the service behind it. go-control-plane's cache and server speak the
+// protocol, one of each for every stream: a proxy that does not read what it is
+// sent holds up nobody else.
+//
+// # Strangers
+//
+// A stream has ten seconds to its first request, and no more streams may wait for
+// one than [Limits] say; package lobby says who has to go. A message is bounded in
+// size, and a caller that sends faster than it is served is made to wait.
+package xdsserver

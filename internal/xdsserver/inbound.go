@@ -1,0 +1,98 @@
+package xdsserver
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tcpproxy "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/proxyres"
+)
+
+// inbounds returns what a Dataplane gets that nothing in the operator's folder is
+// about: for each inbound a listener, and a cluster with the service behind it.
+// Connections are passed on as they come, without TLS.
+func inbounds(r *proxyres.Resource) (map[types.ResponseType]map[string]types.Resource, error) {
+	listeners, clusters := map[string]types.Resource{}, map[string]types.Resource{}
+	for _, in := range r.Inbounds {
+		service := localCluster(in)
+		clusters[service.GetName()] = service
+		l, err := inboundListener(in, service.GetName())
+		if err != nil {
+			return nil, err
+		}
+		listeners[l.GetName()] = l
+	}
+	return map[types.ResponseType]map[string]types.Resource{types.Listener: listeners, types.Cluster: clusters}, nil
+}
+
+// connectTimeout is for a service on the same machine, or next to it.
+const connectTimeout = 5 * time.Second
+
+func localCluster(in proxyres.Inbound) *cluster.Cluster {
+	name := "localhost:" + strconv.Itoa(int(in.ServicePort))
+	if in.ServiceAddress != "127.0.0.1" {
+		name = net.JoinHostPort(in.ServiceAddress, strconv.Itoa(int(in.ServicePort)))
+	}
+	kind := cluster.Cluster_STATIC
+	if _, err := netip.ParseAddr(in.ServiceAddress); err != nil {
+		kind = cluster.Cluster_STRICT_DNS
+	}
+	return &cluster.Cluster{
+		Name:                 name,
+		ConnectTimeout:       durationpb.New(connectTimeout),
+		ClusterDiscoveryType: &cluster.Cluster_Type{Type: kind},
+		LoadAssignment: &endpoint.ClusterLoadAssignment{
+			ClusterName: name,
+			Endpoints: []*endpoint.LocalityLbEndpoints{{LbEndpoints: []*endpoint.LbEndpoint{{
+				HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{Address: address(in.ServiceAddress, in.ServicePort)}},
+			}}}},
+		},
+	}
+}
+
+func inboundListener(in proxyres.Inbound, service string) (*listener.Listener, error) {
+	name := "inbound:" + net.JoinHostPort(in.Address, strconv.Itoa(int(in.Port)))
+	filter, err := anypb.New(&tcpproxy.TcpProxy{
+		StatPrefix:       fmt.Sprintf("inbound_%d", in.Port),
+		ClusterSpecifier: &tcpproxy.TcpProxy_Cluster{Cluster: service},
+	})
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "packing a filter: %w", err)
+	}
+	bind := in.Address
+	if _, err := netip.ParseAddr(bind); err != nil {
+		bind = "0.0.0.0" // a listener needs an address, and the proxy has only a name
+	}
+	return &listener.Listener{
+		Name:             name,
+		Address:          address(bind, in.Port),
+		TrafficDirection: core.TrafficDirection_INBOUND,
+		FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{{
+			Name:       "envoy.filters.network.tcp_proxy",
+			ConfigType: &listener.Filter_TypedConfig{TypedConfig: filter},
+		}}}},
+	}, nil
+}
+
+func address(host string, port uint32) *core.Address {
+	return &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
+		Address: host, PortSpecifier: &core.SocketAddress_PortValue{PortValue: port},
+	}}}
+}
+
+func formatVersion(major, minor, patch uint32) string {
+	return fmt.Sprintf("%d.%d.%d", major, minor, patch)
+}

@@ -1,0 +1,88 @@
+package zonenode
+
+import (
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/dpserver"
+	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/proxies"
+	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/xdsdir"
+	"github.com/meridiankds/meridian/internal/xdsserver"
+)
+
+// The connections of the port for proxies: as many as a large zone has proxies,
+// and a fair number of those who have yet to prove who they are.
+const (
+	proxyConnections = 16_384
+	proxyStrangers   = 2_048
+)
+
+// serveProxies makes what proxies are served with.
+func (n *Node) serveProxies() (err error) {
+	log := n.cfg.Logger.With("component", "xds")
+	if n.cfg.XDSDir != "" {
+		if n.xdsDir, err = xdsdir.Open(xdsdir.Config{Path: n.cfg.XDSDir, Logger: log, Now: n.cfg.Now}); err != nil {
+			return federation.AsError(err).WithHint("name a folder that this process may read with --xds-dir; docs/proxies.md shows what stands in it")
+		}
+	}
+	n.proxies = proxies.New(proxies.Config{Sessions: n.sessions, Logger: log, Now: n.cfg.Now})
+	n.xds = xdsserver.New(xdsserver.Config{
+		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Trust: httpserver.Trust, Logger: log, Now: n.cfg.Now,
+	})
+	return nil
+}
+
+// bootstrap is what proxies are told in their bootstrap.
+func (n *Node) bootstrap() dpserver.Bootstrap {
+	return dpserver.Bootstrap{TokenPath: n.cfg.Authn.ReloadTokens(), CA: n.proxyCA, Covers: n.covers}
+}
+
+// maxCAFile bounds what is told of a CA.
+const maxCAFile = 256 << 10
+
+// proxyCA returns the CA of the certificate shown to proxies; "" where none is
+// known, and proxies must know it themselves.
+func (n *Node) proxyCA() string {
+	if n.cfg.DPCAFile == "" {
+		return ""
+	}
+	f, err := os.Open(n.cfg.DPCAFile)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxCAFile))
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// covers reports whether the certificate shown to proxies is good for a host.
+func (n *Node) covers(host string) bool {
+	cert := n.cfg.DPTLS.Current().Certificate
+	return cert != nil && cert.Leaf != nil && cert.Leaf.VerifyHostname(host) == nil
+}
+
+// proxyPort is the port for proxies: gRPC for Envoy, and HTTP beside it.
+func (n *Node) proxyPort() httpserver.Server {
+	plain := n.server.Proxies()
+	return httpserver.Server{
+		Name: "proxies", Listener: n.dp, TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1),
+		Connections: proxyConnections, Strangers: proxyStrangers,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if xdsserver.Is(r) {
+				n.xds.ServeHTTP(w, r)
+				return
+			}
+			plain.ServeHTTP(w, r)
+		}),
+	}
+}
+
+// Proxies knows the proxies of this zone.
+func (n *Node) Proxies() *proxies.Registry { return n.proxies }
