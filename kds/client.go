@@ -42,6 +42,9 @@ type ClientConfig struct {
 	// BackoffMin and BackoffMax bound the wait between attempts. Defaults:
 	// 200 ms and 30 s.
 	BackoffMin, BackoffMax time.Duration
+	// DetectAfter is how long a global may take to say that it is one of Meridian's
+	// before it is spoken to as one of Kuma's. Default 2 s.
+	DetectAfter time.Duration
 	// AnswerTimeout is how long a member may take to connect, and to admit the
 	// zone once connected. Default 10 s.
 	AnswerTimeout time.Duration
@@ -55,16 +58,26 @@ type Client struct {
 	// random is in [0, 1); a field so that tests of the waits are exact.
 	random func() float64
 
+	// kumaHeld is what the zone holds of a global of Kuma's; nil: not known yet. Of
+	// the goroutine of Run alone.
+	kumaHeld *kumaHeld
+
 	mu     sync.Mutex
 	status ClientStatus
-	link   *link // that requests go through; nil: not connected
+	link   *link  // that requests go through; nil: not connected
+	kind   string // of the last global that was connected to
+	// unexpected: the last attempt did not meet what the zone holds the state of.
+	unexpected bool
 }
 
 // ClientStatus is what a [Client] is doing.
 type ClientStatus struct {
 	// Connected reports that a member admitted the zone and the stream is open.
 	Connected bool
-	// Member is the node id of that member, or of the last one.
+	// Kind is which kind of global it is, KindMeridian or KindKuma; "" before the first
+	// connection.
+	Kind string
+	// Member is the node id of that member, or of the last one. Kuma's have none.
 	Member string
 	// Address is the one that is in use or was tried last.
 	Address string
@@ -98,6 +111,9 @@ func NewClient(cfg ClientConfig) *Client {
 	}
 	if cfg.AnswerTimeout <= 0 {
 		cfg.AnswerTimeout = 10 * time.Second
+	}
+	if cfg.DetectAfter <= 0 {
+		cfg.DetectAfter = detectAfter
 	}
 	return &Client{cfg: cfg, random: rand.Float64}
 }
@@ -178,12 +194,21 @@ func (c *Client) Status() ClientStatus {
 	return c.status
 }
 
-func (c *Client) connected(address, member string) {
+func (c *Client) connected(address, member, kind string) {
 	now := c.cfg.Now()
 	c.mu.Lock()
-	c.status = ClientStatus{Connected: true, Member: member, Address: address, Since: now, LastHeard: c.status.LastHeard}
+	c.kind = kind
+	c.status = ClientStatus{Connected: true, Kind: kind, Member: member, Address: address, Since: now, LastHeard: c.status.LastHeard}
 	c.mu.Unlock()
 	c.heard(member)
+}
+
+// unmet notes that a global was not what it should have been, so that the next
+// attempt expects nothing.
+func (c *Client) unmet() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kind, c.unexpected = "", true
 }
 
 // tookOver notes that another connection carries on.

@@ -59,6 +59,14 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buf.Free()
 	switch m := v.(type) {
+	case *answer:
+		m.decode(buf.ReadOnlyData())
+		if m.wipe {
+			for _, b := range data {
+				clear(b.ReadOnlyData()) // nobody else has these bytes of the message
+			}
+		}
+		return nil
 	case *request:
 		m.err = m.decode(buf.ReadOnlyData())
 		return nil

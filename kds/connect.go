@@ -45,6 +45,8 @@ type link struct {
 	// cluster is the member's, "" where it did not say.
 	cluster string
 	set     setReader
+	kuma    bool   // it is a global of Kuma's
+	asked   uint64 // of ZoneToGlobalSync alone: how often it was asked
 
 	mu   sync.Mutex // held while a part is applied
 	next *link      // took over; nothing is applied from here any more
@@ -62,8 +64,10 @@ func (c *Client) connect(ctx context.Context, address string) error {
 		defer l.close()
 		return causeOf(l.ctx, err)
 	}
-	c.connected(address, l.member)
-	c.cfg.Logger.Info("connected to the global", "address", address, "member", l.member, "cluster", l.cluster)
+	if !l.kuma { // of Kuma's it is not certain yet what it is
+		c.connected(address, l.member, KindMeridian)
+		c.cfg.Logger.Info("connected to the global", "address", address, "member", l.member, "cluster", l.cluster)
+	}
 	defer c.use(nil)
 	for l != nil && err == nil {
 		c.use(l)
@@ -98,8 +102,18 @@ func (l *link) hold(ctx context.Context, address string) (*link, error) {
 	defer l.close()
 	var beside sync.WaitGroup
 	beside.Go(func() { l.checkHealth(l.ctx) })
-	beside.Go(func() { l.followToken(ctx, address) })
-	err := causeOf(l.ctx, l.receive(l.ctx))
+	receive := l.receive
+	if l.kuma {
+		// The token is read anew at the next connect: such a global does not say whom it
+		// admits before it is asked for everything.
+		receive = func(ctx context.Context) error { return l.receiveKuma(ctx, address) }
+		for _, method := range append([]string{methodZoneToGlobal}, kumaAsks...) {
+			beside.Go(func() { l.serveKuma(l.ctx, method) })
+		}
+	} else {
+		beside.Go(func() { l.followToken(ctx, address) })
+	}
+	err := causeOf(l.ctx, receive(l.ctx))
 	l.cancel(nil)
 	beside.Wait()
 	if l.next != nil {
@@ -173,21 +187,87 @@ func (c *Client) readToken() (string, error) {
 	return strings.TrimSpace(token), nil
 }
 
-// join opens the stream, subscribes and waits for the member to admit the zone.
+// join opens the stream, subscribes and waits for the global to admit the zone. A
+// zone that has had a global of Meridian's subscribes at once; one that does not
+// know waits a moment for the global to say that it is one, because one of Kuma's
+// must not be asked for what it does not know.
 func (l *link) join() error {
 	defer l.deadline().Stop()
 	if err := l.openStream(); err != nil {
 		return err
 	}
-	if err := l.subscribe(); err != nil {
+	if l.client.expected() == KindMeridian {
+		if err := l.subscribe(); err != nil {
+			return err
+		}
+		err := l.welcome()
+		if err != nil {
+			l.client.unmet() // the next attempt looks first
+		}
 		return err
 	}
-	return l.welcome()
+	said := make(chan struct{})
+	go func() { // ends with the stream at the latest
+		_, _ = l.stream.Header()
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(l.client.cfg.DetectAfter):
+		l.client.cfg.Logger.Info("the global does not say that it is one of Meridian's: asking as zones of Kuma's do")
+		if err := l.subscribeKuma(); err != nil {
+			return err
+		}
+		<-said
+		l.kuma = true
+	case <-l.ctx.Done():
+		<-said
+	}
+	return l.greet()
+}
+
+// greet goes on once the global has answered, with what it turned out to be.
+func (l *link) greet() error {
+	asked := l.kuma
+	header, err := l.stream.Header()
+	if err != nil {
+		return err
+	}
+	l.kuma = one(header, mdMember) == ""
+	switch {
+	case !l.kuma:
+		// One of Meridian's; answers to what Kuma's would have been asked are dropped.
+		if err := l.welcome(); err != nil {
+			return err
+		}
+		if asked {
+			if err := l.unsubscribeKuma(); err != nil {
+				return err
+			}
+		}
+		return l.subscribe()
+	case !asked:
+		return l.subscribeKuma()
+	}
+	return nil
+}
+
+// expected is the kind of global that the zone should meet: the one that it had, or
+// that it holds the state of. "" where nothing tells.
+func (c *Client) expected() string {
+	c.mu.Lock()
+	kind, unexpected := c.kind, c.unexpected
+	c.mu.Unlock()
+	if kind != "" || unexpected {
+		return kind
+	}
+	_, rev := c.cfg.Sink.Position()
+	return kumaKindOf(rev)
 }
 
 func (l *link) openStream() (err error) {
 	desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
-	l.stream, err = l.conn.NewStream(l.ctx, desc, methodGlobalToZone)
+	l.stream, err = l.conn.NewStream(l.ctx, desc, methodGlobalToZone, grpc.MaxCallRecvMsgSize(MaxKumaAnswer))
 	return err
 }
 
@@ -260,10 +340,14 @@ func (l *link) ended(sendErr error) error {
 // receive applies what the member sends, one response after the other.
 func (l *link) receive(ctx context.Context) error {
 	for {
-		resp := new(discovery.DeltaDiscoveryResponse)
-		if err := l.stream.RecvMsg(resp); err != nil {
+		in := &answer{limit: MaxAnswer}
+		if err := l.stream.RecvMsg(in); err != nil {
 			return err
 		}
+		if in.err != nil {
+			return in.err
+		}
+		resp := &in.resp
 		l.client.heard(l.member)
 		if resp.GetTypeUrl() != ChangesType {
 			continue // nothing else was asked for
