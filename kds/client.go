@@ -74,8 +74,8 @@ type Client struct {
 type ClientStatus struct {
 	// Connected reports that a member admitted the zone and the stream is open.
 	Connected bool
-	// Kind is which kind of global it is, KindMeridian or KindKuma; "" before the first
-	// connection.
+	// Kind is which kind of global it is, KindMeridian or KindKuma: the one that was
+	// connected last, or whose state the zone holds; "" where there is neither.
 	Kind string
 	// Member is the node id of that member, or of the last one. Kuma's have none.
 	Member string
@@ -115,7 +115,12 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.DetectAfter <= 0 {
 		cfg.DetectAfter = detectAfter
 	}
-	return &Client{cfg: cfg, random: rand.Float64}
+	c := &Client{cfg: cfg, random: rand.Float64}
+	if cfg.Sink != nil {
+		_, rev := cfg.Sink.Position()
+		c.status.Kind = kumaKindOf(rev) // until it connects
+	}
+	return c
 }
 
 // stableAfter is how long a connection must have lasted for the next failure to

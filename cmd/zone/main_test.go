@@ -260,6 +260,8 @@ func TestStatusLines(t *testing.T) {
 		{"connected", apiclient.ZoneStatus{Zone: "west", Revision: "r@1", Global: apiclient.ZoneGlobal{Connected: true, Address: "g:5685", LastHeard: &since},
 			Keys: []apiclient.ZoneKey{{Kind: "future"}, {Kind: "dataplane"}, {Kind: "zone"}}, Revocations: map[string]int{"zone": 2, "user": 0}, CutOffs: 2},
 			"zone:        west\nrevision:    r@1\nglobal:      connected to g:5685\nlast heard:  3h ago\nkeys:        1 future, 1 zone-token, 1 dataplane-token\nrevoked:     2 zone-token\ncut-offs:    2\n"},
+		{"under a global of Kuma's", apiclient.ZoneStatus{Zone: "west", Revision: "r@1", Global: apiclient.ZoneGlobal{Connected: true, Address: "g:5685", Kind: "kuma", LastHeard: &since}},
+			"zone:        west\nrevision:    r@1\nglobal:      connected to g:5685\nglobal is:   Kuma's\nlast heard:  3h ago\nkeys:        none\nrevoked:     none\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -65,6 +65,7 @@ func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
 	f.Add("cluster", s.Cluster)
 	f.Add("revision", s.Revision)
 	f.Add("global", link(s.Global, now))
+	f.Add("global is", kindOfGlobal(s.Global.Kind))
 	f.Add("last error", s.Global.LastError)
 	f.Add("last heard", heard(s.Global, now))
 	f.Add("proxies", provenBy(s.Authentication))
@@ -100,6 +101,17 @@ func provenBy(a apiclient.ZoneAuthentication) string {
 		return ""
 	}
 	return "zone proxies by " + a.ZoneProxy + ", data plane proxies by " + a.DPProxy
+}
+
+// kindOfGlobal says whose global it is.
+func kindOfGlobal(kind string) string {
+	switch kind {
+	case "":
+		return ""
+	case "kuma":
+		return "Kuma's"
+	}
+	return "Meridian's"
 }
 
 func heard(g apiclient.ZoneGlobal, now time.Time) string {

@@ -56,6 +56,7 @@ type ZoneGlobal struct {
 	Connected  bool       `json:"connected"`
 	Address    string     `json:"address,omitempty"`
 	Member     string     `json:"member,omitempty"`
+	Kind       string     `json:"kind,omitempty"`  // "meridian" or "kuma"
 	Since      *time.Time `json:"since,omitempty"` // connected, or not connected, since
 	LastError  string     `json:"lastError,omitempty"`
 	LastHeard  *time.Time `json:"lastHeard,omitempty"`

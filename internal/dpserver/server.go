@@ -36,6 +36,9 @@ type Link struct {
 	Connected bool
 	// Address is where the zone dials, Member the node that answers there.
 	Address, Member string
+	// Kind is "meridian" or "kuma", the kind of global that it is; "" where that is not
+	// known yet.
+	Kind string
 	// Since is when the stream was connected, or lost.
 	Since time.Time
 	// LastError is why the last attempt failed; empty while connected.

@@ -67,6 +67,9 @@ type Global struct {
 	Connected bool   `json:"connected"`
 	Address   string `json:"address,omitempty"`
 	Member    string `json:"member,omitempty"` // of this connection, or the one heard last
+	// Kind is "meridian" or "kuma": which kind of global it is, or was when the zone was
+	// connected last.
+	Kind string `json:"kind,omitempty"`
 	// Since is when the connection was made or lost.
 	Since     *time.Time `json:"since,omitempty"`
 	LastError string     `json:"lastError,omitempty"`
@@ -147,7 +150,7 @@ func (s *Server) authentication() Authentication {
 
 func (s *Server) global() Global {
 	link := s.cfg.Link()
-	g := Global{Connected: link.Connected, Address: link.Address, Member: link.Member, LastError: link.LastError}
+	g := Global{Connected: link.Connected, Address: link.Address, Member: link.Member, Kind: link.Kind, LastError: link.LastError}
 	if !link.Since.IsZero() {
 		since := link.Since.UTC()
 		g.Since = &since

@@ -150,7 +150,7 @@ func (n *Node) clientConfig() kds.ClientConfig {
 // link tells the status page how the stream to the global is.
 func (n *Node) link() dpserver.Link {
 	s := n.client.Status()
-	return dpserver.Link{Connected: s.Connected, Address: s.Address, Member: s.Member, Since: s.Since, LastError: s.LastError}
+	return dpserver.Link{Connected: s.Connected, Address: s.Address, Member: s.Member, Kind: s.Kind, Since: s.Since, LastError: s.LastError}
 }
 
 func listen(flag, address string) (net.Listener, error) {
