@@ -160,6 +160,7 @@ func (api *API) Handler(a Access) http.Handler {
 		Certificate:      api.certificate(a),
 	}, api.cfg.Roles, api.routes())
 	rt.elsewhere, rt.trail, rt.slowed = api.elsewhere, api.newTrail(), api.slowed
+	rt.stranger = api.getStrangersIndex
 	if a == Peer {
 		rt.elsewhere = api.oneHop
 	}
@@ -194,6 +195,7 @@ func (api *API) routes() map[string]route {
 
 		"GET /zones":           {access.Read, api.listZones},
 		"GET /zones/_overview": {access.Read, api.listOverviews},
+		"GET /zones+insights":  {access.Read, api.listOverviews}, // its name for older clients of Kuma's
 		"GET /zones/{zone}":    {access.Read, api.getZone},
 		"PUT /zones/{zone}":    {access.Administer, api.putZone},
 		"DELETE /zones/{zone}": {access.Administer, api.deleteZone},

@@ -7,12 +7,25 @@ import (
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 )
 
-// product is what Kuma's clients compare with their own name.
-const product = "Meridian"
+// product is what Kuma's clients compare with their own name: they refuse to add, or
+// warn at every command of, what calls itself something else. Who answers in truth
+// says implementation.
+const (
+	product        = "Kuma"
+	implementation = "Meridian"
+)
+
+// getStrangersIndex answers who shows no credential, as clients of Kuma's do where
+// they first look what an address is, with nothing but the kind of API.
+func (api *API) getStrangersIndex(_ *act, w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, http.StatusOK, apitypes.Index{
+		Tagline: product, Product: product, Implementation: implementation, Version: "unknown",
+	})
+}
 
 func (api *API) getIndex(_ *act, w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, http.StatusOK, apitypes.Index{
-		Hostname: api.cfg.Hostname, Tagline: product, Product: product, Version: api.cfg.Version,
+		Hostname: api.cfg.Hostname, Tagline: product, Product: product, Implementation: implementation, Version: api.cfg.Version,
 		InstanceID: api.store.NodeID(), ClusterID: api.store.ClusterID(),
 	})
 }

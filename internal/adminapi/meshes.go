@@ -72,7 +72,10 @@ func (api *API) putMesh(a *act, w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !made {
 		return err
 	}
-	var body apitypes.Mesh
+	var body struct {
+		apitypes.Mesh
+		Labels labels `json:"labels"`
+	}
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}

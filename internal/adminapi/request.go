@@ -136,7 +136,7 @@ func listOf[T, J any](r *http.Request, all []T, render func(T) J) (apitypes.List
 // queryInt reads a number of a query.
 func queryInt(query url.Values, name string, absent, least, most int) (int, error) {
 	values, given := query[name]
-	if !given {
+	if !given || len(values) == 1 && values[0] == "" {
 		return absent, nil
 	}
 	n, err := strconv.Atoi(values[0])

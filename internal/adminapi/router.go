@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -50,6 +51,8 @@ type router struct {
 	roles  func() *access.Roles
 	needs  map[string]access.Permission // of each pattern
 	mux    *http.ServeMux
+	// stranger answers GET / to who shows nothing, or has no role; nil: nobody does.
+	stranger handler
 	// elsewhere answers what is not for this node to answer; nil: everything is.
 	elsewhere func(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error)
 	trail     *trail // nil: nothing is written to the audit log
@@ -108,13 +111,20 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 		}
 	}()
 	caller, err := rt.policy.Authenticate(r)
+	a.caller = caller
 	if err != nil {
 		a.caller = access.Caller{Remote: r.RemoteAddr}
+		if rt.stranger != nil && federation.AsError(err).Reason == "missing_token" && isIndex(r) {
+			return rt.stranger(a, w, r)
+		}
 		return err
 	}
-	a.caller, a.rights = caller, rt.roles().Of(caller)
+	a.rights = rt.roles().Of(caller)
 	h, pattern := rt.mux.Handler(r)
 	need := access.AnyRole // who has none does not learn which paths there are
+	if rt.stranger != nil && isIndex(r) && a.rights.Allow(need) != nil {
+		return rt.stranger(a, w, r)
+	}
 	if pattern != "" {
 		need, a.route = rt.needs[pattern], pattern
 	}
@@ -125,7 +135,7 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 		return notAllowed(w, r, "GET, HEAD, PUT, POST, DELETE")
 	}
 	if path.Clean(r.URL.Path) != r.URL.Path {
-		return noSuchPath()
+		return noSuchPath(r.URL.Path)
 	}
 	if pattern == "" {
 		return rt.unrouted(w, r, h)
@@ -144,10 +154,28 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 	return served.err
 }
 
-func noSuchPath() error {
-	return federation.Errorf(federation.NotFound, "there is no such path in this API").
+// isIndex reports whether a request asks who answers, which clients of Kuma's do
+// before every command.
+func isIndex(r *http.Request) bool {
+	return r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+}
+
+// noSuchPath answers what is served nowhere. Clients of Kuma's show the detail and no
+// hint, so it names what there is.
+func noSuchPath(path string) error {
+	what := strings.Split(strings.Trim(path, "/"), "/")
+	name := what[0]
+	if name == "meshes" && len(what) > 2 {
+		name = what[2]
+	}
+	return federation.Errorf(federation.NotFound,
+		"there is no %s here: of Kuma's resources Meridian serves zones, meshes, global-secrets and the secrets of a mesh", quoted(name)).
 		WithHint("the paths are /zones, /meshes, /global-secrets, /meshes/MESH/secrets, /tokens/KIND, /v1/zones, /v1/keys, /v1/revocations, /v1/status and /who-am-i")
 }
+
+// quoted is a name out of a path for a message, cut and with what could disturb a
+// terminal shown as such.
+func quoted(name string) string { return strconv.Quote(clip(name)) }
 
 // unrouted answers a path that has no handler for the method: the mux knows
 // whether for any.
@@ -155,7 +183,7 @@ func (rt *router) unrouted(w *recorder, r *http.Request, h http.Handler) error {
 	probe := &recorder{ResponseWriter: discard{header: http.Header{}}}
 	h.ServeHTTP(probe, r)
 	if probe.status != http.StatusMethodNotAllowed {
-		return noSuchPath()
+		return noSuchPath(r.URL.Path)
 	}
 	return notAllowed(w, r, probe.Header().Get("Allow"))
 }

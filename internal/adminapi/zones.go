@@ -108,7 +108,11 @@ type zoneBody struct {
 	Enabled          *bool           `json:"enabled"`
 	Auth             *string         `json:"auth"`
 	Relay            *apitypes.Relay `json:"relay"`
+	Labels           labels          `json:"labels"`
 }
+
+// labels may come with a resource of Kuma's. They are not kept.
+type labels map[string]string
 
 // over reads the zone that a PUT describes. What it leaves out stays as it was:
 // tools that know Kuma's zones alone would otherwise, with every change, open a

@@ -46,15 +46,17 @@ type Cause struct {
 }
 
 // Index is the answer of GET /: who answers. kumactl asks for it before every
-// command.
+// command, and may do so without a credential: a stranger is told no name and id.
 type Index struct {
 	Hostname   string `json:"hostname"`
-	Tagline    string `json:"tagline"` // "Meridian"
-	Product    string `json:"product"` // "Meridian"
-	Version    string `json:"version"`
+	Tagline    string `json:"tagline"`    // "Kuma", as Kuma's clients want it
+	Product    string `json:"product"`    // the same
+	Version    string `json:"version"`    // Meridian's; "unknown" to strangers
 	InstanceID string `json:"instanceId"` // the node's id
 	ClusterID  string `json:"clusterId"`
 	GUI        string `json:"gui"` // always empty: Kuma has the member, Meridian no such page
+	// Implementation is "Meridian".
+	Implementation string `json:"implementation"`
 }
 
 // WhoAmI is the answer of GET /who-am-i: the caller as the API sees it.

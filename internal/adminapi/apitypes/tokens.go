@@ -28,6 +28,8 @@ type DataplaneTokenRequest struct {
 	Tags     map[string][]string `json:"tags,omitempty"`
 	Type     string              `json:"type,omitempty"`
 	ValidFor string              `json:"validFor,omitempty"`
+	// Workload is what newer clients of Kuma's send. It must be empty.
+	Workload string `json:"workload,omitempty"`
 }
 
 // UserTokenRequest is the body of POST /tokens/user.
