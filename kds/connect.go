@@ -206,6 +206,10 @@ func (l *link) join() error {
 		}
 		return err
 	}
+	patience := l.client.cfg.DetectAfter
+	if l.client.expected() == KindKuma {
+		patience = 0
+	}
 	said := make(chan struct{})
 	go func() { // ends with the stream at the latest
 		_, _ = l.stream.Header()
@@ -213,8 +217,10 @@ func (l *link) join() error {
 	}()
 	select {
 	case <-said:
-	case <-time.After(l.client.cfg.DetectAfter):
-		l.client.cfg.Logger.Info("the global does not say that it is one of Meridian's: asking as zones of Kuma's do")
+	case <-time.After(patience):
+		if patience > 0 {
+			l.client.cfg.Logger.Info("the global does not say that it is one of Meridian's: asking as zones of Kuma's do")
+		}
 		if err := l.subscribeKuma(); err != nil {
 			return err
 		}

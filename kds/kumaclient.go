@@ -11,7 +11,6 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -234,18 +233,13 @@ var kumaAsks = []string{
 
 const methodZoneToGlobal = "/" + syncService + "/ZoneToGlobalSync"
 
-// serveKuma makes the other calls that a global of Kuma's expects of its zones, and
-// answers what it asks there with nothing. A call that such a global does not have
-// is done without; one that fails ends the link, as it does between Kuma's own.
+// serveKuma makes one of the other calls that a global of Kuma's expects of its
+// zones, and answers what it asks there with nothing. A call that such a global does
+// not have, or ends, is done without: nothing that the zone needs comes from there.
 func (l *link) serveKuma(ctx context.Context, method string) {
-	err := l.answerKuma(ctx, method)
-	if ctx.Err() != nil || status.Code(err) == codes.Unimplemented {
-		return
+	if err := l.answerKuma(ctx, method); err != nil && ctx.Err() == nil {
+		l.client.cfg.Logger.Info("a global of Kuma's ended a call that this zone does without", "method", method, "cause", err)
 	}
-	if err == nil {
-		err = federation.Errorf(federation.Unavailable, "the global ended %s", method)
-	}
-	l.cancel(err)
 }
 
 func (l *link) answerKuma(ctx context.Context, method string) error {

@@ -199,6 +199,9 @@ func (st *stream) noteKuma(now *kumaState) {
 	if current {
 		rev = now.rev
 	}
+	if st.feed.subscribed {
+		return // a zone of Meridian's says for itself what it holds
+	}
 	if st.session.holds(rev, full, nack) {
 		st.srv.registry.touch()
 	}

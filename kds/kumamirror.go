@@ -102,7 +102,8 @@ func (m *kumaMirror) takeResource(typ string, r *discovery.Resource) error {
 	case typeGlobalSecret, typeSecret:
 		var secret kdspb.Secret
 		if err := spec.UnmarshalTo(&secret); err != nil {
-			return federation.Errorf(federation.Invalid, "%s %.80q cannot be read: %w", typ, printable(meta.GetName()), err)
+			m.skipped = append(m.skipped, printable(meta.GetName())+": not a secret of Kuma's")
+			return nil
 		}
 		defer func() { clear(secret.GetData().GetValue()) }()
 		m.takeSecret(typ, meta, secret.GetData().GetValue())
