@@ -118,6 +118,22 @@
 // within the record's. A refusal is a message of its own, because it is for the user;
 // the status of the call is about the zone, and never repeats the request.
 //
+// # A zone under a global of Kuma's
+//
+// Meridian's global says what it is as soon as it admits a call; Kuma's says nothing
+// before it is asked. A zone that does not know whom it meets waits a moment for the
+// header, and then subscribes as Kuma's zones do, to the four types above and no
+// other, so that a global of Kuma's is not asked for what it does not know. It takes
+// the public keys and the lists of revoked ids; of a private key it reads the modulus
+// and the exponent, and wipes the message. What it is told it applies as changes of a
+// history of its own, which is older than any of Meridian's, and acknowledges once it
+// is durable; the first answers it acts on together.
+//
+// Such a global says what there is and not what changed. What its first answers do
+// not name is gone only where something else of the kind is named: an answer without
+// a single key takes none away, and a list that is not there withdraws nothing. A
+// zone never takes the state of another cluster, of whichever kind.
+//
 // # Loss
 //
 // Losing a stream means nothing: the zone changes no state, reconnects to any
