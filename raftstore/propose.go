@@ -48,9 +48,13 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 	if ctx.Err() != nil {
 		return outcome{}, federation.Errorf(federation.Unavailable, "the request ended before it was taken up: %w", context.Cause(ctx))
 	}
+	begun := time.Now()
 	future := r.Apply(data, enqueueTimeout)
 	if err := future.Error(); err != nil {
 		return outcome{}, s.replicationError(err)
+	}
+	if s.cfg.Committed != nil {
+		s.cfg.Committed(time.Since(begun))
 	}
 	out, ok := future.Response().(outcome)
 	if !ok {

@@ -54,6 +54,9 @@ type Config struct {
 	// AddressOf tells where a member was last found, "" where that is unknown: Raft
 	// then dials the address under which the cluster has it. nil: always that.
 	AddressOf func(id string) string
+	// Committed is told how long each change that this node proposed took until it
+	// was replicated and applied here; nil: nobody is.
+	Committed func(took time.Duration)
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -68,6 +68,9 @@ type Config struct {
 	// Slow waits before a failure of an address is answered, and returns false where
 	// too many wait; nil: nothing is slowed. See internal/slowdown.
 	Slow func(ctx context.Context, remote string) bool
+	// Verified is told of every user token that is shown: its kind, and "accepted" or
+	// the reason of its refusal; nil: nobody is.
+	Verified func(labels ...string)
 	// Issued is told of every token that is issued, by its kind; nil: nobody is.
 	Issued func(kind ...string)
 
@@ -135,6 +138,9 @@ func New(cfg Config) *API {
 	if cfg.Issued == nil {
 		cfg.Issued = func(...string) {}
 	}
+	if cfg.Verified == nil {
+		cfg.Verified = func(...string) {}
+	}
 	if cfg.Refused == nil {
 		cfg.Refused = func(...string) {}
 	}
@@ -179,8 +185,13 @@ func (api *API) certificate(a Access) func(*tls.ConnectionState) (string, error)
 func (api *API) verifyUser(ctx context.Context, token string) (*cptoken.Claims, error) {
 	claims, err := api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
 	if cptoken.ReasonOf(err) == cptoken.UnknownKey && api.cfg.Cluster != nil && api.cfg.Cluster.Refresh(ctx) {
-		return api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
+		claims, err = api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
 	}
+	result := "accepted"
+	if err != nil {
+		result = string(cptoken.ReasonOf(err))
+	}
+	api.cfg.Verified(string(cptoken.User), result)
 	return claims, err
 }
 

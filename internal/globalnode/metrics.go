@@ -23,6 +23,13 @@ func (n *Node) measure() {
 		return metrics.One(rev.Index)
 	})
 	m.Gauge("sealed", "Whether signing keys are sealed under a key outside Raft.", nil, func() []metrics.Sample { return metrics.Bool(n.cfg.Seal != nil) })
+	m.Gauge("can_sign", "Whether this member can open every key that signs.", nil, func() []metrics.Sample { return metrics.Bool(s.CanSign() == nil) })
+	m.Gauge("roles_bindings", "Role bindings in force, by the digest of all of them: members that differ have different files.", []string{"digest"}, func() []metrics.Sample {
+		roles := n.cfg.Roles.Roles()
+		return []metrics.Sample{{Labels: []string{roles.Digest()}, Value: float64(roles.Len())}}
+	})
+	n.measureRaft()
+	m.Gauge("key_state_since_timestamp_seconds", "Since when a key is in its state; keys have no end of their own.", []string{"kind", "mesh", "kid", "state"}, n.keyAges)
 	m.Gauge("keys", "Keys by kind, mesh and state.", []string{"kind", "mesh", "state"}, n.keySamples)
 	m.Gauge("revocations", "Revoked ids by kind and mesh.", []string{"kind", "mesh"}, n.revocationSamples)
 	m.Gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires.", []string{"file", "subject"}, n.certificateSamples)

@@ -47,6 +47,7 @@ type Node struct {
 	ready     chan struct{}
 
 	metrics     *metrics.Set
+	verified    metrics.Counter
 	propagation propagation
 }
 
@@ -102,6 +103,7 @@ func (n *Node) open() (err error) {
 	if n.listeners.admin, err = n.cfg.listenAdmin(); err != nil {
 		return err
 	}
+	n.verified = n.metrics.Counter("tokens_verified_total", "Tokens that were shown to this member, by kind and result: accepted, or the reason.", "kind", "result")
 	verifier := cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
 	n.kds = kds.NewServer(n.kdsConfig(identity.Cluster, verifier))
 	n.api = adminapi.New(adminapi.Config{
@@ -115,7 +117,8 @@ func (n *Node) open() (err error) {
 			return n.cfg.TLS.User(state, identity.Cluster)
 		},
 		Certificates: n.certificates, NotIssued: n.cfg.NotIssued,
-		Issued: n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
+		Verified: n.verified.Add,
+		Issued:   n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
 	})
 	n.measure()
 	return nil
@@ -132,6 +135,7 @@ func (n *Node) storeConfig() raftstore.Config {
 		ElectionTimeout: n.cfg.ElectionTimeout,
 		AddressOf:       n.peers.membership.AddressOf,
 		ControlPlaneKey: n.cfg.ControlPlaneKey,
+		Committed:       n.committed(),
 	}
 }
 
@@ -141,7 +145,7 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerC
 		Authenticator: sealedGate{admission.New(admission.Config{
 			Store: seeing{n.store, n.peers}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
-		}), n.store},
+		}), n.store, n.verified},
 		Relay:   relay{n},
 		Logger:  n.cfg.Logger.With("component", "kds"),
 		Refused: n.refusedZone,

@@ -1,9 +1,13 @@
 package globalnode
 
 import (
+	"cmp"
 	"context"
 
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/admission"
+	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -16,7 +20,8 @@ var _ kds.Judge = sealedGate{}
 // sessions as the Authenticator does.
 type sealedGate struct {
 	*admission.Authenticator
-	store *raftstore.Store
+	store    *raftstore.Store
+	verified metrics.Counter
 }
 
 // Authenticate implements kds.Authenticator.
@@ -24,7 +29,15 @@ func (g sealedGate) Authenticate(ctx context.Context, c kds.Credentials) (kds.Ad
 	if err := g.store.CanSign(); err != nil {
 		return kds.Admission{}, err
 	}
-	return g.Authenticator.Authenticate(ctx, c)
+	a, err := g.Authenticator.Authenticate(ctx, c)
+	switch {
+	case err != nil:
+		e := federation.AsError(err)
+		g.verified.Add(string(cptoken.ControlPlane), cmp.Or(e.Reason, string(e.Code)))
+	case a.Authenticated:
+		g.verified.Add(string(cptoken.ControlPlane), "accepted")
+	}
+	return a, err
 }
 
 // renewAdminToken leaves an administrator's token in the data folder, where that is
