@@ -65,9 +65,9 @@ type Config struct {
 	AuditOf func(ctx context.Context, member string, q audit.Query) (audit.Page, error)
 	// Refused counts requests that were refused, by reason; nil: nobody does.
 	Refused func(reason ...string)
-	// Slow waits before a failure of an address is answered, and returns false where
-	// too many wait; nil: nothing is slowed. See internal/slowdown.
-	Slow func(ctx context.Context, remote string) bool
+	// Slow waits before a failure of an address is answered, and returns what to answer;
+	// nil: nothing is slowed. See slowdown.Limiter.Answer.
+	Slow func(ctx context.Context, remote string, err error) error
 	// Verified is told of every user token that is shown: its kind, and "accepted" or
 	// the reason of its refusal; nil: nobody is.
 	Verified func(labels ...string)
@@ -85,9 +85,6 @@ const DefaultImportWait = 10 * time.Second
 
 // maxAudits is how many read the audit log at a time.
 const maxAudits = 2
-
-// tooManyFailures is when an address is to come back of which too many requests failed.
-const tooManyFailures = 5 * time.Second
 
 // maxBody bounds request bodies, maxListBody those that may hold a whole list of
 // revocations: a million ids and more. One of these is read at a time, because in
@@ -165,7 +162,7 @@ func (api *API) Handler(a Access) http.Handler {
 		Forwarded:        a == Peer,
 		Certificate:      api.certificate(a),
 	}, api.cfg.Roles, api.routes())
-	rt.elsewhere, rt.trail, rt.slowed = api.elsewhere, api.newTrail(), api.slowed
+	rt.elsewhere, rt.trail, rt.slowed = api.elsewhere, api.newTrail(), api.cfg.Slow
 	rt.stranger = api.getStrangersIndex
 	if a == Peer {
 		rt.elsewhere = api.oneHop

@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -136,16 +135,4 @@ func (api *API) newTrail() *trail {
 		log: api.cfg.Audit, refused: api.cfg.Refused, warn: api.log,
 		revision: func() string { _, rev := api.store.Head(); return rev.String() },
 	}
-}
-
-// slowed waits before who failed to prove who they are is told so; see slowdown. A
-// caller that is told to come back learns nothing about its credential.
-func (api *API) slowed(ctx context.Context, remote string, err error) error {
-	if federation.CodeOf(err) != federation.Unauthenticated || api.cfg.Slow == nil || api.cfg.Slow(ctx, remote) {
-		return err
-	}
-	e := federation.Errorf(federation.Unavailable, "too many requests from this address failed to prove who they are").
-		WithReason("too_many_failures")
-	e.RetryAfter = tooManyFailures
-	return e.WithHint("a request with a good credential is answered at once, from this address too")
 }

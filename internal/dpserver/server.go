@@ -73,8 +73,11 @@ type Config struct {
 	Relay Relay
 	// Relayed is told what became of each: "issued", or why not. nil: nobody is.
 	Relayed func(result ...string)
-	Logger  *slog.Logger     // nil: no log
-	Now     func() time.Time // nil: time.Now
+	// Slow waits before a failure at the API is answered, and returns what to answer;
+	// nil: nothing is slowed. See slowdown.Limiter.Answer.
+	Slow   func(ctx context.Context, remote string, err error) error
+	Logger *slog.Logger     // nil: no log
+	Now    func() time.Time // nil: time.Now
 }
 
 // Server makes the handlers of a zone. Its methods are safe for concurrent use.
@@ -109,6 +112,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Bootstrap.Covers == nil {
 		cfg.Bootstrap.Covers = func(string) bool { return false }
+	}
+	if cfg.Slow == nil {
+		cfg.Slow = func(_ context.Context, _ string, err error) error { return err }
 	}
 	if cfg.Link == nil {
 		cfg.Link = func() Link { return Link{} }
@@ -160,7 +166,7 @@ func (s *Server) api(policy access.Policy) http.Handler {
 				s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a request to the zone's API",
 					slog.String("remote", r.RemoteAddr), slog.String("name", clip(caller.Name)), slog.String("method", clip(r.Method)),
 					slog.String("path", r.URL.Path[:min(40, len(r.URL.Path))]), slog.String("reason", federation.AsError(err).Reason))
-				httperr.WriteError(w, err)
+				httperr.WriteError(w, s.cfg.Slow(r.Context(), r.RemoteAddr, err))
 				return
 			}
 			h(w, r, caller)

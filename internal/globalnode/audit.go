@@ -41,10 +41,7 @@ func (n *Node) refusedZone(ctx context.Context, r kds.Refusal) error {
 		about["zone"] = r.Zone
 	}
 	n.audit.Refuse(audit.Record{Via: "kds", Remote: r.Remote, Action: r.Method, Reason: e.Reason, Detail: e.Error(), About: about})
-	if n.slow.Failed(ctx, r.Remote) {
-		return nil
-	}
-	return federation.Errorf(federation.Unavailable, "too many calls from this address failed to prove who they are").WithReason("too_many_failures")
+	return n.slow.Answer(ctx, r.Remote, r.Err)
 }
 
 // noteAdminToken writes that this node made itself an administrator's token.

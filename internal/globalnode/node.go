@@ -111,7 +111,7 @@ func (n *Node) open() (err error) {
 		Members: n.peers.memberIDs, Cluster: n.peers,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Roles: n.cfg.Roles.Roles,
-		Audit: n.audit, AuditOf: n.peers.auditOf, Slow: n.slow.Failed,
+		Audit: n.audit, AuditOf: n.peers.auditOf, Slow: n.slow.Answer,
 		Refused: n.metrics.Counter("api_refused_total", "Requests to the HTTP API that were refused (401, 403), by reason.", "reason").Add,
 		UserCertificate: func(state *tls.ConnectionState) (string, error) {
 			return n.cfg.TLS.User(state, identity.Cluster)

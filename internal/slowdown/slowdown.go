@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/meridiankds/meridian/federation"
 )
 
 // The bounds. An address may fail Burst times at once; after that its failures are
@@ -67,6 +69,18 @@ func (l *Limiter) Failed(ctx context.Context, remote string) bool {
 	case <-ctx.Done():
 	}
 	return true
+}
+
+// Answer is Failed for whoever answers with err: it returns err, or what is to be
+// answered in its place, which tells nothing about the credential. Errors that are not
+// of the code Unauthenticated are returned at once.
+func (l *Limiter) Answer(ctx context.Context, remote string, err error) error {
+	if federation.CodeOf(err) != federation.Unauthenticated || l.Failed(ctx, remote) {
+		return err
+	}
+	e := federation.Errorf(federation.Unavailable, "too many requests from this address failed to prove who they are").WithReason("too_many_failures")
+	e.RetryAfter = Longest
+	return e.WithHint("a request with a good credential is answered at once, from this address too")
 }
 
 // Slowed is how many failures had to wait or were turned away.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/meridiankds/meridian/federation"
 )
 
 func TestFailuresAreSlowed(t *testing.T) {
@@ -53,6 +55,28 @@ func TestFailuresAreSlowed(t *testing.T) {
 		time.Sleep(Burst*Every + Longest)
 		if d := took("192.0.2.1:1000"); d != 0 {
 			t.Errorf("after a pause it waited %s", d)
+		}
+	})
+}
+
+func TestAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, refused := New(nil), federation.Errorf(federation.Unauthenticated, "no")
+		forbidden := federation.Errorf(federation.Forbidden, "you may not")
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		for range Burst + int(Longest/Every) {
+			if err := l.Answer(gone, "192.0.2.1:1", refused); err != error(refused) {
+				t.Fatal(err)
+			}
+		}
+		begun := time.Now()
+		e := federation.AsError(l.Answer(t.Context(), "192.0.2.1:1", refused))
+		if e.Code != federation.Unavailable || e.Reason != "too_many_failures" || e.RetryAfter != Longest || e.Hint == "" {
+			t.Errorf("%+v", e)
+		}
+		if err := l.Answer(t.Context(), "192.0.2.1:1", forbidden); err != error(forbidden) || time.Since(begun) != 0 {
+			t.Errorf("who is known waited %s: %v", time.Since(begun), err)
 		}
 	})
 }
