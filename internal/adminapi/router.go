@@ -92,7 +92,9 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &recorder{ResponseWriter: w}
 	err := rt.serve(out, r, a)
 	if err != nil && a.caller.Name == "" && rt.slowed != nil {
-		err = rt.slowed(r.Context(), r.RemoteAddr, err)
+		if err = rt.slowed(r.Context(), r.RemoteAddr, err); federation.CodeOf(err) == federation.Unavailable {
+			out.Header().Set("Connection", "close") // its place is for somebody else
+		}
 	}
 	if err != nil && out.status == 0 {
 		err = askable(err, a.requestID)

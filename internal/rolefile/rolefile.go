@@ -19,6 +19,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,7 +124,23 @@ func (f *File) Check() {
 
 const what = "roles file"
 
-func (f *File) read() ([]byte, error) { return configfile.Read(f.path, what, "--roles-file") }
+// read returns the file's bytes, unless others than its owner may write there: they
+// could make themselves administrators.
+func (f *File) read() ([]byte, error) {
+	data, err := configfile.Read(f.path, what, "--roles-file")
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "the %s %s cannot be read: %w", what, f.path, err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return nil, federation.Errorf(federation.Invalid, "the %s %s may be written by others than its owner (mode %#o)", what, f.path, info.Mode().Perm()).
+			WithHint("take that away: chmod go-w %s", f.path)
+	}
+	return data, nil
+}
 
 func (f *File) parse(data []byte) (*access.Roles, error) {
 	var content struct {

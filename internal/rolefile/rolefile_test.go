@@ -93,6 +93,24 @@ func TestBadFiles(t *testing.T) {
 			t.Errorf("%q: %v (%+v)", text, err, e)
 		}
 	}
+	open := filepath.Join(dir, "roles.yaml")
+	if err := os.WriteFile(open, []byte(first), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []os.FileMode{0o620, 0o602, 0o666} {
+		if err := os.Chmod(open, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(open, slog.Default()); err == nil || !strings.Contains(err.Error(), "written by others") || federation.AsError(err).Hint == "" {
+			t.Errorf("mode %#o: %v", mode, err)
+		}
+	}
+	if err := os.Chmod(open, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(open, slog.Default()); err != nil {
+		t.Errorf("mode 0644: %v", err)
+	}
 	if _, err := Open(filepath.Join(dir, "none"), slog.Default()); err == nil {
 		t.Error("a file that is not there")
 	}
