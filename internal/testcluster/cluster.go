@@ -80,6 +80,8 @@ type Global struct {
 	Dir  string
 	Name string // host:port among the members of a cluster
 	Node *globalnode.Node
+	// Clock is how far the node's clock is ahead; for members of a cluster.
+	Clock time.Duration
 	// TLS lets a test have the node look at its files at once.
 	TLS *tlsutil.Source
 
@@ -187,6 +189,8 @@ type Zone struct {
 	Dir   string
 	Node  *zonenode.Node
 	Token string
+	// Clock is how far the zone's clock is ahead, from its next start on.
+	Clock time.Duration
 
 	t       testing.TB
 	log     *slog.Logger
@@ -227,6 +231,7 @@ func (z *Zone) Start() {
 		Token:  func() (string, error) { return z.Token, nil },
 		DPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", DiagnosticsAddr: "127.0.0.1:0",
 		LocalhostIsAdmin: true, Version: "test", Logger: z.log,
+		Now: func() time.Time { return time.Now().Add(z.Clock) },
 	})
 	if err != nil {
 		z.t.Fatalf("making zone %s: %v", z.Name, err)

@@ -117,9 +117,12 @@ func (c *Globals) config(g *Global) globalnode.Config {
 		KDSAuth: federation.AuthToken, LocalhostIsAdmin: true, Version: "test", Logger: c.log.With("member", g.Name),
 		Seal:      c.seal,
 		TLS:       tlsutil.Static(c.Certificate(tlsutil.Identity{Cluster: clusterName, Role: tlsutil.RoleNode, Name: "node"}), c.CA.Pool()),
-		Stabilize: 200 * time.Millisecond,
+		Stabilize: 200 * time.Millisecond, Now: g.now,
 	}
 }
+
+// now is the member's clock.
+func (g *Global) now() time.Time { return time.Now().Add(g.Clock) }
 
 // Launch starts a member without waiting for it.
 func (g *Global) Launch() {
