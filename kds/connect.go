@@ -427,11 +427,20 @@ func (l *link) acknowledge(nonce string) error {
 const (
 	minHealthInterval = time.Second
 	maxHealthInterval = time.Hour
+	// firstHealth is how long the first one may wait.
+	firstHealth = 10 * time.Second
 )
 
-// checkHealth calls HealthCheck at once and then as often as the answers say. A
-// member that does not answer is left.
+// checkHealth calls HealthCheck within firstHealth and then as often as the answers
+// say. A member that does not answer is left. The first call says nothing that the
+// stream does not say: zones that come all at once make it when they have their
+// state, and not all at once again.
 func (l *link) checkHealth(ctx context.Context) {
+	select {
+	case <-time.After(time.Duration(l.client.random() * float64(firstHealth))):
+	case <-ctx.Done():
+		return
+	}
 	for {
 		interval, err := l.health(ctx)
 		if status.Code(err) == codes.Unimplemented {

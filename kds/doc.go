@@ -139,7 +139,7 @@
 // Losing a stream means nothing: the zone changes no state, reconnects to any
 // member after a jittered wait that grows to 30 s, and resumes. Nothing is ever
 // deleted but by an explicit change. Zones ping an idle connection every 30 s,
-// and so do members; a zone calls HealthCheck at once and then at the interval
+// and so do members; a zone calls HealthCheck within 10 s and then at the interval
 // that the answers name, or every 5 minutes where they name none.
 //
 // # Refusal

@@ -117,34 +117,46 @@ func (st *stream) untilDeadline() time.Duration {
 	return wait
 }
 
-// deadline returns what is due first, and the error where it is not met.
-func (st *stream) deadline() (at time.Time, late *federation.Error) {
-	due := func(t time.Time, err *federation.Error) {
+// deadline returns what is due first, and how to say that it was not met: the loop
+// asks after every message, and nearly always only for the time.
+func (st *stream) deadline() (at time.Time, late func() *federation.Error) {
+	due := func(t time.Time, err func() *federation.Error) {
 		if at.IsZero() || t.Before(at) {
 			at, late = t, err
 		}
 	}
 	if st.session == nil {
-		due(st.opened.Add(st.srv.limits.FirstRequest),
-			federation.Errorf(federation.Unavailable, "no request within %v", st.srv.limits.FirstRequest))
+		due(st.opened.Add(st.srv.limits.FirstRequest), st.silent)
 	}
 	if len(st.feed.inflight) > 0 {
-		f := st.feed.inflight[0]
-		due(f.sent.Add(st.srv.limits.Ack),
-			federation.Errorf(federation.Unavailable, "revision %s was not acknowledged within %v", f.to, st.srv.limits.Ack).WithReason(reasonSlow))
+		due(st.feed.inflight[0].sent.Add(st.srv.limits.Ack), st.unacknowledged)
 	}
 	if !st.expires.IsZero() {
-		due(st.expires, federation.Errorf(federation.Unauthenticated, "the credential of the session expired").WithReason(string(cptoken.Expired)))
+		due(st.expires, st.expired)
 	}
 	return at, late
 }
 
+func (st *stream) silent() *federation.Error {
+	return federation.Errorf(federation.Unavailable, "no request within %v", st.srv.limits.FirstRequest)
+}
+
+func (st *stream) unacknowledged() *federation.Error {
+	return federation.Errorf(federation.Unavailable, "revision %s was not acknowledged within %v",
+		st.feed.inflight[0].to, st.srv.limits.Ack).WithReason(reasonSlow)
+}
+
+func (st *stream) expired() *federation.Error {
+	return federation.Errorf(federation.Unauthenticated, "the credential of the session expired").WithReason(string(cptoken.Expired))
+}
+
 // overdue returns the error of the deadline that passed, if one did.
 func (st *stream) overdue() error {
-	at, late := st.deadline()
+	at, why := st.deadline()
 	if at.IsZero() || time.Now().Before(at) {
 		return nil
 	}
+	late := why()
 	switch late.Reason {
 	case reasonSlow:
 		st.srv.stats.slow.Add(1)

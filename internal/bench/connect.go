@@ -49,8 +49,15 @@ func (s *scope) startStorm(ctx context.Context, n int, tls bool) (*storm, error)
 func (c *storm) turns(ctx context.Context, n int) (first, again, bare time.Duration, err error) {
 	var ours, theirs []time.Duration
 	for turn := range n + 1 {
+		stop, err := c.profile(ctx, c.global.child, c.zones.child)
+		if err != nil {
+			return 0, 0, 0, err
+		}
 		took, err := c.zones.connect(ctx)
 		if err != nil {
+			return 0, 0, 0, err
+		}
+		if err := stop(); err != nil {
 			return 0, 0, 0, err
 		}
 		if turn == 0 {
