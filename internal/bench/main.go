@@ -49,6 +49,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		// the parent alone to act on.
 		return serveRole(context.WithoutCancel(ctx), args[1], os.Stdin, stdout)
 	}
+	if len(args) == 3 && args[0] == "plot" {
+		return plot(args[1], args[2], stdout)
+	}
 	o, err := parse(args, stderr)
 	if err != nil {
 		return err
@@ -127,7 +130,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.profiles, "profile", "", "write profiles of the processor into this `FOLDER`, where a row can")
 	flags.StringVar(&o.bin, "bin", filepath.Join(".", "bin"), "`FOLDER` of the programs global and zone")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "usage: scripts/bench [NAME…] [--quick] [--json FILE]\n\nflags:\n")
+		fmt.Fprintf(stderr, "usage: scripts/bench [NAME…] [--quick] [--json FILE]\n       scripts/bench plot FOLDER FILE   the growth rows of a JSON file as SVG, their tables on stdout\n\nflags:\n")
 		flags.PrintDefaults()
 		fmt.Fprintf(stderr, "\nnames, all of them where none is given:\n")
 		for _, r := range rows() {

@@ -34,6 +34,7 @@ func rows() []row {
 		{name: "zone-start-1m", about: "a zone starts with 1,000,000 revoked ids, until it verifies", run: zoneStart1m},
 		{name: "global-memory", about: "what an empty global occupies", run: globalMemory},
 		{name: "start", about: "an empty global, until it is ready", run: start},
+		{name: "growth", about: "how the main figures grow with zones and revoked ids", byName: true, run: growth},
 		{name: "size", about: "the programs on disk", run: size},
 	}
 }
