@@ -124,6 +124,8 @@ func (c *connection) heard(zone string, now time.Time) {
 type transport struct {
 	credentials.TransportCredentials
 	firstRequest time.Duration
+	turns        chan struct{} // holds a token for each caller whose turn it is
+	turn         time.Duration
 }
 
 func newTransport(cfg *tls.Config, limits *Limits) transport {
@@ -131,14 +133,22 @@ func newTransport(cfg *tls.Config, limits *Limits) transport {
 	if cfg != nil {
 		inner = credentials.NewTLS(cfg)
 	}
-	return transport{TransportCredentials: inner, firstRequest: limits.FirstRequest}
+	return transport{
+		TransportCredentials: inner, firstRequest: limits.FirstRequest,
+		turns: make(chan struct{}, limits.Handshakes), turn: limits.HandshakeTurn,
+	}
 }
 
 // ServerHandshake implements credentials.TransportCredentials. The time that a
 // caller has to authenticate begins after it, so that a thousand zones that shake
 // hands at once do not lose it in the queue.
 func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	t.turns <- struct{}{}
+	release := sync.OnceFunc(func() { <-t.turns })
+	over := time.AfterFunc(t.turn, release)
 	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
+	over.Stop()
+	release()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -25,6 +26,7 @@ type member struct {
 	*process
 	name, dir string
 	id        string // in Raft
+	of        *cluster
 	start     func() (*process, error)
 	ends      endpoints.Endpoints
 	api       *apiclient.Global
@@ -35,6 +37,8 @@ type cluster struct {
 	*scope
 	members []*member
 	trust   string // folder with ca.crt alone
+
+	reading sync.RWMutex // held while a member's API is replaced
 }
 
 // startCluster founds a cluster of n real globals, with certificates that `global
@@ -44,7 +48,7 @@ func (s *scope) startCluster(ctx context.Context, n int) (*cluster, error) {
 	args := []string{"certs", "cluster", "--cluster", "bench", "--trust", c.trust}
 	var peers []string
 	for i := range n {
-		m := &member{name: fmt.Sprintf("global-%d", i+1)}
+		m := &member{name: fmt.Sprintf("global-%d", i+1), of: c}
 		m.dir = filepath.Join(s.dir, m.name)
 		c.members = append(c.members, m)
 		args = append(args, "--node", m.name+"="+c.secrets(m))
@@ -106,6 +110,7 @@ func (m *member) launch() (err error) {
 
 // await waits until the member answers, and finds its ports.
 func (m *member) await(ctx context.Context) error {
+	var api *apiclient.Global
 	err := until(ctx, m.name+" to answer", func() (bool, error) {
 		if !m.running() {
 			return false, fmt.Errorf("%s ended", m.name)
@@ -115,15 +120,18 @@ func (m *member) await(ctx context.Context) error {
 			return false, err
 		}
 		m.ends = e
-		if m.api, err = apiOf(e); err != nil {
+		if api, err = apiOf(e); err != nil {
 			return false, err
 		}
-		_, err = m.api.Cluster(ctx)
+		_, err = api.Cluster(ctx)
 		return err == nil, err
 	})
 	if err != nil {
 		return m.failure(err)
 	}
+	m.of.reading.Lock()
+	m.api = api
+	m.of.reading.Unlock()
 	m.id, err = nodeID(m.dir)
 	return err
 }

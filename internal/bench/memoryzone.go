@@ -11,8 +11,11 @@ import (
 	"github.com/meridiankds/meridian/keysync"
 )
 
+// maxHeld is how many ids of a full state a memoryZone holds one by one.
+const maxHeld = 20_000
+
 // memoryZone is a zone's copy without its disk: what was revoked since it joined it
-// holds one by one, and of the full state it counts the ids.
+// holds one by one, and of a full state that is very long it counts the ids.
 type memoryZone struct {
 	number int
 	seen   *arrivals
@@ -46,6 +49,9 @@ func (z *memoryZone) Apply(_ context.Context, p cptoken.Part) error {
 		z.mu.Unlock()
 		return nil
 	}
+	if p.Full {
+		z.keys, z.ids, z.recent = 0, 0, nil
+	}
 	for _, part := range z.staged {
 		for _, c := range part.Changes {
 			z.take(c, p.Full)
@@ -61,10 +67,10 @@ func (z *memoryZone) take(c cptoken.Change, full bool) {
 	switch {
 	case c.Key != nil:
 		z.keys++
-	case c.Revoked != nil && full:
-		z.ids += len(c.Revoked.IDs)
 	case c.Revoked != nil:
-		z.ids += len(c.Revoked.IDs)
+		if z.ids += len(c.Revoked.IDs); full && z.ids > maxHeld {
+			return
+		}
 		if z.recent == nil {
 			z.recent = map[string]bool{}
 		}

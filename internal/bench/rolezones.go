@@ -35,9 +35,17 @@ type copyOf interface {
 // zonesJoin says who joins what.
 type zonesJoin struct {
 	Address string     `json:"address"`
+	Others  []string   `json:"others"` // instead of Address: several members
 	CAFile  string     `json:"caFile"` // empty: without TLS
 	Zones   []joinZone `json:"zones"`
 	Dir     string     `json:"dir"` // where copies are on disk; empty: in memory
+}
+
+func (j zonesJoin) addresses() []string {
+	if len(j.Others) > 0 {
+		return j.Others
+	}
+	return []string{j.Address}
 }
 
 type joinZone struct {
@@ -54,6 +62,7 @@ func newZonesRole() (methods, func()) {
 			return none{}, nil
 		}),
 		"collect":   method(r.collect),
+		"hold":      method(r.hold),
 		"connected": method(r.connected),
 		"leave": method(func(context.Context, none) (none, error) {
 			r.leave()
@@ -82,7 +91,7 @@ func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
 		}
 		r.zones = append(r.zones, sink)
 		r.clients = append(r.clients, kds.NewClient(kds.ClientConfig{
-			Zone: zone.Name, Instance: instance, Version: agent, Addresses: []string{in.Address}, TLS: tlsConfig,
+			Zone: zone.Name, Instance: instance, Version: agent, Addresses: in.addresses(), TLS: tlsConfig,
 			Token: func() (string, error) { return zone.Token, nil }, Sink: sink, Logger: logger,
 		}))
 	}
@@ -134,6 +143,25 @@ func (r *zonesRole) collect(ctx context.Context, in expected) ([]int64, error) {
 		}
 	}
 	return stamps, nil
+}
+
+// hold says which zones do not hold a revision or would accept an id.
+func (r *zonesRole) hold(_ context.Context, in expected) (lacking, error) {
+	var l lacking
+	for i, z := range r.zones {
+		if err := z.check(in.Revision, in.ID); err != nil {
+			l.Zones++
+			s := r.clients[i].Status()
+			l.Why = fmt.Sprintf("%v (connected: %v, current: %v, %s)", err, s.Connected, s.Current, s.LastError)
+		}
+	}
+	return l, nil
+}
+
+// lacking is how many zones lack something, and why one of them does.
+type lacking struct {
+	Zones int    `json:"zones"`
+	Why   string `json:"why"`
 }
 
 // link is a zone's connection: whether it is there, and since when.

@@ -35,6 +35,7 @@ func rows() []row {
 		{name: "global-memory", about: "what an empty global occupies", run: globalMemory},
 		{name: "start", about: "an empty global, until it is ready", run: start},
 		{name: "growth", about: "how the main figures grow with zones and revoked ids", byName: true, run: growth},
+		{name: "soak", about: "ten minutes of everything at once, with --quick one: does anything grow", byName: true, run: soak},
 		{name: "size", about: "the programs on disk", run: size},
 	}
 }
