@@ -47,6 +47,7 @@ type connection struct {
 
 	mu    sync.Mutex
 	grace *time.Timer // closes it unless somebody authenticates
+	turn  func()      // ends its turn, once somebody authenticates
 	said  []string    // admissions that were logged
 	open  []*session  // for health checks to find
 }
@@ -56,14 +57,17 @@ func (c *connection) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
 		c.stats.connections.Add(-1)
-		c.stopGrace()
+		c.stopGrace() // and its turn
 	})
 	return err
 }
 
-func (c *connection) startGrace(d time.Duration) {
+// startGrace begins the time that a caller has to authenticate; its turn ends when
+// it has, and not with the handshake: the next one would only get in its way.
+func (c *connection) startGrace(d time.Duration, endTurn func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.turn = endTurn
 	c.grace = time.AfterFunc(d, func() { _ = c.Close() })
 }
 
@@ -72,6 +76,10 @@ func (c *connection) stopGrace() {
 	defer c.mu.Unlock()
 	if c.grace != nil {
 		c.grace.Stop()
+	}
+	if c.turn != nil {
+		c.turn()
+		c.turn = nil
 	}
 }
 
@@ -146,15 +154,17 @@ func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 	t.turns <- struct{}{}
 	release := sync.OnceFunc(func() { <-t.turns })
 	over := time.AfterFunc(t.turn, release)
+	end := func() { over.Stop(); release() }
 	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
-	over.Stop()
-	release()
+	c, ok := raw.(*connection)
+	if err != nil || !ok {
+		end()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	c, ok := raw.(*connection)
 	if ok {
-		c.startGrace(t.firstRequest)
+		c.startGrace(t.firstRequest, end)
 	}
 	return conn, authInfo{AuthInfo: info, conn: c}, nil
 }

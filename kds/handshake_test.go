@@ -73,3 +73,30 @@ func TestHandshakesTakeTurns(t *testing.T) {
 		})
 	}
 }
+
+// TestTurnLastsUntilAdmission: a connection gives its turn back when it has
+// authenticated or is closed.
+func TestTurnLastsUntilAdmission(t *testing.T) {
+	for name, end := range map[string]func(*connection){
+		"authenticated": (*connection).stopGrace,
+		"closed":        func(c *connection) { _ = c.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTransport(nil, &Limits{Handshakes: 1, HandshakeTurn: time.Hour, FirstRequest: time.Hour})
+			client, server := net.Pipe()
+			defer client.Close()
+			c := &connection{Conn: server, stats: &counters{}}
+			defer c.Close()
+			if _, _, err := tr.ServerHandshake(c); err != nil {
+				t.Fatal(err)
+			}
+			if len(tr.turns) != 1 {
+				t.Error("the turn ended with the handshake")
+			}
+			end(c)
+			if len(tr.turns) != 0 {
+				t.Error("the turn goes on")
+			}
+		})
+	}
+}

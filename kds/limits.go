@@ -31,9 +31,9 @@ type Limits struct {
 	Streams uint32
 	// Handshake is how long TLS and the HTTP/2 preface may take.
 	Handshake time.Duration
-	// Handshakes is how many shake hands at once; others wait for their turn. All
-	// that come at once would otherwise share the processors until each has lost
-	// its patience. A caller that takes longer than HandshakeTurn, as over a long
+	// Handshakes is how many connections shake hands and authenticate at once;
+	// others wait for their turn. All that come at once would otherwise share the
+	// processors until each has lost its patience. A caller that takes longer than HandshakeTurn, as over a long
 	// path or on purpose, goes on beside the next one.
 	Handshakes    int
 	HandshakeTurn time.Duration

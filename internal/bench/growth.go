@@ -102,14 +102,7 @@ func (s *scope) issueAmong(ctx context.Context, n int) (used, raw float64, err e
 		if err != nil {
 			return 0, 0, err
 		}
-		signed, err := ownProcessor(func() error {
-			for i := range batch {
-				if err := key.sign(i); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		signed, err := ownProcessor(func() error { return key.signMany(ctx, batch) })
 		if err != nil {
 			return 0, 0, err
 		}

@@ -26,6 +26,7 @@ type member struct {
 	*process
 	name, dir string
 	id        string // in Raft
+	kds       string // its port for zones, the same after every start
 	of        *cluster
 	start     func() (*process, error)
 	ends      endpoints.Endpoints
@@ -57,6 +58,9 @@ func (s *scope) startCluster(ctx context.Context, n int) (*cluster, error) {
 			return nil, err
 		}
 		peers = append(peers, port)
+		if m.kds, err = freePort(); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := s.run(ctx, "global", args...); err != nil {
 		return nil, err
@@ -86,7 +90,7 @@ func (c *cluster) line(m *member, peer string, peers []string) *exec.Cmd {
 		"--bootstrap-expect", fmt.Sprint(len(peers)), "--join", strings.Join(peers, ","), "--peer-addr", peer,
 		"--seal-key-file", secret("seal.key"), "--ca-file", secret("ca.crt"),
 		"--tls-cert-file", secret("node.crt"), "--tls-key-file", secret("node.key"),
-		"--api-addr", "127.0.0.1:0", "--api-tls-addr", "", "--kds-addr", "127.0.0.1:0",
+		"--api-addr", "127.0.0.1:0", "--api-tls-addr", "", "--kds-addr", m.kds,
 		"--diagnostics-addr", "127.0.0.1:0", "--localhost-is-admin")
 }
 
