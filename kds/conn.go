@@ -132,7 +132,7 @@ func (c *connection) heard(zone string, now time.Time) {
 type transport struct {
 	credentials.TransportCredentials
 	firstRequest time.Duration
-	turns        chan struct{} // holds a token for each caller whose turn it is
+	turns        *turns
 	turn         time.Duration
 }
 
@@ -143,7 +143,7 @@ func newTransport(cfg *tls.Config, limits *Limits) transport {
 	}
 	return transport{
 		TransportCredentials: inner, firstRequest: limits.FirstRequest,
-		turns: make(chan struct{}, limits.Handshakes), turn: limits.HandshakeTurn,
+		turns: newTurns(limits.Handshakes), turn: limits.HandshakeTurn,
 	}
 }
 
@@ -151,8 +151,8 @@ func newTransport(cfg *tls.Config, limits *Limits) transport {
 // caller has to authenticate begins after it, so that a thousand zones that shake
 // hands at once do not lose it in the queue.
 func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	t.turns <- struct{}{}
-	release := sync.OnceFunc(func() { <-t.turns })
+	t.turns.take()
+	release := sync.OnceFunc(t.turns.give)
 	over := time.AfterFunc(t.turn, release)
 	end := func() { over.Stop(); release() }
 	conn, info, err := t.TransportCredentials.ServerHandshake(raw)

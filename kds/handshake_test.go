@@ -59,15 +59,15 @@ func TestHandshakesTakeTurns(t *testing.T) {
 				}
 				time.Sleep(c.over)
 				synctest.Wait()
-				if len(tr.turns) > 4 || most.Load() != c.most {
-					t.Errorf("%d shook hands at once and %d had a turn, want %d", most.Load(), len(tr.turns), c.most)
+				if most.Load() != c.most {
+					t.Errorf("%d shook hands at once, want %d", most.Load(), c.most)
 				}
 				all.Wait()
 				if took := time.Since(begun); took > c.all {
 					t.Errorf("all took %s, want at most %s", took, c.all)
 				}
-				if len(tr.turns) != 0 {
-					t.Errorf("%d turns were not given back", len(tr.turns))
+				if tr.turns.free != 4 {
+					t.Errorf("%d turns are free at the end, want 4", tr.turns.free)
 				}
 			})
 		})
@@ -90,13 +90,40 @@ func TestTurnLastsUntilAdmission(t *testing.T) {
 			if _, _, err := tr.ServerHandshake(c); err != nil {
 				t.Fatal(err)
 			}
-			if len(tr.turns) != 1 {
+			if tr.turns.free != 0 {
 				t.Error("the turn ended with the handshake")
 			}
 			end(c)
-			if len(tr.turns) != 0 {
+			if tr.turns.free != 1 {
 				t.Error("the turn goes on")
 			}
 		})
 	}
+}
+
+// TestTheLastToComeGoesFirst: it is the one that is still there.
+func TestTheLastToComeGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns, order := newTurns(1), make(chan int, 3)
+		turns.take()
+		var all sync.WaitGroup
+		for i := range 3 {
+			all.Go(func() {
+				turns.take()
+				order <- i
+				turns.give()
+			})
+			synctest.Wait()
+		}
+		turns.give()
+		all.Wait()
+		for want := 2; want >= 0; want-- {
+			if got := <-order; got != want {
+				t.Errorf("caller %d had its turn, want %d", got, want)
+			}
+		}
+		if turns.free != 1 || len(turns.waiting) != 0 {
+			t.Errorf("%d free and %d waiting at the end", turns.free, len(turns.waiting))
+		}
+	})
 }
