@@ -85,6 +85,10 @@ type Global struct {
 	// TLS lets a test have the node look at its files at once.
 	TLS *tlsutil.Source
 
+	// ConfigureZone changes the configuration of a zone before each of its starts; nil:
+	// nothing.
+	ConfigureZone func(*zonenode.Config)
+
 	cluster *Globals // nil: alone, as `global dev`
 
 	t    testing.TB
@@ -197,6 +201,7 @@ type Zone struct {
 	globals []string
 	ca      string
 	plain   bool
+	change  func(*zonenode.Config)
 	once    *sync.Once
 	run     *running
 }
@@ -208,7 +213,7 @@ func (g *Global) StartZone(name string, addresses ...string) *Zone {
 	z := &Zone{
 		Name: name, Dir: TempDir(g.t), t: g.t, log: g.log, globals: addresses,
 		ca:    filepath.Join(g.Dir, "tls", tlsutil.CAFile),
-		plain: g.kdsPlain,
+		plain: g.kdsPlain, change: g.ConfigureZone,
 		Token: g.Issue(cptoken.Claims{Kind: cptoken.ControlPlane, Zone: name}, time.Hour),
 	}
 	if g.cluster != nil {
@@ -226,13 +231,17 @@ func (z *Zone) Start() {
 	if err != nil {
 		z.t.Fatal(err)
 	}
-	node, err := zonenode.New(zonenode.Config{
+	cfg := zonenode.Config{
 		Zone: z.Name, DataDir: z.Dir, Globals: z.globals, GlobalTLS: trust, GlobalPlain: z.plain,
 		Token:  func() (string, error) { return z.Token, nil },
 		DPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", DiagnosticsAddr: "127.0.0.1:0",
 		LocalhostIsAdmin: true, Version: "test", Logger: z.log,
 		Now: func() time.Time { return time.Now().Add(z.Clock) },
-	})
+	}
+	if z.change != nil {
+		z.change(&cfg)
+	}
+	node, err := zonenode.New(cfg)
 	if err != nil {
 		z.t.Fatalf("making zone %s: %v", z.Name, err)
 	}
