@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/globalnode"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/kds"
 )
@@ -114,7 +115,7 @@ func prepare(c *cli.Context, flags []cli.Flag) error {
 		return err
 	}
 	if path := c.String("config"); path != "" {
-		return configfile.Apply(path, console.FlagNames(flags, "config"), c, authnSection)
+		return configfile.Apply(path, console.FlagNames(flags, "config"), c, proxyauth.Section)
 	}
 	return nil
 }
@@ -145,7 +146,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 			return globalnode.Config{}, err
 		}
 	}
-	notIssued, err := kindsNotIssued(c.String("config"))
+	authn, reload, err := proxyauth.FromFile(c.String("config"), os.LookupEnv)
 	if err != nil {
 		return globalnode.Config{}, err
 	}
@@ -159,7 +160,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
-		ControlPlaneKey: key, Roles: roles, NotIssued: notIssued, AuditRoom: int64(room) << 20,
+		ControlPlaneKey: key, Roles: roles, Authn: authn, ReloadAuthn: reload, AuditRoom: int64(room) << 20,
 		Version: version(), Logger: logger,
 	}, nil
 }

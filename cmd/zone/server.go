@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/internal/zonenode"
@@ -61,7 +62,7 @@ Examples:
 				return err
 			}
 			if path := c.String("config"); path != "" {
-				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, authnSection); err != nil {
+				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, proxyauth.Section); err != nil {
 					return err
 				}
 			}
@@ -96,7 +97,7 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		Profiles: c.Bool("pprof"),
 		Version:  version(), Logger: logger,
 	}
-	if cfg.Authn, cfg.ReloadAuthn, err = authnSettings(c.String("config")); err != nil {
+	if cfg.Authn, cfg.ReloadAuthn, err = proxyauth.FromFile(c.String("config"), os.LookupEnv); err != nil {
 		return zonenode.Config{}, err
 	}
 	if path := c.String("cp-token-file"); path != "" {

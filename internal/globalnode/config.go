@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/raftstore"
@@ -83,8 +84,12 @@ type Config struct {
 	// plane tokens a cluster that is founded now goes on accepting; nil: none.
 	ControlPlaneKey []byte
 
-	// NotIssued are the kinds of tokens that this node refuses to issue.
-	NotIssued []cptoken.Kind
+	// Authn is what the settings say of the tokens of proxies; the zero value is good.
+	// A global takes of it which tokens it must not issue, and with which keys of its
+	// own it verifies zone tokens that let a zone's control plane join (scope cp).
+	// ReloadAuthn reads it anew, completed; nil: it stands in no file.
+	Authn       proxyauth.Settings
+	ReloadAuthn func() (proxyauth.Settings, error)
 
 	// WriteAdminToken leaves an administrator's token in the data folder.
 	WriteAdminToken bool
@@ -130,6 +135,9 @@ func (c *Config) Validate() error {
 	}
 	if c.KDS.HostPort == "" || c.Peer.HostPort == "" {
 		return federation.Errorf(federation.Invalid, "--kds-addr and --peer-addr must not be empty")
+	}
+	if err := c.Authn.Complete(); err != nil {
+		return err
 	}
 	if err := c.validateJoin(); err != nil {
 		return err

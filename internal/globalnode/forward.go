@@ -6,9 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/adminapi"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -138,11 +140,15 @@ type leading struct {
 func (l leading) IsLeader() bool { return l.peers.leading() }
 
 // seeing is the store as admission sees it: that a zone joined is recorded by the
-// leader.
+// leader, and the keys of this node's own settings verify zone tokens too.
 type seeing struct {
 	*raftstore.Store
 	peers *peers
+	keys  *proxyauth.Keyring
 }
+
+// View hides the store's own.
+func (s seeing) View() cptoken.View { return s.keys.View() }
 
 // SeeZone hides the store's own.
 func (s seeing) SeeZone(ctx context.Context, name string) (federation.Zone, error) {

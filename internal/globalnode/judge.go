@@ -23,6 +23,7 @@ func (n *Node) judgeSessions(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-n.rekeyed:
 		case <-ticker.C:
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/slowdown"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds"
@@ -44,6 +45,8 @@ type Node struct {
 	peers     *peers
 	audit     *audit.Log
 	slow      *slowdown.Limiter
+	keyring   *proxyauth.Keyring // of zone tokens that let a control plane join
+	rekeyed   chan struct{}      // tells judgeSessions that this node's own keys changed
 	ready     chan struct{}
 
 	metrics     *metrics.Set
@@ -73,7 +76,7 @@ func New(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, listeners: listeners, ready: make(chan struct{}), metrics: metrics.New()}
+	n := &Node{cfg: cfg, listeners: listeners, ready: make(chan struct{}), rekeyed: make(chan struct{}, 1), metrics: metrics.New()}
 	if err := n.open(); err != nil {
 		_ = n.audit.Close() // nothing was written that was promised
 		listeners.close()
@@ -105,6 +108,9 @@ func (n *Node) open() (err error) {
 	}
 	n.verified = n.metrics.Counter("tokens_verified_total", "Tokens that were shown to this member, by kind and result: accepted, or the reason.", "kind", "result")
 	verifier := cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
+	if err := n.openKeyring(); err != nil {
+		return err
+	}
 	n.kds = kds.NewServer(n.kdsConfig(identity.Cluster, verifier))
 	n.api = adminapi.New(adminapi.Config{
 		Store: leading{n.store, n.peers}, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
@@ -116,7 +122,7 @@ func (n *Node) open() (err error) {
 		UserCertificate: func(state *tls.ConnectionState) (string, error) {
 			return n.cfg.TLS.User(state, identity.Cluster)
 		},
-		Certificates: n.certificates, NotIssued: n.cfg.NotIssued,
+		Certificates: n.certificates, NotIssued: n.cfg.notIssued(),
 		Verified: n.verified.Add,
 		Issued:   n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
 	})
@@ -143,7 +149,7 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerC
 	cfg := kds.ServerConfig{
 		Source: n.store, Catalog: catalog{n.store},
 		Authenticator: sealedGate{admission.New(admission.Config{
-			Store: seeing{n.store, n.peers}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
+			Store: seeing{n.store, n.peers, n.keyring}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
 		}), n.store, n.verified},
 		Relay:   relay{n},
@@ -287,6 +293,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 	group.Go(func() error { return n.kds.Run(ctx, n.listeners.kds) })
 	group.Go(func() error { return n.reportSessions(ctx) })
 	group.Go(func() error { return n.judgeSessions(ctx) })
+	group.Go(func() error { return n.keyring.Run(ctx) })
 	group.Go(func() error { return n.prune(ctx) })
 	group.Go(func() error { return n.followHistory(ctx) })
 	group.Go(func() error { return n.warnUnproven(ctx) })

@@ -87,6 +87,11 @@ func TestOwnKeyBounds(t *testing.T) {
 	key := &s.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys[0]
 	key.AllowNoID, key.MaxLifetime = boolean(false), "30m"
 	a := newAuth(t, newCopy(t), s, nil)
+	cp := registered(zoneClaims("cp"))
+	cp["exp"] = testNow.Unix() + 1800
+	if _, err := a.cfg.Verifier.Verify(a.Keyring().View(), cptoken.Zone, sign(t, ownKey(), "key-1", cp)); cptoken.ReasonOf(err) != cptoken.NotAllowed {
+		t.Errorf("for a control plane: %v", err)
+	}
 	claims := registered(zoneClaims("egress"))
 	for want, edit := range map[cptoken.Reason]func(){
 		cptoken.NotAllowed:    func() {},
@@ -181,6 +186,8 @@ func TestSettingsRefused(t *testing.T) {
 		"a lifetime of days":  zone(ValidatorSettings{PublicKeys: []PublicKey{{KID: "k", Key: good, MaxLifetime: "30d"}}}),
 		"too many":            zone(ValidatorSettings{PublicKeys: make([]PublicKey, MaxPublicKeys+1)}),
 		"no mesh":             dataplane(PublicKey{KID: "k", Key: good}),
+		"unknown scope":       zone(ValidatorSettings{PublicKeys: []PublicKey{{KID: "k", Key: good, Scopes: []cptoken.Scope{"all"}}}}),
+		"scopes of dataplane": dataplane(PublicKey{KID: "k", Key: good, Mesh: "default", Scopes: []cptoken.Scope{"egress"}}),
 	} {
 		if err := s.Complete(); federation.CodeOf(err) != federation.Invalid {
 			t.Errorf("%s: %v", name, err)

@@ -3,6 +3,7 @@ package proxyauth
 import (
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,6 +33,9 @@ type PublicKey struct {
 	Key     string `json:"key,omitempty"`
 	KeyFile string `json:"keyFile,omitempty"`
 
+	// Scopes that zone tokens may carry; absent: ingress, egress and dataplane. With
+	// cp the key vouches for control planes of zones, where a global has it.
+	Scopes []cptoken.Scope `json:"scopes,omitempty"`
 	// AllowNoExpiry and AllowNoID say whether tokens may lack exp and jti; absent:
 	// true.
 	AllowNoExpiry *bool `json:"allowNoExpiry,omitempty"`
@@ -53,6 +57,14 @@ func (k PublicKey) validate(where string, perMesh bool) error {
 		}
 	case k.Mesh != "":
 		return federation.InvalidField(where+".mesh", "a zone token belongs to no mesh")
+	}
+	if perMesh && len(k.Scopes) > 0 {
+		return federation.InvalidField(where+".scopes", "a dataplane token has none")
+	}
+	for i, s := range k.Scopes {
+		if !s.Valid() {
+			return federation.InvalidField(where+".scopes["+strconv.Itoa(i)+"]", "%.40q is not a scope: use ingress, egress, dataplane or cp", s)
+		}
 	}
 	if (k.Key == "") == (k.KeyFile == "") {
 		return federation.InvalidField(where, "needs exactly one of key and keyFile")
@@ -100,10 +112,20 @@ func (k PublicKey) read(kind cptoken.Kind, where string) (*cptoken.PublicKey, er
 	}
 	return cptoken.NewPublicKey(cptoken.KeyID{Kind: kind, Mesh: k.Mesh, KID: k.KID}, cptoken.AlgRS256, cptoken.Retiring, der,
 		&cptoken.Constraints{
+			Scopes:        k.scopes(kind),
 			MaxLifetime:   lifetime,
 			AllowNoExpiry: k.AllowNoExpiry == nil || *k.AllowNoExpiry,
 			AllowNoID:     k.AllowNoID == nil || *k.AllowNoID,
 		})
+}
+
+// scopes are those that tokens may carry: none that lets a control plane join unless
+// it was written out.
+func (k PublicKey) scopes(kind cptoken.Kind) []cptoken.Scope {
+	if kind == cptoken.Zone && len(k.Scopes) == 0 {
+		return []cptoken.Scope{cptoken.ScopeIngress, cptoken.ScopeEgress, cptoken.ScopeDataplane}
+	}
+	return k.Scopes
 }
 
 func readKeyFile(field, path string) ([]byte, error) {
@@ -181,5 +203,5 @@ func (o *ownKeys) same(other *ownKeys) bool {
 }
 
 func sameBounds(a, b *cptoken.Constraints) bool {
-	return a.AllowNoExpiry == b.AllowNoExpiry && a.AllowNoID == b.AllowNoID && a.MaxLifetime == b.MaxLifetime
+	return slices.Equal(a.Scopes, b.Scopes) && a.AllowNoExpiry == b.AllowNoExpiry && a.AllowNoID == b.AllowNoID && a.MaxLifetime == b.MaxLifetime
 }

@@ -85,6 +85,9 @@ type Global struct {
 	// TLS lets a test have the node look at its files at once.
 	TLS *tlsutil.Source
 
+	// Configure changes the configuration of a global that is alone before each of its
+	// starts; nil: nothing.
+	Configure func(*globalnode.Config)
 	// ConfigureZone changes the configuration of a zone before each of its starts; nil:
 	// nothing.
 	ConfigureZone func(*zonenode.Config)
@@ -134,6 +137,9 @@ func (g *Global) Start() {
 	cfg := globalnode.Config{
 		DataDir: g.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
 		KDSAuth: federation.AuthToken, KDSPlain: g.kdsPlain, ControlPlaneKey: g.controlPlaneKey, Version: "test", Logger: g.log,
+	}
+	if g.Configure != nil {
+		g.Configure(&cfg)
 	}
 	if err := cfg.PrepareDev(); err != nil {
 		g.t.Fatalf("preparing a global: %v", err)

@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/globalnode"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/zonenode"
@@ -156,6 +158,47 @@ func TestOfflineTokens(t *testing.T) {
 	g.want(t, 200, "DELETE", "/v1/public-keys/zone-token/ci-1", nil, nil)
 	east.WaitCurrent(g)
 	east.Expect("of a deleted key", ssl.token(registered, "ci-1", claims("east", full(600)...)), "egress", Refused("unknown_key"))
+}
+
+// TestOfflineControlPlaneToken: a key in a global's own settings vouches for the
+// control plane of a zone only where its scopes say so, and until it is taken out.
+func TestOfflineControlPlaneToken(t *testing.T) {
+	ssl := newOpenSSL(t)
+	private, public := ssl.key("cp", false)
+	key := proxyauth.PublicKey{KID: "key-1", Key: public}
+	var settings proxyauth.Settings
+	var mu sync.Mutex
+	set := func(keys ...proxyauth.PublicKey) {
+		mu.Lock()
+		defer mu.Unlock()
+		settings = proxyauth.Settings{}
+		settings.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = keys
+		if err := settings.Complete(); err != nil {
+			t.Error(err)
+		}
+	}
+	set(key)
+	g := StartGlobal(t, slog.New(slog.DiscardHandler), func(g *Global) {
+		g.Configure = func(c *globalnode.Config) {
+			c.Authn = settings
+			c.ReloadAuthn = func() (proxyauth.Settings, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return settings, nil
+			}
+		}
+	})
+	z := g.StartZone("west", g.KDS())
+	Eventually(t, "the zone is online", func() bool { return z.Node.Link().Connected })
+	z.Stop()
+	z.Token = ssl.token(private, "key-1", map[string]any{"Zone": "west", "Scope": []string{"cp"}})
+	z.Start()
+	Eventually(t, "a key of proxies lets no control plane in", func() bool { return z.Node.Link().LastReason == "not_allowed" })
+	key.Scopes = []cptoken.Scope{cptoken.ScopeCP}
+	set(key)
+	Eventually(t, "the key lets the control plane in", func() bool { return z.Node.Link().Connected })
+	set()
+	Eventually(t, "the key was taken out, and the session with it", func() bool { return !z.Node.Link().Connected })
 }
 
 // TestMeshKeysComeAndGo: a mesh is made with a key that its zones get, and deleted
