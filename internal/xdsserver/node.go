@@ -1,6 +1,8 @@
 package xdsserver
 
 import (
+	"strings"
+
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -65,5 +67,5 @@ func versionOf(node *core.Node) string {
 	if v := node.GetUserAgentBuildVersion().GetVersion(); v != nil {
 		return clip(name) + " " + formatVersion(v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
 	}
-	return clip(name + " " + node.GetUserAgentVersion())
+	return clip(strings.TrimSpace(name + " " + node.GetUserAgentVersion()))
 }
