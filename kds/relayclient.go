@@ -59,6 +59,9 @@ func (l *link) dataplaneToken(ctx context.Context, r TokenRequest) (IssuedToken,
 func (c *Client) away(err error) error {
 	e := federation.Errorf(federation.Unavailable, "this zone is not connected to the global, which issues its tokens")
 	switch {
+	case err == nil && c.Status().Connected && c.Status().Kind == KindKuma:
+		return federation.Errorf(federation.Unavailable, "the global of this zone is one of Kuma's, which issues no tokens for a zone's users").
+			WithReason(reasonNoRelay).WithHint("ask that global itself")
 	case status.Code(err) == codes.Unimplemented:
 		return federation.Errorf(federation.Unavailable, "the global that this zone is connected to relays nothing: it is of an older version").
 			WithReason(reasonNoRelay).WithHint("ask the global itself, or have it upgraded")
