@@ -123,8 +123,9 @@ var arrows = map[string][]string{
 	"internal/proxyagent":           {"internal/proxyres", "internal/httperr", "internal/tlsutil", "federation"},
 	"internal/kubetest":             {}, // tests only
 	"internal/kubetest/kubestandin": {"internal/kubetest"},
-	"internal/attacktest":           {},  // tests only
-	"internal/bench":                nil, // a command that measures all of them: Go lets nobody import it
+	"internal/faultload":            {"federation"}, // a command for scripts/test-faults
+	"internal/attacktest":           {},             // tests only
+	"internal/bench":                nil,            // a command that measures all of them: Go lets nobody import it
 }
 
 // TestArrowsPointDownward holds every import inside the module against the

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// standing is what is known of a token from what was acknowledged.
+type standing int
+
+const (
+	good    standing = iota
+	asked            // its revocation was asked for: either verdict is right
+	revoked          // its revocation was acknowledged, in force at a revision
+)
+
+type token struct {
+	raw  string
+	zone int
+	id   string
+	kid  string
+
+	standing standing
+	inForce  federation.Revision
+}
+
+// ledger is what was acknowledged, and what zones were seen to do with it.
+type ledger struct {
+	mu     sync.Mutex
+	tokens map[int][]*token // by zone
+	// seen is the newest revision at which a zone accepted anything, signing the
+	// revision by which a key was in use, zero while that is not known.
+	seen    map[int]federation.Revision
+	signing map[string]federation.Revision
+	marks   []*mark
+
+	operations, unanswered, late int
+	wronglyRefused, wronglyTaken int
+	acknowledged                 int
+	examples                     []string
+	latest                       federation.Revision // in force, of all revocations
+}
+
+// mark is a fault, and how long after it the first write was acknowledged that began
+// later.
+type mark struct {
+	name  string
+	at    time.Time
+	again time.Duration
+}
+
+func newLedger() *ledger {
+	return &ledger{tokens: map[int][]*token{}, seen: map[int]federation.Revision{}, signing: map[string]federation.Revision{}}
+}
+
+// parse reads the two names of a token that the ledger needs, unverified.
+func parse(raw string) (kid, id string, err error) {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return "", "", errors.New("no token")
+	}
+	var header struct{ Kid string }
+	var claims struct{ Jti string }
+	for i, into := range []any{&header, &claims} {
+		text, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err == nil {
+			err = json.Unmarshal(text, into)
+		}
+		if err != nil {
+			return "", "", fmt.Errorf("no token: %w", err)
+		}
+	}
+	return header.Kid, claims.Jti, nil
+}
+
+// issued enters a token that was just issued.
+func (l *ledger) issued(zone int, raw string) error {
+	kid, id, err := parse(raw)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.operations++
+	l.tokens[zone] = append(l.tokens[zone], &token{raw: raw, zone: zone, kid: kid, id: id})
+	if _, known := l.signing[kid]; !known {
+		l.signing[kid] = federation.Revision{}
+	}
+	return nil
+}
+
+// condemn picks a good token of a zone whose revocation is to be asked for, nil where
+// the zone has no more good ones than it should keep.
+func (l *ledger) condemn(zone, keep int) *token {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []*token
+	for _, t := range l.tokens[zone] {
+		if t.standing == good {
+			all = append(all, t)
+		}
+	}
+	if len(all) <= keep {
+		return nil
+	}
+	t := all[rand.IntN(len(all))]
+	t.standing = asked
+	return t
+}
+
+// acknowledgedAt enters the answer to a revocation whose last attempt began at a time.
+func (l *ledger) acknowledgedAt(t *token, inForce federation.Revision, began, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.operations++
+	l.acknowledged++
+	t.standing, t.inForce = revoked, inForce
+	if inForce.Index > l.latest.Index {
+		l.latest = inForce
+	}
+	// Whatever key signs by now was activated before this revision.
+	for kid, at := range l.signing {
+		if at.IsZero() {
+			l.signing[kid] = inForce
+		}
+	}
+	for _, m := range l.marks {
+		if m.again == 0 && began.After(m.at) {
+			m.again = now.Sub(m.at)
+		}
+	}
+}
+
+// trial is a token that a zone is asked about, as it stood when it was asked.
+type trial struct {
+	*token
+	was     standing
+	inForce federation.Revision
+	seen    federation.Revision // the zone, before
+	signing federation.Revision // the token's key
+}
+
+// try picks a token of a zone.
+func (l *ledger) try(zone int) (trial, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.tokens[zone]
+	if len(all) == 0 {
+		return trial{}, false
+	}
+	// Half of the time one of the newest: that is where a mistake would show.
+	t := all[rand.IntN(len(all))]
+	if newest := min(len(all), 8); rand.IntN(2) == 0 {
+		t = all[len(all)-1-rand.IntN(newest)]
+	}
+	return l.trialOf(t), true
+}
+
+func (l *ledger) trialOf(t *token) trial {
+	return trial{token: t, was: t.standing, inForce: t.inForce, seen: l.seen[t.zone], signing: l.signing[t.kid]}
+}
+
+// verdict is a zone's answer: the revision at which it accepted, or the reason why it
+// refused; neither where it gave none.
+type verdict struct {
+	accepted federation.Revision
+	refused  string
+}
+
+// judge holds a verdict against the ledger.
+func (l *ledger) judge(t trial, v verdict) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !v.accepted.IsZero():
+		l.operations++
+		if seen := l.seen[t.zone]; v.accepted.Index > seen.Index {
+			l.seen[t.zone] = v.accepted
+		}
+		if t.was == revoked && v.accepted.Covers(t.inForce) {
+			l.wronglyTaken++
+			l.example("%s accepted %s at %s, revoked since %s", zoneName(t.zone), t.id, v.accepted, t.inForce)
+		}
+	case v.refused == "":
+		l.unanswered++
+	default:
+		l.operations++
+		if t.standing != good {
+			return
+		}
+		if v.refused == "unknown_key" && (t.signing.IsZero() || !t.seen.Covers(t.signing)) {
+			l.late++
+			return
+		}
+		l.wronglyRefused++
+		l.example("%s refused %s as %s, seen at %s, key %s in use by %s", zoneName(t.zone), t.id, v.refused, t.seen, t.kid, t.signing)
+	}
+}
+
+func (l *ledger) example(format string, args ...any) {
+	if len(l.examples) < 20 {
+		l.examples = append(l.examples, fmt.Sprintf(format, args...))
+	}
+}
+
+// mark notes a fault that has just been made, or healed.
+func (l *ledger) mark(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.marks = append(l.marks, &mark{name: name, at: time.Now()})
+}
+
+// all returns every token of a standing.
+func (l *ledger) all(s standing) []trial {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []trial
+	for _, tokens := range l.tokens {
+		for _, t := range tokens {
+			if t.standing == s {
+				list = append(list, l.trialOf(t))
+			}
+		}
+	}
+	return list
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+func at(index uint64) federation.Revision {
+	return federation.Revision{History: federation.History{ID: "h", Created: 1}, Index: index}
+}
+
+func raw(kid, jti string) string {
+	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	return part(fmt.Sprintf(`{"kid":%q}`, kid)) + "." + part(fmt.Sprintf(`{"jti":%q}`, jti)) + ".x"
+}
+
+// enter issues a token to zone 1 and returns the trial of it.
+func enter(t *testing.T, l *ledger, kid, jti string) *token {
+	t.Helper()
+	if err := l.issued(1, raw(kid, jti)); err != nil {
+		t.Fatal(err)
+	}
+	all := l.tokens[1]
+	return all[len(all)-1]
+}
+
+func TestTheLedgerSeesWhatIsWrong(t *testing.T) {
+	l := newLedger()
+	tok := enter(t, l, "1", "a")
+	if tok.kid != "1" || tok.id != "a" {
+		t.Fatalf("read %+v", tok)
+	}
+	l.judge(l.trialOf(tok), verdict{accepted: at(5)})
+	l.judge(l.trialOf(tok), verdict{})
+	if l.wronglyRefused+l.wronglyTaken != 0 || l.unanswered != 1 || l.seen[1] != at(5) {
+		t.Fatalf("%+v", l)
+	}
+	l.judge(l.trialOf(tok), verdict{refused: "expired"})
+	if l.wronglyRefused != 1 {
+		t.Errorf("a good token was refused and %d are counted", l.wronglyRefused)
+	}
+
+	// While the revocation is under way both verdicts are right.
+	if got := l.condemn(1, 1); got != nil {
+		t.Errorf("the last good token is to be revoked: %+v", got)
+	}
+	if got := l.condemn(1, 0); got != tok {
+		t.Fatalf("condemned %+v", got)
+	}
+	l.judge(l.trialOf(tok), verdict{refused: "revoked"})
+	l.judge(l.trialOf(tok), verdict{accepted: at(6)})
+	l.acknowledgedAt(tok, at(7), time.Now(), time.Now())
+	// A zone that does not hold it yet may accept it, one that does may not.
+	l.judge(l.trialOf(tok), verdict{accepted: at(6)})
+	if l.wronglyRefused != 1 || l.wronglyTaken != 0 {
+		t.Fatalf("%+v", l)
+	}
+	l.judge(l.trialOf(tok), verdict{accepted: at(7)})
+	if l.wronglyTaken != 1 || len(l.examples) != 2 {
+		t.Errorf("a revoked token was accepted and %d are counted: %q", l.wronglyTaken, l.examples)
+	}
+}
+
+// A verdict that was asked for before the acknowledgement is judged as of then.
+func TestAVerdictIsOfWhenItWasAskedFor(t *testing.T) {
+	l := newLedger()
+	tok := enter(t, l, "1", "a")
+	before := l.trialOf(tok)
+	l.condemn(1, 0)
+	l.acknowledgedAt(tok, at(7), time.Now(), time.Now())
+	l.judge(before, verdict{accepted: at(9)})
+	l.judge(before, verdict{refused: "revoked"})
+	if l.wronglyTaken+l.wronglyRefused != 0 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// A zone without a link does not know a key that began to sign meanwhile; one that
+// was seen at a later revision has to.
+func TestAKeyThatAZoneCannotKnow(t *testing.T) {
+	l := newLedger()
+	old := enter(t, l, "1", "a")
+	l.judge(l.trialOf(old), verdict{accepted: at(5)})
+	fresh := enter(t, l, "2", "b")
+	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
+	l.condemn(1, 1)
+	l.acknowledgedAt(old, at(8), time.Now(), time.Now())
+	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
+	if l.late != 2 || l.wronglyRefused != 0 {
+		t.Fatalf("%+v", l)
+	}
+	l.seen[1] = at(8)
+	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
+	if l.wronglyRefused != 1 {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestTimeToWriteAgain(t *testing.T) {
+	l := newLedger()
+	first, second := enter(t, l, "1", "a"), enter(t, l, "1", "b")
+	l.mark("a fault")
+	m := l.marks[0]
+	l.acknowledgedAt(first, at(1), m.at.Add(-time.Millisecond), m.at.Add(time.Second))
+	if m.again != 0 {
+		t.Error("a write that began before the fault counts")
+	}
+	l.acknowledgedAt(second, at(2), m.at.Add(time.Millisecond), m.at.Add(2*time.Second))
+	if m.again != 2*time.Second {
+		t.Errorf("writes again after %s", m.again)
+	}
+}
