@@ -17,7 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 )
 
-var lifecycles = flag.Int("lifecycles", 3, "how many random lives of keys and zones are tried")
+var lifecycles = flag.Int("lifecycles", 2, "how many random lives of keys and zones are tried")
 
 // TestKeysUnderZonesThatComeAndGo rotates and removes keys under constant issuing and
 // verifying, while zones join, leave, lag and hop between members, in random order. No

@@ -3,11 +3,14 @@ package testcluster
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,13 +28,24 @@ import (
 // programs are our binaries, compiled as scripts/build does but not stripped.
 type programs struct{ global, zone string }
 
+// atOnce is how many tests run at once.
+const atOnce = 4
+
 var (
 	builds   sync.Mutex
 	built    = map[string]programs{} // by build tags
 	builtDir string
 )
 
+// TestMain lets more tests run at once than there are processors: they wait for elections,
+// leases and processes most of the time.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) && runtime.GOMAXPROCS(0) < atOnce {
+		if err := f.Value.Set(strconv.Itoa(atOnce)); err != nil {
+			panic(err)
+		}
+	}
 	code := m.Run()
 	if builtDir != "" {
 		_ = os.RemoveAll(builtDir) // of the system's folder for such things

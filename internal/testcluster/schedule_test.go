@@ -26,7 +26,7 @@ import (
 // The random schedules of faults and operations. What a seed determines is what is done;
 // when the machine gets round to it differs from run to run, as it does in the field.
 var (
-	scheduleFor  = flag.Duration("schedule.for", 12*time.Second, "how long random schedules of operations and faults run")
+	scheduleFor  = flag.Duration("schedule.for", 8*time.Second, "how long random schedules of operations and faults run")
 	scheduleSeed = flag.Uint64("schedule.seed", 0, "replay the schedule of this seed; 0: a random one")
 )
 
@@ -396,6 +396,7 @@ func (s *schedule) watch(z *Zone) {
 //
 //	go test ./internal/testcluster -run TestRandomSchedules -schedule.for 10m -schedule.seed 42
 func TestRandomSchedules(t *testing.T) {
+	t.Parallel()
 	s := &schedule{t: t, seed: *scheduleSeed, stop: make(chan struct{}), once: map[string]string{}, inBackup: map[string]bool{}}
 	if s.seed == 0 {
 		s.seed = rand.Uint64()
