@@ -44,10 +44,14 @@ func (c *Globals) awaitOnline(t *testing.T, zone string, sessions int) {
 	}
 }
 
-func prepare(t *testing.T, g *Global) apitypes.Key {
+// prepare prepares a key, also where a busy machine loses its leader meanwhile.
+func prepare(t *testing.T, g *Global) (key apitypes.Key) {
 	t.Helper()
-	var key apitypes.Key
-	g.want(t, 201, "POST", "/v1/keys/prepare", apitypes.KeyPrepareRequest{Kind: "zone"}, &key)
+	request := uuid.NewString()
+	Eventually(t, "a key to be prepared", func() bool {
+		r, err := g.ask("POST", "/v1/keys/prepare", apitypes.KeyPrepareRequest{Kind: "zone"}, "X-Request-Id", request)
+		return err == nil && r.status == http.StatusCreated && json.Unmarshal(r.body, &key) == nil
+	})
 	return key
 }
 

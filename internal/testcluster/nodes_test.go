@@ -29,7 +29,7 @@ import (
 type programs struct{ global, zone string }
 
 // atOnce is how many tests run at once.
-const atOnce = 4
+const atOnce = 3
 
 var (
 	builds   sync.Mutex
