@@ -237,7 +237,7 @@ const methodZoneToGlobal = "/" + syncService + "/ZoneToGlobalSync"
 // zones, and answers what it asks there with nothing. A call that such a global does
 // not have, or ends, is done without: nothing that the zone needs comes from there.
 func (l *link) serveKuma(ctx context.Context, method string) {
-	if err := l.answerKuma(ctx, method); err != nil && ctx.Err() == nil {
+	if err := l.answerKuma(ctx, method); ctx.Err() == nil {
 		l.client.cfg.Logger.Info("a global of Kuma's ended a call that this zone does without", "method", method, "cause", err)
 	}
 }
