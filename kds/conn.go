@@ -47,7 +47,6 @@ type connection struct {
 
 	mu    sync.Mutex
 	grace *time.Timer // closes it unless somebody authenticates
-	turn  func()      // ends its turn, once somebody authenticates
 	said  []string    // admissions that were logged
 	open  []*session  // for health checks to find
 }
@@ -57,17 +56,14 @@ func (c *connection) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
 		c.stats.connections.Add(-1)
-		c.stopGrace() // and its turn
+		c.stopGrace()
 	})
 	return err
 }
 
-// startGrace begins the time that a caller has to authenticate; its turn ends when
-// it has, and not with the handshake: the next one would only get in its way.
-func (c *connection) startGrace(d time.Duration, endTurn func()) {
+func (c *connection) startGrace(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.turn = endTurn
 	c.grace = time.AfterFunc(d, func() { _ = c.Close() })
 }
 
@@ -76,10 +72,7 @@ func (c *connection) stopGrace() {
 	defer c.mu.Unlock()
 	if c.grace != nil {
 		c.grace.Stop()
-	}
-	if c.turn != nil {
-		c.turn()
-		c.turn = nil
+		c.grace = nil // it would be kept for as long as the connection
 	}
 }
 
@@ -132,8 +125,6 @@ func (c *connection) heard(zone string, now time.Time) {
 type transport struct {
 	credentials.TransportCredentials
 	firstRequest time.Duration
-	turns        *turns
-	turn         time.Duration
 }
 
 func newTransport(cfg *tls.Config, limits *Limits) transport {
@@ -141,30 +132,20 @@ func newTransport(cfg *tls.Config, limits *Limits) transport {
 	if cfg != nil {
 		inner = credentials.NewTLS(cfg)
 	}
-	return transport{
-		TransportCredentials: inner, firstRequest: limits.FirstRequest,
-		turns: newTurns(limits.Handshakes), turn: limits.HandshakeTurn,
-	}
+	return transport{TransportCredentials: inner, firstRequest: limits.FirstRequest}
 }
 
 // ServerHandshake implements credentials.TransportCredentials. The time that a
 // caller has to authenticate begins after it, so that a thousand zones that shake
 // hands at once do not lose it in the queue.
 func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	t.turns.take()
-	release := sync.OnceFunc(t.turns.give)
-	over := time.AfterFunc(t.turn, release)
-	end := func() { over.Stop(); release() }
 	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
-	c, ok := raw.(*connection)
-	if err != nil || !ok {
-		end()
-	}
 	if err != nil {
 		return nil, nil, err
 	}
+	c, ok := raw.(*connection)
 	if ok {
-		c.startGrace(t.firstRequest, end)
+		c.startGrace(t.firstRequest)
 	}
 	return conn, authInfo{AuthInfo: info, conn: c}, nil
 }

@@ -1,7 +1,6 @@
 package kds
 
 import (
-	"runtime"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -31,12 +30,6 @@ type Limits struct {
 	Streams uint32
 	// Handshake is how long TLS and the HTTP/2 preface may take.
 	Handshake time.Duration
-	// Handshakes is how many connections shake hands and authenticate at once;
-	// others wait for their turn. All that come at once would otherwise share the
-	// processors until each has lost its patience. A caller that takes longer than HandshakeTurn, as over a long
-	// path or on purpose, goes on beside the next one.
-	Handshakes    int
-	HandshakeTurn time.Duration
 	// FirstRequest is how long a connection may last without an authenticated
 	// call, and a GlobalToZoneSync stream without a request.
 	FirstRequest time.Duration
@@ -101,8 +94,6 @@ func DefaultLimits() Limits {
 		Connections:     20_000,
 		Streams:         16,
 		Handshake:       20 * time.Second,
-		Handshakes:      16 * runtime.GOMAXPROCS(0),
-		HandshakeTurn:   50 * time.Millisecond,
 		FirstRequest:    10 * time.Second,
 		Headers:         32 << 10,
 		Message:         1 << 20,
@@ -139,8 +130,6 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Connections, d.Connections)
 	fill(&l.Streams, d.Streams)
 	fill(&l.Handshake, d.Handshake)
-	fill(&l.Handshakes, d.Handshakes)
-	fill(&l.HandshakeTurn, d.HandshakeTurn)
 	fill(&l.FirstRequest, d.FirstRequest)
 	fill(&l.Headers, d.Headers)
 	fill(&l.Message, d.Message)

@@ -111,9 +111,10 @@ func (s *scope) issueAmong(ctx context.Context, n int) (used, raw float64, err e
 	return perCall(median(ours), batch) / 1000, perCall(median(theirs), batch) / 1000, nil
 }
 
-// growZones connects n zones with TLS, weighs them, and revokes.
+// growZones connects n zones, weighs them, and revokes. It is without TLS, as the
+// budgets of connecting and of fan-out are.
 func (s *scope) growZones(ctx context.Context, n int) error {
-	c, err := s.startStorm(ctx, n, true)
+	c, err := s.startStorm(ctx, n, false)
 	if err != nil {
 		return err
 	}

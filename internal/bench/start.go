@@ -86,7 +86,7 @@ func ready(ctx context.Context, e endpoints.Endpoints) (bool, error) {
 // is its baseline: three RSA keys.
 func start(ctx context.Context, s *scope) error {
 	var first, again, keys, used []time.Duration
-	for i := range s.pick(10, 2) {
+	for i := range s.pick(10, 1) {
 		name := fmt.Sprintf("global-%d", i)
 		took, err := threeKeys()
 		if err != nil {
