@@ -3,7 +3,7 @@
 // pointed at.
 //
 // It is made for files of operators and for text of strangers: size, depth and
-// the work that aliases make are bounded, a name that is given twice is an error,
+// the number of values, also of those that aliases repeat, are bounded, a name that is given twice is an error,
 // and so is a second document. Numbers and texts keep the letters that they were
 // written with. JSON is read as JSON (RFC 8259), not as the part of YAML that
 // nearly is.
@@ -11,6 +11,7 @@ package yamldoc
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -19,9 +20,21 @@ import (
 const (
 	// MaxDepth is how deep lists and maps may nest.
 	MaxDepth = 64
-	// maxNodes bounds what aliases may multiply a document to.
-	maxNodes = 1 << 18
+	// bytesPerNode is how many bytes of the limit stand for one value, also of one that
+	// an alias repeats: what is read into memory is many times as large as its text, and
+	// documents that people write have more than this for each value.
+	bytesPerNode = 16
+	// fewNodes are allowed however small the limit is.
+	fewNodes = 1 << 12
 )
+
+// maxNodes bounds the values of a document that may have at most limit bytes.
+func maxNodes(limit int) int { return max(limit/bytesPerNode, fewNodes) }
+
+// tooMany is the error of a document with more than that.
+func tooMany(line, most int) error {
+	return At(line, "", "the document has more than %d values", most)
+}
 
 // Kind is what a Node is.
 type Kind int
@@ -92,22 +105,29 @@ func Parse(data []byte, limit int) (*Node, error) {
 	if len(data) > limit {
 		return nil, federation.Errorf(federation.TooLarge, "the document has %d bytes, at most %d are read", len(data), limit)
 	}
-	if n, err := parseJSON(data); n != nil || err != nil {
+	if n, err := parseJSON(data, maxNodes(limit)); n != nil || err != nil {
 		return n, err
 	}
-	return parseYAML(data)
+	return parseYAML(data, maxNodes(limit))
 }
 
 // join is the field of a member of what stands at path.
 func join(path, name string) string {
 	if len(name) > maxShown {
-		name = name[:maxShown] + "…"
+		name = strings.ToValidUTF8(name[:maxShown], "") + "…"
 	}
 	if path == "" {
 		return name
 	}
+	if len(path) > maxPath {
+		path = strings.ToValidUTF8(path[:maxPath], "") + "…"
+	}
 	return path + "." + name
 }
 
-// maxShown bounds what a message repeats of a document.
-const maxShown = 60
+const (
+	// maxShown bounds what a message repeats of a document.
+	maxShown = 60
+	// maxPath bounds the path of a value, which every value below it repeats.
+	maxPath = 400
+)

@@ -9,12 +9,12 @@ import (
 
 // parseJSON reads data as JSON. It returns nothing at all where data is not JSON
 // and may be YAML still.
-func parseJSON(data []byte) (*Node, error) {
+func parseJSON(data []byte, most int) (*Node, error) {
 	trimmed := bytes.TrimLeft(data, " \t\r\n")
 	if len(trimmed) == 0 || trimmed[0] != '{' || !utf8.Valid(data) || !json.Valid(data) {
 		return nil, nil
 	}
-	r := jsonReader{data: data, dec: json.NewDecoder(bytes.NewReader(data)), line: 1}
+	r := jsonReader{data: data, dec: json.NewDecoder(bytes.NewReader(data)), line: 1, left: most, most: most}
 	r.dec.UseNumber()
 	return r.value("", 0)
 }
@@ -25,6 +25,8 @@ type jsonReader struct {
 	dec  *json.Decoder
 	line int // of the byte at offset counted
 	done int
+	left int // values that may come, of most
+	most int
 }
 
 // next returns the next token and the line on which it ends: no token of JSON
@@ -44,6 +46,9 @@ func (r *jsonReader) value(path string, depth int) (*Node, error) {
 	token, line, err := r.next()
 	if err != nil {
 		return nil, err
+	}
+	if r.left--; r.left < 0 {
+		return nil, tooMany(line, r.most)
 	}
 	if depth > MaxDepth {
 		return nil, At(line, path, "nests more than %d levels deep", MaxDepth)

@@ -16,9 +16,12 @@ import (
 
 // parseYAML reads data as YAML 1.2, with the resolution of plain scalars that
 // yaml.v3 has: "yes" and "on" are text.
-func parseYAML(data []byte) (*Node, error) {
+func parseYAML(data []byte, most int) (*Node, error) {
 	if i := badUTF8(data); i >= 0 {
 		return nil, At(1+bytes.Count(data[:i], []byte{'\n'}), "", "is not UTF-8 text")
+	}
+	if line, crowded := crowded(data, most); crowded {
+		return nil, tooMany(line, most)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var first *yaml.Node
@@ -42,8 +45,32 @@ func parseYAML(data []byte) (*Node, error) {
 	if first == nil {
 		return nil, At(1, "", "the document is empty")
 	}
-	r := yamlReader{}
+	r := yamlReader{left: most, most: most}
 	return r.value(first.Content[0], "", 0)
+}
+
+// crowded reports, with the line where it is so, whether so much of a document is
+// punctuation that it may have more than most values, with two marks for each. The
+// library would read all of them into memory before any can be counted.
+func crowded(data []byte, most int) (line int, yes bool) {
+	line, left := 1, 2*most
+	for i, c := range data {
+		switch c {
+		case '-', '?', ':':
+			if i+1 < len(data) && data[i+1] > ' ' {
+				continue // inside of a word
+			}
+		case '\n':
+			line++
+		case ',', '[', '{', '\r':
+		default:
+			continue
+		}
+		if left--; left < 0 {
+			return line, true
+		}
+	}
+	return 0, false
 }
 
 func badUTF8(data []byte) int {
@@ -81,11 +108,11 @@ func complaint(err error) error {
 const maxComplaint = 200
 
 // yamlReader turns the library's nodes into ours.
-type yamlReader struct{ nodes int }
+type yamlReader struct{ left, most int } // values that may come, of how many
 
 func (r *yamlReader) value(y *yaml.Node, path string, depth int) (*Node, error) {
-	if r.nodes++; r.nodes > maxNodes {
-		return nil, At(y.Line, path, "the document has more than %d values", maxNodes)
+	if r.left--; r.left < 0 {
+		return nil, tooMany(y.Line, r.most)
 	}
 	if depth > MaxDepth {
 		return nil, At(y.Line, path, "nests more than %d levels deep", MaxDepth)

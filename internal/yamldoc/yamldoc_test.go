@@ -2,6 +2,7 @@ package yamldoc
 
 import (
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestParseRefuses(t *testing.T) {
 		"binary":          {"a: !!binary aGVsbG8=", "line 1: a: a value with the tag !!binary"},
 		"deep":            {strings.Repeat("[", 100) + strings.Repeat("]", 100), "nests more than 64 levels"},
 		"deep json":       {`{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}", "nests more than 64 levels"},
-		"a bomb":          {bomb, "more than 262144 values"},
+		"a bomb":          {bomb, "more than 65536 values"},
 		"not utf-8":       {"a: b\nc: \xff", "line 2: is not UTF-8"},
 		"an unknown name": {"a: *x\n", "unknown anchor"},
 	} {
@@ -150,4 +151,37 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%s became %s", n.CompactJSON(), again.CompactJSON())
 		}
 	})
+}
+
+// A stranger's document may be large, and what is made of it not many times as large.
+func TestParseBoundsItsMemory(t *testing.T) {
+	fill := func(what string) string { return strings.Repeat(what, (limit-100<<10)/len(what)) }
+	deep := strings.Repeat(`{"`+strings.Repeat("k", maxShown)+`":`, MaxDepth-4)
+	for name, in := range map[string]string{
+		"lists in json": `{"a":[` + fill("[],") + "0]}",
+		"deep in json":  deep + "[" + fill("0,") + "0]" + strings.Repeat("}", MaxDepth-4),
+		"numbers":       "[" + fill("0,") + "0]",
+		"maps":          "[" + fill("{},") + "0]",
+		"names":         "{" + fill("a,") + "a: 1}",
+		"questions":     "{" + fill("?,") + "a: 1}",
+		"items":         fill("- "),
+		"lines":         fill("-\n"),
+		"documents":     fill("---\n"),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse([]byte(in), limit)
+		runtime.ReadMemStats(&after)
+		if federation.CodeOf(err) != federation.Invalid || !strings.Contains(err.Error(), "more than 65536 values") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if made := after.TotalAlloc - before.TotalAlloc; made > 100*limit {
+			t.Errorf("%s: %d bytes were made of %d", name, made, len(in))
+		}
+	}
+	// What a zone lists of its services is within it.
+	ingress := "type: ZoneIngress\nservices:\n" + strings.Repeat("- tags: {kuma.io/service: backend_default_svc_8080, version: v1}\n  instances: 3\n  mesh: default\n", 9000)
+	if _, err := Parse([]byte(ingress), limit); err != nil {
+		t.Errorf("an ingress of 9000 services: %v", err)
+	}
 }
