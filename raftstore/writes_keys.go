@@ -167,10 +167,13 @@ func (s *Store) RegisterKey(ctx context.Context, o Origin, pub *cptoken.PublicKe
 	}
 	op := &storepb.RegisterKey{Id: keyRef(pub.ID), Alg: pub.Alg, PublicDer: pub.DER(), Constraints: constraints}
 	cmd := &storepb.Command{Op: &storepb.Command_RegisterKey{RegisterKey: op}}
+	// The verbs differ: who registers a key again, because the answer was lost, asks
+	// for something else by now, and must not be told that the id was used before.
+	verb := "register-key"
 	if _, ok := s.Key(pub.ID); ok {
-		op.Replace, cmd.Level = true, levelOutcomes
+		verb, op.Replace, cmd.Level = "rebind-key", true, levelOutcomes
 	}
-	return s.step(ctx, o, "register-key", pub.ID, cmd)
+	return s.step(ctx, o, verb, pub.ID, cmd)
 }
 
 // step proposes a command and returns the key that it concerns.

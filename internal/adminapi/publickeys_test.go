@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
@@ -117,6 +119,29 @@ func TestRegisteredKeyIsBounded(t *testing.T) {
 		t.Errorf("after the key was deleted: %v", err)
 	}
 	e.want(409, "PUT", path, body, nil) // the kid is spent
+}
+
+// The answer to a registration was lost, and the same request comes again.
+func TestARegistrationIsRepeated(t *testing.T) {
+	e := newEnv(t)
+	const path = "/v1/public-keys/zone-token/ci-1"
+	private, body := e.offlineKey(nil)
+	id := uuid.NewString()
+	e.want(201, "PUT", path, body, nil, "X-Request-Id", id)
+	e.want(200, "PUT", path, body, nil, "X-Request-Id", id)
+	e.want(200, "PUT", path, body, nil, "X-Request-Id", id)
+
+	// Other bounds twice, and the first ones again: what was acknowledged is so.
+	narrow := e.registration(private, func(k *apitypes.PublicKey) { k.Zones = []string{"west"} })
+	for _, b := range []string{narrow, narrow, body, narrow} {
+		e.want(200, "PUT", path, b, nil, "X-Request-Id", id)
+		var got, asked apitypes.PublicKey
+		e.read(e.want(200, "GET", path, "", nil).Body.Bytes(), &got)
+		e.read([]byte(b), &asked)
+		if strings.Join(got.Zones, ",") != strings.Join(asked.Zones, ",") {
+			t.Errorf("the key is bound to %q, want %q", got.Zones, asked.Zones)
+		}
+	}
 }
 
 func (e *env) read(data []byte, into any) {
