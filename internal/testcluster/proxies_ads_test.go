@@ -6,18 +6,15 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
-	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"sigs.k8s.io/yaml"
 
@@ -149,14 +146,7 @@ func TestARevokedProxyGetsNothingMore(t *testing.T) {
 	if err == nil {
 		t.Fatalf("sent behind the revocation: %v", m)
 	}
-	st := grpcstatus.Convert(err)
-	reason := ""
-	for _, d := range st.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			reason = strings.ToLower(info.GetReason())
-		}
-	}
-	if st.Code() != codes.Unauthenticated || reason != "revoked" {
+	if code, reason := endOf(err); code != codes.Unauthenticated || reason != "revoked" {
 		t.Errorf("the stream ended with %v", err)
 	}
 	rotated.ask(&discovery.DiscoveryRequest{TypeUrl: listenerURL})
