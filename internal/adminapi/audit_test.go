@@ -167,6 +167,26 @@ admin socket POST /tokens/user done
 }
 
 // TestNothingWithoutAudit: what cannot be written down does not take place.
+// What a change lets somebody do stands in its record.
+func TestAuditSaysWhatWasGranted(t *testing.T) {
+	e, _ := audited(t)
+	e.want(201, "PUT", "/zones/west", `{"relay":{"meshes":["default"],"maxValidity":"48h"}}`, nil)
+	_, body := e.offlineKey(func(k *apitypes.PublicKey) { k.Zones, k.AllowNoExpiry, k.AllowNoID = []string{"west"}, true, true })
+	e.want(201, "PUT", "/v1/public-keys/zone-token/ci-1", body, nil)
+	var list apitypes.Audit
+	e.want(200, "GET", "/v1/audit", nil, &list)
+	if len(list.Items) != 2 {
+		t.Fatalf("records:\n%s", lines(list))
+	}
+	key, zone := list.Items[0].About, list.Items[1].About
+	if zone["relayMeshes"] != "default" || zone["relayMaxValidity"] != "48h0m0s" {
+		t.Errorf("the zone: %v", zone)
+	}
+	if key["zones"] != "west" || key["allowNoExpiry"] != "true" || key["allowNoId"] != "true" || len(key["fingerprint"]) < 32 {
+		t.Errorf("the key: %v", key)
+	}
+}
+
 func TestNothingWithoutAudit(t *testing.T) {
 	e, dir := audited(t)
 	if err := os.RemoveAll(dir); err != nil {

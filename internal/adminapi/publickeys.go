@@ -58,7 +58,8 @@ func (api *API) putPublicKey(a *act, w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err
 	}
-	a.note(slog.Any("zones", body.Zones), slog.Any("scopes", pub.Registered.Scopes), slog.String("maxLifetime", body.MaxLifetime))
+	a.note(slog.Any("zones", body.Zones), slog.Any("scopes", pub.Registered.Scopes), slog.String("maxLifetime", body.MaxLifetime),
+		slog.Bool("allowNoExpiry", body.AllowNoExpiry), slog.Bool("allowNoId", body.AllowNoID), slog.String("fingerprint", fingerprintText(k)))
 	status := http.StatusOK
 	if made {
 		status = http.StatusCreated

@@ -71,6 +71,13 @@ func (api *API) putZone(a *act, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.note(slog.Bool("enabled", z.Enabled), slog.String("auth", string(z.Auth)))
+	if len(z.Relay.Meshes) > 0 { // whose tokens the zone may have issued is a power given away
+		most := z.Relay.MaxValidity
+		if most == 0 {
+			most = federation.DefaultRelayValidity
+		}
+		a.note(slog.Any("relayMeshes", z.Relay.Meshes), slog.String("relayMaxValidity", most.String()))
+	}
 	content := []string{z.Name, string(z.Auth), boolText(z.Enabled), z.Relay.MaxValidity.String()}
 	if z, err = api.store.ApplyZone(r.Context(), a.origin("apply zone", append(content, z.Relay.Meshes...)...), z); err != nil {
 		return err
