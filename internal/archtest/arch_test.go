@@ -80,7 +80,7 @@ var arrows = map[string][]string{
 	"internal/adminapi": {"internal/adminapi/apitypes", "internal/access", "internal/httperr", "internal/fleet",
 		"raftstore", "cptoken/issue", "cptoken", "federation", "internal/loglimit", "internal/audit"},
 	"internal/admission":  {"kds", "internal/tlsutil", "cptoken/issue", "cptoken", "federation", "internal/loglimit"},
-	"internal/dpserver":   {"internal/adminapi/apitypes", "internal/bootstrap", "internal/proxies", "internal/proxyres", "internal/proxyauth", "internal/access", "internal/httperr", "keysync", "cptoken", "federation", "internal/loglimit"},
+	"internal/dpserver":   {"internal/adminapi/apitypes", "internal/bootstrap", "internal/lobby", "internal/proxies", "internal/proxyres", "internal/proxyauth", "internal/access", "internal/httperr", "keysync", "cptoken", "federation", "internal/loglimit"},
 	"internal/endpoints":  {"internal/tlsutil", "federation"},
 	"internal/httpserver": {"internal/lobby", "internal/httperr", "internal/loglimit", "federation"},
 	"internal/configfile": {"federation"},

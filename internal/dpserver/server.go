@@ -135,13 +135,13 @@ func (s *Server) Proxies() http.Handler {
 		jwksPath + "zone":        {http.MethodGet: s.jwks},
 	}
 	keys := map[string]http.HandlerFunc{http.MethodGet: s.jwks}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return newBodies(maxBodies).guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, jwksPath) {
 			routes{r.URL.Path: keys}.ServeHTTP(w, r)
 			return
 		}
 		fixed.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // API returns the handler of the zone's HTTP API.

@@ -64,7 +64,10 @@ func readBounded(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, e
 		data.Grow(int(n) + bytes.MinRead)
 	}
 	_, err := data.ReadFrom(io.LimitReader(r.Body, limit+1))
+	var known *federation.Error
 	switch {
+	case errors.As(err, &known):
+		return nil, known // who stands before the body has said why
 	case err != nil:
 		return nil, federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
 	case int64(data.Len()) > limit:
