@@ -204,6 +204,12 @@ func (m *kumaMirror) desired(held *kumaHeld, begun bool) *kumaHeld {
 		}
 	}
 	for _, l := range m.lists {
+		if ids := want.lists[l.id]; ids != nil { // two secrets of one name: neither hides the other
+			ids = maps.Clone(ids)
+			maps.Copy(ids, l.ids)
+			want.lists[l.id] = ids
+			continue
+		}
 		want.lists[l.id] = l.ids
 	}
 	if begun {
