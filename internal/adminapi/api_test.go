@@ -51,6 +51,22 @@ func TestGolden(t *testing.T) {
 	}
 	e.golden("error-409", e.call("PUT", "/global-secrets/zone-token-revocations", `{"data":"eA=="}`))
 	e.golden("error-405", e.call("POST", "/zones", `{}`))
+	for name, c := range map[string]struct{ method, path, body string }{
+		"token-error-validfor":  {"POST", "/tokens/zone", `{"zone":"west","validFor":"soon"}`},
+		"token-error-zone":      {"POST", "/tokens/zone", `{"scope":["egress"]}`},
+		"token-error-mesh":      {"POST", "/tokens/dataplane", `{"name":"dp1","mesh":"nowhere"}`},
+		"token-error-user":      {"POST", "/tokens/user", `{"groups":["a"]}`},
+		"secret-error-404":      {"GET", "/meshes/demo/secrets/dataplane-token-signing-key-demo-9", ""},
+		"secret-error-opaque":   {"PUT", "/global-secrets/my-password", `{"type":"GlobalSecret","name":"my-password","data":"eA=="}`},
+		"zone-error-404-delete": {"DELETE", "/zones/nowhere", ""},
+	} {
+		var body any // none, where there is no text
+		if c.body != "" {
+			body = c.body
+		}
+		e.golden(name, e.call(c.method, c.path, body))
+	}
+	e.golden("secret-key", e.call("GET", "/meshes/default/secrets/dataplane-token-signing-key-default-1", nil))
 	e.golden("error-unknown-field", e.call("PUT", "/zones/west", `{"type":"Zone","name":"west","enabeld":true}`))
 }
 
