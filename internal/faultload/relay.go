@@ -137,7 +137,7 @@ func (l *link) pump(direction string, from io.Reader, to io.Writer) {
 		if !ok {
 			return
 		}
-		time.Sleep(delay)
+		time.Sleep(delay) // the slow link itself
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return

@@ -52,7 +52,7 @@ func TestFailuresAreSlowed(t *testing.T) {
 		if want := int(Longest / Every); answered != want || time.Since(begun) != Longest {
 			t.Errorf("%d of 100 were answered after %s, want %d after %s", answered, time.Since(begun), want, Longest)
 		}
-		time.Sleep(Burst*Every + Longest)
+		time.Sleep(Burst*Every + Longest) // on the clock of the bubble: no time passes
 		if d := took("192.0.2.1:1000"); d != 0 {
 			t.Errorf("after a pause it waited %s", d)
 		}

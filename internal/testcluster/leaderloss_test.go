@@ -292,7 +292,7 @@ func (c *Globals) eager(op operation) operation {
 	op.ask = func(g *Global, request string) (reply, error) {
 		r, err := ask(g, request)
 		for deadline := time.Now().Add(Patience); err == nil && r.status == http.StatusConflict && time.Now().Before(deadline); {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // between two attempts of a client
 			r, err = ask(g, request)
 		}
 		return r, err
