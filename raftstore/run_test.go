@@ -89,6 +89,18 @@ func TestRestartKeepsEverything(t *testing.T) {
 	}
 }
 
+// TestALoneNodeWaitsForNobody: there is no leader that it could hear of, also not
+// under the address that it had before. By timeout it would lead after a minute or
+// two, which is longer than the test waits.
+func TestALoneNodeWaitsForNobody(t *testing.T) {
+	dir, seal := t.TempDir(), testSeal(t)
+	for range 2 {
+		cfg := alone(t, dir, seal)
+		cfg.ElectionTimeout = time.Minute
+		start(t, cfg).awaitReady().stop()
+	}
+}
+
 func TestWritesBeforeStartAreRefused(t *testing.T) {
 	s, err := Open(alone(t, t.TempDir(), testSeal(t)))
 	if err != nil {
