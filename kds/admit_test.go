@@ -331,18 +331,23 @@ func TestDisconnectAndRecheck(t *testing.T) {
 }
 
 func TestSessionEndsWithItsCredential(t *testing.T) {
-	m := start(t, nil)
-	m.auth.expires = time.Now().Add(300 * time.Millisecond)
-	conn := dialRaw(t, m.addr)
-	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
-	r.send(subscription("west", "Mesh", ""))
-	r.must()
-	side := openRaw(t, conn, "/"+globalService+"/StreamStats", as("west")...)
-	for _, s := range []*raw{r, side} {
-		if _, err := s.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "expired") {
-			t.Errorf("got %v", err)
+	hurry(t, func(d time.Duration) bool {
+		m := start(t, nil)
+		m.auth.expires = time.Now().Add(d)
+		conn := dialRaw(t, m.addr)
+		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r.offer(subscription("west", "Mesh", ""))
+		if _, err := r.recv(); err != nil {
+			return false
 		}
-	}
+		side := openRaw(t, conn, "/"+globalService+"/StreamStats", as("west")...)
+		for _, s := range []*raw{r, side} {
+			if _, err := s.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "expired") {
+				t.Errorf("got %v", err)
+			}
+		}
+		return true
+	})
 }
 
 // changingAuth admits a caller once, and while it does the world changes.

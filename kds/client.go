@@ -48,6 +48,10 @@ type ClientConfig struct {
 	// AnswerTimeout is how long a member may take to connect, and to admit the
 	// zone once connected. Default 10 s.
 	AnswerTimeout time.Duration
+
+	// supersede is how long a member may take to end a session that was taken over; a
+	// field so that a test can count on the member to do it.
+	supersede time.Duration
 }
 
 // Client keeps a zone's copy current from any member of the global that admits
@@ -111,6 +115,9 @@ func NewClient(cfg ClientConfig) *Client {
 	}
 	if cfg.AnswerTimeout <= 0 {
 		cfg.AnswerTimeout = 10 * time.Second
+	}
+	if cfg.supersede <= 0 {
+		cfg.supersede = defaultSupersede
 	}
 	if cfg.DetectAfter <= 0 {
 		cfg.DetectAfter = detectAfter

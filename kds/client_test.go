@@ -113,11 +113,11 @@ func TestHealthCheck(t *testing.T) {
 	eventually(t, "full state acknowledged", func() bool { return len(m.Sessions()) == 1 && m.session(t, "west").Full })
 	now.Add(5)
 	eventually(t, "a sign of life", func() bool { return m.session(t, "west").LastHeard.Unix() == 1_800_000_005 })
-	z.sink.mu.Lock()
-	defer z.sink.mu.Unlock()
-	if z.sink.heard < 3 || z.sink.member != "member-1" {
-		t.Errorf("heard %d times of %q", z.sink.heard, z.sink.member)
-	}
+	eventually(t, "the zone to hear of it", func() bool {
+		z.sink.mu.Lock()
+		defer z.sink.mu.Unlock()
+		return z.sink.heard >= 3 && z.sink.member == "member-1"
+	})
 }
 
 // testCA makes a certificate for 127.0.0.1 and one for a client, and a pool that
@@ -171,9 +171,7 @@ func TestTLS(t *testing.T) {
 
 	stranger := join(t, "north", func(c *ClientConfig) { c.TLS = func() *tls.Config { return &tls.Config{RootCAs: x509.NewCertPool()} } }, m.addr)
 	eventually(t, "a global that the zone does not trust", func() bool { return strings.Contains(stranger.Status().LastError, "x509") })
-	if !strings.Contains(stranger.log.String(), "--ca-file") {
-		t.Error("no hint about the CA")
-	}
+	eventually(t, "a hint about the CA", func() bool { return strings.Contains(stranger.log.String(), "--ca-file") })
 	plain := join(t, "south", nil, m.addr)
 	eventually(t, "no TLS, no service", func() bool { return plain.Status().LastError != "" })
 	if plain.Status().Connected {
@@ -183,7 +181,6 @@ func TestTLS(t *testing.T) {
 
 // TestNotAGlobal: what answers at the address may be anything.
 func TestNotAGlobal(t *testing.T) {
-	short := func(c *ClientConfig) { c.AnswerTimeout = 50 * time.Millisecond }
 	serve := func(t *testing.T, h grpc.StreamHandler) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -196,12 +193,12 @@ func TestNotAGlobal(t *testing.T) {
 		return l.Addr().String()
 	}
 	t.Run("nothing", func(t *testing.T) {
-		z := join(t, "west", short, "127.0.0.1:1")
+		z := join(t, "west", nil, "127.0.0.1:1")
 		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "127.0.0.1:1") })
 	})
 	t.Run("another service", func(t *testing.T) {
 		addr := serve(t, func(any, grpc.ServerStream) error { return status.Error(codes.Unimplemented, "unknown service") })
-		z := join(t, "west", short, addr)
+		z := join(t, "west", nil, addr)
 		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "unknown service") })
 	})
 	t.Run("a global that is not ours", func(t *testing.T) {
@@ -210,15 +207,13 @@ func TestNotAGlobal(t *testing.T) {
 			<-ss.Context().Done()
 			return err
 		})
-		z := join(t, "west", short, addr)
+		z := join(t, "west", func(c *ClientConfig) { c.AnswerTimeout = 500 * time.Millisecond }, addr)
 		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "not a Meridian global") })
-		if strings.Count(z.log.String(), "hint=") == 0 {
-			t.Error("no hint")
-		}
+		eventually(t, "a hint", func() bool { return strings.Contains(z.log.String(), "hint=") })
 	})
 	t.Run("one that says nothing", func(t *testing.T) {
 		addr := serve(t, func(_ any, ss grpc.ServerStream) error { <-ss.Context().Done(); return nil })
-		z := join(t, "west", short, addr)
+		z := join(t, "west", func(c *ClientConfig) { c.AnswerTimeout = 50 * time.Millisecond }, addr)
 		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "no answer within") })
 	})
 	t.Run("a message beyond the bound", func(t *testing.T) {
@@ -228,7 +223,7 @@ func TestNotAGlobal(t *testing.T) {
 			}
 			return ss.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: strings.Repeat("t", MaxAnswer)})
 		})
-		z := join(t, "west", short, addr)
+		z := join(t, "west", nil, addr)
 		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "larger than max") })
 	})
 	t.Run("no address at all", func(t *testing.T) {

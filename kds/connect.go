@@ -58,11 +58,12 @@ func (c *Client) connect(ctx context.Context, address string) error {
 		defer l.close()
 		return causeOf(l.ctx, err)
 	}
+	defer c.use(nil)
+	c.use(l)     // before Status says that the zone is connected
 	if !l.kuma { // of Kuma's it is not certain yet what it is
 		c.connected(address, l.member, KindMeridian)
 		c.cfg.Logger.Info("connected to the global", "address", address, "member", l.member, "cluster", l.cluster)
 	}
-	defer c.use(nil)
 	for l != nil && err == nil {
 		c.use(l)
 		l, err = l.hold(ctx, address)

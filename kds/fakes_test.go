@@ -289,10 +289,14 @@ func (b *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
+// patience is for machines that pause anything for seconds: no test that passes
+// waits so long.
+const patience = time.Minute
+
 // eventually waits for a condition, polling: what it looks at has no channel.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for !ok() {
 		select {
 		case <-deadline:

@@ -2,6 +2,8 @@ package kds
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -40,7 +42,9 @@ func startOn(t testing.TB, l net.Listener, change func(*ServerConfig)) *member {
 	t.Helper()
 	m := &member{source: newSource(), auth: &fakeAuth{}, log: &logBuffer{}, addr: l.Addr().String()}
 	cfg := ServerConfig{Source: m.source, Authenticator: m.auth, Logger: m.log.logger(), Member: "member-1"}
-	cfg.Limits.Stop = 2 * time.Second
+	// Bounds that no test waits for unless it sets them itself.
+	cfg.Limits.FirstRequest, cfg.Limits.Authenticate, cfg.Limits.Relay = patience, patience, patience
+	cfg.Limits.Linger, cfg.Limits.Stop = patience, patience
 	if change != nil {
 		change(&cfg)
 	}
@@ -83,6 +87,7 @@ func join(t testing.TB, name string, change func(*ClientConfig), addresses ...st
 		Sink:       z.sink,
 		Logger:     z.log.logger(),
 		BackoffMin: 5 * time.Millisecond, BackoffMax: 20 * time.Millisecond,
+		AnswerTimeout: patience,
 	}
 	if change != nil {
 		change(&cfg)
@@ -109,6 +114,19 @@ func join(t testing.TB, name string, change func(*ClientConfig), addresses ...st
 	return z
 }
 
+// hurry runs a test of a deadline with longer and longer ones: f reports whether what
+// must happen before the deadline did, which on a busy machine a short one does not
+// allow.
+func hurry(t *testing.T, f func(d time.Duration) bool) {
+	t.Helper()
+	for d := 50 * time.Millisecond; d < patience; d *= 4 {
+		if f(d) {
+			return
+		}
+	}
+	t.Fatal("this machine never met the deadline")
+}
+
 // raw is a hand-driven GlobalToZoneSync stream.
 type raw struct {
 	t      testing.TB
@@ -130,19 +148,33 @@ func dialRaw(t testing.TB, addr string, opts ...grpc.DialOption) *grpc.ClientCon
 
 func openRaw(t testing.TB, conn *grpc.ClientConn, method string, md ...string) *raw {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	t.Cleanup(cancel)
-	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(md...))
-	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	r, err := tryRaw(t, conn, method, md...)
 	if err != nil {
 		t.Fatalf("opening %s: %v", method, err)
 	}
-	return &raw{t: t, conn: conn, stream: s, cancel: cancel}
+	return r
+}
+
+func tryRaw(t testing.TB, conn *grpc.ClientConn, method string, md ...string) (*raw, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(md...))
+	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	return &raw{t: t, conn: conn, stream: s, cancel: cancel}, err
 }
 
 // as returns the metadata of a zone that shows its token.
 func as(zone string) []string {
 	return []string{mdZone, zone, mdAuthorization, "Bearer " + zone}
+}
+
+// offer sends what the server may refuse before all of it is there: the answer then
+// says why.
+func (r *raw) offer(req *discovery.DeltaDiscoveryRequest) {
+	r.t.Helper()
+	if err := r.stream.SendMsg(req); err != nil && !errors.Is(err, io.EOF) {
+		r.t.Fatalf("sending: %v", err)
+	}
 }
 
 func (r *raw) send(req *discovery.DeltaDiscoveryRequest) {

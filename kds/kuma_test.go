@@ -83,9 +83,7 @@ func TestStockZone(t *testing.T) {
 	if resp := sync.must(); resp.GetTypeUrl() != "AnotherVersionsType" {
 		t.Errorf("got %v", resp)
 	}
-	if n := len(m.registry.all("west")); n != 5 {
-		t.Errorf("%d streams are open, want 5", n)
-	}
+	eventually(t, "its 5 streams to be open", func() bool { return len(m.registry.all("west")) == 5 })
 	for _, r := range others {
 		// It answers what nobody asked for: dropped unread.
 		if err := r.stream.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: "Dataplane"}); err != nil {

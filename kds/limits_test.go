@@ -129,7 +129,7 @@ func TestOversizedMessage(t *testing.T) {
 		"config": structpb.NewStringValue(strings.Repeat("c", 1<<20)),
 	}}
 	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
-	r.send(big)
+	r.offer(big)
 	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v, want ResourceExhausted", err)
 	}
@@ -144,7 +144,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 		"config": structpb.NewStringValue(strings.Repeat("0", 32<<20)),
 	}}
 	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
-	r.send(bomb)
+	r.offer(bomb)
 	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v, want ResourceExhausted", err)
 	}
@@ -166,15 +166,23 @@ func TestHeadersAreBounded(t *testing.T) {
 }
 
 func TestFirstRequestDeadline(t *testing.T) {
-	m := start(t, func(c *ServerConfig) { c.Limits.FirstRequest = 50 * time.Millisecond })
+	within := func(t *testing.T, d time.Duration) *member {
+		return start(t, func(c *ServerConfig) { c.Limits.FirstRequest = d })
+	}
 	t.Run("silent stream", func(t *testing.T) {
-		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
-		if _, err := r.recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no request within") {
-			t.Errorf("got %v", err)
-		}
+		hurry(t, func(d time.Duration) bool {
+			r, err := tryRaw(t, dialRaw(t, within(t, d).addr), methodGlobalToZone, as("west")...)
+			if err == nil {
+				_, err = r.recv()
+			}
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("got %v", err)
+			}
+			return strings.Contains(err.Error(), "no request within") // not: the connection was nobody's yet
+		})
 	})
 	t.Run("silent connection", func(t *testing.T) {
-		conn, err := net.Dial("tcp", m.addr)
+		conn, err := net.Dial("tcp", within(t, 50*time.Millisecond).addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,22 +196,39 @@ func TestFirstRequestDeadline(t *testing.T) {
 		}
 	})
 	t.Run("refused caller", func(t *testing.T) {
-		conn := dialRaw(t, m.addr)
-		if err := callOnce(t, conn, methodHealthCheck, mdZone, "west"); status.Code(err) != codes.Unauthenticated {
-			t.Fatal(err)
-		}
-		eventually(t, "its connection is closed", func() bool { return m.Stats().Connections == 0 })
+		hurry(t, func(d time.Duration) bool {
+			m := within(t, d)
+			if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, mdZone, "west"); status.Code(err) != codes.Unauthenticated {
+				return false
+			}
+			eventually(t, "its connection is closed", func() bool { return m.Stats().Connections == 0 })
+			return true
+		})
 	})
 	t.Run("admitted caller stays", func(t *testing.T) {
-		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
-		r.send(subscription("west", ChangesType, ""))
-		r.send(ackOf(r.must()))
-		other := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("east")...)
-		if _, err := other.recv(); err == nil { // one deadline later
-			t.Fatal("east was not cut off")
-		}
-		m.source.add("more")
-		r.must()
+		hurry(t, func(d time.Duration) bool {
+			m := within(t, d)
+			r, err := tryRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+			if err != nil {
+				return false
+			}
+			r.offer(subscription("west", ChangesType, ""))
+			first, err := r.recv()
+			if err != nil {
+				return false
+			}
+			r.send(ackOf(first))
+			other, err := tryRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("east")...)
+			if err == nil {
+				_, err = other.recv()
+			}
+			if err == nil { // one deadline later
+				t.Fatal("east was not cut off")
+			}
+			m.source.add("more")
+			r.must()
+			return true
+		})
 	})
 }
 

@@ -13,8 +13,9 @@ var errSuperseded = errors.New("superseded by a connection with a newer token")
 // is replaced: the member may not have heard yet of the key that signed it.
 const retryToken = 30 * time.Second
 
-// supersede is how long the member may take to end the session that was taken over.
-const supersede = time.Second
+// defaultSupersede is how long the member may take to end the session that was taken
+// over.
+const defaultSupersede = time.Second
 
 // followToken looks at the zone's token now and then. When it is another one than
 // the link showed, it connects with it to the same member. Only when that is
@@ -83,7 +84,7 @@ func (l *link) rollOver(ctx context.Context, address string) error {
 	// so that the zone is never without; one that was not authenticated it keeps.
 	select {
 	case <-l.ctx.Done():
-	case <-time.After(supersede):
+	case <-time.After(l.client.cfg.supersede):
 		l.cancel(errSuperseded)
 	}
 	return nil

@@ -57,7 +57,7 @@ func (f *tokenFile) read() (string, error) {
 func TestTokenIsFollowed(t *testing.T) {
 	auth, file := &tokenAuth{good: map[string]bool{"one": true, "two": true}}, &tokenFile{token: "one"}
 	m := start(t, func(c *ServerConfig) { c.Authenticator = auth })
-	z := join(t, "west", func(c *ClientConfig) { c.Token, c.TokenEvery = file.read, 2*time.Millisecond }, m.addr)
+	z := join(t, "west", func(c *ClientConfig) { c.Token, c.TokenEvery, c.supersede = file.read, 2*time.Millisecond, patience }, m.addr)
 	shows := func(token string) func() bool {
 		return func() bool {
 			for _, s := range m.Sessions() {
@@ -90,8 +90,8 @@ func TestTokenIsFollowed(t *testing.T) {
 	file.write("three", nil)
 	eventually(t, "the refusal to be logged", func() bool { return strings.Contains(z.log.String(), "does not admit the zone with its new token") })
 	file.write("", errTest)
-	file.write("four", nil)
 	auth.accept("four")
+	file.write("four", nil)
 	eventually(t, "the zone to show the fourth token", shows("four"))
 	close(stop)
 	<-done

@@ -69,8 +69,8 @@ type Server struct {
 	kuma     *kumaCatalog
 	relays   relays
 	lines    *loglimit.Limiter
-	// epoch counts Disconnect and Recheck: a call that was being admitted
-	// meanwhile is authenticated once more, or it would slip through.
+	// epoch counts Disconnect, Recheck and credentials that expired: a call that was
+	// being admitted meanwhile is authenticated once more, or it would slip through.
 	epoch atomic.Uint64
 
 	receivers sync.WaitGroup // goroutines that outlive their handler by a moment

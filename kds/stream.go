@@ -42,7 +42,8 @@ func (s *Server) globalToZone(ss grpc.ServerStream) error {
 	}
 	st := &stream{srv: s, ss: ss, call: c, opened: time.Now(), other: subscriptions{limits: &s.limits}}
 	if e := c.admission.Expires; !e.IsZero() {
-		st.expires = st.opened.Add(e.Sub(s.cfg.Now()))
+		left := e.Sub(s.cfg.Now())
+		st.expires = time.Now().Add(left) // not before e, after which nobody is admitted
 	}
 	requests := make(chan *request)
 	ended := make(chan error, 1)
@@ -161,7 +162,9 @@ func (st *stream) overdue() error {
 	case reasonSlow:
 		st.srv.stats.slow.Add(1)
 	case string(cptoken.Expired):
-		// The zone's other calls showed the same credential.
+		// The zone's other calls showed the same credential, also one that is being
+		// admitted now.
+		st.srv.epoch.Add(1)
 		n := st.srv.registry.kick(st.call.creds.Zone, late, func(c *call) bool { return c.conn == st.call.conn && c != st.call })
 		st.srv.cut(st.call, late, n+1)
 		return statusOf(late)
