@@ -13,7 +13,8 @@ import (
 type Member struct {
 	ID      string
 	Address string
-	// Voter: it counts for majorities. Others follow, and may be promoted.
+	// Voter: it counts for majorities. Others follow; who of them is promoted, and who
+	// stays without a vote, is for internal/membership to say.
 	Voter bool
 }
 
@@ -84,6 +85,18 @@ func (s *Store) PromoteMember(id string) error {
 	return noSuchMember(id)
 }
 
+// DemoteMember takes a member's vote away. It goes on following.
+func (s *Store) DemoteMember(id string) error {
+	for _, m := range s.Members() {
+		if m.ID == id {
+			return s.reconfigure(func(r *raft.Raft) raft.Future {
+				return r.DemoteVoter(raft.ServerID(id), 0, enqueueTimeout)
+			})
+		}
+	}
+	return noSuchMember(id)
+}
+
 // RemoveMember takes a node out of the cluster. It keeps its data folder and does
 // not come back with it.
 func (s *Store) RemoveMember(id string) error {
@@ -122,7 +135,8 @@ func (s *Store) TransferLead(id string) error {
 		case to == nil:
 			return noSuchMember(id)
 		case !to.Voter:
-			return federation.Errorf(federation.Conflict, "node %s has no vote and cannot lead", id)
+			return federation.Errorf(federation.Conflict, "node %s has no vote and cannot lead", id).
+				WithReason("no_vote").WithHint("name a member that votes: see global cluster status")
 		case id == s.node.ID:
 			return nil
 		}

@@ -110,3 +110,44 @@ func TestRecoverRefuses(t *testing.T) {
 		t.Error("the folder of a lone node was changed")
 	}
 }
+
+// TestRecoverWithoutAVote: what is left is a member that had none.
+func TestRecoverWithoutAVote(t *testing.T) {
+	c := startCluster(t)
+	var id string
+	leader := c.write(c.members, func(m *member) error {
+		for _, other := range c.members {
+			if other != m {
+				id = other.NodeID()
+			}
+		}
+		return m.DemoteMember(id)
+	})
+	rev := Change{}
+	c.write(c.members, func(m *member) (err error) {
+		rev, err = m.Revoke(context.Background(), Origin{By: "ann"}, cptoken.Zone, "", []cptoken.RevokedID{{ID: randomUUID()}}, "why")
+		return err
+	})
+	c.agree(c.members, rev.Revision)
+	if err := leader.TransferLead(id); federation.AsError(err).Reason != "no_vote" || federation.AsError(err).Hint == "" {
+		t.Errorf("handing the leadership to a member without a vote: %v", err)
+	}
+	left := 0
+	for i, m := range c.members {
+		if m.NodeID() == id {
+			left = i
+		}
+		m.stop()
+	}
+	done, err := Recover(c.dirs[left], RecoverOptions{})
+	if err != nil || len(done.Members) != 3 || done.Before != rev.Revision {
+		t.Fatalf("recovered %+v: %v", done, err)
+	}
+	cfg := c.config(left)
+	cfg.Bootstrap = false
+	m := start(t, cfg).awaitReady()
+	if got := voters(m.raft.Load()); got != 1 {
+		t.Errorf("%d voters", got)
+	}
+	m.stop()
+}

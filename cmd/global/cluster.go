@@ -23,7 +23,7 @@ func clusterStatus() *cli.Command {
 		Name:  "status",
 		Usage: "show the members, who leads and who votes",
 		Description: `Any member answers; the leader's picture is complete. A member that does not vote
-yet is promoted once it keeps up.
+yet (follows) is promoted once it keeps up; one that was started with --non-voter never is.
 
 Examples:
   global cluster status
@@ -66,6 +66,8 @@ func memberTable(status apitypes.Cluster) *console.Table {
 			role = "leads"
 		case m.Voter:
 			role = "votes"
+		case m.NonVoter:
+			role = "non-voter"
 		}
 		if m.Live {
 			live = "yes"
@@ -80,7 +82,8 @@ func clusterTransferLeader() *cli.Command {
 		Name:      "transfer-leader",
 		Usage:     "hand the leadership to another member",
 		ArgsUsage: "[ID]",
-		Description: `Without an id it goes to the member that is furthest. A member that is stopped with
+		Description: `Without an id it goes to the member that is furthest. A member without a vote is
+refused. A member that is stopped with
 SIGTERM hands it over by itself.
 
 Examples:

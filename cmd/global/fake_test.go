@@ -134,6 +134,7 @@ func (f *fake) cluster() {
 				{ID: "n1", Address: "a:5683", Voter: true, Leader: true, Live: true, Applied: 120},
 				{ID: "n2", Address: "b:5683", Voter: true, Live: true, Applied: 119},
 				{ID: "n3", Address: "c:5683", Applied: 7},
+				{ID: "n4", Address: "d:5683", NonVoter: true, Live: true, Applied: 119},
 			}})
 	})
 	f.mux.HandleFunc("POST /v1/cluster/transfer-leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}) })

@@ -27,8 +27,9 @@ func serverCommand() *cli.Command {
 		&cli.StringFlag{Name: "tls-cert-file", Usage: "PEM `FILE` of this node's certificate, its URI SAN meridian://<cluster>/node/<name>"},
 		&cli.StringFlag{Name: "tls-key-file", Usage: "PEM `FILE` of its key"},
 		&cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the cluster's CA"},
-		&cli.IntFlag{Name: "bootstrap-expect", Value: 1, Usage: "how many members found the cluster, an odd number"},
+		&cli.IntFlag{Name: "bootstrap-expect", Value: 1, Usage: "how many members found the cluster and vote, an odd number"},
 		&cli.StringSliceFlag{Name: "join", Usage: "`HOST:PORT,…` of the members' peer ports, this node's own may be among them", EnvVars: []string{"GLOBAL_JOIN"}},
+		&cli.BoolFlag{Name: "non-voter", Usage: "join a cluster as a read replica: carry zones and issue tokens without a vote, and never lead", EnvVars: []string{"GLOBAL_NON_VOTER"}},
 		&cli.DurationFlag{Name: "election-timeout", Value: globalnode.DefaultElectionTimeout, Usage: "`HOW LONG` members wait for a leader that is silent; every other time between them derives from it"},
 		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the HTTP API from loopback as an administrator"},
 	)
@@ -39,6 +40,8 @@ func serverCommand() *cli.Command {
 the zones. The first start on an empty data folder founds the cluster; with
 --bootstrap-expect and --join so many members find each other and found it together.
 The same line serves the first start, a restart, and members that are added later.
+With --non-voter beside it a member is a read replica: it only joins, carries zones
+like every other, and leaves the majority and the time of a write as they are.
 
 Examples:
    (umask 077 && global generate seal-key > seal.key)
@@ -46,6 +49,7 @@ Examples:
       --tls-cert-file node.crt --tls-key-file node.key --ca-file ca.crt
 
    global server --bootstrap-expect 3 --join a:5683,b:5683,c:5683 --advertise a:5683 …
+   global server --bootstrap-expect 3 --join a:5683,b:5683,c:5683 --advertise r:5683 --non-voter …
 
    global server --config /etc/meridian/global.yaml
 
@@ -60,6 +64,7 @@ For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 				return err
 			}
 			cfg.Expect, cfg.Join = c.Int("bootstrap-expect"), c.StringSlice("join")
+			cfg.NonVoter = c.Bool("non-voter")
 			if cfg.Expect%2 == 0 {
 				cfg.Logger.Warn("an even number of voters bears the loss of no more members than one less", "bootstrap-expect", cfg.Expect)
 			}

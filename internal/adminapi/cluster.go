@@ -30,15 +30,17 @@ type Cluster interface {
 	Refresh(ctx context.Context) bool
 
 	Members() []Member
-	// TransferLead hands the leadership to a voter, any where id is empty.
+	// TransferLead hands the leadership to a voter, any where id is empty. It refuses
+	// one that was started to follow without a vote.
 	TransferLead(id string) error
 	Remove(id string, force bool) error
 }
 
-// Member is a member of the cluster. Live and Applied are known at the leader.
+// Member is a member of the cluster. Live, NonVoter and Applied are known at the leader.
 type Member struct {
 	ID, Address string
 	Voter, Live bool
+	NonVoter    bool // it was started to follow without a vote
 	Applied     uint64
 }
 
@@ -170,17 +172,22 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error
 		})
 		return reply(w, http.StatusOK, status)
 	}
+	var warnings []string
 	for _, m := range api.cfg.Cluster.Members() {
 		if m.Voter {
 			status.Voters++
 		}
+		if m.Voter && m.NonVoter {
+			warnings = append(warnings, "member "+m.ID+" was started with --non-voter and keeps its vote until enough others vote")
+		}
 		status.Members = append(status.Members, apitypes.Member{
-			ID: m.ID, Address: m.Address, Voter: m.Voter, Leader: m.ID == status.Leader, Live: m.Live, Applied: m.Applied,
+			ID: m.ID, Address: m.Address, Voter: m.Voter, NonVoter: m.NonVoter, Leader: m.ID == status.Leader, Live: m.Live, Applied: m.Applied,
 		})
 	}
 	if status.Voters%2 == 0 && status.Voters > 0 {
-		status.Warning = strconv.Itoa(status.Voters) + " voters bear the loss of no more members than " + strconv.Itoa(status.Voters-1)
+		warnings = append(warnings, strconv.Itoa(status.Voters)+" voters bear the loss of no more members than "+strconv.Itoa(status.Voters-1))
 	}
+	status.Warning = strings.Join(warnings, "; ")
 	return reply(w, http.StatusOK, status)
 }
 

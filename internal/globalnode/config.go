@@ -65,6 +65,9 @@ type Config struct {
 	Bootstrap bool
 	Expect    int
 	Join      []string
+	// NonVoter has the node join a cluster and follow without a vote: it carries zones and
+	// issues tokens, founds nothing and never leads. It counts from start to start.
+	NonVoter bool
 	// Stabilize and DeadAfter are those of membership; 0: its defaults.
 	Stabilize, DeadAfter time.Duration
 	// ElectionTimeout is the store's; 0: its default.
@@ -164,6 +167,10 @@ const maxExpect = 9
 
 // validateJoin checks how the node finds its cluster.
 func (c *Config) validateJoin() error {
+	if c.NonVoter && len(c.Join) == 0 {
+		return federation.Errorf(federation.Invalid, "--non-voter without --join: a member without a vote founds no cluster, it joins one").
+			WithHint("name the peer ports of the members that vote, for example --join a:5683,b:5683,c:5683")
+	}
 	if c.Bootstrap {
 		return nil
 	}
@@ -177,7 +184,11 @@ func (c *Config) validateJoin() error {
 				WithHint("name the peer ports of all members, for example --join a:5683,b:5683,c:5683")
 		}
 	}
-	if len(c.Join)+1 < c.Expect {
+	founders := len(c.Join) + 1 // --join need not name the node itself
+	if c.NonVoter {
+		founders-- // it is none of them
+	}
+	if founders < c.Expect {
 		return federation.Errorf(federation.Invalid, "--bootstrap-expect %d, but --join names only %d", c.Expect, len(c.Join)).
 			WithHint("name the peer ports of all members, for example --join a:5683,b:5683,c:5683")
 	}

@@ -68,7 +68,7 @@ func (p *peers) Members() []adminapi.Member {
 	return all
 }
 
-func (p *peers) TransferLead(id string) error          { return p.store.TransferLead(id) }
+func (p *peers) TransferLead(id string) error          { return p.membership.TransferLead(id) }
 func (p *peers) Remove(id string, force bool) error    { return p.membership.Remove(id, force) }
 func (p *peers) Refresh(ctx context.Context) (ok bool) { return p.refreshing.do(ctx, p.catchUp) }
 

@@ -17,6 +17,7 @@ func (n *Node) measure() {
 		seconds: m.Histogram("propagation_seconds", "Time from when this member applied a change to each zone's durable acknowledgement.")}
 	m.Gauge("ready", "Whether this node serves.", nil, func() []metrics.Sample { return metrics.Bool(n.isReady()) })
 	m.Gauge("leader", "Whether this node leads the cluster.", nil, func() []metrics.Sample { return metrics.Bool(s.IsLeader()) })
+	m.Gauge("voter", "Whether this node has a vote, as it knows; one that was started with --non-voter has none.", nil, func() []metrics.Sample { return metrics.Bool(n.votes()) })
 	m.Gauge("raft_applied_index", "Last entry of Raft's log that this node applied.", nil, func() []metrics.Sample { return metrics.One(s.Applied()) })
 	m.Gauge("revision_index", "Index of the last change that zones see.", nil, func() []metrics.Sample {
 		_, rev := s.Head()
@@ -75,6 +76,15 @@ func (n *Node) measure() {
 	m.Total("kds_sessions_ended_total", "Connections of zones cut because their admission held no longer, by reason.", []string{"reason"}, func() []metrics.Sample {
 		return metrics.ByLabel(n.kds.Stats().Ended)
 	})
+}
+
+func (n *Node) votes() bool {
+	for _, member := range n.store.Members() {
+		if member.ID == n.store.NodeID() {
+			return member.Voter
+		}
+	}
+	return false
 }
 
 func (n *Node) isReady() bool {

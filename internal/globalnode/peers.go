@@ -28,6 +28,7 @@ type peers struct {
 	audit      *audit.Log
 	advertise  string
 	preflights bool
+	nonVoter   bool
 	now        func() time.Time
 
 	// own is this member's report.
@@ -52,7 +53,7 @@ func (n *Node) newPeers(cluster string) *peers {
 	p := &peers{
 		port: peer.NewPort(n.listeners.peer, server, log), dialer: peer.NewDialer(client, n.cfg.DialPeers),
 		fleet: n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, heard: map[string]digested{},
-		preflights: !n.cfg.Bootstrap, own: n.latest,
+		preflights: !n.cfg.Bootstrap, nonVoter: n.cfg.NonVoter, own: n.latest,
 	}
 	if p.advertise == "" {
 		p.advertise = endpoints.Dialable(n.listeners.peer)
@@ -60,7 +61,7 @@ func (n *Node) newPeers(cluster string) *peers {
 	p.client = peer.NewClient(p.dialer, func() string { return p.store.ClusterID() })
 	p.membership = membership.New(membership.Config{
 		Peers: p.client, Fleet: n.fleet, Advertise: p.advertise, Version: n.cfg.Version,
-		Expect: max(1, n.cfg.Expect), Join: n.cfg.Join, Stabilize: n.cfg.Stabilize, DeadAfter: n.cfg.DeadAfter,
+		Expect: max(1, n.cfg.Expect), Join: n.cfg.Join, NonVoter: n.cfg.NonVoter, Stabilize: n.cfg.Stabilize, DeadAfter: n.cfg.DeadAfter,
 		Logger: log, Now: n.cfg.Now,
 	})
 	return p
@@ -177,7 +178,7 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 	if !p.isMember(r.Member) {
 		return peer.ReportAnswer{}, federation.Errorf(federation.Forbidden, "node %.64q is no member", r.Member).WithReason("removed")
 	}
-	p.membership.Speaks(r.Member, r.Level)
+	p.membership.Heard(r)
 	p.mu.Lock()
 	known := p.heard[r.Member]
 	if r.Full {

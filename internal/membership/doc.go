@@ -35,9 +35,26 @@
 // A node that was removed ends with an error that says so; it comes back with an empty
 // folder only, as a new node.
 //
+// # Read replicas
+//
+// A node that is started with --non-voter follows without a vote for good: it founds
+// nothing, and whoever founds does not count it. What the flag says is the member's role;
+// it is said in each hello, join and report, and kept nowhere. So the steward promotes only
+// members whose report of this leadership asks for it, and a restart without the flag is
+// all that a promotion takes. A voter that is started with it is demoted where at least
+// --bootstrap-expect others vote and every voter is live: the alternative, at once, lets a
+// restart leave a cluster of three with two voters, which bear no loss. Until then it may be
+// elected, because Raft knows no voter that votes only for others; it leads for as long
+// as its reports take to find another, and hands over. Where nobody wants to vote, somebody
+// leads: a cluster that takes no writes would be worse than a flag that is not followed.
+//
+// A leader of an earlier version promotes a replica, since it does not read the flag; the
+// first one that does takes the vote back. Nothing else depends on the flag, so that it
+// needs no feature level.
+//
 // # The steward
 //
-// The leader promotes, and cleans up, one step at a time; see plan.go. It is not
+// The leader promotes, demotes, and cleans up, one step at a time; see plan.go. It is not
 // hashicorp/raft-autopilot: that wants to fetch statistics from every server on its own,
 // while members report to the leader each second anyway, and what is left is the page of
 // rules in plan.go.

@@ -17,20 +17,26 @@ const (
 
 // prospect is a node without state and what it heard in one round.
 type prospect struct {
-	id      string
-	expect  int
-	answers []peer.Hello // of other nodes, each once
-	silent  []string     // addresses of --join without an answer
+	id       string
+	expect   int
+	nonVoter bool         // it may only join
+	answers  []peer.Hello // of other nodes, each once
+	silent   []string     // addresses of --join without an answer
 }
 
-// sees returns the ids of the nodes that p sees, itself included, in order; nil
-// where an address is silent.
+// founders are the other nodes that would found a cluster: those that vote.
+func (p *prospect) founders() []peer.Hello {
+	return slices.DeleteFunc(slices.Clone(p.answers), func(a peer.Hello) bool { return a.NonVoter })
+}
+
+// sees returns the ids of the nodes that p sees and that would vote, itself included, in
+// order; nil where an address is silent, and of a node that may only join.
 func (p *prospect) sees() []string {
-	if len(p.silent) > 0 {
+	if len(p.silent) > 0 || p.nonVoter {
 		return nil
 	}
 	ids := []string{p.id}
-	for _, a := range p.answers {
+	for _, a := range p.founders() {
 		ids = append(ids, a.NodeID)
 	}
 	slices.Sort(ids)
@@ -44,6 +50,9 @@ func (p *prospect) next() (step, string) {
 			return join, ""
 		}
 	}
+	if p.nonVoter {
+		return wait, "no member of a cluster answers, and a node with --non-voter founds none"
+	}
 	all := p.sees()
 	switch {
 	case all == nil:
@@ -51,7 +60,7 @@ func (p *prospect) next() (step, string) {
 	case len(all) < p.expect:
 		return wait, "fewer nodes than --bootstrap-expect are there"
 	}
-	for _, a := range p.answers {
+	for _, a := range p.founders() {
 		switch {
 		case a.Expect != p.expect:
 			return wait, "node " + a.NodeID + " has another --bootstrap-expect"

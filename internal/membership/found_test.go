@@ -29,6 +29,10 @@ func TestWhoFounds(t *testing.T) {
 		"one holds state, one silent":  {prospect{id: "a", expect: 3, answers: []peer.Hello{{NodeID: "z", HoldsState: true}}, silent: []string{"d:5683"}}, join},
 		"alone, where that is enough":  {prospect{id: "a", expect: 1}, found},
 		"alone, where it is not":       {prospect{id: "a", expect: 3}, wait},
+		"a replica founds nothing":     {prospect{id: "a", expect: 1, nonVoter: true, answers: agree}, wait},
+		"a replica joins":              {prospect{id: "a", expect: 1, nonVoter: true, answers: []peer.Hello{{NodeID: "z", HoldsState: true}}}, join},
+		"a replica is not counted":     {prospect{id: "a", expect: 3, answers: []peer.Hello{empty("b", 3, all...), {NodeID: "c", Expect: 3, NonVoter: true}}}, wait},
+		"and not in the way":           {prospect{id: "b", expect: 2, answers: []peer.Hello{{NodeID: "a", Expect: 5, NonVoter: true}, empty("c", 2, "b", "c")}}, found},
 		"more than expected, the same": {prospect{id: "a", expect: 1, answers: []peer.Hello{empty("b", 1, "a", "b")}}, found},
 	} {
 		if got, why := tt.p.next(); got != tt.want {

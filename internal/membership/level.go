@@ -16,11 +16,13 @@ import (
 // spoken is the feature level that a node names; one that names none knows the first.
 func spoken(level uint32) uint32 { return max(1, level) }
 
-// Speaks notes the feature level that a member reported.
-func (m *Membership) Speaks(member string, level uint32) {
+// Heard notes what a member reported of itself: the feature level that it knows, and
+// whether it wants a vote.
+func (m *Membership) Heard(r peer.Report) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.levels[member] = spoken(level)
+	m.levels[r.Member] = spoken(r.Level)
+	m.nonVoters[r.Member] = r.NonVoter
 }
 
 // raise has the cluster go over to the newest level that all members know.

@@ -128,11 +128,12 @@ func (m *Membership) ask(ctx context.Context) (answers []peer.Hello, silent []st
 	return answers, silent, err
 }
 
-// found notes where a node answered. Its own word for its address wins over the one
+// found notes where a node answered, and whether it wants a vote. Its own word for its address wins over the one
 // that was dialled, which may be a load balancer's.
 func (m *Membership) found(who peer.Hello, dialled string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.nonVoters[who.NodeID] = who.NonVoter
 	m.book[who.NodeID] = dialled
 	if who.Address != "" {
 		m.book[who.NodeID] = who.Address
@@ -148,7 +149,7 @@ func (m *Membership) move(ctx context.Context, answers []peer.Hello, silent []st
 		m.joinAt(ctx, answers)
 		return
 	}
-	p := prospect{id: m.store.NodeID(), expect: m.cfg.Expect, answers: answers, silent: silent}
+	p := prospect{id: m.store.NodeID(), expect: m.cfg.Expect, nonVoter: m.cfg.NonVoter, answers: answers, silent: silent}
 	m.mu.Lock()
 	m.sees = p.sees()
 	m.mu.Unlock()
@@ -172,7 +173,7 @@ func (m *Membership) tryFound(ctx context.Context, p prospect) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	for _, a := range p.answers {
+	for _, a := range p.founders() {
 		if err := m.cfg.Peers.Promise(ctx, m.AddressOf(a.NodeID), promise); err != nil {
 			m.say("founding", "node "+a.NodeID+" does not let this node found: "+err.Error())
 			return
@@ -206,7 +207,7 @@ func (m *Membership) outcast() error {
 // joinAt asks the leader that others name to take this node in, or to note its
 // address.
 func (m *Membership) joinAt(ctx context.Context, answers []peer.Hello) {
-	request := peer.JoinRequest{NodeID: m.store.NodeID(), Boot: m.boot, Address: m.cfg.Advertise, HoldsState: m.store.HoldsState(), Level: raftstore.Level}
+	request := peer.JoinRequest{NodeID: m.store.NodeID(), Boot: m.boot, Address: m.cfg.Advertise, HoldsState: m.store.HoldsState(), Level: raftstore.Level, NonVoter: m.cfg.NonVoter}
 	if m.content() {
 		return
 	}

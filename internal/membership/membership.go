@@ -33,6 +33,8 @@ type Store interface {
 	RaiseLevel(ctx context.Context, o raftstore.Origin, level uint32) error
 	AddMember(id, addr string) error
 	PromoteMember(id string) error
+	DemoteMember(id string) error
+	TransferLead(id string) error
 	RemoveMember(id string) error
 }
 
@@ -67,6 +69,9 @@ type Config struct {
 	// Expect is how many nodes found the cluster, Join where to look for them.
 	Expect int
 	Join   []string
+	// NonVoter has this node follow without a vote: it founds nothing, is never promoted,
+	// and gives a vote back that it had.
+	NonVoter bool
 	// Stabilize is how long a new member must keep up before it is promoted,
 	// DeadAfter how long a dead one may be silent before it may be removed.
 	Stabilize, DeadAfter time.Duration
@@ -89,6 +94,8 @@ type Membership struct {
 	refusal  *federation.Error // in which words
 	said     map[string]string // what was last said in the log, by topic
 	levels   map[string]uint32 // the feature levels that members last named
+	// nonVoters are the nodes that last said that they want no vote.
+	nonVoters map[string]bool
 
 	joining sync.Mutex // the leader takes in one node after the other
 	settled chan struct{}
@@ -108,7 +115,7 @@ func New(cfg Config) *Membership {
 	}
 	return &Membership{
 		cfg: cfg, boot: rand.Text(), book: map[string]string{}, said: map[string]string{},
-		levels:  map[string]uint32{},
+		levels: map[string]uint32{}, nonVoters: map[string]bool{},
 		settled: make(chan struct{}),
 	}
 }
@@ -148,11 +155,12 @@ func (m *Membership) hello() peer.Hello {
 	case <-m.store.Running():
 	default:
 		// It must not say that it holds no state before it knows.
-		return peer.Hello{NodeID: m.store.NodeID(), Boot: m.boot, Starting: true}
+		return peer.Hello{NodeID: m.store.NodeID(), Boot: m.boot, Starting: true, NonVoter: m.cfg.NonVoter}
 	}
 	h := peer.Hello{
 		NodeID: m.store.NodeID(), Boot: m.boot, Cluster: m.store.ClusterID(), Address: m.cfg.Advertise,
 		Version: m.cfg.Version, Level: raftstore.Level, HoldsState: m.store.HoldsState(), Expect: m.cfg.Expect,
+		NonVoter: m.cfg.NonVoter,
 	}
 	h.Leader, h.LeaderAddress = m.store.Leader()
 	m.mu.Lock()

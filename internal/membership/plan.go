@@ -6,11 +6,14 @@ import (
 
 // server is a member as the leader sees it.
 type server struct {
-	id     string
-	voter  bool
-	self   bool
-	live   bool          // it reports
-	silent time.Duration // since when it does not, 0 where it does
+	id    string
+	voter bool
+	// nonVoter: it was started to follow without a vote, as it said itself. Of one that
+	// has not reported in this leadership nothing is known, and nothing is done.
+	nonVoter bool
+	self     bool
+	live     bool          // it reports
+	silent   time.Duration // since when it does not, 0 where it does
 	// keepsUp is for how long it has reported, without a gap, that it is close
 	// behind the leader.
 	keepsUp time.Duration
@@ -26,36 +29,36 @@ type rules struct {
 
 // change is one step of the steward's.
 type change struct {
-	promote, remove string // one of them, an id
-	why             string
+	promote, demote, handTo, remove string // one of them, an id
+	why                             string
 }
 
 // plan returns the next step, if there is one. Members are in the order of ids.
 //
 //   - A member without a vote is promoted when it has kept up for the time of
-//     stabilisation; while fewer than expect vote, as soon as it has caught up.
+//     stabilisation; while fewer than expect vote, as soon as it has caught up. One that
+//     wants no vote never is.
+//   - A leader that wants no vote hands over to a voter that keeps up and wants its own.
+//   - A voter that wants no vote gives it back once at least expect others vote, all of
+//     them live. A restart with --non-voter is no way to leave a cluster with fewer voters
+//     than it was founded with.
 //   - A member without a vote that has been silent for long is removed.
 //   - A voter that has been silent for long is removed only where the cluster does not
 //     need it: at least expect voters are left, and every one of them is live. So the dead
 //     are cleared away after their replacement was promoted, and never while the cluster
 //     is in trouble.
 func plan(servers []server, r rules) (change, bool) {
-	voters, live := 0, 0
+	voters, live := count(servers)
 	for _, s := range servers {
-		if s.voter {
-			voters++
-			if s.live || s.self {
-				live++
-			}
-		}
-	}
-	for _, s := range servers {
-		if s.voter || !s.live || !s.current {
+		if s.voter || s.nonVoter || !s.live || !s.current {
 			continue
 		}
 		if voters < r.expect || s.keepsUp >= r.stabilize {
 			return change{promote: s.id, why: "it keeps up"}, true
 		}
+	}
+	if c, ok := giveBack(servers, voters-1 >= r.expect && live == voters); ok {
+		return c, true
 	}
 	for _, s := range servers {
 		switch {
@@ -67,6 +70,51 @@ func plan(servers []server, r rules) (change, bool) {
 		}
 	}
 	return change{}, false
+}
+
+// giveBack is the step of a voter that wants no vote. enough: the others can do without.
+func giveBack(servers []server, enough bool) (change, bool) {
+	for _, s := range servers {
+		if !s.voter || !s.nonVoter {
+			continue
+		}
+		if !s.self {
+			if enough && s.live {
+				return change{demote: s.id, why: "it was started with --non-voter"}, true
+			}
+			continue
+		}
+		for _, to := range servers {
+			if to.voter && !to.nonVoter && to.live && to.current && !to.self {
+				return change{handTo: to.id, why: "this node was started with --non-voter"}, true
+			}
+		}
+	}
+	return change{}, false
+}
+
+// keepsVote names a voter that wants no vote and is needed, "" where there is none.
+func keepsVote(servers []server, expect int) string {
+	voters, _ := count(servers)
+	for _, s := range servers {
+		if s.voter && s.nonVoter && voters-1 < expect {
+			return s.id
+		}
+	}
+	return ""
+}
+
+// count tells how many vote, and how many of them are live.
+func count(servers []server) (voters, live int) {
+	for _, s := range servers {
+		if s.voter {
+			voters++
+			if s.live || s.self {
+				live++
+			}
+		}
+	}
+	return voters, live
 }
 
 // mayRemove reports whether a majority of the voters that are left would be live.

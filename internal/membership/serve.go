@@ -81,7 +81,7 @@ func (m *Membership) Join(ctx context.Context, r peer.JoinRequest) error {
 			return err
 		}
 	}
-	m.cfg.Logger.Info("taking a node in", "node", r.NodeID, "address", r.Address, "formerly", known)
+	m.cfg.Logger.Info("taking a node in", "node", r.NodeID, "address", r.Address, "formerly", known, "non-voter", r.NonVoter)
 	return m.store.AddMember(r.NodeID, r.Address)
 }
 

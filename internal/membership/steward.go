@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 const (
@@ -54,13 +55,14 @@ func (m *Membership) tend(ctx context.Context, records map[string]*record) {
 		r.note(s, now)
 	}
 	m.warnEven(servers)
+	m.warnKept(servers)
 	m.raise(ctx, servers)
 	step, ok := plan(servers, rules{expect: m.cfg.Expect, stabilize: m.cfg.Stabilize, deadAfter: m.cfg.DeadAfter})
 	if !ok {
 		return
 	}
 	if err := m.take(step); err != nil {
-		m.say("steward", "a member could not be promoted or removed: "+err.Error())
+		m.say("steward", "the members could not be changed: "+err.Error())
 		return
 	}
 	m.say("steward", "")
@@ -88,9 +90,16 @@ func (r *record) note(s *server, now time.Time) {
 }
 
 func (m *Membership) take(step change) error {
-	if step.promote != "" {
+	switch {
+	case step.promote != "":
 		m.cfg.Logger.Info("promoting a member to a voter", "node", step.promote, "because", step.why)
 		return m.store.PromoteMember(step.promote)
+	case step.demote != "":
+		m.cfg.Logger.Info("taking a member's vote back, it goes on following", "node", step.demote, "because", step.why)
+		return m.store.DemoteMember(step.demote)
+	case step.handTo != "":
+		m.cfg.Logger.Info("handing the leadership on", "to", step.handTo, "because", step.why)
+		return m.store.TransferLead(step.handTo)
 	}
 	m.cfg.Logger.Warn("removing a dead member", "node", step.remove, "because", step.why)
 	if err := m.store.RemoveMember(step.remove); err != nil {
@@ -105,7 +114,7 @@ func (m *Membership) servers() []server {
 	mine := m.store.Applied()
 	var all []server
 	for _, member := range m.store.Members() {
-		s := server{id: member.ID, voter: member.Voter, self: member.ID == m.store.NodeID()}
+		s := server{id: member.ID, voter: member.Voter, self: member.ID == m.store.NodeID(), nonVoter: m.wantsNoVote(member.ID)}
 		applied, live := m.cfg.Fleet.Reported(member.ID)
 		s.live = live || s.self
 		s.current = s.self || live && applied+closeBehind >= mine
@@ -117,18 +126,44 @@ func (m *Membership) servers() []server {
 
 // warnEven says that an even number of voters bears no more losses than one less.
 func (m *Membership) warnEven(servers []server) {
-	n := 0
-	for _, s := range servers {
-		if s.voter {
-			n++
-		}
-	}
+	n, _ := count(servers)
 	text := ""
 	if n%2 == 0 {
 		text = "the cluster has " + strconv.Itoa(n) + " voters: it bears the loss of no more members than with " +
 			strconv.Itoa(n-1) + "; add one or remove one"
 	}
 	m.say("even", text)
+}
+
+// warnKept says that a member keeps a vote that it wants to give back.
+func (m *Membership) warnKept(servers []server) {
+	text := ""
+	if id := keepsVote(servers, m.cfg.Expect); id != "" {
+		text = "member " + id + " was started with --non-voter and keeps its vote until " + strconv.Itoa(m.cfg.Expect) +
+			" others vote: add a member, or start this one without the flag"
+	}
+	m.say("kept", text)
+}
+
+// wantsNoVote is what a node last said of itself.
+func (m *Membership) wantsNoVote(id string) bool {
+	if id == m.store.NodeID() {
+		return m.cfg.NonVoter
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.nonVoters[id]
+}
+
+// TransferLead hands the leadership to the member named, or to the one that is furthest
+// where id is empty. It refuses one that wants no vote: it would only hand it on.
+func (m *Membership) TransferLead(id string) error {
+	isID := func(member raftstore.Member) bool { return member.ID == id }
+	if m.store.IsLeader() && slices.ContainsFunc(m.store.Members(), isID) && m.wantsNoVote(id) {
+		return federation.Errorf(federation.Conflict, "node %s was started with --non-voter and never leads", id).
+			WithReason("no_vote").WithHint("name a member that votes: see global cluster status")
+	}
+	return m.store.TransferLead(id)
 }
 
 // Remove takes a member out for an operator, and refuses where the rest would be no
@@ -163,6 +198,7 @@ func (m *Membership) Remove(id string, force bool) error {
 type Standing struct {
 	ID, Address string
 	Voter, Live bool
+	NonVoter    bool // it was started to follow without a vote, as far as this node has heard
 	Applied     uint64
 }
 
@@ -171,7 +207,7 @@ type Standing struct {
 func (m *Membership) Standings() []Standing {
 	var all []Standing
 	for _, member := range m.store.Members() {
-		s := Standing{ID: member.ID, Address: member.Address, Voter: member.Voter}
+		s := Standing{ID: member.ID, Address: member.Address, Voter: member.Voter, NonVoter: m.wantsNoVote(member.ID)}
 		s.Applied, s.Live = m.cfg.Fleet.Reported(member.ID)
 		if s.ID == m.store.NodeID() {
 			s.Applied, s.Live = m.store.Applied(), true

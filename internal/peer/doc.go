@@ -33,8 +33,8 @@
 //	                     node_id_taken where another process runs under the id, removed
 //	                     where the node was removed and still has its folder.
 //	/v1/peer/report      [Report] → [ReportAnswer]. To the leader, each second and on change:
-//	                     what the member applied, which zones it carries, what they
-//	                     acknowledged. It counts for 10 s from its receipt. Sessions are left
+//	                     what the member applied, whether it wants a vote, which zones it
+//	                     carries, what they acknowledged. It counts for 10 s from its receipt. Sessions are left
 //	                     out where their digest is the one of the report before; a leader
 //	                     that does not have that one asks for them (Full).
 //	/v1/peer/read-index  {} → [ReadIndex]. To the leader: an index up to which everything

@@ -45,7 +45,9 @@ type Hello struct {
 	// Starting: the node cannot tell yet; only NodeID and Boot are set.
 	Starting bool `json:"starting,omitempty"`
 	// HoldsState: it is or was part of a cluster.
-	HoldsState    bool   `json:"holdsState"`
+	HoldsState bool `json:"holdsState"`
+	// NonVoter: it was started to follow without a vote, and founds nothing.
+	NonVoter      bool   `json:"nonVoter,omitempty"`
 	Leader        string `json:"leader,omitempty"`
 	LeaderAddress string `json:"leaderAddress,omitempty"`
 	// Expect and Sees belong to the founding: how many nodes are to found the
@@ -68,6 +70,7 @@ type JoinRequest struct {
 	Address    string `json:"address"`
 	HoldsState bool   `json:"holdsState"`
 	Level      uint32 `json:"level,omitempty"`
+	NonVoter   bool   `json:"nonVoter,omitempty"` // as in Hello
 }
 
 // Report is what a member tells the leader.
@@ -76,6 +79,9 @@ type Report struct {
 	Applied uint64 `json:"applied"`
 	Version string `json:"version,omitempty"`
 	Level   uint32 `json:"level,omitempty"`
+	// NonVoter: the member was started to follow without a vote. A leader of an older
+	// version does not read it and gives it one, which the next leader takes away.
+	NonVoter bool `json:"nonVoter,omitempty"`
 	// Digest names the sessions; Sessions are absent where the leader has them.
 	Digest   string          `json:"digest"`
 	Full     bool            `json:"full"`

@@ -80,6 +80,8 @@ type Global struct {
 	Dir  string
 	Name string // host:port among the members of a cluster
 	Node *globalnode.Node
+	// NonVoter is --non-voter of a member of a cluster, at its next start.
+	NonVoter bool
 	// Clock is how far the node's clock is ahead; for members of a cluster.
 	Clock time.Duration
 	// TLS lets a test have the node look at its files at once.

@@ -89,6 +89,15 @@ func (c *Globals) Add() *Global {
 	return g
 }
 
+// StartReplica adds a member that is started with --non-voter and waits until it serves.
+func (c *Globals) StartReplica() *Global {
+	c.t.Helper()
+	g := c.Add()
+	g.NonVoter = true
+	g.Start()
+	return g
+}
+
 // Certificate makes a certificate of the cluster's CA.
 func (c *Globals) Certificate(id tlsutil.Identity) tls.Certificate {
 	c.t.Helper()
@@ -113,7 +122,7 @@ func (c *Globals) config(g *Global) globalnode.Config {
 	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
 	return globalnode.Config{
 		DataDir: g.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
-		Advertise: g.Name, Expect: len(c.join), Join: c.join, DialPeers: c.Net.Dialer(g.Name),
+		Advertise: g.Name, Expect: len(c.join), Join: c.join, NonVoter: g.NonVoter, DialPeers: c.Net.Dialer(g.Name),
 		KDSAuth: federation.AuthToken, LocalhostIsAdmin: true, Version: "test", Logger: c.log.With("member", g.Name),
 		Seal:      c.seal,
 		TLS:       tlsutil.Static(c.Certificate(tlsutil.Identity{Cluster: clusterName, Role: tlsutil.RoleNode, Name: "node"}), c.CA.Pool()),

@@ -30,6 +30,7 @@ func TestOperationsAsWritten(t *testing.T) {
 
 	scale(t, c)
 	west.expect(token, "accepted")
+	replica(t, c, west)
 	upgrade(t, c, west, token)
 	backupAndRestore(t, c, west, token)
 	rotateSeal(t, c)
@@ -84,6 +85,46 @@ func scale(t *testing.T, c *nodes) {
 	if said := fourth.log.String(); !strings.Contains(said, "removed") {
 		t.Errorf("the removed member ended without saying why:\n%s", said)
 	}
+	c.all = c.all[:3]
+	c.awaitVoters(3)
+}
+
+// replica adds a read replica with the same line and --non-voter, restarts it as a voter
+// and as a replica again, and takes it out.
+func replica(t *testing.T, c *nodes, west *zoneProcess) {
+	t.Helper()
+	r := &node{of: c, name: "d", bin: c.all[0].bin, dir: c.path("data-r"), peer: freePort(t), kds: freePort(t)}
+	c.all = append(c.all, r)
+	restart := func(voters int, role string, flags ...string) {
+		t.Helper()
+		if r.process != nil {
+			r.term()
+		}
+		r.extra = flags
+		r.start()
+		r.awaitReady()
+		Eventually(t, "the member to be shown as "+role, func() bool {
+			out, _, _ := r.cli("cluster", "status")
+			for line := range strings.Lines(out) {
+				if strings.HasPrefix(line, r.id()) && strings.Contains(line, role) {
+					return r.status().Voters == voters
+				}
+			}
+			return false
+		})
+	}
+	restart(3, "non-voter", "--non-voter")
+	if !r.revoke() {
+		t.Error("the replica takes no write")
+	}
+	west.await(west.token(r, "of-a-replica"), "accepted")
+	if _, said, err := c.all[0].cli("cluster", "transfer-leader", r.id()); err == nil || !strings.Contains(said, "global: hint: ") {
+		t.Errorf("the leadership handed to a replica: %v\n%s", err, said)
+	}
+	restart(4, "votes")
+	restart(3, "non-voter", "--non-voter")
+	c.leader().must("cluster", "remove", r.id())
+	_ = r.cmd.Wait() // it ends, with an error that says so
 	c.all = c.all[:3]
 	c.awaitVoters(3)
 }

@@ -17,9 +17,12 @@ type Member struct {
 	ID      string `json:"id"`
 	Address string `json:"address"`
 	Voter   bool   `json:"voter"` // else it follows, until it is promoted
-	Leader  bool   `json:"leader"`
-	Live    bool   `json:"live"`    // it reports to the leader
-	Applied uint64 `json:"applied"` // Raft index
+	// NonVoter: it was started with --non-voter. It is never promoted and never leads;
+	// where it still has a vote, it gives it back once enough others have one.
+	NonVoter bool   `json:"nonVoter"`
+	Leader   bool   `json:"leader"`
+	Live     bool   `json:"live"`    // it reports to the leader
+	Applied  uint64 `json:"applied"` // Raft index
 }
 
 // TransferLeaderRequest is the body of POST /v1/cluster/transfer-leader. An empty
