@@ -146,7 +146,11 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 			return nil, unwritable(filepath.Join(s.cfg.Dir, logFile), err)
 		}
 	}
-	p.raft, err = raft.NewRaft(conf, s.fsm, logs, stable, snaps, plainNames{p.trans})
+	var between raft.Transport = plainNames{p.trans}
+	if s.cfg.Intercept != nil {
+		between = intercepted{plainNames{p.trans}, s.node.ID, s.cfg.Intercept}
+	}
+	p.raft, err = raft.NewRaft(conf, s.fsm, logs, stable, snaps, between)
 	if err != nil {
 		if f := s.fsm.failed.Load(); f != nil {
 			return nil, f

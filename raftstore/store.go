@@ -57,6 +57,8 @@ type Config struct {
 	// Committed is told how long each change that this node proposed took until it
 	// was replicated and applied here; nil: nobody is.
 	Committed func(took time.Duration)
+	// Intercept decides, in tests, what becomes of what Raft sends; nil: it is sent.
+	Intercept Intercept
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -142,6 +142,7 @@ func (n *Node) storeConfig() raftstore.Config {
 		AddressOf:       n.peers.membership.AddressOf,
 		ControlPlaneKey: n.cfg.ControlPlaneKey,
 		Committed:       n.committed(),
+		Intercept:       n.cfg.InterceptRaft,
 	}
 }
 

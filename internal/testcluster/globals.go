@@ -68,6 +68,13 @@ func NewGlobals(t testing.TB, log *slog.Logger, n int) *Globals {
 func StartGlobals(t testing.TB, log *slog.Logger, n int) *Globals {
 	t.Helper()
 	c := NewGlobals(t, log, n)
+	c.Launch(n)
+	return c
+}
+
+// Launch starts all members and waits until all of them serve, and n vote.
+func (c *Globals) Launch(n int) {
+	c.t.Helper()
 	for _, g := range c.Members {
 		g.Launch()
 	}
@@ -75,7 +82,6 @@ func StartGlobals(t testing.TB, log *slog.Logger, n int) *Globals {
 		g.AwaitReady()
 	}
 	c.AwaitVoters(n)
-	return c
 }
 
 func peerName(i int) string { return fmt.Sprintf("global-%d:5683", i+1) }

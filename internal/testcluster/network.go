@@ -12,8 +12,7 @@ import (
 // Network lets globals find each other under names that outlive a restart, and does to
 // what passes between two of them what real networks do: it takes connections away,
 // delays bytes, and holds one direction up while the other one flows. A stream has no
-// messages that could be dropped or doubled alone: what a reset connection had under way
-// is lost, and who retries sends it twice.
+// messages that could be dropped or doubled alone: that is what messages_test.go does.
 type Network struct {
 	mu      sync.Mutex
 	changed *sync.Cond        // broadcast at each change of what is below
