@@ -27,7 +27,7 @@ func (f *federation) raw(address string, overTLS bool, request string) string {
 		f.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		f.t.Fatal(err)
 	}
 	// The server may answer and close before it has read all of it.

@@ -87,7 +87,7 @@ func (f *federation) http(method, url, token, body string) answer {
 		}
 		config.RootCAs = pool
 	}
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		f.t.Fatal(err)
@@ -120,7 +120,7 @@ func (f *federation) kds(zone, token string, own *tls.Certificate) answer {
 		f.t.Fatal(err)
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	md := []string{"client-id", zone}
 	if token != "" {

@@ -97,12 +97,12 @@ func (f *federation) peer(own *tls.Certificate, token string) answer {
 	if own != nil {
 		config.Certificates = []tls.Certificate{*own}
 	}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", f.global.Node.Endpoints().Peer, config)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", f.global.Node.Endpoints().Peer, config)
 	if err != nil {
 		return answer{text: err.Error()}
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		f.t.Fatal(err)
 	}
 	_, _ = conn.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\n\r\n"))

@@ -87,7 +87,7 @@ func TestAKeyThatAZoneCannotKnow(t *testing.T) {
 	l.judge(l.trialOf(old), verdict{accepted: at(5)})
 	fresh := enter(t, l, "2", "b")
 	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
-	l.condemn(1, 1)
+	old.standing = asked // condemn takes any
 	l.acknowledgedAt(old, at(8), time.Now(), time.Now())
 	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
 	if l.late != 2 || l.wronglyRefused != 0 {

@@ -69,7 +69,7 @@ func TestRelay(t *testing.T) {
 		_, err := io.ReadFull(conn, make([]byte, 1))
 		return err == nil
 	}
-	if !hears(20 * time.Second) {
+	if !hears(time.Minute) {
 		t.Fatal("the relay passes nothing on")
 	}
 	for _, direction := range []string{"up", "down"} {
@@ -81,7 +81,7 @@ func TestRelay(t *testing.T) {
 		}
 		tell(l, "flow", "")
 		// What was held back arrives first.
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
@@ -90,7 +90,7 @@ func TestRelay(t *testing.T) {
 	}
 	tell(l, "delay", "30ms")
 	began := time.Now()
-	if !hears(20*time.Second) || time.Since(began) < 60*time.Millisecond {
+	if !hears(time.Minute) || time.Since(began) < 60*time.Millisecond {
 		t.Errorf("there and back in %s over a link that delays 30 ms each way", time.Since(began))
 	}
 	if tell(l, "delay", "x") != 400 || tell(l, "other", "") != 404 {

@@ -5,11 +5,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 // Strangers' tokens cannot have a member ask the leader more than once a second, and
 // who comes while it asks gets that answer.
 func TestRefreshesAreShared(t *testing.T) {
+	synctest.Test(t, refreshesAreShared) // the second of its clock is no slow machine's
+}
+
+func refreshesAreShared(t *testing.T) {
 	var f refreshing
 	var asked atomic.Int32
 	begun, answer := make(chan struct{}), make(chan struct{})

@@ -18,7 +18,7 @@ import (
 
 // Patience is how long a test waits for a condition before it fails: long, since
 // machines are slow and noisy, and a test that passes does not wait.
-const Patience = 30 * time.Second
+const Patience = time.Minute
 
 // Eventually waits for a condition.
 func Eventually(t testing.TB, what string, condition func() bool) {

@@ -129,7 +129,8 @@ func TestANewLeaderKnowsNothing(t *testing.T) {
 	to := followers[1].Node.Store().NodeID()
 	leader.want(t, 200, "POST", "/v1/cluster/transfer-leader", apitypes.TransferLeaderRequest{To: to}, nil)
 	Eventually(t, "the leadership to move", func() bool { return followers[1].Node.Store().IsLeader() })
-	for range 40 { // from its first moment on, and after everybody has reported
+	// From its first moment on, and after everybody has reported.
+	for begun := time.Now(); time.Since(begun) < 2*time.Second; {
 		r, err := followers[1].ask("POST", "/v1/keys/activate", step(key))
 		if err != nil || r.status == http.StatusOK {
 			t.Fatalf("the new leader activated a key that west lacks: %v %s", err, r.body)

@@ -293,19 +293,19 @@ func TestClientOfTheMoment(t *testing.T) {
 	}
 }
 
-// follow runs the source on ticks of the test's own. The channel has no buffer:
-// when a second tick was taken, the first one's work is done.
+// follow runs the source for one tick of the test's own, until what that brings is
+// done.
 func follow(t *testing.T, s *Source) (tick func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ticks, done := make(chan time.Time), make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := s.Follow(ctx, ticks); err != nil {
+	return func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		ticks, done := make(chan time.Time), make(chan error, 1)
+		go func() { done <- s.Follow(ctx, ticks) }()
+		ticks <- time.Time{}
+		cancel()
+		if err := <-done; err != nil {
 			t.Errorf("following: %v", err)
 		}
-	}()
-	t.Cleanup(func() { cancel(); <-done })
-	return func() { ticks <- time.Time{}; ticks <- time.Time{} }
+	}
 }
 
 func TestExpiryIsSaidADayApart(t *testing.T) {
