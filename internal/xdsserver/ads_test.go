@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,11 @@ func TestTheRightTokenGetsResources(t *testing.T) {
 }
 
 func TestEachWrongTokenHasItsReason(t *testing.T) {
-	b := newBench(t, nil)
+	// There are more refusals than lines in a second, in any order: each has its own.
+	var seconds atomic.Int64
+	b := newBench(t, func(c *Config, _ *proxyauth.Settings) {
+		c.Now = func() time.Time { return time.Unix(seconds.Add(1), 0) }
+	})
 	conn := b.dial()
 	ingress := `{"type":"ZoneIngress","name":"in-1","networking":{"address":"10.0.0.1","port":10001}}`
 	two := strings.Replace(backend, `"inbound":[`, `"inbound":[{"port":8081,"tags":{"kuma.io/service":"admin"}},`, 1)
