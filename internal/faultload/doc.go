@@ -16,8 +16,9 @@
 // which holds that revision was wrongly accepted, and one that is refused while it is
 // good was wrongly refused; the only exception is a key that was prepared after the
 // revision which the zone was last seen at, because a zone that is away when a key
-// begins to sign cannot know it. A write that was acknowledged is lost if, once all
-// faults are healed, a member does not list it.
+// begins to sign cannot know it. Who was away is what the global says that activates
+// the key: nobody else has this excuse. A write that was acknowledged is lost if, once all
+// faults are healed and everybody had time to catch up, a member does not list it.
 //
 // The command is no part of what is delivered: nothing imports it and no binary
 // links it.

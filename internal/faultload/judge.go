@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +40,8 @@ func (l *load) handler(ctx context.Context, ca []byte, begin func()) http.Handle
 		l.ledger.mark(arg)
 		return nil
 	})
-	serve("written", func(string, io.Writer) error { return l.written(ctx, time.Minute) })
+	serve("written", func(string, io.Writer) error { return l.written(ctx, 2*time.Minute) })
+	serve("rotated", func(arg string, _ io.Writer) error { return l.rotated(arg) })
 	serve("status", func(_ string, w io.Writer) error {
 		l.ledger.mu.Lock()
 		defer l.ledger.mu.Unlock()
@@ -103,16 +105,41 @@ func (l *load) written(ctx context.Context, most time.Duration) error {
 	}
 }
 
+// rotated takes the answer to the activation of a zone key: every zone that it does not
+// call offline has to hold the key. Where it says nothing of zones, because the key was
+// active already when that was asked for once more, nothing is known.
+func (l *load) rotated(answer string) error {
+	var change struct {
+		Key     struct{ KID, State string }
+		Holding *struct{ Offline, Unproven []string }
+	}
+	if err := json.Unmarshal([]byte(answer), &change); err != nil {
+		return fmt.Errorf("reading the answer to a rotation: %w", err)
+	}
+	if change.Key.State != "active" {
+		return fmt.Errorf("key %s is %s after its rotation", change.Key.KID, change.Key.State)
+	}
+	if change.Holding == nil {
+		return nil
+	}
+	var zones []int
+	for n := range l.zones {
+		if !slices.Contains(change.Holding.Offline, zoneName(n)) && !slices.Contains(change.Holding.Unproven, zoneName(n)) {
+			zones = append(zones, n)
+		}
+	}
+	l.ledger.rotated(change.Key.KID, zones)
+	return nil
+}
+
 // finish ends the writing, waits until every zone has caught up, holds everything
 // that was acknowledged against members and zones, and reports.
 func (l *load) finish(ctx context.Context, w io.Writer) error {
 	l.stopWriting()
 	l.writers.Wait()
-	behind := l.catchUp(ctx, time.Minute)
-	for _, t := range l.ledger.all(good) {
-		l.ledger.judge(t, l.verify(ctx, t.token))
-	}
-	gone := l.all(ctx, w)
+	behind := l.catchUp(ctx, 2*time.Minute)
+	silent := l.tryAll(ctx, time.Minute)
+	gone := l.lost(ctx, w, time.Minute)
 	l.ledger.mu.Lock()
 	defer l.ledger.mu.Unlock()
 	for _, e := range l.ledger.examples {
@@ -120,7 +147,7 @@ func (l *load) finish(ctx context.Context, w io.Writer) error {
 	}
 	var waits []time.Duration
 	for _, m := range l.ledger.marks {
-		fmt.Fprintf(w, "writes again after %-40s %6d ms\n", m.name, m.again.Milliseconds())
+		fmt.Fprintf(w, "writes again after %-45s %6d ms\n", m.name, m.again.Milliseconds())
 		if m.again > 0 {
 			waits = append(waits, m.again)
 		}
@@ -132,15 +159,17 @@ func (l *load) finish(ctx context.Context, w io.Writer) error {
 	}
 	g := l.ledger
 	fmt.Fprintf(w, "%d revocations acknowledged, %d verifications without an answer, %d of a key that a zone without a link had not yet\n",
-		g.acknowledged, g.unanswered, g.late)
+		g.acknowledged, g.unanswered, g.late())
 	fmt.Fprintf(w, "%d operations, %d faults, writes again after p50 %d ms, max %d ms, %d valid tokens refused, %d revoked tokens accepted, %d acknowledged writes lost\n",
 		g.operations, len(g.marks), p50.Milliseconds(), most.Milliseconds(), g.wronglyRefused, g.wronglyTaken, gone)
 	switch {
-	case len(behind) > 0:
-		return fmt.Errorf("zones that never caught up: %s", strings.Join(behind, ", "))
 	case g.wronglyRefused+g.wronglyTaken+gone > 0:
 		return fmt.Errorf("an invariant does not hold")
-	case g.acknowledged == 0 || len(waits) == 0:
+	case len(behind) > 0:
+		return fmt.Errorf("zones that never caught up: %s", strings.Join(behind, ", "))
+	case silent > 0:
+		return fmt.Errorf("%d tokens got no verdict once everything was healed", silent)
+	case g.acknowledged == 0 || len(waits) == 0 || len(g.holds) == 0:
 		return fmt.Errorf("nothing was tried")
 	}
 	return nil
@@ -165,28 +194,57 @@ func (l *load) catchUp(ctx context.Context, most time.Duration) (behind []string
 	}
 }
 
-// all counts the acknowledged revocations that a member no longer lists, or that a
-// zone that has caught up does not refuse.
-func (l *load) all(ctx context.Context, w io.Writer) (gone int) {
+// tryAll has every token judged by its zone once more, and counts those that got no
+// verdict within a time.
+func (l *load) tryAll(ctx context.Context, most time.Duration) (silent int) {
+	end := time.Now().Add(most)
+	for _, t := range append(l.ledger.all(good), l.ledger.all(revoked)...) {
+		v := l.verify(ctx, t.token)
+		for ; v == (verdict{}) && time.Now().Before(end) && ctx.Err() == nil; v = l.verify(ctx, t.token) {
+			pause(ctx, 100*time.Millisecond)
+		}
+		if v == (verdict{}) {
+			silent++
+		}
+		l.ledger.judge(t, v)
+	}
+	return silent
+}
+
+// lost counts the acknowledged revocations that a member does not list, though it had
+// time to catch up.
+func (l *load) lost(ctx context.Context, w io.Writer, most time.Duration) (gone int) {
 	written := l.ledger.all(revoked)
+	end := time.Now().Add(most)
 	for i := range l.globals {
-		listed, err := l.listed(ctx, i)
+		missing, err := l.missing(ctx, i, written)
+		for ; (err != nil || len(missing) > 0) && time.Now().Before(end) && ctx.Err() == nil; missing, err = l.missing(ctx, i, written) {
+			pause(ctx, 200*time.Millisecond)
+		}
 		if err != nil {
 			fmt.Fprintf(w, "%s does not list its revocations: %v\n", l.globals[i].name, err)
-			gone += len(written)
-			continue
+			missing = written
 		}
-		for _, t := range written {
-			if !listed[t.id] {
-				gone++
-				fmt.Fprintf(w, "%s has lost the revocation of %s\n", l.globals[i].name, t.id)
-			}
+		for _, t := range missing[:min(len(missing), 20)] {
+			fmt.Fprintf(w, "%s has lost the revocation of %s, in force at %s\n", l.globals[i].name, t.id, t.inForce)
 		}
-	}
-	for _, t := range written {
-		l.ledger.judge(t, l.verify(ctx, t.token))
+		gone += len(missing)
 	}
 	return gone
+}
+
+// missing are those of the revocations that a member does not list.
+func (l *load) missing(ctx context.Context, i int, written []trial) (missing []trial, err error) {
+	listed, err := l.listed(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range written {
+		if !listed[t.id] {
+			missing = append(missing, t)
+		}
+	}
+	return missing, nil
 }
 
 // listed reads all revocations of zone tokens that a member has.

@@ -41,8 +41,12 @@ type ledger struct {
 	seen    map[int]federation.Revision
 	signing map[string]federation.Revision
 	marks   []*mark
+	// holds are the zones that had to hold a key when it was activated, awayRefused the
+	// refusals of a key's tokens by zones of which that is not known.
+	holds       map[string]map[int]bool
+	awayRefused map[keyAt]int
 
-	operations, unanswered, late int
+	operations, unanswered       int
 	wronglyRefused, wronglyTaken int
 	acknowledged                 int
 	examples                     []string
@@ -57,8 +61,17 @@ type mark struct {
 	again time.Duration
 }
 
+// keyAt is a key as a zone knows it.
+type keyAt struct {
+	kid  string
+	zone int
+}
+
 func newLedger() *ledger {
-	return &ledger{tokens: map[int][]*token{}, seen: map[int]federation.Revision{}, signing: map[string]federation.Revision{}}
+	return &ledger{
+		tokens: map[int][]*token{}, seen: map[int]federation.Revision{}, signing: map[string]federation.Revision{},
+		holds: map[string]map[int]bool{}, awayRefused: map[keyAt]int{},
+	}
 }
 
 // parse reads the two names of a token that the ledger needs, unverified.
@@ -139,6 +152,31 @@ func (l *ledger) acknowledgedAt(t *token, inForce federation.Revision, began, no
 	}
 }
 
+// rotated enters which zones had to hold a key when it began to sign. The answer to
+// a rotation comes after the first tokens of the key: what such a zone refused of them
+// meanwhile was refused wrongly.
+func (l *ledger) rotated(kid string, zones []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.holds[kid] = map[int]bool{}
+	for _, zone := range zones {
+		l.holds[kid][zone] = true
+		if n := l.awayRefused[keyAt{kid, zone}]; n > 0 {
+			delete(l.awayRefused, keyAt{kid, zone})
+			l.wronglyRefused += n
+			l.example("%s refused %d tokens of key %s, which its gate had waited for", zoneName(zone), n, kid)
+		}
+	}
+}
+
+// late counts the refusals that are excused.
+func (l *ledger) late() (n int) {
+	for _, refusals := range l.awayRefused {
+		n += refusals
+	}
+	return n
+}
+
 // trial is a token that a zone is asked about, as it stood when it was asked.
 type trial struct {
 	*token
@@ -196,8 +234,8 @@ func (l *ledger) judge(t trial, v verdict) {
 		if t.standing != good {
 			return
 		}
-		if v.refused == "unknown_key" && (t.signing.IsZero() || !t.seen.Covers(t.signing)) {
-			l.late++
+		if v.refused == "unknown_key" && !l.holds[t.kid][t.zone] && (t.signing.IsZero() || !t.seen.Covers(t.signing)) {
+			l.awayRefused[keyAt{t.kid, t.zone}]++
 			return
 		}
 		l.wronglyRefused++

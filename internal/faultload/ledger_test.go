@@ -85,18 +85,43 @@ func TestAKeyThatAZoneCannotKnow(t *testing.T) {
 	l := newLedger()
 	old := enter(t, l, "1", "a")
 	l.judge(l.trialOf(old), verdict{accepted: at(5)})
+	old.standing = asked
 	fresh := enter(t, l, "2", "b")
 	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
-	old.standing = asked // condemn takes any
 	l.acknowledgedAt(old, at(8), time.Now(), time.Now())
 	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
-	if l.late != 2 || l.wronglyRefused != 0 {
+	if l.late() != 2 || l.wronglyRefused != 0 {
 		t.Fatalf("%+v", l)
 	}
 	l.seen[1] = at(8)
 	l.judge(l.trialOf(fresh), verdict{refused: "unknown_key"})
 	if l.wronglyRefused != 1 {
 		t.Errorf("%+v", l)
+	}
+}
+
+// Who had acknowledged a key when it was activated has no excuse, also for what was
+// refused before the answer to the rotation came.
+func TestAKeyThatAZoneHolds(t *testing.T) {
+	l := &load{zones: map[int]string{1: "", 2: ""}, ledger: newLedger()}
+	fresh := enter(t, l.ledger, "2", "b")
+	l.ledger.judge(l.ledger.trialOf(fresh), verdict{refused: "unknown_key"})
+	away := *fresh
+	away.zone = 2
+	l.ledger.judge(l.ledger.trialOf(&away), verdict{refused: "unknown_key"})
+	if err := l.rotated(`{"key":{"kid":"2","state":"active"}}`); err != nil || l.ledger.wronglyRefused != 0 {
+		t.Fatalf("who holds the key is not known, and %d refusals count (%v)", l.ledger.wronglyRefused, err)
+	}
+	if err := l.rotated(`{"key":{"kid":"2","state":"active"},"holding":{"held":[],"offline":["zone-02"]}}`); err != nil {
+		t.Fatal(err)
+	}
+	l.ledger.judge(l.ledger.trialOf(fresh), verdict{refused: "unknown_key"})
+	l.ledger.judge(l.ledger.trialOf(&away), verdict{refused: "unknown_key"})
+	if l.ledger.wronglyRefused != 2 || l.ledger.late() != 2 {
+		t.Errorf("%d refused wrongly, %d excused", l.ledger.wronglyRefused, l.ledger.late())
+	}
+	if l.rotated("no answer") == nil || l.rotated(`{"key":{"kid":"3","state":"prepared"}}`) == nil {
+		t.Error("a rotation that came to nothing is taken for one")
 	}
 }
 

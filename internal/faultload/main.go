@@ -80,14 +80,14 @@ func control(ctx context.Context, handler http.Handler) error {
 	return err
 }
 
-// ask posts "WHAT [ARGUMENT]" to the control port and prints the answer; of "token"
-// the body is read from standard input, so that no secret stands in an argument.
+// ask posts "WHAT [ARGUMENT]" to the control port and prints the answer; of "token" and
+// "rotated" the body is read from standard input: no secret stands in an argument.
 func ask(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("ctl wants what to do")
 	}
 	var body io.Reader = strings.NewReader(strings.Join(args[1:], " "))
-	if args[0] == "token" {
+	if args[0] == "token" || args[0] == "rotated" {
 		body = stdin
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+controlAddr+"/"+args[0], body)
