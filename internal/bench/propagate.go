@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/meridiankds/meridian/federation"
 )
 
 // fanOut is a global with zones and the baseline with as many clients, side by side.
@@ -39,10 +41,20 @@ func (s *scope) startFanOut(ctx context.Context, n int, dir string) (*fanOut, er
 type arrived struct {
 	fromCommit []time.Duration // since the member had applied it
 	fromCall   []time.Duration // since the write was asked for: Raft's log is in it
+	revision   federation.Revision
 }
 
 // revoke makes one revocation and waits until every zone has acknowledged it.
-func (f *fanOut) revoke(ctx context.Context) (a arrived, err error) {
+func (f *fanOut) revoke(ctx context.Context) (arrived, error) {
+	a, err := f.revocation(ctx)
+	if err != nil {
+		return a, err
+	}
+	return a, f.zones.settle(ctx, a.revision)
+}
+
+// revocation makes one revocation and waits until every zone holds it.
+func (f *fanOut) revocation(ctx context.Context) (a arrived, err error) {
 	if _, err := ask[none](ctx, f.zones.child, "arm", none{}); err != nil {
 		return a, err
 	}
@@ -62,7 +74,8 @@ func (f *fanOut) revoke(ctx context.Context) (a arrived, err error) {
 	for _, at := range stamps {
 		a.fromCommit = append(a.fromCommit, max(0, time.Duration(at-c.Applied)))
 	}
-	return a, f.zones.settle(ctx, c.Revision)
+	a.revision = c.Revision
+	return a, nil
 }
 
 // outcome is what some rounds came to.

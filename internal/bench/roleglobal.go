@@ -34,6 +34,8 @@ type globalRole struct {
 type globalStart struct {
 	Dir   string `json:"dir"`
 	Plain bool   `json:"plain"` // KDS without TLS
+	// Member: it is one of several; nil: it is alone.
+	Member *memberStart `json:"member,omitempty"`
 }
 
 // committed is a write: when it was asked for, when the member had applied it, and
@@ -54,6 +56,7 @@ func newGlobalRole() (methods, func()) {
 		"tokens":   method(g.tokens),
 		"revoke":   method(g.revoke),
 		"sessions": method(g.sessions),
+		"standing": method(g.standing),
 	}, g.stop
 }
 
@@ -64,7 +67,11 @@ func (g *globalRole) start(_ context.Context, in globalStart) (endpoints.Endpoin
 		KDSAuth: federation.AuthToken, KDSPlain: in.Plain, LocalhostIsAdmin: true, Bootstrap: true,
 		Version: agent, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
-	if err := cfg.PrepareDev(); err != nil {
+	prepare := cfg.PrepareDev
+	if in.Member != nil {
+		prepare = func() error { return in.Member.prepare(&cfg) }
+	}
+	if err := prepare(); err != nil {
 		return endpoints.Endpoints{}, err
 	}
 	node, err := globalnode.New(cfg)
@@ -196,7 +203,7 @@ func (s *scope) startGlobal(ctx context.Context, name string, plain bool) (*glob
 		return nil, err
 	}
 	g := &global{child: c}
-	g.ends, err = ask[endpoints.Endpoints](ctx, c, "start", globalStart{s.dir + "/" + name, plain})
+	g.ends, err = ask[endpoints.Endpoints](ctx, c, "start", globalStart{Dir: s.dir + "/" + name, Plain: plain})
 	return g, err
 }
 

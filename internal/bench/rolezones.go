@@ -48,9 +48,17 @@ func (j zonesJoin) addresses() []string {
 	return []string{j.Address}
 }
 
+func (j zonesJoin) of(z joinZone) []string {
+	if z.Address != "" {
+		return []string{z.Address}
+	}
+	return j.addresses()
+}
+
 type joinZone struct {
-	Name  string `json:"name"`
-	Token string `json:"token"`
+	Name    string `json:"name"`
+	Token   string `json:"token"`
+	Address string `json:"address,omitempty"` // of the one member that it joins; empty: as all do
 }
 
 func newZonesRole() (methods, func()) {
@@ -91,7 +99,7 @@ func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
 		}
 		r.zones = append(r.zones, sink)
 		r.clients = append(r.clients, kds.NewClient(kds.ClientConfig{
-			Zone: zone.Name, Instance: instance, Version: agent, Addresses: in.addresses(), TLS: tlsConfig,
+			Zone: zone.Name, Instance: instance, Version: agent, Addresses: in.of(zone), TLS: tlsConfig,
 			Token: func() (string, error) { return zone.Token, nil }, Sink: sink, Logger: logger,
 		}))
 	}
@@ -213,7 +221,7 @@ func (s *scope) startZones(ctx context.Context, name string, g *global, n int, c
 		return nil, err
 	}
 	for i, name := range z.names {
-		z.join.Zones = append(z.join.Zones, joinZone{name, tokens[i]})
+		z.join.Zones = append(z.join.Zones, joinZone{Name: name, Token: tokens[i]})
 	}
 	z.child, err = s.role("zones", name)
 	return z, err

@@ -28,6 +28,7 @@ func rows() []row {
 		{name: "zones-8000", about: "8,000 zones on one node", run: zones8000},
 		{name: "zone-memory", about: "what a connected zone occupies at the global", run: zoneMemory},
 		{name: "zone-idle-cpu", about: "what 1,000 idle zones cost the global", run: zoneIdleCPU},
+		{name: "replicas", about: "400 zones at 3 voters and 2 read replicas, against the same zones at the voters alone", run: replicas},
 		{name: "failover", about: "the leader of three is killed: until the next write is accepted", run: failover},
 		{name: "raft-write", about: "a write at a lone global", run: raftWrite},
 		{name: "snapshot-1m", about: "a backup of 1,000,000 revoked ids", run: snapshot1m},

@@ -132,7 +132,7 @@ func (c *cluster) joinMany(ctx context.Context, n int) (*zones, error) {
 		if err != nil {
 			return nil, err
 		}
-		z.names, z.join.Zones = append(z.names, name), append(z.join.Zones, joinZone{name, issued.Token})
+		z.names, z.join.Zones = append(z.names, name), append(z.join.Zones, joinZone{Name: name, Token: issued.Token})
 	}
 	var err error
 	if z.child, err = c.role("zones", "crowd"); err != nil {
