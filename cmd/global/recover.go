@@ -118,6 +118,9 @@ func recoveryFields(r recovery) *console.Fields {
 		if m.Stays {
 			what = "stays, alone"
 		}
+		if !m.Voter {
+			what += " (it had no vote)"
+		}
 		f.Add("member", fmt.Sprintf("%s at %s: %s", m.ID, m.Address, what))
 	}
 	f.Add("newest snapshot", strconv.FormatUint(r.Snapshot, 10))
