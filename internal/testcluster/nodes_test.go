@@ -33,7 +33,7 @@ const atOnce = 3
 
 var (
 	builds   sync.Mutex
-	built    = map[string]programs{} // by build tags
+	built    = map[string]programs{} // by name
 	builtDir string
 )
 
@@ -56,9 +56,15 @@ func TestMain(m *testing.M) {
 // binaries compiles the programs once for all tests that want them with these tags.
 func binaries(t *testing.T, tags string) programs {
 	t.Helper()
+	return compiled(t, "with-"+tags, "-tags", tags)
+}
+
+// compiled compiles the programs with these flags, once for each name.
+func compiled(t *testing.T, name string, flags ...string) programs {
+	t.Helper()
 	builds.Lock()
 	defer builds.Unlock()
-	if p, ok := built[tags]; ok {
+	if p, ok := built[name]; ok {
 		return p
 	}
 	if builtDir == "" {
@@ -68,8 +74,8 @@ func binaries(t *testing.T, tags string) programs {
 		}
 		builtDir = dir
 	}
-	dir := filepath.Join(builtDir, "with-"+tags)
-	cmd := exec.Command("go", "build", "-tags", tags, "-o", dir+"/", "github.com/meridiankds/meridian/cmd/global", "github.com/meridiankds/meridian/cmd/zone")
+	dir := filepath.Join(builtDir, name)
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", dir+"/", "github.com/meridiankds/meridian/cmd/global", "github.com/meridiankds/meridian/cmd/zone")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -77,8 +83,8 @@ func binaries(t *testing.T, tags string) programs {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
-	built[tags] = programs{filepath.Join(dir, "global"), filepath.Join(dir, "zone")}
-	return built[tags]
+	built[name] = programs{filepath.Join(dir, "global"), filepath.Join(dir, "zone")}
+	return built[name]
 }
 
 // freePort is a port that was free a moment ago: the members of a cluster must
@@ -358,69 +364,4 @@ func (c *nodes) shell(script string) string {
 		c.t.Fatalf("%s\n%v\n%s", script, err, out)
 	}
 	return string(out)
-}
-
-// zoneProcess is a zone control plane as a process.
-type zoneProcess struct {
-	*process
-	of        *nodes
-	name, dir string
-	extra     []string
-	wrap      []string
-}
-
-// startZone starts a zone that knows every node's KDS port.
-func (c *nodes) startZone(name string) *zoneProcess {
-	c.t.Helper()
-	z := &zoneProcess{of: c, name: name, dir: c.path("zone-" + name)}
-	c.file(name+".cp", []byte(c.running()[0].must("generate", "control-plane-token", "--zone", name)))
-	z.start()
-	return z
-}
-
-func (z *zoneProcess) start() {
-	z.of.t.Helper()
-	_ = os.Remove(filepath.Join(z.dir, endpoints.FileName))
-	args := append(append([]string{}, z.wrap...), binaries(z.of.t, "").zone, "server", "--zone", z.name,
-		"--cp-token-file", z.of.path(z.name+".cp"), "--ca-file", z.of.path("ca.crt"), "--data-dir", z.dir,
-		"--dp-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--diagnostics-addr", "127.0.0.1:0")
-	for _, m := range z.of.all {
-		args = append(args, "--global-address", m.kds)
-	}
-	args = append(args, z.extra...)
-	z.process = spawn(z.of.t, args[0], args[1:]...)
-	z.endpoints(z.dir)
-}
-
-// token has a node issue a token for the zone and keeps it in a file.
-func (z *zoneProcess) token(m *node, name string) (file string) {
-	z.of.t.Helper()
-	return z.of.file(name+".token", []byte(m.must("generate", "zone-token", "--zone", z.name, "--scope", "egress")))
-}
-
-// verify is "accepted", or what the zone says of a token.
-func (z *zoneProcess) verify(file string) string {
-	_, said, err := command(binaries(z.of.t, "").zone, "verify", "--data-dir", z.dir, "--token-file", file, "--proxy-type", "egress")
-	if err == nil {
-		return "accepted"
-	}
-	return said
-}
-
-// await waits until the zone says that of a token.
-func (z *zoneProcess) await(file, verdict string) {
-	z.of.t.Helper()
-	said := ""
-	Eventually(z.of.t, "zone "+z.name+" to say "+verdict+" of "+filepath.Base(file), func() bool {
-		said = z.verify(file)
-		return strings.Contains(said, verdict)
-	})
-}
-
-// expect wants the zone to say that of a token now.
-func (z *zoneProcess) expect(file, verdict string) {
-	z.of.t.Helper()
-	if said := z.verify(file); !strings.Contains(said, verdict) {
-		z.of.t.Errorf("zone %s says of %s: %s, want %s", z.name, filepath.Base(file), said, verdict)
-	}
 }

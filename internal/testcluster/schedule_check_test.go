@@ -10,6 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
 )
 
 // watch holds each zone to what may never happen to it, while everything happens.
@@ -63,7 +64,10 @@ func (s *schedule) zoneTokens() {
 		s.good[z.Name] = good
 		s.stolen[z.Name] = g.ZoneToken(z.Name, cptoken.ScopeEgress)
 		s.foreign[z.Name] = g.ZoneToken(s.zones[(i+1)%len(s.zones)].Name, cptoken.ScopeEgress)
-		z.WaitFor(revoke(s.t, g, s.stolen[z.Name]))
+		s.c.eventually(s.t, operation{name: "a revocation", ask: func(g *Global, request string) (reply, error) {
+			return g.ask("POST", "/v1/revocations", apitypes.RevokeRequest{Token: s.stolen[z.Name]}, "X-Request-Id", request)
+		}})
+		z.WaitCurrent(s.c.Leader())
 	}
 }
 
@@ -151,5 +155,12 @@ func (s *schedule) check() {
 			}
 		}
 	}
-	s.secrets.absent(s.t, s.c, s.zones)
+	for _, z := range s.zones {
+		z.Stop()
+		s.secrets.searchFolder(s.t, z.Dir)
+	}
+	for _, g := range s.c.Members {
+		g.Stop()
+		s.secrets.searchFolder(s.t, g.Dir)
+	}
 }

@@ -77,7 +77,7 @@ type schedule struct {
 	// messages are those of Raft, and of KDS with all zones but the last, whose
 	// connections are its own up to the member.
 	messages *messages
-	secrets  *secretsOnDisk
+	secrets  needles
 	begun    time.Time
 	stop     chan struct{}
 
@@ -408,7 +408,7 @@ func TestRandomSchedules(t *testing.T) {
 		s.kds, s.zones = append(s.kds, relay), append(s.zones, z)
 	}
 	s.zoneTokens()
-	s.secrets = newSecretsOnDisk(t, s.c.Leader())
+	s.secrets = signingKeysOf(t, s.c.Leader())
 	for range 4 {
 		s.ids = append(s.ids, uuid.NewString())
 	}
