@@ -20,13 +20,7 @@ const MaxValidity = 100 * 365 * 24 * time.Hour
 // clocks are slow.
 const backdate = 5 * time.Minute
 
-// Issue signs a token with claims c at the time now, valid for validFor (0:
-// cptoken.DefaultValidity), and returns it with the claims that it has. c.Kind may
-// be empty; the registered claims and TokenSerialNumber of c are overwritten. A
-// zone token without scope gets cptoken.DefaultScopes.
-//
-// The error is Invalid and names the field as the HTTP API spells it, or TooLarge
-// where the token would have more than cptoken.MaxTokenBytes.
+// Issue is Draft and Sign in one.
 func (k *SigningKey) Issue(c cptoken.Claims, validFor time.Duration, now time.Time) (string, *cptoken.Claims, error) {
 	return k.issue(k.secret().header, c, validFor, now)
 }
@@ -44,24 +38,60 @@ func (k *SigningKey) IssueWithKID(kid string, c cptoken.Claims, validFor time.Du
 }
 
 func (k *SigningKey) issue(header string, c cptoken.Claims, validFor time.Duration, now time.Time) (string, *cptoken.Claims, error) {
-	if err := k.complete(&c, validFor, now); err != nil {
+	d, err := k.draft(header, c, validFor, now)
+	if err != nil {
 		return "", nil, err
+	}
+	token, err := d.Sign()
+	if err != nil {
+		return "", nil, err
+	}
+	return token, &d.Claims, nil
+}
+
+// Draft is a token that is not signed yet: nobody accepts it, and everything about
+// it is known, so that it can be written down before it exists.
+type Draft struct {
+	Claims cptoken.Claims // not to be changed: the token has them already
+	key    *SigningKey
+	input  string // what is signed
+}
+
+// Draft makes a token with claims c at the time now, valid for validFor (0:
+// cptoken.DefaultValidity), up to its signature. c.Kind may be empty; the registered
+// claims and TokenSerialNumber of c are overwritten. A zone token without scope gets
+// cptoken.DefaultScopes.
+//
+// The error is Invalid and names the field as the HTTP API spells it, or TooLarge
+// where the token would have more than cptoken.MaxTokenBytes.
+func (k *SigningKey) Draft(c cptoken.Claims, validFor time.Duration, now time.Time) (*Draft, error) {
+	return k.draft(k.secret().header, c, validFor, now)
+}
+
+func (k *SigningKey) draft(header string, c cptoken.Claims, validFor time.Duration, now time.Time) (*Draft, error) {
+	if err := k.complete(&c, validFor, now); err != nil {
+		return nil, err
 	}
 	payload, err := encodeClaims(&c)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	input := header + "." + payload
 	signatureLen := base64.RawURLEncoding.EncodedLen(k.signatureLen())
 	if n := len(input) + 1 + signatureLen; n > cptoken.MaxTokenBytes {
-		return "", nil, federation.Errorf(federation.TooLarge, "the token would have %d bytes, at most %d are accepted", n, cptoken.MaxTokenBytes).
+		return nil, federation.Errorf(federation.TooLarge, "the token would have %d bytes, at most %d are accepted", n, cptoken.MaxTokenBytes).
 			WithHint("name fewer tags, values or groups")
 	}
-	signature, err := k.sign(input)
+	return &Draft{Claims: c, key: k, input: input}, nil
+}
+
+// Sign returns the token.
+func (d *Draft) Sign() (string, error) {
+	signature, err := d.key.sign(d.input)
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(signature), &c, nil
+	return d.input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
 func (k *SigningKey) signatureLen() int {

@@ -170,11 +170,11 @@ func (api *API) sign(a *act, c cptoken.Claims, lifetime, longest time.Duration) 
 	if err != nil {
 		return "", "", err
 	}
-	token, issued, err := key.Issue(c, lifetime, api.cfg.Now())
+	draft, err := key.Draft(c, lifetime, api.cfg.Now())
 	if err != nil {
 		return "", "", err
 	}
-	api.cfg.Issued(string(c.Kind))
+	issued := &draft.Claims
 	a.note(slog.String("kind", string(c.Kind)), slog.String("jti", issued.ID), slog.Uint64("serial", key.Ref().Serial),
 		slog.String("expires", issued.ExpiresAt.UTC().Format(time.RFC3339)))
 	for _, about := range []struct{ name, value string }{{"zone", c.Zone}, {"mesh", c.Mesh}, {"name", c.Name}} {
@@ -188,9 +188,10 @@ func (api *API) sign(a *act, c cptoken.Claims, lifetime, longest time.Duration) 
 	if len(issued.Scope) > 0 {
 		a.note(slog.Any("scope", issued.Scope))
 	}
-	if err := api.issued(a); err != nil {
+	if token, err = api.signed(a, draft); err != nil {
 		return "", "", err
 	}
+	api.cfg.Issued(string(c.Kind))
 	return token, api.keyWaiting(c.Kind, c.Mesh, key.Ref().Serial), nil
 }
 

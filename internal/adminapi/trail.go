@@ -1,12 +1,14 @@
 package adminapi
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/audit"
@@ -121,12 +123,23 @@ func (a *act) record(class audit.Class, outcome audit.Outcome) audit.Record {
 	return r
 }
 
-// issued writes that a token was made; it must not be handed out where that fails.
-func (api *API) issued(a *act) error {
+// signed signs a token whose line is in the audit log before it exists, and returns it
+// when that line is durable: it must not be handed out where that fails. The line is
+// written first so that those of tokens that are signed meanwhile share its sync.
+func (api *API) signed(a *act, d *issue.Draft) (string, error) {
 	r := a.record(audit.Issue, audit.Done)
 	_, rev := api.store.Head()
 	r.Status, r.Revision = http.StatusOK, rev.String()
-	return api.cfg.Audit.Write(r)
+	line, err := api.cfg.Audit.Append(r)
+	if err != nil {
+		return "", err
+	}
+	token, err := d.Sign()
+	if err != nil {
+		r.Outcome, r.Status, r.Reason = audit.Failed, http.StatusInternalServerError, federation.AsError(err).Reason
+		return "", errors.Join(err, line.Correct(r))
+	}
+	return token, line.Durable()
 }
 
 // newTrail is the trail of a listener.

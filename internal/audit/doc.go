@@ -14,7 +14,10 @@
 // What changes something is written twice: [Log.Begin] before, [Act.End] after. Begin
 // returns when the line is on the disk; where it cannot be, the act must not take
 // place. An act whose process died in between is found at the next start and ended as
-// of unknown outcome. A token is one line, [Log.Write], before it is handed out. So
+// of unknown outcome. A token is one line, which is written before the token is signed
+// and durable before it is handed out ([Log.Append], [Line.Durable]), so that the lines
+// of tokens that are made at the same time share a sync. A crash in between leaves the
+// line of a token that nobody has; one that could not be signed gets a second line. So
 // nothing that was done is missing, whatever the disk does; the price is that with a
 // full disk a member changes and issues nothing, which Raft would not let it either.
 //

@@ -171,6 +171,72 @@ func (l *Log) Write(r Record) error {
 	return err
 }
 
+// Line is a record that is written and may not be on the disk yet.
+type Line struct {
+	log    *Log
+	record Record
+	open   bool // it is not known yet when it has to be durable
+}
+
+// Append writes a record and does not wait for the disk: what it tells of must not
+// leave this process before [Line.Durable] has returned. One of Durable and Correct
+// must be called: others that wait for the disk meanwhile may wait for it, some
+// milliseconds at most.
+func (l *Log) Append(r Record) (*Line, error) {
+	if l == nil {
+		return &Line{}, nil
+	}
+	l.mu.Lock()
+	seq, err := l.append(r)
+	if err == nil {
+		l.series[r.Class].expected++
+	}
+	l.mu.Unlock()
+	r.Seq = seq
+	if err != nil {
+		return nil, l.unwritable(seq, err)
+	}
+	return &Line{log: l, record: r, open: true}, nil
+}
+
+// Durable returns when the line is on the disk.
+func (n *Line) Durable() error {
+	if n.log == nil {
+		return nil
+	}
+	n.settle()
+	s := n.log.series[n.record.Class]
+	if err := n.log.flush(s, n.record.Seq); err != nil {
+		return n.log.unwritable(n.record.Seq, err)
+	}
+	return nil
+}
+
+// Correct writes how that ended which the line says was done, and was not.
+func (n *Line) Correct(r Record) error {
+	if n.log == nil {
+		return nil
+	}
+	n.settle()
+	r.Class, r.Began = n.record.Class, n.record.Seq
+	return n.log.Write(r)
+}
+
+// settle lets those who wait for the line go on.
+func (n *Line) settle() {
+	if !n.open {
+		return
+	}
+	n.open = false
+	n.log.mu.Lock()
+	defer n.log.mu.Unlock()
+	s := n.log.series[n.record.Class]
+	if s.expected--; s.expected == 0 && s.settled != nil {
+		close(s.settled)
+		s.settled = nil
+	}
+}
+
 // Refuse writes that somebody was refused, unless too many were in this second.
 func (l *Log) Refuse(r Record) {
 	if l == nil {
@@ -208,6 +274,11 @@ func (l *Log) durable(r Record) (seq uint64, err error) {
 	if err == nil {
 		return seq, nil
 	}
+	return seq, l.unwritable(seq, err)
+}
+
+// unwritable counts a record that is not on the disk, and says so.
+func (l *Log) unwritable(seq uint64, err error) error {
 	l.mu.Lock()
 	l.stats.Failures++
 	delete(l.open, seq)
@@ -215,7 +286,7 @@ func (l *Log) durable(r Record) (seq uint64, err error) {
 	e := federation.Errorf(federation.Unavailable, "the audit log of this member cannot be written: %w", err).WithReason("audit_unavailable").
 		WithHint("make room on the disk of the node's data folder, or ask another member")
 	e.RetryAfter = 5 * time.Second
-	return seq, e
+	return e
 }
 
 // append numbers, stamps and writes a record. The lock is held.
@@ -236,42 +307,6 @@ func (l *Log) append(r Record) (uint64, error) {
 	}
 	l.stats.Records[string(r.Class)]++
 	return r.Seq, nil
-}
-
-// flush makes a series durable up to a record.
-func (l *Log) flush(s *series, seq uint64) error {
-	s.flushing.Lock()
-	defer s.flushing.Unlock()
-	l.mu.Lock()
-	file, upTo, synced, lost := s.file, s.written, s.synced, s.lost
-	left := s.left
-	s.left = nil
-	l.mu.Unlock()
-	for _, f := range left {
-		_ = f.Close() // it was synced, or is given up
-	}
-	switch {
-	case seq <= lost:
-		return errors.New("an earlier line did not reach the disk")
-	case seq <= synced:
-		return nil
-	case file == nil:
-		return errors.New("its file was given up")
-	}
-	err := file.Sync()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err == nil {
-		s.synced = max(s.synced, upTo)
-		return nil
-	}
-	// What is on the disk is unknown from here on, and a second sync would not tell.
-	s.lost = max(s.lost, upTo)
-	if s.file == file {
-		s.left = append(s.left, file)
-		s.file, s.size = nil, 0
-	}
-	return err
 }
 
 // endOrphans writes the end of acts whose process ended first. They are in the newest

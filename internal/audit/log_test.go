@@ -339,3 +339,44 @@ func TestNoLog(t *testing.T) {
 		t.Errorf("a file for a folder: %v", err)
 	}
 }
+
+// TestLinesShareASync: a line that is appended while another one is made durable is
+// taken with it, one that nobody waits for holds up nobody for good, and what did not
+// come true is said.
+func TestLinesShareASync(t *testing.T) {
+	l := openLog(t, t.TempDir(), Options{})
+	line := func(jti string) *Line {
+		n, err := l.Append(Record{Class: Issue, Outcome: Done, About: map[string]string{"jti": jti}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first, second := line("1"), line("2")
+	if err := first.Durable(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := l.series[Issue].synced, second.record.Seq; got < want {
+		t.Errorf("durable up to %d, the second line is %d", got, want)
+	}
+	third := line("3")
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if err := second.Durable(); err != nil {
+			t.Error(err)
+		}
+	})
+	wait.Go(func() {
+		if err := third.Correct(Record{Outcome: Failed, Reason: "internal"}); err != nil {
+			t.Error(err)
+		}
+	})
+	wait.Wait()
+	if s := l.series[Issue]; s.expected != 0 || s.settled != nil {
+		t.Errorf("still waits for %d lines", s.expected)
+	}
+	records, _ := all(t, l, Query{Class: Issue})
+	if r := records[0]; len(records) != 4 || r.Outcome != Failed || r.Began != third.record.Seq {
+		t.Errorf("records %+v", records)
+	}
+}

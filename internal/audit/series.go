@@ -36,6 +36,11 @@ type series struct {
 	// written is the last line's number; up to synced they are durable, and up to
 	// lost nobody knows.
 	written, synced, lost uint64
+
+	// expected is how many appended lines nobody waits for yet; settled, where it is
+	// not nil, is closed when there is none.
+	expected int
+	settled  chan struct{}
 }
 
 // name is that of the file that begins with a record.

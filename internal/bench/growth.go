@@ -95,14 +95,14 @@ func (s *scope) issueAmong(ctx context.Context, n int) (used, raw float64, err e
 		if err != nil {
 			return 0, 0, err
 		}
-		if _, err := issueMany(ctx, batch, call); err != nil {
+		if _, err := issueMany(ctx, issueCallers, batch, call); err != nil {
 			return 0, 0, g.failure(err)
 		}
 		after, err := processorTime(g.pid())
 		if err != nil {
 			return 0, 0, err
 		}
-		signed, err := ownProcessor(func() error { return key.signMany(ctx, batch) })
+		signed, err := ownProcessor(func() error { return key.signMany(ctx, issueCallers, batch) })
 		if err != nil {
 			return 0, 0, err
 		}

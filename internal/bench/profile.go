@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
@@ -50,4 +52,39 @@ func (s *scope) profile(ctx context.Context, children ...*child) (stop func() er
 		}
 		return nil
 	}, nil
+}
+
+// profileSeconds is how much of a program of its own is profiled.
+const profileSeconds = 3
+
+// profile takes a profile of a program while it works, where --profile asks for it,
+// and leaves it in NAME.pprof. What is returned waits until it is there.
+func (g *devGlobal) profile(ctx context.Context, s *scope, name string) (wait func() error) {
+	if s.profiles == "" {
+		return func() error { return nil }
+	}
+	done := make(chan error, 1)
+	go func() { done <- fetchProfile(ctx, g.ends.Diagnostics, filepath.Join(s.profiles, name+".pprof")) }()
+	return func() error { return <-done }
+}
+
+func fetchProfile(ctx context.Context, diagnostics, file string) error {
+	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", diagnostics, profileSeconds)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("taking a profile: %w", err)
+	}
+	defer answer.Body.Close()
+	profile, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("it answers %s", answer.Status)
+	}
+	if err != nil {
+		return fmt.Errorf("taking a profile: %w", err)
+	}
+	return os.WriteFile(file, profile, 0o600)
 }

@@ -52,9 +52,13 @@ func (s *scope) startDev(ctx context.Context, name string) (*devGlobal, time.Dur
 	g := &devGlobal{dir: filepath.Join(s.dir, name)}
 	_ = os.Remove(filepath.Join(g.dir, endpoints.FileName))
 	begun := time.Now()
+	args := []string{"dev", "--data-dir", g.dir, "--api-addr", "127.0.0.1:0", "--api-tls-addr", "127.0.0.1:0",
+		"--kds-addr", "127.0.0.1:0", "--peer-addr", "127.0.0.1:0", "--diagnostics-addr", "127.0.0.1:0"}
+	if s.profiles != "" {
+		args = append(args, "--pprof")
+	}
 	var err error
-	g.process, err = s.start(name, s.program("global", "dev", "--data-dir", g.dir, "--api-addr", "127.0.0.1:0", "--api-tls-addr", "127.0.0.1:0",
-		"--kds-addr", "127.0.0.1:0", "--peer-addr", "127.0.0.1:0", "--diagnostics-addr", "127.0.0.1:0"))
+	g.process, err = s.start(name, s.program("global", args...))
 	if err != nil {
 		return nil, 0, err
 	}
