@@ -48,6 +48,10 @@ type ClientConfig struct {
 	// AnswerTimeout is how long a member may take to connect, and to admit the
 	// zone once connected. Default 10 s.
 	AnswerTimeout time.Duration
+	// MaxSilence is after how long without a word from a member the zone's owner
+	// worries: a member is then asked for one three times as often, whatever interval
+	// it names. 0: as often as it says.
+	MaxSilence time.Duration
 
 	// supersede is how long a member may take to end a session that was taken over; a
 	// field so that a test can count on the member to do it.

@@ -120,6 +120,18 @@ func TestHealthCheck(t *testing.T) {
 	})
 }
 
+// TestMaxSilence: a zone that must hear of the global often asks more often than the
+// member says.
+func TestMaxSilence(t *testing.T) {
+	m := start(t, nil)
+	z := join(t, "west", func(c *ClientConfig) { c.MaxSilence = 3 * time.Second }, m.addr)
+	eventually(t, "the zone to ask again and again", func() bool {
+		z.sink.mu.Lock()
+		defer z.sink.mu.Unlock()
+		return z.sink.heard >= 5
+	})
+}
+
 // testCA makes a certificate for 127.0.0.1 and one for a client, and a pool that
 // trusts them.
 func testCA(t *testing.T) (server, client tls.Certificate, pool *x509.CertPool) {

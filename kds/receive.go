@@ -109,17 +109,17 @@ const (
 	firstHealth = 10 * time.Second
 )
 
-// checkHealth calls HealthCheck within firstHealth and then as often as the answers
-// say. A member that does not answer is left. The first call says nothing that the
-// stream does not say: zones that come all at once make it when they have their
-// state, and not all at once again.
+// checkHealth calls HealthCheck within firstHealth, once more within the interval that
+// the answer names, and from then on each interval. A member that does not answer is
+// left. The first call says nothing that the stream does not say: zones that come all
+// at once make it when they have their state, and the later ones not all at once again.
 func (l *link) checkHealth(ctx context.Context) {
 	select {
 	case <-time.After(time.Duration(l.client.random() * float64(firstHealth))):
 	case <-ctx.Done():
 		return
 	}
-	for {
+	for first := true; ; first = false {
 		interval, err := l.health(ctx)
 		if status.Code(err) == codes.Unimplemented {
 			return
@@ -129,6 +129,9 @@ func (l *link) checkHealth(ctx context.Context) {
 			return
 		}
 		l.client.heard(l.member)
+		if first {
+			interval = time.Duration(l.client.random() * float64(interval))
+		}
 		select {
 		case <-time.After(interval):
 		case <-ctx.Done():
@@ -147,6 +150,9 @@ func (l *link) health(ctx context.Context) (time.Duration, error) {
 	interval := DefaultHealthInterval
 	if answer.GetInterval().IsValid() && answer.GetInterval().AsDuration() > 0 {
 		interval = min(max(answer.GetInterval().AsDuration(), minHealthInterval), maxHealthInterval)
+	}
+	if most := l.client.cfg.MaxSilence / 3; most > 0 {
+		interval = max(min(interval, most), minHealthInterval)
 	}
 	return interval, nil
 }

@@ -38,7 +38,7 @@ type ServerConfig struct {
 	// expires; waiting uses the runtime's clock.
 	Now func() time.Time
 	// HealthInterval is when zones are told to call HealthCheck again. Default
-	// 30 s.
+	// [DefaultHealthInterval]: pings tell both ends sooner that the other is gone.
 	HealthInterval time.Duration
 	// Limits; zero fields mean those of [DefaultLimits].
 	Limits Limits
@@ -56,8 +56,6 @@ type Refusal struct {
 	Zone, Remote, Method string
 	Err                  error
 }
-
-const defaultHealthInterval = 30 * time.Second
 
 // Server serves KDS to zones. All methods are safe for concurrent use.
 type Server struct {
@@ -82,7 +80,7 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.Now = time.Now
 	}
 	if cfg.HealthInterval <= 0 {
-		cfg.HealthInterval = defaultHealthInterval
+		cfg.HealthInterval = DefaultHealthInterval
 	}
 	if cfg.MaxPart <= 0 || cfg.MaxPart > MaxPart {
 		cfg.MaxPart = MaxPart

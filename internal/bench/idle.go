@@ -74,6 +74,10 @@ func zoneIdleCPU(ctx context.Context, s *scope) error {
 		return err
 	}
 	span := time.Duration(s.pick(60, 2)) * time.Second
+	stop, err := c.profile(ctx, c.global.child)
+	if err != nil {
+		return err
+	}
 	begun := time.Now()
 	wait(ctx, span)
 	after, err := processorTime(c.global.pid())
@@ -81,5 +85,8 @@ func zoneIdleCPU(ctx context.Context, s *scope) error {
 		return err
 	}
 	percent := 100 * float64(after-before) / float64(time.Since(begun))
+	if err := stop(); err != nil {
+		return err
+	}
 	return s.report.add(measured("zone-idle-cpu", percent, "% of a core").within(idleBudget))
 }

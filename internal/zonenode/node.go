@@ -140,7 +140,7 @@ func (n *Node) clientConfig() kds.ClientConfig {
 	cfg := kds.ClientConfig{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store,
-		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now,
+		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, MaxSilence: n.cfg.MaxStale,
 	}
 	if !n.cfg.GlobalPlain {
 		cfg.TLS = n.cfg.globalTLS
