@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,8 @@ import (
 // zonesRole is many zones in one child: Meridian's own client for each, with a copy
 // in memory or on disk.
 type zonesRole struct {
+	sessions map[string]tls.ClientSessionCache // by zone, over its connections
+
 	seen    arrivals
 	zones   []copyOf
 	clients []*kds.Client
@@ -82,13 +85,13 @@ func newZonesRole() (methods, func()) {
 // join starts all zones at once and waits until each has full state. It returns
 // when they began and when each was there.
 func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
-	var tlsConfig func() *tls.Config
+	secure := func(string) func() *tls.Config { return nil }
 	if in.CAFile != "" {
 		pool, err := tlsutil.LoadPool(in.CAFile)
 		if err != nil {
 			return joined{}, err
 		}
-		tlsConfig = func() *tls.Config { return tlsutil.Client(pool) }
+		secure = func(zone string) func() *tls.Config { return r.secure(pool, zone) }
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kds.LogLibrary(logger)
@@ -99,7 +102,7 @@ func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
 		}
 		r.zones = append(r.zones, sink)
 		r.clients = append(r.clients, kds.NewClient(kds.ClientConfig{
-			Zone: zone.Name, Instance: instance, Version: agent, Addresses: in.of(zone), TLS: tlsConfig,
+			Zone: zone.Name, Instance: instance, Version: agent, Addresses: in.of(zone), TLS: secure(zone.Name),
 			Token: func() (string, error) { return zone.Token, nil }, Sink: sink, Logger: logger,
 		}))
 	}
@@ -112,6 +115,20 @@ func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
 	}
 	stamps, err := r.seen.collect(ctx)
 	return joined{begun, stamps}, err
+}
+
+// secure is how a zone speaks TLS: it resumes a session with a member that it was
+// connected to before, as a zone's process does.
+func (r *zonesRole) secure(pool *x509.CertPool, zone string) func() *tls.Config {
+	if r.sessions == nil {
+		r.sessions = map[string]tls.ClientSessionCache{}
+	}
+	if r.sessions[zone] == nil {
+		r.sessions[zone] = tls.NewLRUClientSessionCache(tlsutil.Sessions)
+	}
+	config := tlsutil.Client(pool)
+	config.ClientSessionCache = r.sessions[zone]
+	return func() *tls.Config { return config }
 }
 
 // joined is when receivers began to connect, and when each had what it came for.

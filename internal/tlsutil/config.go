@@ -53,10 +53,13 @@ func Client(roots *x509.CertPool) *tls.Config {
 
 // Client returns the configuration of a caller with the CAs and the certificate,
 // if any, of this moment: ask for it before each connection. A method that looks
-// at the CAs at each handshake would have to compare host names itself.
+// at the CAs at each handshake would have to compare host names itself. Who is called
+// again is called with the session of before (RFC 8446, section 2.2), which takes no
+// signature from either end and goes on being held against the CAs.
 func (s *Source) Client() *tls.Config {
 	m := s.Current()
 	c := Client(m.Pool)
+	c.ClientSessionCache = m.sessions
 	if m.Certificate != nil {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return m.Certificate, nil }
 	}

@@ -27,7 +27,15 @@ type Material struct {
 	// Pool holds CAs; nil where there are none.
 	Pool *x509.CertPool
 	CAs  []*x509.Certificate
+
+	// sessions are those that were begun with this material; others are never
+	// resumed with it.
+	sessions tls.ClientSessionCache
 }
+
+// Sessions is how many TLS sessions a caller keeps, one for each address that it
+// calls: a zone knows a handful of members.
+const Sessions = 16
 
 // maxPEMFile bounds what is read of a file: a bundle of all public CAs is a
 // quarter of it.
@@ -77,7 +85,7 @@ func readPEMFile(path string) ([]byte, error) {
 // parse makes the material of the contents. An error names the file at fault and
 // never shows what is in it.
 func (f Files) parse(c contents) (*Material, error) {
-	m := &Material{}
+	m := &Material{sessions: tls.NewLRUClientSessionCache(Sessions)}
 	if f.CA != "" {
 		cas, err := ParseCertificates(c.ca)
 		if err != nil || len(cas) == 0 {

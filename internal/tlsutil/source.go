@@ -80,7 +80,7 @@ func OpenSelfMade(dir string, id Identity, hosts []string, o Options) (*Source, 
 // Static returns a source that never changes. pool may be nil.
 func Static(cert tls.Certificate, pool *x509.CertPool) *Source {
 	s := newSource(Files{}, Options{})
-	s.current.Store(&Material{Certificate: &cert, Pool: pool})
+	s.current.Store(&Material{Certificate: &cert, Pool: pool, sessions: tls.NewLRUClientSessionCache(Sessions)})
 	return s
 }
 

@@ -1,0 +1,81 @@
+package tlsutil
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+)
+
+// talk connects, lets the server say a word, so that its ticket arrives, and returns
+// whether the session was one from before.
+func talk(t *testing.T, server, client *tls.Config) (resumed bool, err error) {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Write([]byte("word"))
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	defer func() { <-done }()
+	raw, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	client = client.Clone()
+	client.ServerName = "127.0.0.1"
+	conn := tls.Client(raw, client)
+	if _, err := io.ReadFull(conn, make([]byte, 4)); err != nil {
+		return false, err
+	}
+	return conn.ConnectionState().DidResume, nil
+}
+
+// TestSessionsAreResumed: a zone that comes back to a member resumes its session, and
+// material that was replaced at either end is held against it as against a new one.
+func TestSessionsAreResumed(t *testing.T) {
+	a, other := mustAuthority(t), mustAuthority(t)
+	member := Static(mustIssue(t, a, Identity{"prod", RoleNode, "a"}), a.Pool())
+	zone := Static(mustIssue(t, a, Identity{"prod", RoleZone, "west"}), a.Pool())
+	server := member.ServerOptionalClient()
+	for i, want := range []bool{false, true, true} {
+		if resumed, err := talk(t, server, zone.Client()); err != nil || resumed != want {
+			t.Fatalf("connection %d: resumed %v, %v", i, resumed, err)
+		}
+	}
+
+	// The zone trusts another CA from now on.
+	was := zone.Current()
+	zone.current.Store(&Material{Certificate: was.Certificate, Pool: other.Pool(), sessions: was.sessions})
+	if resumed, err := talk(t, server, zone.Client()); err == nil {
+		t.Errorf("a member of a CA that is not trusted any more was taken, resumed: %v", resumed)
+	}
+	zone.current.Store(was)
+	if _, err := talk(t, server, zone.Client()); err != nil {
+		t.Fatal(err)
+	}
+
+	// So does the member: the certificate that the session began with counts for
+	// nothing.
+	now := *member.Current()
+	now.Pool = other.Pool()
+	member.current.Store(&now)
+	if resumed, err := talk(t, server, zone.Client()); err == nil {
+		t.Errorf("a zone of a CA that is not trusted any more was taken, resumed: %v", resumed)
+	}
+	now.Pool = a.Pool()
+	if _, err := talk(t, server, zone.Client()); err != nil {
+		t.Fatal(err)
+	}
+}
