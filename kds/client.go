@@ -56,6 +56,9 @@ type ClientConfig struct {
 	// supersede is how long a member may take to end a session that was taken over; a
 	// field so that a test can count on the member to do it.
 	supersede time.Duration
+	// ackAfter is how long a change may stay unacknowledged; a field so that a test can
+	// make it long.
+	ackAfter time.Duration
 }
 
 // Client keeps a zone's copy current from any member of the global that admits
@@ -119,6 +122,9 @@ func NewClient(cfg ClientConfig) *Client {
 	}
 	if cfg.AnswerTimeout <= 0 {
 		cfg.AnswerTimeout = 10 * time.Second
+	}
+	if cfg.ackAfter <= 0 {
+		cfg.ackAfter = ackAfter
 	}
 	if cfg.supersede <= 0 {
 		cfg.supersede = defaultSupersede

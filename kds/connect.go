@@ -39,6 +39,8 @@ type link struct {
 	// cluster is the member's, "" where it did not say.
 	cluster string
 	set     setReader
+	acks    *acks  // nil until the stream is held
+	current bool   // the first set has come
 	kuma    bool   // it is a global of Kuma's
 	asked   uint64 // of ZoneToGlobalSync alone: how often it was asked
 
@@ -107,6 +109,8 @@ func (l *link) hold(ctx context.Context, address string) (*link, error) {
 		}
 	} else {
 		beside.Go(func() { l.followToken(ctx, address) })
+		l.acks = newAcks(l.stream, l.client.cfg.ackAfter)
+		beside.Go(func() { l.acks.run(l.ctx) })
 	}
 	err := causeOf(l.ctx, receive(l.ctx))
 	l.cancel(nil)

@@ -72,8 +72,9 @@
 // are unacknowledged, changes gather into the next one.
 //
 // The zone acknowledges a set once, with the nonce of its last part, and only
-// when all of it is durable and in use. Earlier parts are not acknowledged. It
-// refuses a set with the nonce of the part at fault and error_detail, and then
+// when all of it is durable and in use. Earlier parts are not acknowledged, and one
+// acknowledgement stands for the sets before it: a zone may keep one to itself for
+// 50 ms, but not that of its first set, nor of more than one. It refuses a set with the nonce of the part at fault and error_detail, and then
 // nothing of the set has had an effect; the global sends no more on this stream,
 // and the zone resumes on a new one. A zone refuses what it does not understand,
 // also a kind of change that it does not know: it must not acknowledge what it

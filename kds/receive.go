@@ -46,8 +46,10 @@ func (l *link) receive(ctx context.Context) error {
 		if !last {
 			continue
 		}
-		if err := l.acknowledge(resp.GetNonce()); err != nil {
-			return err
+		first := !l.current
+		l.current = true
+		if err := l.acks.add(resp.GetNonce(), first); err != nil {
+			return l.ended(err)
 		}
 		l.client.current()
 	}
@@ -84,21 +86,13 @@ func (l *link) refuse(nonce string, err error) error {
 		ErrorDetail:   &rpcstatus.Status{Code: int32(codes.Internal), Message: err.Error()},
 	}
 	defer l.deadline().Stop()
-	if l.stream.SendMsg(nack) == nil && l.stream.CloseSend() == nil {
+	if l.acks.refuse(nack) == nil {
 		// Read until the member has seen that this side is done, so that the
 		// refusal arrives before the connection goes.
 		for l.stream.RecvMsg(&discard{}) == nil {
 		}
 	}
 	return err
-}
-
-func (l *link) acknowledge(nonce string) error {
-	ack := &discovery.DeltaDiscoveryRequest{TypeUrl: ChangesType, ResponseNonce: nonce}
-	if err := l.stream.SendMsg(ack); err != nil {
-		return l.ended(err)
-	}
-	return nil
 }
 
 // Bounds of the health check's interval, whatever the answer says.
