@@ -77,6 +77,9 @@ func setup(env *testscript.Env) error {
 		io.WriteString(w, `{"node":"n1","cluster":"c1"}`)
 	}))
 	env.Defer(global.Close)
+	// A program with the race detector sleeps a second before it ends, for races of
+	// goroutines that outlive main; a script starts dozens of them.
+	env.Setenv("GORACE", "atexit_sleep_ms=20")
 	env.Setenv("GLOBAL", global.URL)
 	node := endpoints.Endpoints{
 		AdminSocket: filepath.Join(dir, "api.sock"),
