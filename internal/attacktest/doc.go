@@ -40,6 +40,7 @@
 //
 //	internal/attacktest.TestAMillionNames, internal/attacktest.TestAMegabyteOfHeaders
 //	internal/attacktest.TestSilentConnectionsHinderNobody
+//	internal/attacktest.TestCompressionBombs, internal/attacktest.TestSlowReadersHinderNobody
 //	kds.TestDecompressionIsBounded, kds.TestOversizedMessage, kds.TestConfigDumpIsDropped, kds.FuzzRequest
 //	kds.TestTooManyNames, kds.TestTooManyTypes, kds.TestTooManyStreams, kds.TestTooManyConnections
 //	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
@@ -68,9 +69,11 @@
 //
 // # Secrets in the wrong place
 //
-// Logs, metrics, profiles, zone files and answers, searched for tokens and key bytes:
+// Logs, metrics, profiles, the audit trail, files and answers, searched for tokens and key
+// bytes, and core files, of which there must be none:
 //
 //	internal/attacktest.TestNothingOfTheAttacksIsWrittenDown
+//	internal/testcluster.TestNothingSecretIsLeftBehind, internal/coredump.TestACrashLeavesNoCore
 //	internal/testcluster.TestPrivateKeysStayAtTheGlobal, internal/testcluster.TestTheSearchFindsWhatItLooksFor
 //	raftstore.TestNoPrivateKeyOnDisk, raftstore.TestBackupHoldsNoPrivateKey, raftstore.TestTheSearchFindsAKey
 //	internal/adminapi.TestIssuingLeavesOnlyTheIDInTheLog, internal/apiclient.TestNoErrorShowsTheToken

@@ -19,7 +19,7 @@ import (
 
 // TestNothingOfTheAttacksIsWrittenDown shows good tokens and forgeries to every port,
 // and then searches the logs of global and zone at debug level, both metrics, Go's
-// profiles, the zone's folder and the answers for the tokens and for the bytes of every
+// profiles, the audit trail, the zone's folder and the answers for the tokens and for the bytes of every
 // private key. A log that does not have the line of a refusal would prove nothing.
 func TestNothingOfTheAttacksIsWrittenDown(t *testing.T) {
 	f := start(t)
@@ -69,6 +69,11 @@ func TestNothingOfTheAttacksIsWrittenDown(t *testing.T) {
 		}
 		places[name+" metrics"] = []byte(resp.text)
 	}
+	trail := f.http(http.MethodGet, "http://"+f.global.Node.Endpoints().API+"/v1/audit?limit=1000", f.ports()[0].token, "")
+	if !trail.ok {
+		t.Fatalf("the audit trail: %s", trail.text)
+	}
+	places["the audit trail"] = []byte(trail.text)
 	// What --pprof serves, made here: this process holds every secret of both.
 	for _, profile := range pprof.Profiles() {
 		for _, debug := range []int{0, 2} {

@@ -76,8 +76,9 @@ type answer struct {
 	text string // all that came back
 }
 
-// http sends a request with a bearer token, over TLS where the CA is given.
-func (f *federation) http(method, url, token, body string) answer {
+// http sends a request with a bearer token, over TLS where the CA is given, and with
+// more headers, each a name and a value.
+func (f *federation) http(method, url, token, body string, headers ...string) answer {
 	f.t.Helper()
 	config := &tls.Config{RootCAs: f.roots, MinVersion: tls.VersionTLS12}
 	if strings.Contains(url, f.west.Node.Endpoints().DP) {
@@ -93,6 +94,9 @@ func (f *federation) http(method, url, token, body string) answer {
 		f.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

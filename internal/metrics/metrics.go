@@ -119,7 +119,8 @@ func (h Histogram) Observe(seconds float64) { h.h.Observe(seconds) }
 // are asked for, and the rest from next.
 func (s *Set) Handler(next http.Handler, profiles bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorHandling: promhttp.ContinueOnError}))
+	gather := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{MaxRequestsInFlight: gatherings, ErrorHandling: promhttp.ContinueOnError})
+	mux.Handle("GET /metrics", fromMemory(gather))
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
