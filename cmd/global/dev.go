@@ -42,6 +42,7 @@ Examples:
 			if err := cfg.PrepareDev(); err != nil {
 				return err
 			}
+			defer globalnode.Headroom()()
 			node, err := globalnode.New(cfg)
 			if err != nil {
 				return err

@@ -81,6 +81,7 @@ For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 			// Alone there is nobody to look for.
 			cfg.Bootstrap = cfg.Expect == 1 && len(cfg.Join) == 0
 			cfg.LocalhostIsAdmin = c.Bool("localhost-is-admin")
+			defer globalnode.Headroom()()
 			node, err := globalnode.New(cfg)
 			if err != nil {
 				return err

@@ -157,6 +157,7 @@ type bareJoin struct {
 }
 
 func newBareClientsRole() (methods, func()) {
+	asMany()
 	b := &bareClients{}
 	return methods{
 		"join": method(b.join),

@@ -48,16 +48,13 @@ func (s *scope) startStorm(ctx context.Context, n int, tls bool) (*storm, error)
 // the baseline's.
 func (c *storm) turns(ctx context.Context, n int) (first, again, bare time.Duration, err error) {
 	var ours, theirs []time.Duration
+	stop, err := c.profile(ctx, c.global.child, c.zones.child)
+	if err != nil {
+		return 0, 0, 0, err
+	}
 	for turn := range n + 1 {
-		stop, err := c.profile(ctx, c.global.child, c.zones.child)
-		if err != nil {
-			return 0, 0, 0, err
-		}
 		took, err := c.zones.connect(ctx)
 		if err != nil {
-			return 0, 0, 0, err
-		}
-		if err := stop(); err != nil {
 			return 0, 0, 0, err
 		}
 		if turn == 0 {
@@ -83,7 +80,7 @@ func (c *storm) turns(ctx context.Context, n int) (first, again, bare time.Durat
 			return 0, 0, 0, err
 		}
 	}
-	return first, median(ours), median(theirs), nil
+	return first, median(ours), median(theirs), stop()
 }
 
 // gone waits until the global has seen all zones leave.

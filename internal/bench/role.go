@@ -58,6 +58,12 @@ func method[In, Out any](f func(ctx context.Context, in In) (Out, error)) func(c
 
 type none struct{}
 
+// asMany is for a child that stands for many processes. Each of them would hardly
+// ever collect its garbage; one collector that walks the stacks of a thousand of them
+// again and again would be load of the bench's own making. It is set for the zones and
+// for the clients of the baseline alike, and for no global or server.
+func asMany() { debug.SetGCPercent(400) }
+
 // usage is what a role says about its own process.
 type usage struct {
 	Heap       uint64 `json:"heap"` // bytes of objects that live

@@ -24,6 +24,7 @@ type globalRole struct {
 	node   *globalnode.Node
 	cancel context.CancelFunc
 	done   chan error
+	room   func() // that a global's process has
 
 	mu      sync.Mutex
 	commits map[federation.Revision]time.Time // when a revision became the head
@@ -74,6 +75,7 @@ func (g *globalRole) start(_ context.Context, in globalStart) (endpoints.Endpoin
 	if err := prepare(); err != nil {
 		return endpoints.Endpoints{}, err
 	}
+	g.room = globalnode.Headroom()
 	node, err := globalnode.New(cfg)
 	if err != nil {
 		return endpoints.Endpoints{}, err
@@ -98,6 +100,7 @@ func (g *globalRole) stop() {
 	g.cancel()
 	<-g.done
 	g.watched.Wait()
+	g.room()
 }
 
 // watch stamps every head. It waits on the channel on which the streams wait too,

@@ -65,6 +65,7 @@ type joinZone struct {
 }
 
 func newZonesRole() (methods, func()) {
+	asMany()
 	r := &zonesRole{}
 	return methods{
 		"join": method(r.join),
