@@ -27,6 +27,11 @@ func VerifyControlPlane(raw string, keys ControlPlaneKeys, view cptoken.View, no
 	if err != nil {
 		return nil, err
 	}
+	return VerifyParsedControlPlane(t, keys, view, now)
+}
+
+// VerifyParsedControlPlane is VerifyControlPlane for who has parsed the token already.
+func VerifyParsedControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.View, now time.Time) (*cptoken.Claims, error) {
 	if t.Alg != cptoken.AlgHS256 {
 		return nil, again(cptoken.Refuse(cptoken.UnsupportedAlgorithm,
 			"the token is signed with %.20q, a control plane token must be signed with HS256", t.Alg))

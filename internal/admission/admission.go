@@ -166,7 +166,7 @@ func (a *Authenticator) byToken(c kds.Credentials) (kds.Admission, error) {
 		claims, err = a.cfg.Verifier.Verify(view, cptoken.Zone, raw)
 	} else {
 		admission.Method = kds.MethodControlPlaneToken
-		claims, err = issue.VerifyControlPlane(raw, a.cfg.Store, view, a.cfg.Now())
+		claims, err = issue.VerifyParsedControlPlane(token, a.cfg.Store, view, a.cfg.Now())
 	}
 	if err != nil {
 		return kds.Admission{}, err
@@ -174,9 +174,7 @@ func (a *Authenticator) byToken(c kds.Credentials) (kds.Admission, error) {
 	if err := claims.CheckControlPlane(c.Zone); err != nil {
 		return kds.Admission{}, err
 	}
-	if admission.Grant, err = cptoken.GrantOf(view, raw); err != nil {
-		return kds.Admission{}, err
-	}
+	admission.Grant = cptoken.GrantOf(view, token)
 	admission.TokenSerial = claims.TokenSerialNumber
 	admission.TokenID = token.RevocationID()
 	admission.Expires = claims.ExpiresAt

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -201,15 +202,32 @@ func memberType(t reflect.Type, name string) (reflect.Type, bool) {
 	case reflect.Map:
 		return t.Elem(), true
 	case reflect.Struct:
-		for _, f := range reflect.VisibleFields(t) {
-			tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if f.IsExported() && f.Tag.Get("json") != "-" && (tag == name || tag == "" && f.Name == name && !f.Anonymous) {
-				return f.Type, true
-			}
-		}
-		return nil, false
+		member, known := membersOf(t)[name]
+		return member, known
 	}
 	return nil, true // a wrong type, which encoding/json will name
+}
+
+// members has the members of each struct that a request is read into, which are not
+// many: finding them takes longer than reading a small request.
+var members sync.Map // of reflect.Type to map[string]reflect.Type
+
+func membersOf(t reflect.Type) map[string]reflect.Type {
+	if known, ok := members.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
+	all := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" && !f.Anonymous {
+			name = f.Name
+		}
+		if _, earlier := all[name]; f.IsExported() && f.Tag.Get("json") != "-" && name != "" && !earlier {
+			all[name] = f.Type
+		}
+	}
+	members.Store(t, all)
+	return all
 }
 
 // jsonName says what JSON a Go type wants.

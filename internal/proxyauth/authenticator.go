@@ -198,10 +198,11 @@ func (a *Authenticator) byToken(view cptoken.View, method Method, p Proxy, token
 	if err != nil {
 		return nil, err
 	}
-	grant, err := cptoken.GrantOf(view, token)
+	parsed, err := cptoken.Parse(token)
 	if err != nil {
 		return nil, err
 	}
+	grant := cptoken.GrantOf(view, parsed)
 	return &Admission{Claims: claims, TokenID: grant.ID, Expires: claims.ExpiresAt, Grant: grant}, nil
 }
 
