@@ -28,6 +28,7 @@ type token struct {
 	id   string
 	kid  string
 
+	tried    bool // its zone was asked about it
 	standing standing
 	inForce  federation.Revision
 }
@@ -186,7 +187,8 @@ type trial struct {
 	signing federation.Revision // the token's key
 }
 
-// try picks a token of a zone.
+// try picks a token of a zone: the newest, if nobody has asked about it yet, because a
+// key that the zone lacks shows only until the zone has it.
 func (l *ledger) try(zone int) (trial, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,6 +201,10 @@ func (l *ledger) try(zone int) (trial, bool) {
 	if newest := min(len(all), 8); rand.IntN(2) == 0 {
 		t = all[len(all)-1-rand.IntN(newest)]
 	}
+	if last := all[len(all)-1]; !last.tried {
+		t = last
+	}
+	t.tried = true
 	return l.trialOf(t), true
 }
 

@@ -125,6 +125,19 @@ func TestAKeyThatAZoneHolds(t *testing.T) {
 	}
 }
 
+func TestTheNewestIsTriedFirst(t *testing.T) {
+	l := newLedger()
+	for i := range 100 {
+		tok := enter(t, l, "1", fmt.Sprint(i))
+		if got, ok := l.try(1); !ok || got.token != tok {
+			t.Fatalf("token %d was just issued, and %+v is tried", i, got.token)
+		}
+	}
+	if got, ok := l.try(1); !ok || !got.tried {
+		t.Errorf("%+v is tried", got.token)
+	}
+}
+
 func TestTimeToWriteAgain(t *testing.T) {
 	l := newLedger()
 	first, second := enter(t, l, "1", "a"), enter(t, l, "1", "b")
