@@ -6,9 +6,10 @@ import (
 )
 
 // gatherFor is how long a sync waits at most for lines that are written and will have
-// to be durable in a moment. A sync costs as much processor time as a fifth of a
-// signature; a token that is made alone waits for nobody.
-const gatherFor = 2 * time.Millisecond
+// to be durable in a moment: as long as two processors take for a dozen signatures. A
+// sync costs as much processor time as a fifth of one. A token that is made alone waits
+// for nobody, and a few that are made at once only for each other.
+const gatherFor = 5 * time.Millisecond
 
 // gather waits until all lines that have been appended are wanted on the disk.
 func (l *Log) gather(s *series, seq uint64) {

@@ -180,7 +180,7 @@ type Line struct {
 
 // Append writes a record and does not wait for the disk: what it tells of must not
 // leave this process before [Line.Durable] has returned. One of Durable and Correct
-// must be called: others that wait for the disk meanwhile may wait for it, some
+// must be called: others that wait for the disk meanwhile may wait for it, a few
 // milliseconds at most.
 func (l *Log) Append(r Record) (*Line, error) {
 	if l == nil {

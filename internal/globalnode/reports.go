@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -25,6 +26,9 @@ const (
 	reportRest = 20
 	// reportTimeout is how long a report may take. A later one says more.
 	reportTimeout = 3 * time.Second
+	// heardEvery is how often a report looks at all sessions where none has changed:
+	// only when each was heard last can be another time.
+	heardEvery = 5 * time.Second
 )
 
 // reportSessions tells the leader which zones this member carries and what they
@@ -32,12 +36,21 @@ const (
 func (n *Node) reportSessions(ctx context.Context) error {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
+	var r fleet.Report
+	var open []kds.Session
+	var since <-chan struct{} // is closed when a session is not as r has it
+	var looked time.Time
 	for {
 		begun := time.Now()
 		sessions, state := n.kds.SessionsChanged(), n.store.Watch()
 		_, head := n.store.Head()
 		n.propagation.head(head, n.cfg.Now())
-		r, open := n.report()
+		if sessions != since || begun.Sub(looked) >= heardEvery {
+			r, open = n.report()
+			since, looked = sessions, begun
+		} else {
+			r = n.renewed(r.Sessions)
+		}
 		n.fleet.Update(r)
 		n.propagation.sessions(open, n.cfg.Now())
 		if !n.store.IsLeader() {

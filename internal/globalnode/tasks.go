@@ -28,10 +28,7 @@ func (n *Node) latest() fleet.Report {
 // report is what this member has to report now, and the sessions it was made of.
 func (n *Node) report() (fleet.Report, []kds.Session) {
 	sessions := n.kds.Sessions()
-	r := fleet.Report{
-		Member: n.store.NodeID(), Applied: n.store.Usable(), LeaseUntil: n.cfg.Now().Add(lease),
-		Sessions: make([]fleet.Session, 0, len(sessions)),
-	}
+	r := n.renewed(make([]fleet.Session, 0, len(sessions)))
 	for _, s := range sessions {
 		r.Sessions = append(r.Sessions, fleet.Session{
 			Zone: s.Zone, Instance: s.Instance, Version: s.Version, Member: s.Member, Remote: s.Remote,
@@ -44,6 +41,13 @@ func (n *Node) report() (fleet.Report, []kds.Session) {
 		})
 	}
 	return r, sessions
+}
+
+// renewed is a report of now with these sessions.
+func (n *Node) renewed(sessions []fleet.Session) fleet.Report {
+	return fleet.Report{
+		Member: n.store.NodeID(), Applied: n.store.Usable(), LeaseUntil: n.cfg.Now().Add(lease), Sessions: sessions,
+	}
 }
 
 // prune has the leader forget, now and then, what has expired long ago. The time
