@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -35,6 +36,7 @@ var (
 	builds   sync.Mutex
 	built    = map[string]programs{} // by name
 	builtDir string
+	given    = map[int]bool{} // ports that a test has
 )
 
 // TestMain lets more tests run at once than there are processors: they wait for elections,
@@ -87,16 +89,27 @@ func compiled(t *testing.T, name string, flags ...string) programs {
 	return built[name]
 }
 
-// freePort is a port that was free a moment ago: the members of a cluster must
-// know each other's before they start.
+// freePort is a port that was free a moment ago: the members of a cluster must know each
+// other's before they start. It lies below those that systems give to connections, one of
+// which could otherwise have it while a member that was killed comes back.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	builds.Lock()
+	defer builds.Unlock()
+	for range 1000 {
+		port := 15_000 + rand.IntN(15_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if !given[port] {
+			given[port] = true
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // Nodes are globals as operating system processes, all started with the same line.

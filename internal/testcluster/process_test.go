@@ -62,9 +62,15 @@ func (p *process) kill() {
 	_ = p.cmd.Wait() // "signal: killed" is what was asked for
 }
 
-// endpoints waits until the process tells where it listens.
+// endpoints waits until the process tells where it listens. Where it does not, the test
+// fails with what the process said.
 func (p *process) endpoints(dir string) endpoints.Endpoints {
 	p.t.Helper()
+	defer func() {
+		if p.t.Failed() {
+			p.t.Logf("the log of the process with the folder %s:\n%s", dir, p.log.String())
+		}
+	}()
 	var e endpoints.Endpoints
 	Eventually(p.t, "endpoints in "+dir, func() bool {
 		var err error
