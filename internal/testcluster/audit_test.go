@@ -29,8 +29,14 @@ func TestAuditOfACluster(t *testing.T) {
 	}
 	do := func(g *Global, method, path, body string, want int) {
 		t.Helper()
-		if got, err := ask(t, plain, method, "http://"+g.Node.Endpoints().API+path, body); err != nil || got.status != want {
-			t.Fatalf("%s %s: %d %s, %v", method, path, got.status, got.body, err)
+		var got said
+		Eventually(t, "an answer to "+path, func() (ok bool) {
+			var err error
+			got, err = ask(t, plain, method, "http://"+g.Node.Endpoints().API+path, body)
+			return err == nil && got.status != 503 // nobody leads yet
+		})
+		if got.status != want {
+			t.Fatalf("%s %s: %d %s", method, path, got.status, got.body)
 		}
 	}
 	do(followers[0], "PUT", "/zones/west", `{}`, 201)

@@ -123,6 +123,11 @@ func certificate(t testing.TB, ca *tlsutil.Authority, id tlsutil.Identity) tls.C
 	return pair
 }
 
+// electionTimeout is three times the default: members share a process with each other and
+// a machine with other tests, and where each is paused for longer than a leader's lease, half
+// of this, nobody leads for long. TestFailoverTime has the default.
+const electionTimeout = 3 * globalnode.DefaultElectionTimeout
+
 // config is the line with which every member is started.
 func (c *Globals) config(g *Global) globalnode.Config {
 	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
@@ -132,7 +137,7 @@ func (c *Globals) config(g *Global) globalnode.Config {
 		KDSAuth: federation.AuthToken, LocalhostIsAdmin: true, Version: "test", Logger: c.log.With("member", g.Name),
 		Seal:      c.seal,
 		TLS:       tlsutil.Static(c.Certificate(tlsutil.Identity{Cluster: clusterName, Role: tlsutil.RoleNode, Name: "node"}), c.CA.Pool()),
-		Stabilize: 200 * time.Millisecond, Now: g.now,
+		Stabilize: 200 * time.Millisecond, ElectionTimeout: electionTimeout, Now: g.now,
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/globalnode"
 )
 
 // sameCluster wants every running member in one cluster, with the same state.
@@ -377,7 +378,9 @@ func TestRollingRestart(t *testing.T) {
 // TestFailoverTime measures how long after the loss of its leader a cluster takes
 // writes again. Bounds are for the bench; here it only has to come to an end.
 func TestFailoverTime(t *testing.T) {
-	c := StartGlobals(t, verbose(t), 3)
+	c := NewGlobals(t, verbose(t), 3)
+	c.Configure = func(cfg *globalnode.Config) { cfg.ElectionTimeout = globalnode.DefaultElectionTimeout }
+	c.Launch(3)
 	var took []time.Duration
 	for range 5 {
 		leader := c.Leader()
