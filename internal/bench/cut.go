@@ -10,6 +10,7 @@ import (
 
 // sessionCut revokes the tokens of zones one after the other, and measures from the
 // write that is asked for until the zone's connection is gone. All others must stay.
+// Then the same for proxies at a zone.
 func sessionCut(ctx context.Context, s *scope) error {
 	n, cuts := s.pick(200, 20), s.pick(100, 5)
 	g, err := s.startGlobal(ctx, "global", false)
@@ -57,8 +58,12 @@ func sessionCut(ctx context.Context, s *scope) error {
 			}
 		}
 	}
-	return s.report.add(
+	err = s.report.add(
 		measured("session-cut", ms(percentile(took, 99)), "ms"),
 		measured("session-cut/p50", ms(median(took)), "ms"),
 	)
+	if err != nil {
+		return err
+	}
+	return sessionCutZone(ctx, s)
 }

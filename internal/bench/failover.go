@@ -185,9 +185,12 @@ func (f *failures) audit(ctx context.Context) error {
 
 // checks is a zone that is asked about a token without a pause.
 type checks struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	seen   answers
+	zone     *zone
+	question apiclient.AuthenticateRequest
+	took     latencies
+	cancel   context.CancelFunc
+	done     chan struct{}
+	seen     answers
 }
 
 // answers is what it said.
@@ -216,7 +219,7 @@ func (c *cluster) startChecks(ctx context.Context) (*checks, error) {
 		return nil, z.failure(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	k := &checks{cancel: cancel, done: make(chan struct{})}
+	k := &checks{zone: z, question: question, cancel: cancel, done: make(chan struct{})}
 	c.onClose(func() { k.stop() })
 	go func() {
 		defer close(k.done)
@@ -228,6 +231,7 @@ func (c *cluster) startChecks(ctx context.Context) (*checks, error) {
 			}
 			k.seen.answers++
 			k.seen.longest = max(k.seen.longest, time.Since(begun))
+			k.took.note(begun)
 			if err != nil {
 				k.seen.refused++
 				if k.seen.err == nil {

@@ -14,6 +14,7 @@ type fanOut struct {
 	global *global
 	zones  *zones
 	bare   *bare
+	etcd   *etcd // nil: it is not compared with
 }
 
 // startFanOut connects n zones, in memory or with dir on disk, and n bare clients,
@@ -85,6 +86,8 @@ type outcome struct {
 	// slowest has the 99th percentile of each round: their median is what fan-out
 	// takes, while that of all rounds together is the machine's worst moment.
 	slowest, bareSlowest []time.Duration
+	// callSlowest is slowest from the call on; the others are etcd's two.
+	callSlowest, etcdSlowest, etcdCallSlowest []time.Duration
 	// processor is what one revocation used for each zone, at both ends together,
 	// and bareProcessor the same for a broadcast: a busy machine moves it least.
 	processor, bareProcessor time.Duration
@@ -114,6 +117,15 @@ func (f *fanOut) rounds(ctx context.Context, n int) (o outcome, err error) {
 			return o, err
 		}
 		o.bare, o.bareSlowest = append(o.bare, took...), append(o.bareSlowest, percentile(took, 99))
+		o.callSlowest = append(o.callSlowest, percentile(a.fromCall, 99))
+		if f.etcd == nil {
+			continue
+		}
+		fromAnswer, fromCall, err := f.etcd.change(ctx)
+		if err != nil {
+			return o, err
+		}
+		o.etcdSlowest, o.etcdCallSlowest = append(o.etcdSlowest, percentile(fromAnswer, 99)), append(o.etcdCallSlowest, percentile(fromCall, 99))
 	}
 	after, err := used.read()
 	if err != nil {
@@ -165,11 +177,17 @@ func propagate1(ctx context.Context, s *scope) error {
 // propagateFactor is how many times the bare broadcast a revocation may take.
 const propagateFactor = 1.2
 
-// propagateMany measures n zones, from the commit.
+// propagateMany measures n zones, from the commit, beside the bare broadcast and,
+// where there is one, etcd: its budget is to be ahead of it.
 func propagateMany(name string, n, quick, rounds int, factor float64) func(context.Context, *scope) error {
 	return func(ctx context.Context, s *scope) error {
 		f, err := s.startFanOut(ctx, s.pick(n, quick), "")
 		if err != nil {
+			return err
+		}
+		if program := findEtcd(); program == "" {
+			s.report.note("%s/etcd is left out: there is no program etcd", name)
+		} else if f.etcd, err = s.startEtcd(ctx, program, s.pick(n, quick)); err != nil {
 			return err
 		}
 		if _, err := f.rounds(ctx, 2); err != nil { // warm
@@ -179,14 +197,21 @@ func propagateMany(name string, n, quick, rounds int, factor float64) func(conte
 		if err != nil {
 			return err
 		}
-		return s.report.add(
+		var rival []measurement
+		if f.etcd != nil {
+			rival = []measurement{
+				measured(name+"/etcd", ms(median(o.slowest)), "ms").beside(ms(median(o.etcdSlowest))).times(1),
+				measured(name+"/etcd-from-call", ms(median(o.callSlowest)), "ms").beside(ms(median(o.etcdCallSlowest))),
+			}
+		}
+		return s.report.add(append([]measurement{
 			measured(name, ms(median(o.slowest)), "ms").beside(ms(median(o.bareSlowest))).times(factor),
 			measured(name+"/p99-of-all", ms(percentile(o.ours.fromCommit, 99)), "ms").beside(ms(percentile(o.bare, 99))),
 			measured(name+"/p50", ms(median(o.ours.fromCommit)), "ms").beside(ms(median(o.bare))),
 			measured(name+"/from-call", ms(percentile(o.ours.fromCall, 99)), "ms"),
-			measured(name+"/processor", ms(o.processor)*1000, "µs/zone").beside(ms(o.bareProcessor)*1000),
+			measured(name+"/processor", ms(o.processor)*1000, "µs/zone").beside(ms(o.bareProcessor) * 1000),
 			measured(name+"/load-share", o.share, "%"),
-		)
+		}, rival...)...)
 	}
 }
 

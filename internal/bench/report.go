@@ -81,6 +81,11 @@ func (r *report) add(list ...measurement) error {
 	return nil
 }
 
+// note says what a reader of the figures should know, in the run's log.
+func (r *report) note(format string, args ...any) {
+	fmt.Fprintf(r.say, "  note: "+format+"\n", args...)
+}
+
 // missed counts the measurements beyond their budgets.
 func (r *report) missed() (n int) {
 	for _, m := range r.all {

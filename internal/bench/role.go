@@ -35,12 +35,14 @@ type methods map[string]func(ctx context.Context, in json.RawMessage) (any, erro
 
 // roles are made anew in the child; close gives back what a role holds.
 var roles = map[string]func() (m methods, close func()){
-	"raft":        newRaftRole,
-	"global":      newGlobalRole,
-	"zones":       newZonesRole,
-	"bareserver":  newBareServerRole,
-	"bareclients": newBareClientsRole,
-	"copy":        newCopyRole,
+	"raft":         newRaftRole,
+	"global":       newGlobalRole,
+	"zones":        newZonesRole,
+	"bareserver":   newBareServerRole,
+	"bareclients":  newBareClientsRole,
+	"etcdwatchers": newEtcdWatchersRole,
+	"flood":        newFloodRole,
+	"copy":         newCopyRole,
 }
 
 // method makes a method out of a function with types.
