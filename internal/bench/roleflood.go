@@ -16,6 +16,7 @@ import (
 // floodRole is a client that asks a zone about tokens as fast as it can, over
 // several connections, none of which waits for another.
 type floodRole struct {
+	proxies []*apiclient.Proxies // one for each connection, which stay
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	sent    atomic.Int64
@@ -51,20 +52,19 @@ func (f *floodRole) start(ctx context.Context, in floodStart) (none, error) {
 	if err != nil {
 		return none{}, err
 	}
-	var proxies []*apiclient.Proxies
-	for range in.Connections {
+	for len(f.proxies) < in.Connections {
 		p, err := apiclient.NewProxies(target, agent)
 		if err != nil {
 			return none{}, err
 		}
-		proxies = append(proxies, p)
+		f.proxies = append(f.proxies, p)
 		if _, err := p.Authenticate(ctx, in.Question); err != nil { // connects
 			return none{}, fmt.Errorf("asking about a good token: %w", err)
 		}
 	}
 	run, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
-	for _, p := range proxies {
+	for _, p := range f.proxies {
 		f.running.Go(func() {
 			if err := f.ask(run, p, in); err != nil {
 				f.mu.Lock()

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"os"
 	"time"
 )
 
@@ -13,10 +13,10 @@ const greed = 8
 // verified is what a client of valid tokens had in a kind of stretch, and what was
 // used meanwhile.
 type verified struct {
-	took        []time.Duration
-	wall        time.Duration
-	zone, flood time.Duration // processor time
-	flooded     int64         // questions of the flood that were answered
+	took             []time.Duration
+	wall             time.Duration
+	own, zone, flood time.Duration // processor time; own is this client's
+	flooded          int64         // questions of the flood that were answered
 }
 
 func (v *verified) rate() float64 { return float64(len(v.took)) / v.wall.Seconds() }
@@ -25,8 +25,9 @@ func (v *verified) rate() float64 { return float64(len(v.took)) / v.wall.Seconds
 // alone, beside a client that floods the zone with the same valid token, and beside
 // one that floods it with garbage, as fast as it can over as many connections, turn
 // by turn. Garbage may slow the first client down by no more than its share of the
-// processor: what the flooding client uses, and what the zone uses beyond what the
-// valid answers take alone. The valid flood shows what is due to greed.
+// processor time that both clients and the zone use: what the flooding client does,
+// and the zone beyond what the valid answers take alone. Other work on the machine is
+// thus in neither. The valid flood shows what is due to greed.
 func (k *soaking) garbage(ctx context.Context) ([]measurement, error) {
 	rounds, length := k.pick(5, 2), 3*time.Second
 	if k.quick {
@@ -36,6 +37,7 @@ func (k *soaking) garbage(ctx context.Context) ([]measurement, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer f.kill() // and with it its connections: the zone is weighed next
 	var alone, valid, garbage verified
 	for range rounds {
 		if err := k.verify(ctx, &alone, f, nil, length); err != nil {
@@ -56,7 +58,7 @@ func (k *soaking) garbage(ctx context.Context) ([]measurement, error) {
 	one := alone.zone / time.Duration(len(alone.took))
 	share := func(v verified) float64 {
 		spent := v.flood + v.zone - one*time.Duration(len(v.took))
-		return 100 * float64(spent) / float64(v.wall) / float64(runtime.NumCPU())
+		return 100 * float64(spent) / float64(v.own+v.zone+v.flood)
 	}
 	slower := func(v verified) float64 { return 100 * (1 - v.rate()/alone.rate()) }
 	return []measurement{
@@ -81,6 +83,10 @@ func (k *soaking) verify(ctx context.Context, v *verified, f *child, start *floo
 	if err != nil {
 		return err
 	}
+	ownBefore, err := processorTime(os.Getpid())
+	if err != nil {
+		return err
+	}
 	begun := time.Now()
 	for now := begun; now.Sub(begun) < length; {
 		if _, err := k.checks.zone.proxies.Authenticate(ctx, k.checks.question); err != nil {
@@ -95,6 +101,11 @@ func (k *soaking) verify(ctx context.Context, v *verified, f *child, start *floo
 	if err != nil {
 		return err
 	}
+	own, err := processorTime(os.Getpid())
+	if err != nil {
+		return err
+	}
+	v.own += own - ownBefore
 	v.zone, v.flood = v.zone+after[0]-before[0], v.flood+after[1]-before[1]
 	if start == nil {
 		return nil
