@@ -90,7 +90,7 @@ func soak(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	held, beyond := grown(before, after, k.revoking.count()-acknowledged)
+	held, beyond := grown(before, after, k.revoking.count()-acknowledged, n)
 	if err := s.report.add(slices.Concat(list, garbage, held)...); err != nil {
 		return err
 	}
