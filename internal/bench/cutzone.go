@@ -36,6 +36,16 @@ func sessionCutZone(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	question, err := c.egressQuestion(ctx)
+	if err != nil {
+		return err
+	}
+	if err := until(ctx, "the zone to accept a token", func() (bool, error) {
+		_, err := z.proxies.Authenticate(ctx, question)
+		return err == nil, err
+	}); err != nil {
+		return z.failure(err)
+	}
 	all, err := c.openProxies(ctx, z, cuts+stay)
 	if err != nil {
 		return z.failure(err)

@@ -54,6 +54,9 @@ func (l *folderLock) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file != nil {
+		// Closing alone would leave it locked for as long as a child that is just being
+		// started has the file, too.
+		unlock(l.file)
 		l.file.Close()
 		l.file = nil
 	}

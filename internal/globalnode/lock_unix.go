@@ -22,3 +22,6 @@ func lockExclusive(f *os.File) error {
 		}
 	}
 }
+
+// unlock gives the lock back, whoever else has the open file.
+func unlock(f *os.File) { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
