@@ -37,7 +37,7 @@ func (m *kumaMember) has(t *testing.T, keys ...string) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the zone holds %q, want %q: %s", got, keys, m.log)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // between two looks
 	}
 }
 

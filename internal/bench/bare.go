@@ -193,8 +193,7 @@ func (b *bareClients) join(ctx context.Context, in bareJoin) (joined, error) {
 		security = credentials.NewTLS(config)
 	}
 	for range in.N {
-		conn, err := grpc.NewClient("passthrough:///"+in.Address, grpc.WithTransportCredentials(security), grpc.WithDisableServiceConfig(),
-			grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})), grpc.WithIdleTimeout(0))
+		conn, err := dialRaw(in.Address, security)
 		if err != nil {
 			return joined{}, err
 		}
@@ -211,6 +210,12 @@ func (b *bareClients) join(ctx context.Context, in bareJoin) (joined, error) {
 	}
 	stamps, err := b.seen.collect(ctx)
 	return joined{begun, stamps}, err
+}
+
+// dialRaw is a connection that carries bytes as they are.
+func dialRaw(address string, security credentials.TransportCredentials) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(security), grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})), grpc.WithIdleTimeout(0))
 }
 
 func (b *bareClients) receive(ctx context.Context, i int, conn *grpc.ClientConn) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"strings"
 	"time"
@@ -40,10 +39,7 @@ func sessionCutZone(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	if err := until(ctx, "the zone to accept a token", func() (bool, error) {
-		_, err := z.proxies.Authenticate(ctx, question)
-		return err == nil, err
-	}); err != nil {
+	if err := z.accepts(ctx, question); err != nil {
 		return z.failure(err)
 	}
 	all, err := c.openProxies(ctx, z, cuts+stay)
@@ -138,7 +134,7 @@ func (c *cluster) openProxies(ctx context.Context, z *zone, n int) ([]*proxy, er
 		if err != nil {
 			return nil, err
 		}
-		conn, err := grpc.NewClient("passthrough:///"+ends.DP, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})))
+		conn, err := grpc.NewClient("passthrough:///"+ends.DP, grpc.WithTransportCredentials(credentials.NewTLS(tlsutil.Client(pool))))
 		if err != nil {
 			return nil, err
 		}

@@ -71,7 +71,7 @@ func (s *scope) startEtcd(ctx context.Context, program string, n int) (*etcd, er
 	if err != nil {
 		return nil, err
 	}
-	if e.conn, err = dialRaw(clients); err != nil {
+	if e.conn, err = dialRaw(clients, insecure.NewCredentials()); err != nil {
 		return nil, err
 	}
 	s.onClose(func() { _ = e.conn.Close() })
@@ -92,12 +92,6 @@ func (s *scope) startEtcd(ctx context.Context, program string, n int) (*etcd, er
 	}
 	_, err = ask[joined](ctx, e.watchers, "join", bareJoin{Address: clients, N: n})
 	return e, e.server.failure(err)
-}
-
-// dialRaw is a plain connection that carries bytes as they are.
-func dialRaw(address string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})), grpc.WithIdleTimeout(0))
 }
 
 // put writes the value and returns when it was asked for and when the answer came,

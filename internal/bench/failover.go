@@ -211,10 +211,7 @@ func (c *cluster) startChecks(ctx context.Context) (*checks, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = until(ctx, "the zone to accept a token", func() (bool, error) {
-		_, err := z.proxies.Authenticate(ctx, question)
-		return err == nil, err
-	})
+	err = z.accepts(ctx, question)
 	if err != nil {
 		return nil, z.failure(err)
 	}

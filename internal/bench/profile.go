@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"sync"
 )
 
 // profileIn starts a profile of the processor where Start is set, and else ends it
@@ -63,9 +64,14 @@ func (g *devGlobal) profile(ctx context.Context, s *scope, name string) (wait fu
 	if s.profiles == "" {
 		return func() error { return nil }
 	}
-	done := make(chan error, 1)
-	go func() { done <- fetchProfile(ctx, g.ends.Diagnostics, filepath.Join(s.profiles, name+".pprof")) }()
-	return func() error { return <-done }
+	var taken error
+	var taking sync.WaitGroup
+	taking.Go(func() { taken = fetchProfile(ctx, g.ends.Diagnostics, filepath.Join(s.profiles, name+".pprof")) })
+	s.onClose(taking.Wait) // also where the row fails first
+	return func() error {
+		taking.Wait()
+		return taken
+	}
 }
 
 func fetchProfile(ctx context.Context, diagnostics, file string) error {

@@ -55,6 +55,14 @@ func (z *zone) await(ctx context.Context) error {
 	})
 }
 
+// accepts waits until the zone accepts a token, which takes its keys.
+func (z *zone) accepts(ctx context.Context, question apiclient.AuthenticateRequest) error {
+	return until(ctx, "the zone to accept a token", func() (bool, error) {
+		_, err := z.proxies.Authenticate(ctx, question)
+		return err == nil, err
+	})
+}
+
 // egressQuestion is what a proxy of zone west asks it, with a token of its own.
 func (c *cluster) egressQuestion(ctx context.Context) (apiclient.AuthenticateRequest, error) {
 	issued, err := c.members[0].api.ZoneToken(ctx, apitypes.ZoneTokenRequest{Zone: "west", Scope: []string{"egress"}})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -52,7 +53,7 @@ func (e *etcdWatchers) join(ctx context.Context, in bareJoin) (joined, error) {
 	run, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	for range in.N {
-		conn, err := dialRaw(in.Address)
+		conn, err := dialRaw(in.Address, insecure.NewCredentials())
 		if err != nil {
 			return joined{}, err
 		}

@@ -164,10 +164,7 @@ func zoneStart1m(ctx context.Context, s *scope) error {
 		if err := z.await(ctx); err != nil {
 			return z.failure(err)
 		}
-		err := until(ctx, "the zone to accept a token", func() (bool, error) {
-			_, err := z.proxies.Authenticate(ctx, question)
-			return err == nil, err
-		})
+		err := z.accepts(ctx, question)
 		if err != nil {
 			return z.failure(err)
 		}
@@ -197,9 +194,6 @@ func (c *cluster) filledZone(ctx context.Context, n int) (*zone, apiclient.Authe
 	if question, err = c.egressQuestion(ctx); err != nil {
 		return nil, question, err
 	}
-	err = until(ctx, "the zone to accept a token", func() (bool, error) {
-		_, err := z.proxies.Authenticate(ctx, question)
-		return err == nil, err
-	})
+	err = z.accepts(ctx, question)
 	return z, question, z.failure(err)
 }

@@ -145,7 +145,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the log does not say why")
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // between two looks
 	}
 	first.Close()
 	for !get(dial(t, address)) {

@@ -298,7 +298,7 @@ func (b *bench) start(t *testing.T) (end func() error) {
 	return end
 }
 
-// eventually waits for a condition.
+// eventually waits for a condition, and sleeps between two looks at it.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {

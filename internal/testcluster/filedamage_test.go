@@ -49,11 +49,7 @@ func (m *node) refuses() string {
 func TestDamagedFiles(t *testing.T) {
 	t.Parallel()
 	c := startNodes(t, 3)
-	west := c.startZone("west")
-	good := west.token(c.all[0], "good")
-	west.await(good, "accepted")
-	id := uuid.NewString()
-	c.all[0].completes("revoke", "--kind", "zone-token", id)
+	west, good, id := c.startInUse(c.all[0])
 	m := c.follower()
 	m.term()
 	path := filepath.Join(m.dir, "raft.db")

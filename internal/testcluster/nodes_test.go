@@ -221,23 +221,14 @@ func (m *node) cli(args ...string) (stdout, said string, err error) {
 	return command(m.bin.global, append(args, "--data-dir", m.dir)...)
 }
 
-// must is cli for a command that has to succeed. A leader that is changing on a busy
-// machine refuses and changes nothing: the command is then given again.
+// must is cli for a command that has to succeed.
 func (m *node) must(args ...string) string {
 	m.of.t.Helper()
 	out, said, err := m.cli(args...)
-	for deadline := time.Now().Add(Patience); err != nil && leaderless(said) && time.Now().Before(deadline); {
-		out, said, err = m.cli(args...)
-	}
 	if err != nil {
 		m.of.t.Fatalf("global %s at %s: %v\n%s", strings.Join(args, " "), m.name, err, said)
 	}
 	return out
-}
-
-// leaderless reports whether a command was refused because nobody leads yet.
-func leaderless(said string) bool {
-	return strings.Contains(said, "is not the leader") || strings.Contains(said, "no leader") || strings.Contains(said, "is not ready yet")
 }
 
 // status is the cluster as the node shows it, empty where it does not answer.

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"github.com/meridiankds/meridian/cptoken/issue"
 )
 
@@ -17,11 +15,7 @@ import (
 func TestOldSealKeys(t *testing.T) {
 	t.Parallel()
 	c := startNodes(t, 3)
-	west := c.startZone("west")
-	good := west.token(c.all[0], "good")
-	west.await(good, "accepted")
-	id := uuid.NewString()
-	c.all[0].completes("revoke", "--kind", "zone-token", id)
+	west, good, id := c.startInUse(c.all[0])
 	backup := c.path("former.snapshot")
 	c.all[0].must("snapshot", "save", backup)
 

@@ -159,8 +159,8 @@ func backupAndRestore(t *testing.T, c *nodes, west *zoneProcess, token string) {
 		t.Errorf("inspecting prints\n%s", out)
 	}
 	since, lost := uuid.NewString(), west.token(c.all[0], "lost")
-	c.all[1].must("revoke", "--kind", "zone-token", since)
-	c.all[1].must("revoke", "--token-file", lost)
+	c.all[1].completes("revoke", "--kind", "zone-token", since)
+	c.all[1].completes("revoke", "--token-file", lost)
 	west.await(lost, "revoked")
 	// Without force a cluster that holds state is left alone.
 	if _, said, err := c.all[2].cli("snapshot", "restore", c.path("meridian.snapshot")); err == nil || !strings.Contains(said, "--force") {
@@ -177,12 +177,12 @@ func backupAndRestore(t *testing.T, c *nodes, west *zoneProcess, token string) {
 	west.expect(lost, "revoked")
 	// New writes reach the zone, and it still accepts nothing that it had revoked.
 	again := west.token(c.all[2], "again")
-	c.all[2].must("revoke", "--token-file", again)
+	c.all[2].completes("revoke", "--token-file", again)
 	west.await(again, "revoked")
 	west.expect(lost, "revoked")
 	// Taken back on purpose: revoked once more, then withdrawn.
-	c.all[0].must("revoke", "--token-file", lost)
-	c.all[0].must("revoke", "--kind", "zone-token", "--withdraw", tokenID(t, lost))
+	c.all[0].completes("revoke", "--token-file", lost)
+	c.all[0].completes("revoke", "--kind", "zone-token", "--withdraw", tokenID(t, lost))
 	west.await(lost, "accepted")
 }
 
@@ -237,7 +237,7 @@ func renewCertificates(t *testing.T, c *nodes) {
 func loseMajority(t *testing.T, c *nodes, west, east *zoneProcess, token string) {
 	t.Helper()
 	lost := west.token(c.all[0], "lost-before")
-	c.all[0].must("revoke", "--token-file", lost)
+	c.all[0].completes("revoke", "--token-file", lost)
 	west.await(lost, "revoked")
 	east.await(c.path("east-token.token"), "accepted")
 	left := c.follower()
@@ -265,7 +265,7 @@ func loseMajority(t *testing.T, c *nodes, west, east *zoneProcess, token string)
 	west.await(token, "accepted")
 	west.expect(lost, "revoked")
 	after := west.token(left, "after")
-	left.must("revoke", "--token-file", after)
+	left.completes("revoke", "--token-file", after)
 	west.await(after, "revoked")
 	for _, m := range c.all {
 		if m != left {

@@ -23,11 +23,7 @@ func TestDamagedSnapshots(t *testing.T) {
 		c.add().start()
 	}
 	c.awaitVoters(3)
-	west := c.startZone("west")
-	good := west.token(m, "good")
-	west.await(good, "accepted")
-	id := uuid.NewString()
-	m.completes("revoke", "--kind", "zone-token", id)
+	west, good, id := c.startInUse(m)
 	snapshots := func(name string) []string {
 		files, err := filepath.Glob(filepath.Join(m.dir, "snapshots", "*", name))
 		if err != nil || len(files) == 0 {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
@@ -28,6 +30,17 @@ func (z *zoneProcess) programs() programs {
 		return binaries(z.of.t, "")
 	}
 	return z.bin
+}
+
+// startInUse starts zone west, which accepts the token that is returned, and has an id
+// revoked at a node.
+func (c *nodes) startInUse(at *node) (west *zoneProcess, good, id string) {
+	c.t.Helper()
+	west, id = c.startZone("west"), uuid.NewString()
+	good = west.token(at, "good")
+	west.await(good, "accepted")
+	at.completes("revoke", "--kind", "zone-token", id)
+	return west, good, id
 }
 
 // startZone starts a zone that knows every node's KDS port.

@@ -2,44 +2,14 @@ package tlsutil
 
 import (
 	"crypto/tls"
-	"io"
-	"net"
 	"testing"
 )
 
-// talk connects, lets the server say a word, so that its ticket arrives, and returns
-// whether the session was one from before.
+// talk connects and returns whether the session was one from before.
 func talk(t *testing.T, server, client *tls.Config) (resumed bool, err error) {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		_, _ = conn.Write([]byte("word"))
-		_, _ = io.Copy(io.Discard, conn)
-	}()
-	defer func() { <-done }()
-	raw, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	client = client.Clone()
-	client.ServerName = "127.0.0.1"
-	conn := tls.Client(raw, client)
-	if _, err := io.ReadFull(conn, make([]byte, 4)); err != nil {
-		return false, err
-	}
-	return conn.ConnectionState().DidResume, nil
+	state, _, err := connect(t, server, client)
+	return state.DidResume, err
 }
 
 // TestSessionsAreResumed: a zone that comes back to a member resumes its session, and

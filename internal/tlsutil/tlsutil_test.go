@@ -37,6 +37,13 @@ func mustIssue(t *testing.T, a *Authority, id Identity) tls.Certificate {
 // handshake runs both ends over loopback and returns what each made of it.
 func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error) {
 	t.Helper()
+	_, serverErr, clientErr = connect(t, server, client)
+	return serverErr, clientErr
+}
+
+// connect is handshake that tells, too, what the client knows of the connection.
+func connect(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, serverErr, clientErr error) {
+	t.Helper()
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", server)
 	if err != nil {
 		t.Fatal(err)
@@ -60,9 +67,10 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 	if err == nil {
 		// In TLS 1.3 the client learns of a refusal with its first read.
 		_, err = io.ReadFull(conn, make([]byte, 1))
+		state = conn.ConnectionState()
 		conn.Close()
 	}
-	return <-done, err
+	return state, <-done, err
 }
 
 func TestPeerPortTakesNodesOfTheClusterOnly(t *testing.T) {
