@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/adminapi"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/endpoints"
 )
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 const revision = "0123456789abcdef-1795324516000@42"

@@ -11,7 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/fleet"
 	"github.com/meridiankds/meridian/internal/loglimit"

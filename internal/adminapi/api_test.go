@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // The answers in Kuma's shapes, byte for byte but for what changes.

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // uuids makes ids of the usual size.

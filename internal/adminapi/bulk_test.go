@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 const bulkPath = "/v1/revocations/bulk?kind=zone-token&reason=stolen"

@@ -1,5 +1,5 @@
 // Package adminapi is the HTTP API of a global: what operators, scripts and
-// kumactl ask of it. The JSON is that of internal/adminapi/apitypes.
+// kumactl ask of it. The JSON is that of internal/apitypes.
 //
 // # A request
 //

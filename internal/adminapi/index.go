@@ -4,7 +4,7 @@ import (
 	"net/http"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // product is what Kuma's clients compare with their own name: they refuse to add, or

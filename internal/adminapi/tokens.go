@@ -9,7 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 func (api *API) postControlPlaneToken(a *act, w http.ResponseWriter, r *http.Request) error {

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // getZoneDetail tells everything that is known of one zone.

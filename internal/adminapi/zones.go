@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // maxRelayMeshes bounds what a zone's record may list.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // AuditQuery picks records of the audit log. Empty members pick all.

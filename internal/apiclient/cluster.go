@@ -3,7 +3,7 @@ package apiclient
 import (
 	"context"
 
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // Cluster tells who the members are.

@@ -2,7 +2,7 @@ package apiclient
 
 import (
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // missing names a member without which an answer of that type is none, or

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/dpserver"
 	"github.com/meridiankds/meridian/internal/endpoints"
 )

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // ApplySecret writes a signing key or a list of revoked ids; a secret without a

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // ZoneDetail tells everything that the global knows of a zone.

@@ -1,6 +1,6 @@
 package globalnode
 
-import "github.com/meridiankds/meridian/internal/adminapi/apitypes"
+import "github.com/meridiankds/meridian/internal/apitypes"
 
 // certificates tells operators when the certificates in use end.
 func (n *Node) certificates() []apitypes.Certificate {

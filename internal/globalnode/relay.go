@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/meridiankds/meridian/internal/adminapi"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/kds"
 )
 

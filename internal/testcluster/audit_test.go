@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 

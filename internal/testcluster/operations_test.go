@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // TestOperationsAsWritten plays what docs/operations.md, docs/backup.md and

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // askToken asks a zone's HTTP API for a dataplane token, as the user.

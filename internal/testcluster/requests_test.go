@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // outcome asks a member what became of a request, until it can be told.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // watch holds each zone to what may never happen to it, while everything happens.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/adminapi/apitypes"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // olderLevel builds programs of the feature level before this one.
