@@ -12,7 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/kds"

@@ -84,7 +84,7 @@ var arrows = map[string][]string{
 	"internal/endpoints":  {"internal/tlsutil", "federation"},
 	"internal/httpserver": {"internal/lobby", "internal/httperr", "internal/loglimit", "federation"},
 	"internal/configfile": {"federation"},
-	"internal/globalnode": {"internal/proxyauth", "internal/adminapi", "internal/admission", "internal/endpoints", "internal/fleet",
+	"internal/global/node": {"internal/proxyauth", "internal/adminapi", "internal/admission", "internal/endpoints", "internal/fleet",
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
 		"internal/apitypes", "internal/metrics", "internal/access", "internal/membership", "internal/peer", "internal/rolefile",
 		"internal/audit", "internal/slowdown"},
@@ -96,7 +96,7 @@ var arrows = map[string][]string{
 		"cptoken", "federation"},
 	"internal/testcluster": nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/archtest":    {},
-	"cmd/global": {"kds", "internal/globalnode", "internal/apiclient", "internal/apitypes",
+	"cmd/global": {"kds", "internal/global/node", "internal/apiclient", "internal/apitypes",
 		"internal/configfile", "internal/console", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
 		"internal/tlsutil", "internal/adminapi", "internal/coredump", "internal/proxyauth", "raftstore", "internal/rolefile", "internal/audit"},
 	"cmd/zone": {"internal/apitypes", "kds", "internal/zonenode", "internal/apiclient", "internal/configfile", "internal/console",

@@ -14,7 +14,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/raftstore"
 )
 

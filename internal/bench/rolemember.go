@@ -9,7 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/internal/endpoints"
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 )
 
 // memberStart is how a global of the role begins that is one of several.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/internal/zonenode"
 )

@@ -13,7 +13,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 

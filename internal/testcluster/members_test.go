@@ -16,7 +16,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 )
 
 // sameCluster wants every running member in one cluster, with the same state.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/zonenode"

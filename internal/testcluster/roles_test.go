@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/globalnode"
+	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )

@@ -1,4 +1,4 @@
-package globalnode
+package node
 
 import "github.com/meridiankds/meridian/internal/apitypes"
 

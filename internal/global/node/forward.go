@@ -1,4 +1,4 @@
-package globalnode
+package node
 
 import (
 	"context"

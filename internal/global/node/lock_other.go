@@ -1,6 +1,6 @@
 //go:build !unix
 
-package globalnode
+package node
 
 import "os"
 

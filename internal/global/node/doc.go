@@ -1,4 +1,4 @@
-// Package globalnode is a whole global control plane as a value: `global server`
+// Package node is a whole global control plane as a value: `global server`
 // and `global dev` run one, and tests run several in one process.
 //
 // [New] validates, opens the data folder and binds every port; it starts nothing.
@@ -9,4 +9,4 @@
 //	kds      zone control planes, port 5685
 //	api      operators, ports 5681 and 5682 and the admin socket
 //	diag     health, port 5680
-package globalnode
+package node
