@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Code classifies an [Error]. The set is closed: kds and internal/adminapi map
+// Code classifies an [Error]. The set is closed: kds and internal/global/adminapi map
 // each code to a gRPC or HTTP status, and nothing else translates.
 type Code string
 

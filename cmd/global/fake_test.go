@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/adminapi"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/global/adminapi"
 )
 
 // fake answers as a global does, from a state just large enough for the scripts.

@@ -15,10 +15,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/adminapi"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/global/adminapi"
 	"github.com/meridiankds/meridian/raftstore"
 )
 

@@ -1,4 +1,4 @@
-// Package apitypes is the JSON of the global's HTTP API: what internal/adminapi
+// Package apitypes is the JSON of the global's HTTP API: what internal/global/adminapi
 // writes and what internal/apiclient and the command line read. It imports the
 // standard library only, so that a client links nothing of the server.
 //

@@ -13,14 +13,14 @@
 //	internal/attacktest.TestForgeriesOnEveryPort
 //	cptoken.TestVectors, cptoken.TestVerifyRefusesForgeries, cptoken.FuzzParse, cptoken.FuzzVerify, cptoken.FuzzReader
 //	kds.TestEveryCallIsAuthenticated, internal/admission.TestTokens, internal/access.TestTokens
-//	internal/adminapi.TestForeignTokensAreNotRevoked
+//	internal/global/adminapi.TestForeignTokensAreNotRevoked
 //
 // A stolen token of a zone, tried for everything that it must not open, and one zone's
 // for another:
 //
 //	internal/attacktest.TestAStolenZoneTokenOpensNothingElse
 //	internal/testcluster.TestOneZonesTokenSpeaksForNoOther, kds.TestNodeIDMustBeTheZone
-//	internal/adminapi.TestIssuersDoNotEscalate, internal/adminapi.TestRoutesByRole
+//	internal/global/adminapi.TestIssuersDoNotEscalate, internal/global/adminapi.TestRoutesByRole
 //
 // # Certificates
 //
@@ -46,8 +46,8 @@
 //	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
 //	kds.TestSlowZoneIsDisconnected, kds.TestPinnedDeltasAreBounded, kds.TestCrowdedMakersHinderNobody
 //	internal/httpserver.TestConnectionsAreLimited, internal/httpserver.TestLargeHeadersAreRefused
-//	internal/adminapi.TestLargeLists, internal/adminapi.TestBackupsAreBounded, internal/httperr.TestReadJSONBounds
-//	internal/adminapi.TestOnlyAdminsCanFillTheLog, internal/admission.TestStrangersCannotFillTheLog
+//	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/httperr.TestReadJSONBounds
+//	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/admission.TestStrangersCannotFillTheLog
 //	internal/dpserver.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded
 //
 // # HTTP
@@ -57,8 +57,8 @@
 //
 //	internal/attacktest.TestNoRequestHidesInAnother, internal/attacktest.TestAForeignHostOnLoopback
 //	internal/attacktest.TestPathsThatClimb
-//	internal/access.TestWithoutToken, internal/adminapi.TestBadNamesInPaths
-//	internal/adminapi.TestPathsAreNotLoggedBeforeTheyAreChecked, internal/apiclient.TestPathsAreEscaped
+//	internal/access.TestWithoutToken, internal/global/adminapi.TestBadNamesInPaths
+//	internal/global/adminapi.TestPathsAreNotLoggedBeforeTheyAreChecked, internal/apiclient.TestPathsAreEscaped
 //	internal/apiclient.TestRedirectDoesNotCarryTheToken, internal/httperr.FuzzUnmarshalStrict
 //
 // # Files that somebody else wrote
@@ -76,6 +76,6 @@
 //	internal/testcluster.TestNothingSecretIsLeftBehind, internal/coredump.TestACrashLeavesNoCore
 //	internal/testcluster.TestPrivateKeysStayAtTheGlobal, internal/testcluster.TestTheSearchFindsWhatItLooksFor
 //	raftstore.TestNoPrivateKeyOnDisk, raftstore.TestBackupHoldsNoPrivateKey, raftstore.TestTheSearchFindsAKey
-//	internal/adminapi.TestIssuingLeavesOnlyTheIDInTheLog, internal/apiclient.TestNoErrorShowsTheToken
+//	internal/global/adminapi.TestIssuingLeavesOnlyTheIDInTheLog, internal/apiclient.TestNoErrorShowsTheToken
 //	cptoken/issue.TestNothingPrintsSecrets, internal/coredump.TestDisable
 package attacktest

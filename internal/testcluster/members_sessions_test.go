@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/adminapi"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/adminapi"
 )
 
 // zoneState is what a member answers of a zone.

@@ -9,7 +9,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
-	"github.com/meridiankds/meridian/internal/adminapi"
+	"github.com/meridiankds/meridian/internal/global/adminapi"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/raftstore"
 )

@@ -3,8 +3,8 @@ package node
 import (
 	"context"
 
-	"github.com/meridiankds/meridian/internal/adminapi"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/adminapi"
 	"github.com/meridiankds/meridian/kds"
 )
 
