@@ -12,7 +12,7 @@
 //
 //	internal/attacktest.TestForgeriesOnEveryPort
 //	cptoken.TestVectors, cptoken.TestVerifyRefusesForgeries, cptoken.FuzzParse, cptoken.FuzzVerify, cptoken.FuzzReader
-//	kds.TestEveryCallIsAuthenticated, internal/admission.TestTokens, internal/access.TestTokens
+//	kds.TestEveryCallIsAuthenticated, internal/global/admission.TestTokens, internal/access.TestTokens
 //	internal/global/adminapi.TestForeignTokensAreNotRevoked
 //
 // A stolen token of a zone, tried for everything that it must not open, and one zone's
@@ -28,7 +28,7 @@
 // and another CA's anywhere:
 //
 //	internal/attacktest.TestEachPortTakesOneRole
-//	internal/peer.TestStrangersAreRefused, internal/peer.TestWhatIsNoPeer, internal/admission.TestCertificates
+//	internal/peer.TestStrangersAreRefused, internal/peer.TestWhatIsNoPeer, internal/global/admission.TestCertificates
 //	internal/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/tlsutil.TestPeerClientRefusesAForeignServer
 //	raftstore.TestConnectionsAreMeantForOneNode, internal/peer.TestAForwardedRequestNeedsACaller
 //
@@ -47,7 +47,7 @@
 //	kds.TestSlowZoneIsDisconnected, kds.TestPinnedDeltasAreBounded, kds.TestCrowdedMakersHinderNobody
 //	internal/httpserver.TestConnectionsAreLimited, internal/httpserver.TestLargeHeadersAreRefused
 //	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/httperr.TestReadJSONBounds
-//	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/admission.TestStrangersCannotFillTheLog
+//	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/global/admission.TestStrangersCannotFillTheLog
 //	internal/dpserver.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded
 //
 // # HTTP

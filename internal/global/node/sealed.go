@@ -6,7 +6,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/admission"
+	"github.com/meridiankds/meridian/internal/global/admission"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
