@@ -3,7 +3,7 @@
  * zones. README.md says what is checked, what is left out and how to run it.
  *
  * Beside the code: a member's state is a prefix of the log (raftstore), a session
- * and its acknowledgement are kds, reports, leases and gates internal/fleet, and
+ * and its acknowledgement are kds, reports, leases and gates internal/global/fleet, and
  * what a zone does with a set is keysync.
  *
  * Each guard can be taken out with -D and the name in capitals of an ifdef; the

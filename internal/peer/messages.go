@@ -1,7 +1,7 @@
 package peer
 
 import (
-	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 )
 
 // The paths of requests.

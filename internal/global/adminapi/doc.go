@@ -22,7 +22,7 @@
 //
 // # Gates
 //
-// Activating a key and removing one go through internal/fleet: a key signs only
+// Activating a key and removing one go through internal/global/fleet: a key signs only
 // when every member and every connected zone has it. A caller may force a step,
 // and the log says that it did.
 package adminapi

@@ -27,7 +27,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/raftstore"
 )
 

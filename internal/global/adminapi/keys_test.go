@@ -8,7 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 )
 
 func TestListKeys(t *testing.T) {

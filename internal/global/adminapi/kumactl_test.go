@@ -24,7 +24,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 )
 
 // kumactl stands in for Kuma's command line: it sends what that sends, in the same

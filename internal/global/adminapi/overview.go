@@ -5,7 +5,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 )
 
 // observed returns what the fleet knows of each zone, by name.

@@ -9,7 +9,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/endpoints"
-	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/membership"
 	"github.com/meridiankds/meridian/internal/peer"
 	"github.com/meridiankds/meridian/internal/tlsutil"

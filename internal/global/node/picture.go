@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/fleet"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/peer"
 )
 
