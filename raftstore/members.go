@@ -14,7 +14,7 @@ type Member struct {
 	ID      string
 	Address string
 	// Voter: it counts for majorities. Others follow; who of them is promoted, and who
-	// stays without a vote, is for internal/membership to say.
+	// stays without a vote, is for internal/global/membership to say.
 	Voter bool
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/fleet"
-	"github.com/meridiankds/meridian/internal/membership"
+	"github.com/meridiankds/meridian/internal/global/membership"
 	"github.com/meridiankds/meridian/internal/peer"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/raftstore"
