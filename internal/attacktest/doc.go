@@ -28,9 +28,9 @@
 // and another CA's anywhere:
 //
 //	internal/attacktest.TestEachPortTakesOneRole
-//	internal/peer.TestStrangersAreRefused, internal/peer.TestWhatIsNoPeer, internal/global/admission.TestCertificates
+//	internal/global/peer.TestStrangersAreRefused, internal/global/peer.TestWhatIsNoPeer, internal/global/admission.TestCertificates
 //	internal/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/tlsutil.TestPeerClientRefusesAForeignServer
-//	raftstore.TestConnectionsAreMeantForOneNode, internal/peer.TestAForwardedRequestNeedsACaller
+//	raftstore.TestConnectionsAreMeantForOneNode, internal/global/peer.TestAForwardedRequestNeedsACaller
 //
 // # Exhaustion
 //

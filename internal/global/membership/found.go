@@ -3,7 +3,7 @@ package membership
 import (
 	"slices"
 
-	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/global/peer"
 )
 
 // step is what a node without state does next.

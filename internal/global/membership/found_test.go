@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/global/peer"
 )
 
 func empty(id string, expect int, sees ...string) peer.Hello {

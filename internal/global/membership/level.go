@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/raftstore"
 )
 

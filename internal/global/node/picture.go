@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/global/fleet"
-	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/global/peer"
 )
 
 const (

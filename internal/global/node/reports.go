@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/global/fleet"
-	"github.com/meridiankds/meridian/internal/peer"
+	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )
