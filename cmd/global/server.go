@@ -9,9 +9,9 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
+	"github.com/meridiankds/meridian/internal/global/audit"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"

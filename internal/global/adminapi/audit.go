@@ -12,7 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/audit"
+	"github.com/meridiankds/meridian/internal/global/audit"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
-	"github.com/meridiankds/meridian/internal/audit"
+	"github.com/meridiankds/meridian/internal/global/audit"
 )
 
 // trail is how a router tells the audit log what it does.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/audit"
+	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/kds"
 )
 

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/adminapi"
 	"github.com/meridiankds/meridian/internal/global/admission"
+	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/httpserver"

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/audit"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/membership"
 	"github.com/meridiankds/meridian/internal/global/peer"

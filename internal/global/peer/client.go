@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/audit"
+	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )

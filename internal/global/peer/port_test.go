@@ -18,7 +18,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
-	"github.com/meridiankds/meridian/internal/audit"
+	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 )
