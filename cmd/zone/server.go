@@ -13,7 +13,7 @@ import (
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
-	"github.com/meridiankds/meridian/internal/zonenode"
+	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	"github.com/meridiankds/meridian/kds"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/tlsutil"
-	"github.com/meridiankds/meridian/internal/zonenode"
+	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 )
 
 // Patience is how long a test waits for a condition before it fails: long, since

@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/meridiankds/meridian/internal/zonenode"
+	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	"github.com/meridiankds/meridian/kds/kdspb"
 )
 

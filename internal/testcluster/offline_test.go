@@ -17,7 +17,7 @@ import (
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/sessions"
-	"github.com/meridiankds/meridian/internal/zonenode"
+	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 )
 
 // openssl is the only tool that some keys and tokens of a test are made with.

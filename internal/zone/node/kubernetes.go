@@ -1,4 +1,4 @@
-package zonenode
+package node
 
 import (
 	"context"
