@@ -11,8 +11,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/dpserver"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
 
 // TestAnswersOfSomethingElse holds every call against JSON that is not a node's:
@@ -61,7 +61,7 @@ func TestAnswersOfSomethingElse(t *testing.T) {
 }
 
 func TestHealthOfTheRightNode(t *testing.T) {
-	real := httptest.NewServer(dpserver.New(dpserver.Config{}).Diagnostics())
+	real := httptest.NewServer(proxyport.New(proxyport.Config{}).Diagnostics())
 	t.Cleanup(real.Close)
 	other := func(name string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/dpserver"
+	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
 
 // TestZoneShapesAreTheZones holds the client's structs against those that a zone
@@ -19,9 +19,9 @@ import (
 // are two sets because a client must not link a zone's server.
 func TestZoneShapesAreTheZones(t *testing.T) {
 	for _, pair := range [][2]any{
-		{dpserver.Status{}, ZoneStatus{}},
-		{dpserver.Identity{}, Identity{}},
-		{dpserver.AuthenticateRequest{}, AuthenticateRequest{}},
+		{proxyport.Status{}, ZoneStatus{}},
+		{proxyport.Identity{}, Identity{}},
+		{proxyport.AuthenticateRequest{}, AuthenticateRequest{}},
 	} {
 		for i := range pair {
 			from, to := reflect.TypeOf(pair[i]), reflect.TypeOf(pair[1-i])

@@ -80,7 +80,7 @@ var arrows = map[string][]string{
 	"internal/global/adminapi": {"internal/apitypes", "internal/access", "internal/httperr", "internal/global/fleet",
 		"raftstore", "cptoken/issue", "cptoken", "federation", "internal/loglimit", "internal/global/audit"},
 	"internal/global/admission": {"kds", "internal/tlsutil", "cptoken/issue", "cptoken", "federation", "internal/loglimit"},
-	"internal/dpserver":         {"internal/apitypes", "internal/bootstrap", "internal/lobby", "internal/proxies", "internal/proxyres", "internal/proxyauth", "internal/access", "internal/httperr", "keysync", "cptoken", "federation", "internal/loglimit"},
+	"internal/zone/proxyport":   {"internal/apitypes", "internal/bootstrap", "internal/lobby", "internal/proxies", "internal/proxyres", "internal/proxyauth", "internal/access", "internal/httperr", "keysync", "cptoken", "federation", "internal/loglimit"},
 	"internal/endpoints":        {"internal/tlsutil", "federation"},
 	"internal/httpserver":       {"internal/lobby", "internal/httperr", "internal/loglimit", "federation"},
 	"internal/configfile":       {"federation"},
@@ -88,7 +88,7 @@ var arrows = map[string][]string{
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
 		"internal/apitypes", "internal/metrics", "internal/access", "internal/global/membership", "internal/global/peer", "internal/rolefile",
 		"internal/global/audit", "internal/slowdown"},
-	"internal/zone/node": {"internal/proxies", "internal/xdsdir", "internal/xdsserver", "internal/dpserver", "internal/endpoints",
+	"internal/zone/node": {"internal/proxies", "internal/xdsdir", "internal/xdsserver", "internal/zone/proxyport", "internal/endpoints",
 		"internal/httpserver", "internal/tlsutil", "kds", "keysync", "cptoken", "federation", "internal/sessions", "internal/metrics",
 		"internal/proxyauth", "internal/rolefile", "internal/tokenreview", "internal/slowdown"},
 	"internal/console": {"federation"},
@@ -203,11 +203,11 @@ func TestEachModuleHasOneOwner(t *testing.T) {
 func TestZonesCannotSign(t *testing.T) {
 	packages := list(t)
 	forbidden := map[string][]string{
-		"kds":                {module + "/cptoken/issue", module + "/raftstore", "github.com/hashicorp/raft"},
-		"keysync":            {module + "/cptoken/issue", module + "/kds", "github.com/hashicorp/raft"},
-		"internal/dpserver":  {module + "/cptoken/issue", "github.com/hashicorp/raft"},
-		"internal/proxyauth": {module + "/cptoken/issue", module + "/kds", "github.com/hashicorp/raft"},
-		"internal/zone/node": {module + "/cptoken/issue", "github.com/hashicorp/raft"},
+		"kds":                     {module + "/cptoken/issue", module + "/raftstore", "github.com/hashicorp/raft"},
+		"keysync":                 {module + "/cptoken/issue", module + "/kds", "github.com/hashicorp/raft"},
+		"internal/zone/proxyport": {module + "/cptoken/issue", "github.com/hashicorp/raft"},
+		"internal/proxyauth":      {module + "/cptoken/issue", module + "/kds", "github.com/hashicorp/raft"},
+		"internal/zone/node":      {module + "/cptoken/issue", "github.com/hashicorp/raft"},
 		"cmd/zone": {module + "/cptoken/issue", module + "/raftstore", "github.com/hashicorp/raft",
 			"github.com/hashicorp/raft-boltdb/v2"},
 	}

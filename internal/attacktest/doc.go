@@ -48,7 +48,7 @@
 //	internal/httpserver.TestConnectionsAreLimited, internal/httpserver.TestLargeHeadersAreRefused
 //	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/httperr.TestReadJSONBounds
 //	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/global/admission.TestStrangersCannotFillTheLog
-//	internal/dpserver.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded
+//	internal/zone/proxyport.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded
 //
 // # HTTP
 //

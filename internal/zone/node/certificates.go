@@ -3,8 +3,8 @@ package node
 import (
 	"crypto/tls"
 
-	"github.com/meridiankds/meridian/internal/dpserver"
 	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
 
 // sources are all TLS material of the zone that may be replaced while it runs.
@@ -33,12 +33,12 @@ func (n *Node) CheckTLS() {
 }
 
 // Certificates tells when the certificates in use end.
-func (n *Node) Certificates() []dpserver.Certificate {
+func (n *Node) Certificates() []proxyport.Certificate {
 	now := n.cfg.Now()
-	list := []dpserver.Certificate{}
+	list := []proxyport.Certificate{}
 	for _, source := range n.cfg.sources() {
 		for _, e := range source.Expiries() {
-			list = append(list, dpserver.Certificate{
+			list = append(list, proxyport.Certificate{
 				File: e.File, Subject: e.Subject, CA: e.CA, NotAfter: e.NotAfter.UTC(), DaysLeft: e.DaysLeft(now),
 			})
 		}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/dpserver"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/metrics"
@@ -23,6 +22,7 @@ import (
 	"github.com/meridiankds/meridian/internal/slowdown"
 	"github.com/meridiankds/meridian/internal/xdsdir"
 	"github.com/meridiankds/meridian/internal/xdsserver"
+	"github.com/meridiankds/meridian/internal/zone/proxyport"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/keysync"
 )
@@ -38,7 +38,7 @@ type Node struct {
 
 	store    *keysync.Store
 	client   *kds.Client
-	server   *dpserver.Server
+	server   *proxyport.Server
 	verifier *cptoken.Verifier
 	keyring  *proxyauth.Keyring
 	auth     *proxyauth.Authenticator
@@ -124,7 +124,7 @@ func (n *Node) open() (err error) {
 	if err := n.serveProxies(); err != nil {
 		return err
 	}
-	n.server = dpserver.New(dpserver.Config{
+	n.server = proxyport.New(proxyport.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(), Trust: httpserver.Trust,
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
@@ -149,9 +149,9 @@ func (n *Node) clientConfig() kds.ClientConfig {
 }
 
 // link tells the status page how the stream to the global is.
-func (n *Node) link() dpserver.Link {
+func (n *Node) link() proxyport.Link {
 	s := n.client.Status()
-	return dpserver.Link{Connected: s.Connected, Address: s.Address, Member: s.Member, Kind: s.Kind, Since: s.Since, LastError: s.LastError}
+	return proxyport.Link{Connected: s.Connected, Address: s.Address, Member: s.Member, Kind: s.Kind, Since: s.Since, LastError: s.LastError}
 }
 
 func listen(flag, address string) (net.Listener, error) {

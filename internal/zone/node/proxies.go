@@ -6,12 +6,12 @@ import (
 	"os"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/dpserver"
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/internal/xdsdir"
 	"github.com/meridiankds/meridian/internal/xdsserver"
+	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
 
 // The connections of the port for proxies: as many as a large zone has proxies,
@@ -37,8 +37,8 @@ func (n *Node) serveProxies() (err error) {
 }
 
 // bootstrap is what proxies are told in their bootstrap.
-func (n *Node) bootstrap() dpserver.Bootstrap {
-	return dpserver.Bootstrap{TokenPath: n.cfg.Authn.ReloadTokens(), CA: n.proxyCA, Covers: n.covers}
+func (n *Node) bootstrap() proxyport.Bootstrap {
+	return proxyport.Bootstrap{TokenPath: n.cfg.Authn.ReloadTokens(), CA: n.proxyCA, Covers: n.covers}
 }
 
 // maxCAFile bounds what is told of a CA.

@@ -1,4 +1,4 @@
-// Package dpserver is what a zone serves: the port where proxies present their
+// Package proxyport is what a zone serves: the port where proxies present their
 // tokens, the zone's HTTP API, and the diagnostics for orchestrators.
 //
 // Every decision over a token is made here, from the zone's own copy of keys and
@@ -16,4 +16,4 @@
 //
 // Errors have the shape of package httperr; the reason of a refused token is its
 // "reason".
-package dpserver
+package proxyport

@@ -1,4 +1,4 @@
-package dpserver
+package proxyport
 
 import (
 	"encoding/hex"
