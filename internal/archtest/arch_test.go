@@ -88,7 +88,7 @@ var arrows = map[string][]string{
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
 		"internal/apitypes", "internal/metrics", "internal/access", "internal/global/membership", "internal/global/peer", "internal/rolefile",
 		"internal/global/audit", "internal/slowdown"},
-	"internal/zone/node": {"internal/proxies", "internal/xdsdir", "internal/xdsserver", "internal/zone/proxyport", "internal/endpoints",
+	"internal/zone/node": {"internal/proxies", "internal/xdsdir", "internal/zone/xds", "internal/zone/proxyport", "internal/endpoints",
 		"internal/httpserver", "internal/tlsutil", "kds", "keysync", "cptoken", "federation", "internal/sessions", "internal/metrics",
 		"internal/proxyauth", "internal/rolefile", "internal/tokenreview", "internal/slowdown"},
 	"internal/console": {"federation"},
@@ -116,7 +116,7 @@ var arrows = map[string][]string{
 	"internal/lobby":             {},
 	"internal/bootstrap":         {"internal/proxyres", "internal/yamldoc", "federation"},
 	"internal/proxies":           {"internal/proxyauth", "internal/proxyres", "internal/sessions", "cptoken", "federation"},
-	"internal/xdsserver": {"internal/httperr", "internal/lobby", "internal/loglimit", "internal/proxies", "internal/proxyauth",
+	"internal/zone/xds": {"internal/httperr", "internal/lobby", "internal/loglimit", "internal/proxies", "internal/proxyauth",
 		"internal/proxyres", "internal/xdsdir", "cptoken", "federation"},
 
 	"internal/tokenreview":          {"internal/loglimit", "internal/tlsutil", "federation"},
@@ -162,12 +162,12 @@ var owners = map[string][]string{
 	"github.com/hashicorp/raft-boltdb/v2": {"raftstore"},
 	"github.com/hashicorp/go-hclog":       {"raftstore"},
 	"go.etcd.io/bbolt":                    {"keysync", "raftstore"},
-	"google.golang.org/grpc":              {"kds", "internal/proxyagent", "internal/xdsserver"},
+	"google.golang.org/grpc":              {"kds", "internal/proxyagent", "internal/zone/xds"},
 	// Envoy's messages are read from an operator's folder by one package and served
 	// by another: who talks to zones has nothing to do with either.
-	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/xdsdir", "internal/proxyagent", "internal/xdsserver"},
-	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/xdsdir", "internal/proxyagent", "internal/xdsserver"},
-	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/xdsdir", "internal/proxyagent", "internal/xdsserver"},
+	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/xdsdir", "internal/proxyagent", "internal/zone/xds"},
+	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/xdsdir", "internal/proxyagent", "internal/zone/xds"},
+	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/xdsdir", "internal/proxyagent", "internal/zone/xds"},
 	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/console"},
 	"github.com/prometheus/client_golang":        {"internal/metrics"},
 	"go.yaml.in/yaml/v3":                         {"internal/yamldoc"}, // of the readers of YAML the one that tells lines

@@ -10,8 +10,8 @@ import (
 	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/internal/xdsdir"
-	"github.com/meridiankds/meridian/internal/xdsserver"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
+	"github.com/meridiankds/meridian/internal/zone/xds"
 )
 
 // The connections of the port for proxies: as many as a large zone has proxies,
@@ -30,7 +30,7 @@ func (n *Node) serveProxies() (err error) {
 		}
 	}
 	n.proxies = proxies.New(proxies.Config{Sessions: n.sessions, Logger: log, Now: n.cfg.Now})
-	n.xds = xdsserver.New(xdsserver.Config{
+	n.xds = xds.New(xds.Config{
 		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Trust: httpserver.Trust, Logger: log, Now: n.cfg.Now,
 	})
 	return nil
@@ -75,7 +75,7 @@ func (n *Node) proxyPort() httpserver.Server {
 		Name: "proxies", Listener: n.dp, TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1),
 		Connections: proxyConnections, Strangers: proxyStrangers,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if xdsserver.Is(r) {
+			if xds.Is(r) {
 				n.xds.ServeHTTP(w, r)
 				return
 			}

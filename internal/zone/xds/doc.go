@@ -1,4 +1,4 @@
-// Package xdsserver is what a zone serves over gRPC on the port of its proxies,
+// Package xds is what a zone serves over gRPC on the port of its proxies,
 // beside HTTP: Envoy's aggregated discovery service (ADS), state of the world and
 // delta, and ext_authz.
 //
@@ -25,4 +25,4 @@
 // A stream has ten seconds to its first request, and no more streams may wait for
 // one than [Limits] say; package lobby says who has to go. A message is bounded in
 // size, and a caller that sends faster than it is served is made to wait.
-package xdsserver
+package xds
