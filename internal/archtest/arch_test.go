@@ -88,7 +88,7 @@ var arrows = map[string][]string{
 		"internal/httpserver", "internal/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
 		"internal/apitypes", "internal/metrics", "internal/access", "internal/global/membership", "internal/global/peer", "internal/rolefile",
 		"internal/global/audit", "internal/slowdown"},
-	"internal/zone/node": {"internal/proxies", "internal/xdsdir", "internal/zone/xds", "internal/zone/proxyport", "internal/endpoints",
+	"internal/zone/node": {"internal/proxies", "internal/zone/xdsdir", "internal/zone/xds", "internal/zone/proxyport", "internal/endpoints",
 		"internal/httpserver", "internal/tlsutil", "kds", "keysync", "cptoken", "federation", "internal/sessions", "internal/metrics",
 		"internal/proxyauth", "internal/rolefile", "internal/tokenreview", "internal/slowdown"},
 	"internal/console": {"federation"},
@@ -112,12 +112,12 @@ var arrows = map[string][]string{
 	"internal/hinttest":          {}, // tests only
 	"internal/yamldoc":           {"federation"},
 	"internal/proxyres":          {"internal/yamldoc", "federation"},
-	"internal/xdsdir":            {"internal/yamldoc", "federation"},
+	"internal/zone/xdsdir":       {"internal/yamldoc", "federation"},
 	"internal/lobby":             {},
 	"internal/bootstrap":         {"internal/proxyres", "internal/yamldoc", "federation"},
 	"internal/proxies":           {"internal/proxyauth", "internal/proxyres", "internal/sessions", "cptoken", "federation"},
 	"internal/zone/xds": {"internal/httperr", "internal/lobby", "internal/loglimit", "internal/proxies", "internal/proxyauth",
-		"internal/proxyres", "internal/xdsdir", "cptoken", "federation"},
+		"internal/proxyres", "internal/zone/xdsdir", "cptoken", "federation"},
 
 	"internal/tokenreview":          {"internal/loglimit", "internal/tlsutil", "federation"},
 	"internal/proxyagent":           {"internal/proxyres", "internal/httperr", "internal/tlsutil", "federation"},
@@ -165,9 +165,9 @@ var owners = map[string][]string{
 	"google.golang.org/grpc":              {"kds", "internal/proxyagent", "internal/zone/xds"},
 	// Envoy's messages are read from an operator's folder by one package and served
 	// by another: who talks to zones has nothing to do with either.
-	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/xdsdir", "internal/proxyagent", "internal/zone/xds"},
-	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/xdsdir", "internal/proxyagent", "internal/zone/xds"},
-	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/xdsdir", "internal/proxyagent", "internal/zone/xds"},
+	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/zone/xdsdir", "internal/proxyagent", "internal/zone/xds"},
+	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/zone/xdsdir", "internal/proxyagent", "internal/zone/xds"},
+	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/zone/xdsdir", "internal/proxyagent", "internal/zone/xds"},
 	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/console"},
 	"github.com/prometheus/client_golang":        {"internal/metrics"},
 	"go.yaml.in/yaml/v3":                         {"internal/yamldoc"}, // of the readers of YAML the one that tells lines

@@ -20,9 +20,9 @@ import (
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/slowdown"
-	"github.com/meridiankds/meridian/internal/xdsdir"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
 	xdsserver "github.com/meridiankds/meridian/internal/zone/xds"
+	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/keysync"
 )

@@ -9,9 +9,9 @@ import (
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/tlsutil"
-	"github.com/meridiankds/meridian/internal/xdsdir"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
 	"github.com/meridiankds/meridian/internal/zone/xds"
+	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
 // The connections of the port for proxies: as many as a large zone has proxies,

@@ -13,7 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/proxyauth"
-	"github.com/meridiankds/meridian/internal/xdsdir"
+	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
 // message is a request of either form of ADS.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/proxyres"
-	"github.com/meridiankds/meridian/internal/xdsdir"
+	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
 // theProxy is the one node of a stream's own cache.

@@ -39,7 +39,7 @@ import (
 	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/tlsutil"
-	"github.com/meridiankds/meridian/internal/xdsdir"
+	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
 func TestMain(m *testing.M) {

@@ -21,7 +21,7 @@ import (
 	"github.com/meridiankds/meridian/internal/loglimit"
 	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/proxyauth"
-	"github.com/meridiankds/meridian/internal/xdsdir"
+	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
 // Authenticator decides over proxies. *proxyauth.Authenticator is one.
