@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/proxies"
+	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/raftstore"
 )
 

@@ -7,8 +7,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/httpserver"
-	"github.com/meridiankds/meridian/internal/proxies"
 	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
 	"github.com/meridiankds/meridian/internal/zone/xds"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"

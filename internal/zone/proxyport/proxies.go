@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/httperr"
-	"github.com/meridiankds/meridian/internal/proxies"
+	"github.com/meridiankds/meridian/internal/zone/proxies"
 )
 
 // Proxies is the answer to GET /v1/proxies: the connections that are open, ordered
