@@ -13,8 +13,8 @@ import (
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
-	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/kds"
 )
 

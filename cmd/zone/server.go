@@ -10,10 +10,10 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/configfile"
 	"github.com/meridiankds/meridian/internal/console"
-	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/kds"
 )
 

@@ -2,7 +2,7 @@ package node
 
 import (
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/raftstore"
 )
 

@@ -18,9 +18,9 @@ import (
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/httpserver"
 	"github.com/meridiankds/meridian/internal/metrics"
-	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/slowdown"
 	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )

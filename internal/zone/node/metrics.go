@@ -5,7 +5,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/metrics"
-	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // measure registers what a zone shows at /metrics, all of it read at each scrape.

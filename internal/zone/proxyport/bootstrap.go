@@ -12,8 +12,8 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/bootstrap"
 	"github.com/meridiankds/meridian/internal/httperr"
-	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // Bootstrap is what [Config] says about the answers to POST /bootstrap.

@@ -12,7 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/httperr"
-	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // maxTokenRequest bounds the body of a request for a token.

@@ -14,8 +14,8 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/loglimit"
-	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
 

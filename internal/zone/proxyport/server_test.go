@@ -21,7 +21,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
-	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
 

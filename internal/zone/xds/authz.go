@@ -16,7 +16,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/httperr"
-	"github.com/meridiankds/meridian/internal/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // What the operator of an Envoy may state about the requests it asks about, in

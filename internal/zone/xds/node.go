@@ -7,9 +7,9 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/proxyres"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // The members of a node's metadata that say who it is, as bootstraps have them.

@@ -19,8 +19,8 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/lobby"
 	"github.com/meridiankds/meridian/internal/loglimit"
-	"github.com/meridiankds/meridian/internal/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
