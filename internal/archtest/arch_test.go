@@ -90,7 +90,7 @@ var arrows = map[string][]string{
 		"internal/global/audit", "internal/slowdown"},
 	"internal/zone/node": {"internal/zone/proxies", "internal/zone/xdsdir", "internal/zone/xds", "internal/zone/proxyport", "internal/endpoints",
 		"internal/httpserver", "internal/tlsutil", "kds", "keysync", "cptoken", "federation", "internal/sessions", "internal/metrics",
-		"internal/zone/proxyauth", "internal/rolefile", "internal/tokenreview", "internal/slowdown"},
+		"internal/zone/proxyauth", "internal/rolefile", "internal/zone/tokenreview", "internal/slowdown"},
 	"internal/console": {"federation"},
 	"internal/apiclient": {"internal/apitypes", "internal/endpoints", "internal/httperr", "internal/tlsutil",
 		"cptoken", "federation"},
@@ -119,7 +119,7 @@ var arrows = map[string][]string{
 	"internal/zone/xds": {"internal/httperr", "internal/lobby", "internal/loglimit", "internal/zone/proxies", "internal/zone/proxyauth",
 		"internal/proxyres", "internal/zone/xdsdir", "cptoken", "federation"},
 
-	"internal/tokenreview":          {"internal/loglimit", "internal/tlsutil", "federation"},
+	"internal/zone/tokenreview":     {"internal/loglimit", "internal/tlsutil", "federation"},
 	"internal/proxyagent":           {"internal/proxyres", "internal/httperr", "internal/tlsutil", "federation"},
 	"internal/kubetest":             {}, // tests only
 	"internal/kubetest/kubestandin": {"internal/kubetest"},

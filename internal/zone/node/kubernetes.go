@@ -4,8 +4,8 @@ import (
 	"context"
 	"os"
 
-	"github.com/meridiankds/meridian/internal/tokenreview"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/tokenreview"
 )
 
 // reviewer is who judges service account tokens; nil where no proxy has one.
