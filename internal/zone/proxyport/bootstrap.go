@@ -10,9 +10,9 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/bootstrap"
 	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/zone/bootstrap"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
