@@ -17,7 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/proxyagent"
-	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 func proxyCommand() *cli.Command {
@@ -66,7 +66,7 @@ Examples:
 			&cli.StringSliceFlag{Name: "dataplane-var", Usage: "`NAME=VALUE` for each {{ NAME }} in that file; may be repeated"},
 			&cli.StringFlag{Name: "dataplane-token-file", Usage: "`FILE` with the proxy's token; followed [the token itself in " + tokenEnv + "]", EnvVars: []string{"KUMA_DATAPLANE_RUNTIME_TOKEN_PATH"}},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the proxy, where no file says it", EnvVars: []string{"KUMA_DATAPLANE_NAME"}},
-			&cli.StringFlag{Name: "mesh", Usage: "`MESH` of the data plane proxy, where no file says it", EnvVars: []string{"KUMA_DATAPLANE_MESH"}, DefaultText: proxyres.DefaultMesh},
+			&cli.StringFlag{Name: "mesh", Usage: "`MESH` of the data plane proxy, where no file says it", EnvVars: []string{"KUMA_DATAPLANE_MESH"}, DefaultText: resource.DefaultMesh},
 			&cli.StringFlag{Name: "envoy", Usage: "`PATH` of Envoy; words behind -- are handed to it", EnvVars: []string{"KUMA_DATAPLANE_RUNTIME_BINARY_PATH"}},
 			&cli.BoolFlag{Name: "once", Usage: "print the first configuration, and end"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "how to print: yaml or json (one document a line)", Value: "yaml"},
@@ -155,7 +155,7 @@ func agentConfig(c *cli.Context) (cfg proxyagent.Config, err error) {
 // whoFrom reads who the proxy is.
 func whoFrom(c *cli.Context, cfg *proxyagent.Config) error {
 	proxyType := c.String("proxy-type")
-	kind, ok := proxyres.KindOf(proxyType)
+	kind, ok := resource.KindOf(proxyType)
 	if !ok {
 		return console.Usage(federation.InvalidField("--proxy-type", "%.40q is not a type of proxy: use dataplane, ingress or egress", proxyType))
 	}
@@ -173,8 +173,8 @@ func whoFrom(c *cli.Context, cfg *proxyagent.Config) error {
 		if cfg.Name == "" {
 			return console.Usagef("for example --dataplane-file dp.yaml", "%s: --dataplane-file is missing, and no --name says which proxy this is", c.Command.HelpName)
 		}
-		if kind == proxyres.Dataplane {
-			cfg.Mesh = cmp.Or(cfg.Mesh, proxyres.DefaultMesh)
+		if kind == resource.Dataplane {
+			cfg.Mesh = cmp.Or(cfg.Mesh, resource.DefaultMesh)
 		}
 		return nil
 	}
@@ -186,7 +186,7 @@ func whoFrom(c *cli.Context, cfg *proxyagent.Config) error {
 }
 
 // describe takes the proxy from its resource, which the flags must not contradict.
-func describe(cfg *proxyagent.Config, r *proxyres.Resource, path string) error {
+func describe(cfg *proxyagent.Config, r *resource.Resource, path string) error {
 	switch {
 	case r.Kind != cfg.Kind:
 		return federation.Errorf(federation.Invalid, "%s holds a %s, which is no proxy of the type %s", path, r.Kind, cfg.Kind.ProxyType()).

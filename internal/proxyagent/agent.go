@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
 	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 const (
@@ -33,8 +33,8 @@ type Config struct {
 
 	// Resource is what the proxy says of itself; nil where the zone knows it from
 	// elsewhere, by Mesh (of a data plane proxy) and Name.
-	Resource *proxyres.Resource
-	Kind     proxyres.Kind
+	Resource *resource.Resource
+	Kind     resource.Kind
 	Mesh     string
 	Name     string
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // placeholder is what a variable's value is put in place of.
@@ -20,7 +20,7 @@ var placeholder = regexp.MustCompile(`\{\{\{?\s*([A-Za-z0-9_.-]+)\s*\}?\}\}`)
 // ReadResource reads a proxy's resource from a file; "-" is stdin. Each {{ name }}
 // in it is replaced by the variable of that name. The error is one line that names
 // the file and, where it can, line and field.
-func ReadResource(path string, vars map[string]string, stdin io.Reader) (*proxyres.Resource, error) {
+func ReadResource(path string, vars map[string]string, stdin io.Reader) (*resource.Resource, error) {
 	name, data, err := readFile(path, stdin)
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func ReadResource(path string, vars map[string]string, stdin io.Reader) (*proxyr
 		return nil, federation.Errorf(federation.Invalid, "%s: %w", name, err).
 			WithHint("give each {{ name }} a value with --dataplane-var name=value")
 	}
-	r, err := proxyres.ParseFile([]byte(text))
+	r, err := resource.ParseFile([]byte(text))
 	if err != nil {
 		e := *federation.AsError(err)
 		e.Detail = name + ": " + e.Detail
@@ -66,12 +66,12 @@ func readFile(path string, stdin io.Reader) (name string, data []byte, err error
 		defer f.Close()
 		name, from = path, f
 	}
-	data, err = io.ReadAll(io.LimitReader(from, proxyres.MaxBytes+1))
+	data, err = io.ReadAll(io.LimitReader(from, resource.MaxBytes+1))
 	switch {
 	case err != nil:
 		return fail(err)
-	case len(data) > proxyres.MaxBytes:
-		return "", nil, federation.Errorf(federation.TooLarge, "%s is larger than %d KiB", name, proxyres.MaxBytes>>10).WithHint(form)
+	case len(data) > resource.MaxBytes:
+		return "", nil, federation.Errorf(federation.TooLarge, "%s is larger than %d KiB", name, resource.MaxBytes>>10).WithHint(form)
 	}
 	return name, data, nil
 }

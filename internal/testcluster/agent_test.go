@@ -13,7 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/proxyagent"
-	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -37,7 +37,7 @@ func (g *Global) dataplaneToken(validFor time.Duration) string {
 func (z *Zone) agent(t *testing.T, tokenFile string) (a *proxyagent.Agent, out, log *journal) {
 	t.Helper()
 	out, log = &journal{}, &journal{}
-	r, err := proxyres.ParseFile([]byte(backendResource))
+	r, err := resource.ParseFile([]byte(backendResource))
 	if err != nil {
 		t.Fatal(err)
 	}

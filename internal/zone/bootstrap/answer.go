@@ -1,6 +1,6 @@
 package bootstrap
 
-import "github.com/meridiankds/meridian/internal/proxyres"
+import "github.com/meridiankds/meridian/internal/zone/resource"
 
 // Answer is the body of the answer to POST /bootstrap.
 type Answer struct {
@@ -28,7 +28,7 @@ type SidecarMetrics struct {
 }
 
 // AnswerOf returns the answer with a bootstrap.
-func AnswerOf(bootstrap []byte, r *proxyres.Resource) Answer {
+func AnswerOf(bootstrap []byte, r *resource.Resource) Answer {
 	a := Answer{Bootstrap: bootstrap, Sidecar: Sidecar{Metrics: SidecarMetrics{Aggregate: []struct{}{}}}}
 	if a.Sidecar.Networking.TransparentProxy = r.TransparentProxy; r.TransparentProxy {
 		a.Sidecar.Networking.Address = r.Address

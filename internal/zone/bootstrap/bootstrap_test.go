@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
+	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")

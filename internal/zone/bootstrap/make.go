@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
 	"github.com/meridiankds/meridian/internal/yamldoc"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // DefaultAdminPort is where Envoy's admin interface listens, on loopback, for a
@@ -21,7 +21,7 @@ const DefaultAdminPort = 9901
 // Input is what a bootstrap is made from.
 type Input struct {
 	Request  *Request
-	Resource *proxyres.Resource
+	Resource *resource.Resource
 	// JSON is the resource for the node's metadata; nil leaves it out, for a proxy
 	// that registered before.
 	JSON []byte
@@ -132,12 +132,12 @@ func (in *Input) node() (object, error) {
 	}
 	id := "." + r.Name
 	cluster := r.Kind.ProxyType()
-	if r.Kind == proxyres.Dataplane {
+	if r.Kind == resource.Dataplane {
 		id, cluster = r.Mesh+"."+r.Name, r.Name
 		if services := r.Services(); len(services) > 0 {
 			cluster = services[0]
-			if len(r.Inbounds) > 0 && r.Inbounds[0].Tags[proxyres.ServiceTag] != "" {
-				cluster = r.Inbounds[0].Tags[proxyres.ServiceTag]
+			if len(r.Inbounds) > 0 && r.Inbounds[0].Tags[resource.ServiceTag] != "" {
+				cluster = r.Inbounds[0].Tags[resource.ServiceTag]
 			}
 		}
 	}

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
 	"github.com/meridiankds/meridian/internal/yamldoc"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // MaxBytes bounds the body of a request: the proxy's resource, and room for a
 // token, a certificate and what else there is.
-const MaxBytes = proxyres.MaxBytes + 512<<10
+const MaxBytes = resource.MaxBytes + 512<<10
 
 // Request is the body of POST /bootstrap.
 type Request struct {
@@ -58,7 +58,7 @@ func ParseRequest(body []byte) (*Request, error) {
 	if err := yamldoc.Bind(root, &r, false); err != nil {
 		return nil, err
 	}
-	if _, ok := proxyres.KindOf(r.ProxyType); !ok {
+	if _, ok := resource.KindOf(r.ProxyType); !ok {
 		return nil, federation.InvalidField("proxyType", "%.40q is not a type of proxy: use dataplane, ingress or egress", r.ProxyType)
 	}
 	const maxPort = 65535
@@ -75,31 +75,31 @@ func ParseRequest(body []byte) (*Request, error) {
 
 // NodeID is what the proxy's Envoy calls itself.
 func (r *Request) NodeID() string {
-	if kind, _ := proxyres.KindOf(r.ProxyType); kind != proxyres.Dataplane {
+	if kind, _ := resource.KindOf(r.ProxyType); kind != resource.Dataplane {
 		return "." + r.Name
 	}
-	return cmp.Or(r.Mesh, proxyres.DefaultMesh) + "." + r.Name
+	return cmp.Or(r.Mesh, resource.DefaultMesh) + "." + r.Name
 }
 
 // Resource returns the resource of the request, nil where it has none. Where
 // mesh, name or type are said twice they must agree.
-func (r *Request) Resource() (*proxyres.Resource, error) {
+func (r *Request) Resource() (*resource.Resource, error) {
 	if strings.TrimSpace(r.DataplaneResource) == "" {
 		return nil, nil
 	}
-	res, err := proxyres.ParseRequest([]byte(r.DataplaneResource))
+	res, err := resource.ParseRequest([]byte(r.DataplaneResource))
 	if err != nil {
 		e := *federation.AsError(err)
 		e.Detail = "dataplaneResource: " + e.Error()
 		return nil, &e
 	}
-	kind, _ := proxyres.KindOf(r.ProxyType)
+	kind, _ := resource.KindOf(r.ProxyType)
 	switch {
 	case res.Kind != kind:
 		return nil, federation.InvalidField("proxyType", "is %s, the resource is a %s", kind.ProxyType(), res.Kind)
 	case r.Name != "" && res.Name != r.Name:
 		return nil, federation.InvalidField("name", "is %.80q, the resource's is %.80q", r.Name, res.Name)
-	case kind == proxyres.Dataplane && r.Mesh != "" && res.Mesh != r.Mesh:
+	case kind == resource.Dataplane && r.Mesh != "" && res.Mesh != r.Mesh:
 		return nil, federation.InvalidField("mesh", "is %.80q, the resource's is %.80q", r.Mesh, res.Mesh)
 	}
 	return res, nil

@@ -11,9 +11,9 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/httperr"
-	"github.com/meridiankds/meridian/internal/proxyres"
 	"github.com/meridiankds/meridian/internal/zone/bootstrap"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // Bootstrap is what [Config] says about the answers to POST /bootstrap.

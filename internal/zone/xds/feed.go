@@ -16,7 +16,7 @@ import (
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
@@ -149,7 +149,7 @@ func versionOfAll(all map[string]types.Resource) (string, error) {
 }
 
 // resourcesOf returns what a proxy is to get.
-func (s *Server) resourcesOf(r *proxyres.Resource) (resources, error) {
+func (s *Server) resourcesOf(r *resource.Resource) (resources, error) {
 	if s.cfg.Dir != nil {
 		set, err := s.cfg.Dir.For(xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services()})
 		if err != nil || len(set) > 0 {

@@ -18,13 +18,13 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // inbounds returns what a Dataplane gets that nothing in the operator's folder is
 // about: for each inbound a listener, and a cluster with the service behind it.
 // Connections are passed on as they come, without TLS.
-func inbounds(r *proxyres.Resource) (map[types.ResponseType]map[string]types.Resource, error) {
+func inbounds(r *resource.Resource) (map[types.ResponseType]map[string]types.Resource, error) {
 	listeners, clusters := map[string]types.Resource{}, map[string]types.Resource{}
 	for _, in := range r.Inbounds {
 		service := localCluster(in)
@@ -41,7 +41,7 @@ func inbounds(r *proxyres.Resource) (map[types.ResponseType]map[string]types.Res
 // connectTimeout is for a service on the same machine, or next to it.
 const connectTimeout = 5 * time.Second
 
-func localCluster(in proxyres.Inbound) *cluster.Cluster {
+func localCluster(in resource.Inbound) *cluster.Cluster {
 	name := "localhost:" + strconv.Itoa(int(in.ServicePort))
 	if in.ServiceAddress != "127.0.0.1" {
 		name = net.JoinHostPort(in.ServiceAddress, strconv.Itoa(int(in.ServicePort)))
@@ -63,7 +63,7 @@ func localCluster(in proxyres.Inbound) *cluster.Cluster {
 	}
 }
 
-func inboundListener(in proxyres.Inbound, service string) (*listener.Listener, error) {
+func inboundListener(in resource.Inbound, service string) (*listener.Listener, error) {
 	name := "inbound:" + net.JoinHostPort(in.Address, strconv.Itoa(int(in.Port)))
 	filter, err := anypb.New(&tcpproxy.TcpProxy{
 		StatPrefix:       fmt.Sprintf("inbound_%d", in.Port),

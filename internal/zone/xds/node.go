@@ -7,9 +7,9 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/proxyres"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // The members of a node's metadata that say who it is, as bootstraps have them.
@@ -19,13 +19,13 @@ const (
 )
 
 // resourceOf returns what a node says of itself, or said when it registered.
-func (s *Server) resourceOf(node *core.Node) (*proxyres.Resource, error) {
+func (s *Server) resourceOf(node *core.Node) (*resource.Resource, error) {
 	if node.GetId() == "" {
 		return nil, federation.InvalidField("node.id", "must not be empty").WithHint("get a bootstrap from /bootstrap, or write one as docs/proxies.md shows")
 	}
 	fields := node.GetMetadata().GetFields()
 	proxyType := fields[metaType].GetStringValue()
-	kind, ok := proxyres.KindOf(proxyType)
+	kind, ok := resource.KindOf(proxyType)
 	if !ok {
 		return nil, federation.InvalidField("node.metadata."+metaType, "%.40q is not a type of proxy: use dataplane, ingress or egress", proxyType)
 	}
@@ -37,7 +37,7 @@ func (s *Server) resourceOf(node *core.Node) (*proxyres.Resource, error) {
 		return nil, federation.Errorf(federation.NotFound, "no %s is registered as %.80q, and its node has no %s", kind, node.GetId(), metaResource).
 			WithReason("not_registered").WithHint("call /bootstrap first, or put the resource into the metadata of the node")
 	}
-	r, err := proxyres.ParseRequest([]byte(text))
+	r, err := resource.ParseRequest([]byte(text))
 	if err != nil {
 		e := *federation.AsError(err)
 		e.Detail = metaResource + ": " + e.Error()
@@ -57,7 +57,7 @@ func (s *Server) resourceOf(node *core.Node) (*proxyres.Resource, error) {
 }
 
 // claimOf is what a proxy must prove.
-func claimOf(r *proxyres.Resource) proxyauth.Proxy {
+func claimOf(r *resource.Resource) proxyauth.Proxy {
 	return proxyauth.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Tags: r.Tags(), Labels: r.Labels}
 }
 

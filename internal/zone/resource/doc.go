@@ -1,4 +1,4 @@
-// Package proxyres reads the resources with which proxies say who they are:
+// Package resource reads the resources with which proxies say who they are:
 // Dataplane, ZoneIngress and ZoneEgress, in the words of Kuma's users, from YAML
 // or JSON.
 //
@@ -14,4 +14,4 @@
 // [ParseRequest] for what a proxy sends, which may be of another version and
 // bring fields that nobody here knows. Both refuse more than [MaxBytes], two
 // documents and a name given twice, and validate; errors name field and line.
-package proxyres
+package resource

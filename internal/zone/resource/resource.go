@@ -1,4 +1,4 @@
-package proxyres
+package resource
 
 import (
 	"maps"
