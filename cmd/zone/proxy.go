@@ -16,7 +16,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/console"
-	"github.com/meridiankds/meridian/internal/proxyagent"
+	proxyagent "github.com/meridiankds/meridian/internal/zone/agent"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 

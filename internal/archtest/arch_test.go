@@ -101,7 +101,7 @@ var arrows = map[string][]string{
 		"internal/tlsutil", "internal/global/adminapi", "internal/coredump", "internal/zone/proxyauth", "raftstore", "internal/rolefile", "internal/global/audit"},
 	"cmd/zone": {"internal/apitypes", "kds", "internal/zone/node", "internal/apiclient", "internal/configfile", "internal/console",
 		"internal/tlsutil", "cptoken", "federation", "internal/coredump", "internal/zone/proxyauth", "internal/rolefile",
-		"internal/proxyagent", "internal/zone/resource"},
+		"internal/zone/agent", "internal/zone/resource"},
 	"internal/coredump":          {},
 	"internal/sessions":          {"cptoken"},
 	"internal/zone/proxyauth":    {"internal/configfile", "cptoken", "federation"},
@@ -120,7 +120,7 @@ var arrows = map[string][]string{
 		"internal/zone/resource", "internal/zone/xdsdir", "cptoken", "federation"},
 
 	"internal/zone/tokenreview":     {"internal/loglimit", "internal/tlsutil", "federation"},
-	"internal/proxyagent":           {"internal/zone/resource", "internal/httperr", "internal/tlsutil", "federation"},
+	"internal/zone/agent":           {"internal/zone/resource", "internal/httperr", "internal/tlsutil", "federation"},
 	"internal/kubetest":             {}, // tests only
 	"internal/kubetest/kubestandin": {"internal/kubetest"},
 	"internal/faultload":            {"federation"}, // a command for scripts/test-faults
@@ -162,12 +162,12 @@ var owners = map[string][]string{
 	"github.com/hashicorp/raft-boltdb/v2": {"raftstore"},
 	"github.com/hashicorp/go-hclog":       {"raftstore"},
 	"go.etcd.io/bbolt":                    {"keysync", "raftstore"},
-	"google.golang.org/grpc":              {"kds", "internal/proxyagent", "internal/zone/xds"},
+	"google.golang.org/grpc":              {"kds", "internal/zone/agent", "internal/zone/xds"},
 	// Envoy's messages are read from an operator's folder by one package and served
 	// by another: who talks to zones has nothing to do with either.
-	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/zone/xdsdir", "internal/proxyagent", "internal/zone/xds"},
-	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/zone/xdsdir", "internal/proxyagent", "internal/zone/xds"},
-	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/zone/xdsdir", "internal/proxyagent", "internal/zone/xds"},
+	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
+	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
+	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
 	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/console"},
 	"github.com/prometheus/client_golang":        {"internal/metrics"},
 	"go.yaml.in/yaml/v3":                         {"internal/yamldoc"}, // of the readers of YAML the one that tells lines

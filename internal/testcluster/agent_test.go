@@ -12,7 +12,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
-	"github.com/meridiankds/meridian/internal/proxyagent"
+	"github.com/meridiankds/meridian/internal/zone/agent"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -34,7 +34,7 @@ func (g *Global) dataplaneToken(validFor time.Duration) string {
 
 // agent returns an agent of the zone's for backend-1, whose token is in the file,
 // and what it prints and logs.
-func (z *Zone) agent(t *testing.T, tokenFile string) (a *proxyagent.Agent, out, log *journal) {
+func (z *Zone) agent(t *testing.T, tokenFile string) (a *agent.Agent, out, log *journal) {
 	t.Helper()
 	out, log = &journal{}, &journal{}
 	r, err := resource.ParseFile([]byte(backendResource))
@@ -42,10 +42,10 @@ func (z *Zone) agent(t *testing.T, tokenFile string) (a *proxyagent.Agent, out, 
 		t.Fatal(err)
 	}
 	e := z.Node.Endpoints()
-	a, err = proxyagent.New(proxyagent.Config{
+	a, err = agent.New(agent.Config{
 		Addresses: []string{"https://" + e.DP}, CAFile: e.CAFile, Resource: r, Kind: r.Kind, Mesh: r.Mesh, Name: r.Name,
 		Token: func() (string, error) { return apiclient.ReadToken(tokenFile, nil) }, TokenPath: tokenFile,
-		Output: proxyagent.NewPrinter(out, false), Version: "test", Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Output: agent.NewPrinter(out, false), Version: "test", Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package proxyagent
+package agent
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-// Package proxyagent is what runs beside a proxy: it shows the zone control plane
+// Package agent is what runs beside a proxy: it shows the zone control plane
 // the proxy's resource and token, and has the proxy configured.
 //
 // An [Agent] works in one of two ways. [Agent.RunEnvoy] asks for a bootstrap
@@ -17,4 +17,4 @@
 // yet, a name that another holds, a defect), is tried again with every address in
 // turn, at growing intervals. What the zone refuses by its word, with a reason, is
 // final once every address has said so of the token that is in the file.
-package proxyagent
+package agent

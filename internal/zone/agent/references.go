@@ -1,4 +1,4 @@
-package proxyagent
+package agent
 
 // references lists what resources refer to that comes over ADS as well, by its
 // type: the endpoints of clusters, the routes of listeners, the secrets of both.
