@@ -15,9 +15,9 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
-	"github.com/meridiankds/meridian/internal/sessions"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 )
 
 // openssl is the only tool that some keys and tokens of a test are made with.

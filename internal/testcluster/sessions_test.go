@@ -12,7 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/sessions"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )

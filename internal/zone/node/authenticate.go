@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 	"github.com/meridiankds/meridian/keysync"
 )
 

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 )
 
 // Caller is where a connection comes from.

@@ -7,9 +7,9 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 )
 
 type noSource struct{}

@@ -10,9 +10,9 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 )
 
 // The bounds of a registry.

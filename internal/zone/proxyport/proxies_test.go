@@ -12,10 +12,10 @@ import (
 	"testing"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 )
 
 const backendResource = `{"type":"Dataplane","mesh":"default","name":"backend-1","networking":{"address":"10.0.0.1","inbound":[{"port":8080,"tags":{"kuma.io/service":"backend"}}]},"unknown":1}`

@@ -35,10 +35,10 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/httpserver"
-	"github.com/meridiankds/meridian/internal/sessions"
 	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/sessions"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
