@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/console"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // A cluster whose CA key is gone is renewed in two steps, at each of which every

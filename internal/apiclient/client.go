@@ -19,7 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // The bounds of a call.

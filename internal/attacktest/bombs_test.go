@@ -25,8 +25,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/testcluster"
-	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 
 // bombSize is what a compression bomb comes to.

@@ -29,7 +29,7 @@
 //
 //	internal/attacktest.TestEachPortTakesOneRole
 //	internal/global/peer.TestStrangersAreRefused, internal/global/peer.TestWhatIsNoPeer, internal/global/admission.TestCertificates
-//	internal/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/tlsutil.TestPeerClientRefusesAForeignServer
+//	internal/net/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/net/tlsutil.TestPeerClientRefusesAForeignServer
 //	raftstore.TestConnectionsAreMeantForOneNode, internal/global/peer.TestAForwardedRequestNeedsACaller
 //
 // # Exhaustion

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/testcluster"
-	"github.com/meridiankds/meridian/internal/tlsutil"
 	"github.com/meridiankds/meridian/kds/kdspb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/testcluster"
-	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 
 // clusterName is that of testcluster's certificates.

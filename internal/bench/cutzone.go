@@ -18,7 +18,7 @@ import (
 
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/endpoints"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // sessionCutZone opens the ADS streams of many proxies at a real zone, each with a

@@ -13,7 +13,7 @@ import (
 	"strconv"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // FileName is the file's name in the data folder.

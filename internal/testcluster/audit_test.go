@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // TestAuditOfACluster: what was done through any member is read at each, also after

@@ -12,7 +12,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // clusterName is the name of test clusters in certificates.

@@ -7,7 +7,7 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // Verdict is what a zone says of a token.

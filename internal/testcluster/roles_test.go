@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/rolefile"
-	"github.com/meridiankds/meridian/internal/tlsutil"
 )
 
 // tlsClient calls HTTPS ports with a client certificate, or none.

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // handshakeTimeout is how long a connection may take to prove who it is.

@@ -3,7 +3,7 @@ package node
 import (
 	"crypto/tls"
 
-	"github.com/meridiankds/meridian/internal/tlsutil"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
 
