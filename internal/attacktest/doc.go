@@ -45,7 +45,7 @@
 //	kds.TestTooManyNames, kds.TestTooManyTypes, kds.TestTooManyStreams, kds.TestTooManyConnections
 //	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
 //	kds.TestSlowZoneIsDisconnected, kds.TestPinnedDeltasAreBounded, kds.TestCrowdedMakersHinderNobody
-//	internal/httpserver.TestConnectionsAreLimited, internal/httpserver.TestLargeHeadersAreRefused
+//	internal/net/httpserver.TestConnectionsAreLimited, internal/net/httpserver.TestLargeHeadersAreRefused
 //	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/httperr.TestReadJSONBounds
 //	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/global/admission.TestStrangersCannotFillTheLog
 //	internal/zone/proxyport.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded

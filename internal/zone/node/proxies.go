@@ -6,7 +6,7 @@ import (
 	"os"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"

@@ -34,7 +34,7 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/httpserver"
+	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
