@@ -18,8 +18,8 @@ import (
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
+	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/slowdown"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
@@ -44,7 +44,7 @@ type Node struct {
 	api       *adminapi.API
 	peers     *peers
 	audit     *audit.Log
-	slow      *slowdown.Limiter
+	slow      *throttle.Limiter
 	keyring   *proxyauth.Keyring // of zone tokens that let a control plane join
 	rekeyed   chan struct{}      // tells judgeSessions that this node's own keys changed
 	ready     chan struct{}
@@ -102,7 +102,7 @@ func (n *Node) open() (err error) {
 	}); err != nil {
 		return err
 	}
-	n.peers.audit, n.slow = n.audit, slowdown.New(nil)
+	n.peers.audit, n.slow = n.audit, throttle.New(nil)
 	if n.listeners.admin, err = n.cfg.listenAdmin(); err != nil {
 		return err
 	}

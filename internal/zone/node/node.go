@@ -16,7 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
-	"github.com/meridiankds/meridian/internal/slowdown"
+	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
@@ -128,7 +128,7 @@ func (n *Node) open() (err error) {
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(), Trust: httpserver.Trust,
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
-		Roles: n.cfg.Roles.Roles, Slow: slowdown.New(nil).Answer,
+		Roles: n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
 		Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})

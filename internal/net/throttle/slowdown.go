@@ -1,7 +1,7 @@
-// Package slowdown makes who fails to prove who they are wait: many failures from one
+// Package throttle makes who fails to prove who they are wait: many failures from one
 // address slow that address's failures. It is asked only after a credential was found
 // bad, so a good one passes unhindered, also from an address that others share.
-package slowdown
+package throttle
 
 import (
 	"context"
