@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/loglimit"
+	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
 // DefaultRoom is how many bytes the files have altogether.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/loglimit"
+	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
 // logBook is a log that a test may read while the server runs.

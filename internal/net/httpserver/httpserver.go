@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/internal/lobby"
-	"github.com/meridiankds/meridian/internal/loglimit"
+	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
 // The bounds of every port.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/lobby"
-	"github.com/meridiankds/meridian/internal/loglimit"
+	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
 // listener bounds the connections that are open at once. One too many is closed
