@@ -11,7 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/console"
+	console "github.com/meridiankds/meridian/internal/cli"
 )
 
 // runApp runs a command line in this process.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/console"
+	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
-	"github.com/meridiankds/meridian/internal/console"
+	console "github.com/meridiankds/meridian/internal/cli"
 )
 
 // withClientFlags returns the flags of a command followed by those that say

@@ -11,7 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/console"
+	console "github.com/meridiankds/meridian/internal/cli"
 )
 
 // maxPrivateKey bounds a file with a private key; the issue package says what is

@@ -15,7 +15,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
-	"github.com/meridiankds/meridian/internal/console"
+	console "github.com/meridiankds/meridian/internal/cli"
 	proxyagent "github.com/meridiankds/meridian/internal/zone/agent"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 )

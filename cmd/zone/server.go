@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/federation"
+	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/configfile"
-	"github.com/meridiankds/meridian/internal/console"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"

@@ -91,15 +91,15 @@ var arrows = map[string][]string{
 	"internal/zone/node": {"internal/zone/proxies", "internal/zone/xdsdir", "internal/zone/xds", "internal/zone/proxyport", "internal/endpoints",
 		"internal/net/httpserver", "internal/net/tlsutil", "kds", "keysync", "cptoken", "federation", "internal/zone/sessions", "internal/metrics",
 		"internal/zone/proxyauth", "internal/rolefile", "internal/zone/tokenreview", "internal/net/throttle"},
-	"internal/console": {"federation"},
+	"internal/cli": {"federation"},
 	"internal/apiclient": {"internal/apitypes", "internal/endpoints", "internal/httperr", "internal/net/tlsutil",
 		"cptoken", "federation"},
 	"internal/testcluster": nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/archtest":    {},
 	"cmd/global": {"kds", "internal/global/node", "internal/apiclient", "internal/apitypes",
-		"internal/configfile", "internal/console", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
+		"internal/configfile", "internal/cli", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
 		"internal/net/tlsutil", "internal/global/adminapi", "internal/coredump", "internal/zone/proxyauth", "raftstore", "internal/rolefile", "internal/global/audit"},
-	"cmd/zone": {"internal/apitypes", "kds", "internal/zone/node", "internal/apiclient", "internal/configfile", "internal/console",
+	"cmd/zone": {"internal/apitypes", "kds", "internal/zone/node", "internal/apiclient", "internal/configfile", "internal/cli",
 		"internal/net/tlsutil", "cptoken", "federation", "internal/coredump", "internal/zone/proxyauth", "internal/rolefile",
 		"internal/zone/agent", "internal/zone/resource"},
 	"internal/coredump":          {},
@@ -168,7 +168,7 @@ var owners = map[string][]string{
 	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
 	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
 	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
-	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/console"},
+	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/cli"},
 	"github.com/prometheus/client_golang":        {"internal/metrics"},
 	"go.yaml.in/yaml/v3":                         {"internal/yamldoc"}, // of the readers of YAML the one that tells lines
 }

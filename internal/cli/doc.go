@@ -1,4 +1,4 @@
-// Package console is the voice of Meridian's programs: how they read a command
+// Package cli is the voice of Meridian's programs: how they read a command
 // line, and how everything they say looks.
 //
 // Data goes to standard output and nothing else does; the rest goes to standard
@@ -19,4 +19,4 @@
 // Whatever is printed may have come from another machine, so it is cleaned of
 // control characters, and of anything that has the shape of a token, before a
 // terminal sees it ([Line]).
-package console
+package cli
