@@ -10,7 +10,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	console "github.com/meridiankds/meridian/internal/cli"
-	"github.com/meridiankds/meridian/internal/configfile"
+	configfile "github.com/meridiankds/meridian/internal/config"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/rolefile"

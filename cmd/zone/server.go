@@ -9,7 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	console "github.com/meridiankds/meridian/internal/cli"
-	"github.com/meridiankds/meridian/internal/configfile"
+	configfile "github.com/meridiankds/meridian/internal/config"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"

@@ -26,7 +26,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
-	"github.com/meridiankds/meridian/internal/configfile"
+	configfile "github.com/meridiankds/meridian/internal/config"
 )
 
 // ReloadEvery is how often a running node looks at the file.

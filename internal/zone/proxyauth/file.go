@@ -1,6 +1,6 @@
 package proxyauth
 
-import "github.com/meridiankds/meridian/internal/configfile"
+import configfile "github.com/meridiankds/meridian/internal/config"
 
 // Section is the key of a configuration file under which Settings stand. Zones and
 // globals read it from one and the same file, as Kuma's users have it.

@@ -1,9 +1,9 @@
-// Package configfile reads the YAML file that --config names: each key is the
+// Package config reads the YAML file that --config names: each key is the
 // name of a flag of the command, so that whatever can be said on the command
 // line can be kept in a file. What the command line or the environment says
 // counts more than the file. A key may also name a section, which is read apart
 // into a structure of its owner's ([Section]).
-package configfile
+package config
 
 import (
 	"bytes"
