@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/httperr"
 )
 
 // failure says why no answer came. unknown is set where the request, which
@@ -84,7 +84,7 @@ func (c *client) refusal(a answer) error {
 	if a.status < 400 {
 		return c.notOurs(federation.Errorf(federation.Internal, "%s answers with a redirect (status %d)", c.target, a.status))
 	}
-	code := httperr.CodeOf(a.status)
+	code := apierr.CodeOf(a.status)
 	var body apitypes.Error
 	if err := json.Unmarshal(a.data, &body); err != nil || body.Title == "" && body.Detail == "" && body.Details == "" {
 		if strings.Contains(string(a.data), "HTTP request to an HTTPS server") {

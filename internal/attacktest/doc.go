@@ -46,7 +46,7 @@
 //	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
 //	kds.TestSlowZoneIsDisconnected, kds.TestPinnedDeltasAreBounded, kds.TestCrowdedMakersHinderNobody
 //	internal/net/httpserver.TestConnectionsAreLimited, internal/net/httpserver.TestLargeHeadersAreRefused
-//	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/httperr.TestReadJSONBounds
+//	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/apierr.TestReadJSONBounds
 //	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/global/admission.TestStrangersCannotFillTheLog
 //	internal/zone/proxyport.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded
 //
@@ -59,7 +59,7 @@
 //	internal/attacktest.TestPathsThatClimb
 //	internal/access.TestWithoutToken, internal/global/adminapi.TestBadNamesInPaths
 //	internal/global/adminapi.TestPathsAreNotLoggedBeforeTheyAreChecked, internal/apiclient.TestPathsAreEscaped
-//	internal/apiclient.TestRedirectDoesNotCarryTheToken, internal/httperr.FuzzUnmarshalStrict
+//	internal/apiclient.TestRedirectDoesNotCarryTheToken, internal/apierr.FuzzUnmarshalStrict
 //
 // # Files that somebody else wrote
 //

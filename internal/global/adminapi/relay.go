@@ -12,8 +12,8 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/httperr"
 )
 
 // Relayed is what a zone, which has proven that it is that zone, passes on for one
@@ -38,7 +38,7 @@ func (api *API) RelayDataplaneToken(ctx context.Context, r Relayed) (token, newe
 	token, newer, err = api.relay(ctx, a, r)
 	status := http.StatusOK
 	if err != nil {
-		status = httperr.BodyOf(err).Status
+		status = apierr.BodyOf(err).Status
 	}
 	api.newTrail().end(a, a.route, status, err)
 	api.reportRelayed(ctx, a, err)

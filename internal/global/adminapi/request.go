@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -36,7 +36,7 @@ func (a *act) origin(command string, content ...string) raftstore.Origin {
 
 // readBody reads a request's JSON into v.
 func readBody(w http.ResponseWriter, r *http.Request, v any) error {
-	return httperr.ReadJSON(w, r, maxBody, v)
+	return apierr.ReadJSON(w, r, maxBody, v)
 }
 
 // readList reads a body that may hold a whole list of revocations. done must be
@@ -56,12 +56,12 @@ func (api *API) readList(w http.ResponseWriter, r *http.Request, v any) (done fu
 		// Where it cannot be set, the time that every request has stays.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(listBodyTime))
 	}
-	return done, httperr.ReadJSON(w, r, limit, v)
+	return done, apierr.ReadJSON(w, r, limit, v)
 }
 
 // reply answers with JSON.
 func reply(w http.ResponseWriter, status int, v any) error {
-	httperr.WriteJSON(w, status, v)
+	apierr.WriteJSON(w, status, v)
 	return nil
 }
 

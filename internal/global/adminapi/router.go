@@ -13,8 +13,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/global/audit"
-	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
@@ -98,7 +98,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil && out.status == 0 {
 		err = askable(err, a.requestID)
-		httperr.WriteError(out, err)
+		apierr.WriteError(out, err)
 	}
 	rt.trail.end(a, what(a, r), out.status, err)
 	rt.report(a, r, out.status, err)
@@ -194,9 +194,9 @@ func (rt *router) unrouted(w *recorder, r *http.Request, h http.Handler) error {
 func notAllowed(w *recorder, r *http.Request, allow string) error {
 	w.Header().Set("Allow", allow)
 	err := federation.Errorf(federation.Invalid, "%.20s is not possible here, only %s", r.Method, allow)
-	body := httperr.BodyOf(err)
+	body := apierr.BodyOf(err)
 	body.Status, body.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
-	httperr.WriteJSON(w, body.Status, body)
+	apierr.WriteJSON(w, body.Status, body)
 	return err
 }
 

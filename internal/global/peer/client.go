@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/global/audit"
-	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -166,12 +166,12 @@ func unknown(addr string, err error) error {
 
 // refusal is the error that a peer answered with.
 func refusal(addr string, resp *http.Response, data []byte) error {
-	var body httperr.Body
+	var body apierr.Body
 	if err := json.Unmarshal(data, &body); err != nil || body.Detail == "" {
-		return federation.Errorf(httperr.CodeOf(resp.StatusCode), "the peer at %s answered %s", addr, resp.Status).
+		return federation.Errorf(apierr.CodeOf(resp.StatusCode), "the peer at %s answered %s", addr, resp.Status).
 			WithCause(fmt.Errorf("no error of ours in the body"))
 	}
-	e := &federation.Error{Code: httperr.CodeOf(resp.StatusCode), Detail: body.Detail, Reason: body.Reason, Hint: body.Hint}
+	e := &federation.Error{Code: apierr.CodeOf(resp.StatusCode), Detail: body.Detail, Reason: body.Reason, Hint: body.Hint}
 	for _, p := range body.InvalidParameters {
 		e.Fields = append(e.Fields, federation.FieldError{Field: p.Field, Reason: p.Reason})
 	}

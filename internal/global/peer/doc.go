@@ -17,7 +17,7 @@
 // # Requests
 //
 // POST with a JSON object, answered by a JSON object, status 200; an error has the
-// shape of internal/httperr with the status of its code. Members that are not known
+// shape of internal/apierr with the status of its code. Members that are not known
 // are ignored, since members of two versions run beside each other during an upgrade.
 // Bodies have at most 1 MiB, a report 32 MiB.
 //

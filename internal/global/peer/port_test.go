@@ -18,8 +18,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/global/audit"
-	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -276,7 +276,7 @@ func TestOutcomesOfForwarding(t *testing.T) {
 	refusing, _ := serve(t, ca, node{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		e := federation.Errorf(federation.Unavailable, "no").WithReason("not_leader")
 		e.RetryAfter = time.Second
-		httperr.WriteError(w, e)
+		apierr.WriteError(w, e)
 	}))
 	var e *federation.Error
 	if err := forward(refusing); !errors.As(err, &e) || e.Reason != "not_leader" || e.RetryAfter != time.Second {

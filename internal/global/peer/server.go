@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/global/audit"
-	"github.com/meridiankds/meridian/internal/httperr"
 )
 
 // Node answers the requests of other members.
@@ -52,7 +52,7 @@ func Handler(n Node, api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mine, theirs := n.ClusterID(), r.Header.Get(headerCluster)
 		if mine != "" && theirs != "" && mine != theirs {
-			httperr.WriteError(w, federation.Errorf(federation.Conflict, "this node is of cluster %s, the request of cluster %.64q", mine, theirs).
+			apierr.WriteError(w, federation.Errorf(federation.Conflict, "this node is of cluster %s, the request of cluster %.64q", mine, theirs).
 				WithReason("other_cluster").
 				WithHint("two clusters have each other in --join, or share a CA and name: look at --join and at the data folders"))
 			return
@@ -77,15 +77,15 @@ func answer[In, Out any](limit int64, f func(context.Context, In) (Out, error)) 
 			err = json.Unmarshal(data, &in)
 		}
 		if err != nil {
-			httperr.WriteError(w, federation.Errorf(federation.Invalid, "the body is not what is expected here: %w", err))
+			apierr.WriteError(w, federation.Errorf(federation.Invalid, "the body is not what is expected here: %w", err))
 			return
 		}
 		out, err := f(r.Context(), in)
 		if err != nil {
-			httperr.WriteError(w, err)
+			apierr.WriteError(w, err)
 			return
 		}
-		httperr.WriteJSON(w, http.StatusOK, out)
+		apierr.WriteJSON(w, http.StatusOK, out)
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 	"runtime/debug"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
@@ -48,7 +48,7 @@ func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if out.begun {
 			panic(http.ErrAbortHandler) // the caller must not take half an answer for a whole one
 		}
-		httperr.WriteError(out, federation.Errorf(federation.Internal, "internal error, see the log of this node"))
+		apierr.WriteError(out, federation.Errorf(federation.Internal, "internal error, see the log of this node"))
 	}()
 	g.next.ServeHTTP(out, r)
 }

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 )
 
 // maxBootstrap bounds the answer to POST /bootstrap.
@@ -157,7 +157,7 @@ func notAZone(address, did string) error {
 // know the proxy yet; that, too many and 5xx may pass, anything else is the zone's
 // word.
 func refused(resp *http.Response, data []byte) error {
-	code := httperr.CodeOf(resp.StatusCode)
+	code := apierr.CodeOf(resp.StatusCode)
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusTooEarly:
 		code = federation.Unavailable

@@ -8,7 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
@@ -56,7 +56,7 @@ type Identity struct {
 
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	var req AuthenticateRequest
-	err := httperr.ReadJSON(w, r, maxAuthenticate, &req)
+	err := apierr.ReadJSON(w, r, maxAuthenticate, &req)
 	var id *Identity
 	if err == nil {
 		id, err = s.identify(r.Context(), req)
@@ -66,13 +66,13 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 		s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a proxy",
 			slog.String("remote", r.RemoteAddr), slog.String("proxyType", clip(req.ProxyType)), slog.String("mesh", clip(req.Mesh)),
 			slog.String("name", clip(req.Name)), slog.String("reason", e.Reason), slog.String("detail", e.Error()))
-		httperr.WriteError(w, err)
+		apierr.WriteError(w, err)
 		return
 	}
 	s.cfg.Trust(r.Context())
 	s.cfg.Logger.Debug("accepted a proxy", "remote", r.RemoteAddr, "proxyType", req.ProxyType,
 		"mesh", id.Mesh, "name", clip(req.Name), "jti", id.ID)
-	httperr.WriteJSON(w, http.StatusOK, id)
+	apierr.WriteJSON(w, http.StatusOK, id)
 }
 
 // The bounds of a batch.
@@ -94,19 +94,19 @@ type BatchAnswer struct {
 // BatchResult is the answer to one request of a batch: what POST /v1/authenticate
 // would have answered to it alone.
 type BatchResult struct {
-	Status   int           `json:"status"` // 200, or that of Error
-	Identity *Identity     `json:"identity,omitempty"`
-	Error    *httperr.Body `json:"error,omitempty"`
+	Status   int          `json:"status"` // 200, or that of Error
+	Identity *Identity    `json:"identity,omitempty"`
+	Error    *apierr.Body `json:"error,omitempty"`
 }
 
 func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 	var req BatchRequest
-	err := httperr.ReadJSON(w, r, maxBatchBytes, &req)
+	err := apierr.ReadJSON(w, r, maxBatchBytes, &req)
 	if n := len(req.Requests); err == nil && (n == 0 || n > MaxBatch) {
 		err = federation.InvalidField("requests", "must hold 1 to %d requests, has %d", MaxBatch, n)
 	}
 	if err != nil {
-		httperr.WriteError(w, err)
+		apierr.WriteError(w, err)
 		return
 	}
 	out := BatchAnswer{Results: make([]BatchResult, len(req.Requests))}
@@ -118,7 +118,7 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		refused++
-		body := httperr.BodyOf(err)
+		body := apierr.BodyOf(err)
 		out.Results[i] = BatchResult{Status: body.Status, Error: &body}
 	}
 	if refused < len(req.Requests) {
@@ -128,7 +128,7 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 		s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused proxies of a batch", slog.String("remote", r.RemoteAddr),
 			slog.Int("refused", refused), slog.Int("of", len(req.Requests)))
 	}
-	httperr.WriteJSON(w, http.StatusOK, out)
+	apierr.WriteJSON(w, http.StatusOK, out)
 }
 
 // identify decides over a request.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 )
 
 // Requests that never come to the end of their body throw out each other, and not
@@ -20,8 +20,8 @@ func TestUnfinishedBodiesAreBounded(t *testing.T) {
 				if r.Proto != proto {
 					t.Errorf("came as %s", r.Proto)
 				}
-				if _, err := httperr.ReadBytes(w, r, 1<<20); err != nil {
-					httperr.WriteError(w, err)
+				if _, err := apierr.ReadBytes(w, r, 1<<20); err != nil {
+					apierr.WriteError(w, err)
 				}
 			})))
 			server.EnableHTTP2 = proto == "HTTP/2.0"

@@ -10,7 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/zone/bootstrap"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
@@ -28,7 +28,7 @@ type Bootstrap struct {
 
 // bootstrap answers POST /bootstrap, in kuma-dp's words.
 func (s *Server) bootstrap(w http.ResponseWriter, r *http.Request) {
-	body, err := httperr.ReadBytes(w, r, bootstrap.MaxBytes)
+	body, err := apierr.ReadBytes(w, r, bootstrap.MaxBytes)
 	var req *bootstrap.Request
 	if err == nil {
 		req, err = bootstrap.ParseRequest(body)
@@ -65,7 +65,7 @@ func writeBootstrapError(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if strings.Contains(r.Header.Get("Accept"), "application/problem+json") {
-		httperr.WriteError(w, err)
+		apierr.WriteError(w, err)
 		return
 	}
 	text := e.Error()
@@ -79,7 +79,7 @@ func writeBootstrapError(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(httperr.Status(e.Code))
+	w.WriteHeader(apierr.Status(e.Code))
 	_, _ = w.Write([]byte(text + "\n")) // the status is out: a caller who went away cannot be told
 }
 
@@ -124,7 +124,7 @@ func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bo
 		return err
 	}
 	s.cfg.Logger.Info("gave a bootstrap", "proxy", admission.Subject(), "remote", r.RemoteAddr, "method", string(admission.Method), "tokenId", admission.TokenID)
-	httperr.WriteJSON(w, http.StatusOK, bootstrap.AnswerOf(text, resource))
+	apierr.WriteJSON(w, http.StatusOK, bootstrap.AnswerOf(text, resource))
 	return nil
 }
 

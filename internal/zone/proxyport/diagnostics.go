@@ -4,7 +4,7 @@ import (
 	"net/http"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 )
 
 // Diagnostics returns the handler of the diagnostics port, which tells nothing
@@ -16,15 +16,15 @@ func (s *Server) Diagnostics() http.Handler {
 	return routes{
 		"/healthy": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(serviceHeader, "zone")
-			httperr.WriteJSON(w, http.StatusOK, health{Status: "healthy"})
+			apierr.WriteJSON(w, http.StatusOK, health{Status: "healthy"})
 		}},
 		"/ready": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(serviceHeader, "zone")
 			if err := s.unready(); err != nil {
-				httperr.WriteError(w, err)
+				apierr.WriteError(w, err)
 				return
 			}
-			httperr.WriteJSON(w, http.StatusOK, health{Status: "ready"})
+			apierr.WriteJSON(w, http.StatusOK, health{Status: "ready"})
 		}},
 	}
 }

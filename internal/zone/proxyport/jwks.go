@@ -12,7 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 )
 
 // jwksPath is what the paths of key sets begin with: /v1/jwks/zone, and
@@ -43,12 +43,12 @@ func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
 	case cptoken.Kind(kind) == cptoken.Zone && mesh == "":
 	case cptoken.Kind(kind) == cptoken.Dataplane && federation.ValidateName("mesh", mesh) == nil:
 	default:
-		httperr.WriteError(w, federation.Errorf(federation.NotFound, "there is no key set at %.100q", r.URL.Path).
+		apierr.WriteError(w, federation.Errorf(federation.NotFound, "there is no key set at %.100q", r.URL.Path).
 			WithHint("there is one at %szone, and one for each mesh at %sdataplane/MESH", jwksPath, jwksPath))
 		return
 	}
 	if err := s.unready(); err != nil { // an empty set would be believed for a minute
-		httperr.WriteError(w, err)
+		apierr.WriteError(w, err)
 		return
 	}
 	set := struct {

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 )
 
@@ -46,7 +46,7 @@ func (s *Server) proxies(w http.ResponseWriter, _ *http.Request) {
 		out.Items = append(out.Items, proxyOf(c))
 	}
 	out.Total = len(out.Items)
-	httperr.WriteJSON(w, http.StatusOK, out)
+	apierr.WriteJSON(w, http.StatusOK, out)
 }
 
 func proxyOf(c *proxies.Connection) Proxy {

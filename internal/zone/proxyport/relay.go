@@ -10,8 +10,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/httperr"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
@@ -52,7 +52,7 @@ func (s *Server) dataplaneToken(w http.ResponseWriter, r *http.Request, caller a
 	s.cfg.Relayed(result)
 	if err != nil {
 		s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelWarn, "a dataplane token was asked of the global, and refused", attrs...)
-		httperr.WriteError(w, err)
+		apierr.WriteError(w, err)
 		return
 	}
 	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelInfo, "a dataplane token was asked of the global, and issued", attrs...)
@@ -80,7 +80,7 @@ func (s *Server) relay(w http.ResponseWriter, r *http.Request, caller access.Cal
 			WithReason("issuer_disabled").
 			WithHint("issue it offline with --kid and --signing-key-path, or set %s: true", enableIssuer)
 	}
-	if err := httperr.ReadJSON(w, r, maxTokenRequest, &request.DataplaneTokenRequest); err != nil {
+	if err := apierr.ReadJSON(w, r, maxTokenRequest, &request.DataplaneTokenRequest); err != nil {
 		return "", "", err
 	}
 	// The policy that let the caller in has read the same header, and found one token.

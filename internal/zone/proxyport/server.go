@@ -12,7 +12,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
@@ -166,7 +166,7 @@ func (s *Server) api(policy access.Policy) http.Handler {
 				s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a request to the zone's API",
 					slog.String("remote", r.RemoteAddr), slog.String("name", clip(caller.Name)), slog.String("method", clip(r.Method)),
 					slog.String("path", r.URL.Path[:min(40, len(r.URL.Path))]), slog.String("reason", federation.AsError(err).Reason))
-				httperr.WriteError(w, s.cfg.Slow(r.Context(), r.RemoteAddr, err))
+				apierr.WriteError(w, s.cfg.Slow(r.Context(), r.RemoteAddr, err))
 				return
 			}
 			h(w, r, caller)
@@ -199,7 +199,7 @@ func (t routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		methods, known = map[string]http.HandlerFunc{http.MethodGet: nil, http.MethodPost: nil}, true
 	}
 	if !known {
-		httperr.WriteError(w, federation.Errorf(federation.NotFound, "there is nothing at %.100q", r.URL.Path).
+		apierr.WriteError(w, federation.Errorf(federation.NotFound, "there is nothing at %.100q", r.URL.Path).
 			WithHint("what is served here: %s", strings.Join(slices.Sorted(maps.Keys(t)), ", ")))
 		return
 	}
@@ -212,7 +212,7 @@ func (t routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
-	body := httperr.BodyOf(federation.Errorf(federation.Invalid, "%.20q is not a method of %.100s", r.Method, r.URL.Path))
+	body := apierr.BodyOf(federation.Errorf(federation.Invalid, "%.20q is not a method of %.100s", r.Method, r.URL.Path))
 	body.Status, body.Title = http.StatusMethodNotAllowed, "Method Not Allowed"
-	httperr.WriteJSON(w, body.Status, body)
+	apierr.WriteJSON(w, body.Status, body)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 )
 
 // Index is the answer to GET /.
@@ -99,7 +99,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	if err != nil {
 		host = "" // shown to humans only
 	}
-	httperr.WriteJSON(w, http.StatusOK, Index{
+	apierr.WriteJSON(w, http.StatusOK, Index{
 		Hostname: host, Tagline: "Meridian", Product: "Meridian", Version: s.cfg.Version,
 		InstanceID: s.cfg.Instance, ClusterID: s.cfg.Store.View().Cluster(), Zone: s.cfg.Zone,
 	})
@@ -126,7 +126,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 			out.Revocations[string(kind)] = n
 		}
 	}
-	httperr.WriteJSON(w, http.StatusOK, out)
+	apierr.WriteJSON(w, http.StatusOK, out)
 }
 
 func keyOf(k *cptoken.PublicKey) Key {

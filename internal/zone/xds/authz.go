@@ -15,7 +15,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/httperr"
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
@@ -170,7 +170,7 @@ func header(name, value string) *core.HeaderValueOption {
 }
 
 func denied(err error) *authz.CheckResponse {
-	body := httperr.BodyOf(err)
+	body := apierr.BodyOf(err)
 	text, _ := json.Marshal(body) // of strings and numbers alone: it cannot fail
 	e := federation.AsError(err)
 	response := &authz.DeniedHttpResponse{

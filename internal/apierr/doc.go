@@ -1,4 +1,4 @@
-// Package httperr is how the HTTP APIs say what is wrong: it writes an error in
+// Package apierr is how the HTTP APIs say what is wrong: it writes an error in
 // the shape that Kuma's clients know, and reads request bodies strictly so that
 // the error can name the field at fault.
 //
@@ -13,4 +13,4 @@
 // "details" repeats "detail", and "causes" repeats "invalid_parameters", for old
 // clients. Only what [federation.Error] marks as fit for operators is written; an
 // error of any other type becomes a 500 that repeats nothing of it.
-package httperr
+package apierr

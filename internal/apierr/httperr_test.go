@@ -1,4 +1,4 @@
-package httperr
+package apierr
 
 import (
 	"encoding/json"
