@@ -94,8 +94,8 @@ var arrows = map[string][]string{
 	"internal/cli": {"federation"},
 	"internal/apiclient": {"internal/apitypes", "internal/endpoints", "internal/apierr", "internal/net/tlsutil",
 		"cptoken", "federation"},
-	"internal/testcluster": nil, // tests only: held by TestNobodyLinksTestCode
-	"internal/archtest":    {},
+	"internal/test/cluster": nil, // tests only: held by TestNobodyLinksTestCode
+	"internal/archtest":     {},
 	"cmd/global": {"kds", "internal/global/node", "internal/apiclient", "internal/apitypes",
 		"internal/config", "internal/cli", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
 		"internal/net/tlsutil", "internal/global/adminapi", "internal/coredump", "internal/zone/proxyauth", "raftstore", "internal/rolefile", "internal/global/audit"},
@@ -250,7 +250,7 @@ func TestNobodyLinksTestCode(t *testing.T) {
 	for _, name := range []string{"cmd/global", "cmd/zone"} {
 		for _, dep := range list(t)[name].Deps {
 			// "testing" itself cannot be banned: hashicorp/raft imports it.
-			if dep == module+"/internal/testcluster" || dep == module+"/internal/kubetest" || strings.Contains(dep, "goleak") {
+			if dep == module+"/internal/test/cluster" || dep == module+"/internal/kubetest" || strings.Contains(dep, "goleak") {
 				t.Errorf("%s links %s", name, dep)
 			}
 		}

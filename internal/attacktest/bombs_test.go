@@ -26,7 +26,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/testcluster"
+	"github.com/meridiankds/meridian/internal/test/cluster"
 )
 
 // bombSize is what a compression bomb comes to.
@@ -164,7 +164,7 @@ func TestSlowReadersHinderNobody(t *testing.T) {
 	}
 	f.stillServes("readers that do not read")
 	// What was asked before the answers filled the way may keep it busy for a moment.
-	testcluster.Eventually(t, "the metrics to be served", func() bool {
+	cluster.Eventually(t, "the metrics to be served", func() bool {
 		return f.http(http.MethodGet, "http://"+g.Diagnostics+"/metrics", "", "").ok
 	})
 }

@@ -19,7 +19,7 @@
 // for another:
 //
 //	internal/attacktest.TestAStolenZoneTokenOpensNothingElse
-//	internal/testcluster.TestOneZonesTokenSpeaksForNoOther, kds.TestNodeIDMustBeTheZone
+//	internal/test/cluster.TestOneZonesTokenSpeaksForNoOther, kds.TestNodeIDMustBeTheZone
 //	internal/global/adminapi.TestIssuersDoNotEscalate, internal/global/adminapi.TestRoutesByRole
 //
 // # Certificates
@@ -73,8 +73,8 @@
 // bytes, and core files, of which there must be none:
 //
 //	internal/attacktest.TestNothingOfTheAttacksIsWrittenDown
-//	internal/testcluster.TestNothingSecretIsLeftBehind, internal/coredump.TestACrashLeavesNoCore
-//	internal/testcluster.TestPrivateKeysStayAtTheGlobal, internal/testcluster.TestTheSearchFindsWhatItLooksFor
+//	internal/test/cluster.TestNothingSecretIsLeftBehind, internal/coredump.TestACrashLeavesNoCore
+//	internal/test/cluster.TestPrivateKeysStayAtTheGlobal, internal/test/cluster.TestTheSearchFindsWhatItLooksFor
 //	raftstore.TestNoPrivateKeyOnDisk, raftstore.TestBackupHoldsNoPrivateKey, raftstore.TestTheSearchFindsAKey
 //	internal/global/adminapi.TestIssuingLeavesOnlyTheIDInTheLog, internal/apiclient.TestNoErrorShowsTheToken
 //	cptoken/issue.TestNothingPrintsSecrets, internal/coredump.TestDisable

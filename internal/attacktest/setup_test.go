@@ -15,7 +15,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/testcluster"
+	"github.com/meridiankds/meridian/internal/test/cluster"
 	"github.com/meridiankds/meridian/kds/kdspb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -46,8 +46,8 @@ func (b *book) bytes() []byte {
 type federation struct {
 	t      *testing.T
 	log    *book
-	global *testcluster.Global
-	west   *testcluster.Zone
+	global *cluster.Global
+	west   *cluster.Zone
 	roots  *x509.CertPool // of the cluster's CA
 }
 
@@ -59,7 +59,7 @@ func (b *book) logger() *slog.Logger {
 func start(t *testing.T) *federation {
 	t.Helper()
 	f := &federation{t: t, log: &book{}}
-	f.global = testcluster.StartGlobal(t, f.log.logger())
+	f.global = cluster.StartGlobal(t, f.log.logger())
 	f.west = f.global.StartZone("west", f.global.KDS())
 	f.west.WaitCurrent(f.global)
 	roots, err := tlsutil.LoadPool(f.global.Node.Endpoints().CAFile)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/testcluster"
+	"github.com/meridiankds/meridian/internal/test/cluster"
 )
 
 // clusterName is that of testcluster's certificates.
@@ -77,7 +77,7 @@ func TestAStolenZoneTokenOpensNothingElse(t *testing.T) {
 		}
 	}
 	for _, proxyType := range []string{"egress", "ingress", "dataplane"} {
-		if got := f.west.Authenticate(stolen["control plane token"], proxyType); got == testcluster.Accepted {
+		if got := f.west.Authenticate(stolen["control plane token"], proxyType); got == cluster.Accepted {
 			t.Errorf("the control plane token passes for a proxy of type %s", proxyType)
 		}
 	}
@@ -119,7 +119,7 @@ func (f *federation) peer(own *tls.Certificate, token string) answer {
 // role's are taken, and one of another cluster and of another CA everywhere.
 func TestEachPortTakesOneRole(t *testing.T) {
 	log := &book{}
-	c := testcluster.StartGlobals(t, log.logger(), 1)
+	c := cluster.StartGlobals(t, log.logger(), 1)
 	f := &federation{t: t, log: log, global: c.Members[0], roots: c.CA.Pool()}
 	roles := map[string]tlsutil.Identity{
 		"a zone's": {Cluster: clusterName, Role: tlsutil.RoleZone, Name: "west"},

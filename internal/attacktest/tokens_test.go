@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/testcluster"
+	"github.com/meridiankds/meridian/internal/test/cluster"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -165,7 +165,7 @@ func TestForgeriesOnEveryPort(t *testing.T) {
 				t.Errorf("after the forgeries the good token is refused: %s", got.text)
 			}
 			f.revoke(t, p)
-			testcluster.Eventually(t, "the revoked token to be refused at "+p.name, func() bool { return !p.show(p.token).ok })
+			cluster.Eventually(t, "the revoked token to be refused at "+p.name, func() bool { return !p.show(p.token).ok })
 		})
 	}
 }
