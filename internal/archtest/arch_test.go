@@ -124,7 +124,7 @@ var arrows = map[string][]string{
 	"internal/kubetest":             {}, // tests only
 	"internal/kubetest/kubestandin": {"internal/kubetest"},
 	"internal/faultload":            {"federation"}, // a command for scripts/test-faults
-	"internal/attacktest":           {},             // tests only
+	"internal/test/attack":          {},             // tests only
 	"internal/bench":                nil,            // a command that measures all of them: Go lets nobody import it
 }
 

@@ -1,4 +1,4 @@
-// Package attacktest attacks whole globals and zones, as a stranger, as the thief of a
+// Package attack attacks whole globals and zones, as a stranger, as the thief of a
 // token and as the thief of a certificate would, and searches what they wrote for
 // secrets. What one package can be attacked with by itself is tried beside that
 // package. This is the index of both; TestTheIndexIsTrue fails where a test that it
@@ -10,7 +10,7 @@
 // HMAC secret, another kind's token, a changed claim, a key that nobody has, expired,
 // not yet valid, revoked, too large, duplicate JSON keys:
 //
-//	internal/attacktest.TestForgeriesOnEveryPort
+//	internal/test/attack.TestForgeriesOnEveryPort
 //	cptoken.TestVectors, cptoken.TestVerifyRefusesForgeries, cptoken.FuzzParse, cptoken.FuzzVerify, cptoken.FuzzReader
 //	kds.TestEveryCallIsAuthenticated, internal/global/admission.TestTokens, internal/access.TestTokens
 //	internal/global/adminapi.TestForeignTokensAreNotRevoked
@@ -18,7 +18,7 @@
 // A stolen token of a zone, tried for everything that it must not open, and one zone's
 // for another:
 //
-//	internal/attacktest.TestAStolenZoneTokenOpensNothingElse
+//	internal/test/attack.TestAStolenZoneTokenOpensNothingElse
 //	internal/test/cluster.TestOneZonesTokenSpeaksForNoOther, kds.TestNodeIDMustBeTheZone
 //	internal/global/adminapi.TestIssuersDoNotEscalate, internal/global/adminapi.TestRoutesByRole
 //
@@ -27,7 +27,7 @@
 // A zone's certificate on the peer port, a node's on the KDS port, another cluster's
 // and another CA's anywhere:
 //
-//	internal/attacktest.TestEachPortTakesOneRole
+//	internal/test/attack.TestEachPortTakesOneRole
 //	internal/global/peer.TestStrangersAreRefused, internal/global/peer.TestWhatIsNoPeer, internal/global/admission.TestCertificates
 //	internal/net/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/net/tlsutil.TestPeerClientRefusesAForeignServer
 //	raftstore.TestConnectionsAreMeantForOneNode, internal/global/peer.TestAForwardedRequestNeedsACaller
@@ -38,9 +38,9 @@
 // connections that never speak, too many connections, readers that do not read,
 // pings, logs that a stranger could fill:
 //
-//	internal/attacktest.TestAMillionNames, internal/attacktest.TestAMegabyteOfHeaders
-//	internal/attacktest.TestSilentConnectionsHinderNobody
-//	internal/attacktest.TestCompressionBombs, internal/attacktest.TestSlowReadersHinderNobody
+//	internal/test/attack.TestAMillionNames, internal/test/attack.TestAMegabyteOfHeaders
+//	internal/test/attack.TestSilentConnectionsHinderNobody
+//	internal/test/attack.TestCompressionBombs, internal/test/attack.TestSlowReadersHinderNobody
 //	kds.TestDecompressionIsBounded, kds.TestOversizedMessage, kds.TestConfigDumpIsDropped, kds.FuzzRequest
 //	kds.TestTooManyNames, kds.TestTooManyTypes, kds.TestTooManyStreams, kds.TestTooManyConnections
 //	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
@@ -55,8 +55,8 @@
 // Requests that two programs could read differently, a foreign Host or Origin on
 // loopback, paths that climb:
 //
-//	internal/attacktest.TestNoRequestHidesInAnother, internal/attacktest.TestAForeignHostOnLoopback
-//	internal/attacktest.TestPathsThatClimb
+//	internal/test/attack.TestNoRequestHidesInAnother, internal/test/attack.TestAForeignHostOnLoopback
+//	internal/test/attack.TestPathsThatClimb
 //	internal/access.TestWithoutToken, internal/global/adminapi.TestBadNamesInPaths
 //	internal/global/adminapi.TestPathsAreNotLoggedBeforeTheyAreChecked, internal/apiclient.TestPathsAreEscaped
 //	internal/apiclient.TestRedirectDoesNotCarryTheToken, internal/apierr.FuzzUnmarshalStrict
@@ -72,10 +72,10 @@
 // Logs, metrics, profiles, the audit trail, files and answers, searched for tokens and key
 // bytes, and core files, of which there must be none:
 //
-//	internal/attacktest.TestNothingOfTheAttacksIsWrittenDown
+//	internal/test/attack.TestNothingOfTheAttacksIsWrittenDown
 //	internal/test/cluster.TestNothingSecretIsLeftBehind, internal/coredump.TestACrashLeavesNoCore
 //	internal/test/cluster.TestPrivateKeysStayAtTheGlobal, internal/test/cluster.TestTheSearchFindsWhatItLooksFor
 //	raftstore.TestNoPrivateKeyOnDisk, raftstore.TestBackupHoldsNoPrivateKey, raftstore.TestTheSearchFindsAKey
 //	internal/global/adminapi.TestIssuingLeavesOnlyTheIDInTheLog, internal/apiclient.TestNoErrorShowsTheToken
 //	cptoken/issue.TestNothingPrintsSecrets, internal/coredump.TestDisable
-package attacktest
+package attack

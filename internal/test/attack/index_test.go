@@ -1,4 +1,4 @@
-package attacktest
+package attack
 
 import (
 	"os"
@@ -30,7 +30,7 @@ func TestTheIndexIsTrue(t *testing.T) {
 		}
 	}
 	for _, n := range regexp.MustCompile(`func (Test\w+)\(`).FindAllStringSubmatch(testsOf(t, "."), -1) {
-		if n[1] != "TestTheIndexIsTrue" && !strings.Contains(string(doc), "internal/attacktest."+n[1]) {
+		if n[1] != "TestTheIndexIsTrue" && !strings.Contains(string(doc), "internal/test/attack."+n[1]) {
 			t.Errorf("the index lacks %s", n[1])
 		}
 	}
