@@ -1,4 +1,4 @@
-package archtest
+package arch
 
 import (
 	"bytes"
@@ -95,7 +95,7 @@ var arrows = map[string][]string{
 	"internal/apiclient": {"internal/apitypes", "internal/endpoints", "internal/apierr", "internal/net/tlsutil",
 		"cptoken", "federation"},
 	"internal/test/cluster": nil, // tests only: held by TestNobodyLinksTestCode
-	"internal/archtest":     {},
+	"internal/test/arch":    {},
 	"cmd/global": {"kds", "internal/global/node", "internal/apiclient", "internal/apitypes",
 		"internal/config", "internal/cli", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
 		"internal/net/tlsutil", "internal/global/adminapi", "internal/coredump", "internal/zone/proxyauth", "raftstore", "internal/rolefile", "internal/global/audit"},
