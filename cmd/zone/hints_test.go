@@ -4,13 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/hinttest"
+	"github.com/meridiankds/meridian/internal/test/hints"
 )
 
 // TestHintsNameCommandsThatExist holds every command line that the source tells
 // operators to type against this program's commands and flags.
 func TestHintsNameCommandsThatExist(t *testing.T) {
-	mentions, err := hinttest.Find("../..", "zone")
+	mentions, err := hints.Find("../..", "zone")
 	if err != nil {
 		t.Fatal(err)
 	}

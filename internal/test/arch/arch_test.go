@@ -109,7 +109,7 @@ var arrows = map[string][]string{
 	"internal/global/peer":       {"internal/global/audit", "internal/access", "internal/global/fleet", "internal/apierr", "internal/net/tlsutil", "federation"},
 	"internal/global/membership": {"internal/global/peer", "raftstore", "federation"},
 	"internal/net/loglimit":      {},
-	"internal/hinttest":          {}, // tests only
+	"internal/test/hints":        {}, // tests only
 	"internal/yamldoc":           {"federation"},
 	"internal/zone/resource":     {"internal/yamldoc", "federation"},
 	"internal/zone/xdsdir":       {"internal/yamldoc", "federation"},

@@ -1,4 +1,4 @@
-package hinttest
+package hints
 
 import (
 	"os"
