@@ -119,13 +119,13 @@ var arrows = map[string][]string{
 	"internal/zone/xds": {"internal/apierr", "internal/lobby", "internal/net/loglimit", "internal/zone/proxies", "internal/zone/proxyauth",
 		"internal/zone/resource", "internal/zone/xdsdir", "cptoken", "federation"},
 
-	"internal/zone/tokenreview":     {"internal/net/loglimit", "internal/net/tlsutil", "federation"},
-	"internal/zone/agent":           {"internal/zone/resource", "internal/apierr", "internal/net/tlsutil", "federation"},
-	"internal/kubetest":             {}, // tests only
-	"internal/kubetest/kubestandin": {"internal/kubetest"},
-	"internal/faultload":            {"federation"}, // a command for scripts/test-faults
-	"internal/test/attack":          {},             // tests only
-	"internal/bench":                nil,            // a command that measures all of them: Go lets nobody import it
+	"internal/zone/tokenreview":      {"internal/net/loglimit", "internal/net/tlsutil", "federation"},
+	"internal/zone/agent":            {"internal/zone/resource", "internal/apierr", "internal/net/tlsutil", "federation"},
+	"internal/test/kube":             {}, // tests only
+	"internal/test/kube/kubestandin": {"internal/test/kube"},
+	"internal/faultload":             {"federation"}, // a command for scripts/test-faults
+	"internal/test/attack":           {},             // tests only
+	"internal/bench":                 nil,            // a command that measures all of them: Go lets nobody import it
 }
 
 // TestArrowsPointDownward holds every import inside the module against the
@@ -250,7 +250,7 @@ func TestNobodyLinksTestCode(t *testing.T) {
 	for _, name := range []string{"cmd/global", "cmd/zone"} {
 		for _, dep := range list(t)[name].Deps {
 			// "testing" itself cannot be banned: hashicorp/raft imports it.
-			if dep == module+"/internal/test/cluster" || dep == module+"/internal/kubetest" || strings.Contains(dep, "goleak") {
+			if dep == module+"/internal/test/cluster" || dep == module+"/internal/test/kube" || strings.Contains(dep, "goleak") {
 				t.Errorf("%s links %s", name, dep)
 			}
 		}

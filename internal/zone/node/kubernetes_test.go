@@ -10,7 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
-	"github.com/meridiankds/meridian/internal/kubetest"
+	"github.com/meridiankds/meridian/internal/test/kube"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
@@ -18,7 +18,7 @@ import (
 // that has never met its global: an API server vouches for them.
 func TestServiceAccountTokens(t *testing.T) {
 	dir := shortDir(t)
-	api := kubetest.NewAPI("the-zones-own")
+	api := kube.NewAPI("the-zones-own")
 	server, err := api.Serve(dir, "the-zones-own")
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestServiceAccountTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := func(namespace, account, pod, audience string) string {
-		return api.Token(kubetest.Account{Namespace: namespace, Name: account, Pod: pod, Audience: audience, Expires: time.Now().Add(time.Hour)})
+		return api.Token(kube.Account{Namespace: namespace, Name: account, Pod: pod, Audience: audience, Expires: time.Now().Add(time.Hour)})
 	}
 	good := token("shop", "backend", "backend-1", "meridian-zone")
 	for name, tt := range map[string]struct {

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/kubetest"
+	"github.com/meridiankds/meridian/internal/test/kube"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 // bench is a stand-in API server and a reviewer that asks it.
 type bench struct {
 	*Reviewer
-	api    *kubetest.API
+	api    *kube.API
 	server *httptest.Server
 	dir    string
 	log    *bytes.Buffer
@@ -33,7 +33,7 @@ type bench struct {
 
 func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Helper()
-	b := &bench{api: kubetest.NewAPI(caller), dir: t.TempDir(), log: &bytes.Buffer{}}
+	b := &bench{api: kube.NewAPI(caller), dir: t.TempDir(), log: &bytes.Buffer{}}
 	var err error
 	if b.server, err = b.api.Serve(b.dir, caller); err != nil {
 		t.Fatal(err)
@@ -52,8 +52,8 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 }
 
 // token mints one for the pod backend-1 of the namespace shop.
-func (b *bench) token(change func(*kubetest.Account)) string {
-	a := kubetest.Account{Namespace: "shop", Name: "backend", Pod: "backend-1", Audience: audience, Expires: time.Now().Add(time.Hour)}
+func (b *bench) token(change func(*kube.Account)) string {
+	a := kube.Account{Namespace: "shop", Name: "backend", Pod: "backend-1", Audience: audience, Expires: time.Now().Add(time.Hour)}
 	if change != nil {
 		change(&a)
 	}
@@ -63,7 +63,7 @@ func (b *bench) token(change func(*kubetest.Account)) string {
 func TestReview(t *testing.T) {
 	b := newBench(t, nil)
 	expires := time.Now().Add(30 * time.Minute)
-	id, err := b.Review(t.Context(), b.token(func(a *kubetest.Account) { a.Expires = expires }))
+	id, err := b.Review(t.Context(), b.token(func(a *kube.Account) { a.Expires = expires }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestReview(t *testing.T) {
 		t.Errorf("got %+v", id)
 	}
 	// An old secret's token is bound to no pod and has no end.
-	id, err = b.Review(t.Context(), b.token(func(a *kubetest.Account) { a.Pod, a.Expires = "", time.Time{} }))
+	id, err = b.Review(t.Context(), b.token(func(a *kube.Account) { a.Pod, a.Expires = "", time.Time{} }))
 	if err != nil || id.Pod != "" || !id.ExpiresAt.IsZero() {
 		t.Errorf("%+v, %v", id, err)
 	}
@@ -80,18 +80,18 @@ func TestReview(t *testing.T) {
 
 func TestTokensThatAreRefused(t *testing.T) {
 	b := newBench(t, nil)
-	other := kubetest.NewAPI(caller)
+	other := kube.NewAPI(caller)
 	b.api.DeletePod("shop", "gone")
 	good := b.token(nil)
 	for name, tt := range map[string]struct {
 		token, reason string
 		asks          bool
 	}{
-		"wrong audience":         {b.token(func(a *kubetest.Account) { a.Audience = "vault" }), WrongAudience, true},
-		"the API server's own":   {b.token(func(a *kubetest.Account) { a.Audience = "" }), WrongAudience, true},
-		"expired":                {b.token(func(a *kubetest.Account) { a.Expires = time.Now().Add(-time.Minute) }), Expired, false},
-		"its pod is gone":        {b.token(func(a *kubetest.Account) { a.Pod = "gone" }), NotAuthenticated, true},
-		"another cluster's":      {other.Token(kubetest.Account{Namespace: "shop", Name: "backend", Audience: audience}), NotAuthenticated, true},
+		"wrong audience":         {b.token(func(a *kube.Account) { a.Audience = "vault" }), WrongAudience, true},
+		"the API server's own":   {b.token(func(a *kube.Account) { a.Audience = "" }), WrongAudience, true},
+		"expired":                {b.token(func(a *kube.Account) { a.Expires = time.Now().Add(-time.Minute) }), Expired, false},
+		"its pod is gone":        {b.token(func(a *kube.Account) { a.Pod = "gone" }), NotAuthenticated, true},
+		"another cluster's":      {other.Token(kube.Account{Namespace: "shop", Name: "backend", Audience: audience}), NotAuthenticated, true},
 		"changed":                {good[:len(good)-4] + "AAAA", NotAuthenticated, true},
 		"not a token":            {"hello", Malformed, false},
 		"empty":                  {"", Malformed, false},
@@ -171,7 +171,7 @@ func TestAPIServerThatCannotBeAsked(t *testing.T) {
 		"echoes the token": {func(w http.ResponseWriter, r *http.Request) bool {
 			var q review
 			_ = json.NewDecoder(r.Body).Decode(&q)
-			kubetest.Status(w, 500, "cannot read "+q.Spec.Token)
+			kube.Status(w, 500, "cannot read "+q.Spec.Token)
 			return true
 		}, attempts, "answered 500"},
 	} {
@@ -293,7 +293,7 @@ func TestAnswersAreRememberedForAShortTime(t *testing.T) {
 		}
 	}
 	good := b.token(nil)
-	short := b.token(func(a *kubetest.Account) { a.Expires = now.Add(20 * time.Second) })
+	short := b.token(func(a *kube.Account) { a.Expires = now.Add(20 * time.Second) })
 	bad := good[:len(good)-4] + "AAAA"
 	review(good, "", 1)
 	review(short, "", 2)

@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/kubetest"
+	"github.com/meridiankds/meridian/internal/test/kube"
 )
 
 func main() {
@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("usage: kubestandin DIR [FILE=NAMESPACE/ACCOUNT[/POD]@AUDIENCE…]")
 	}
 	dir, caller := args[0], rand.Text()
-	api := kubetest.NewAPI(caller)
+	api := kube.NewAPI(caller)
 	for _, arg := range args[1:] {
 		file, account, err := parse(arg)
 		if err != nil {
@@ -56,14 +56,14 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-func parse(arg string) (file string, who kubetest.Account, err error) {
+func parse(arg string) (file string, who kube.Account, err error) {
 	file, rest, ok := strings.Cut(arg, "=")
 	path, audience, aimed := strings.Cut(rest, "@")
 	parts := strings.Split(path, "/")
 	if !ok || !aimed || len(parts) < 2 || len(parts) > 3 {
 		return "", who, fmt.Errorf("%q is not FILE=NAMESPACE/ACCOUNT[/POD]@AUDIENCE", arg)
 	}
-	who = kubetest.Account{Namespace: parts[0], Name: parts[1], Audience: audience, Expires: time.Now().Add(time.Hour)}
+	who = kube.Account{Namespace: parts[0], Name: parts[1], Audience: audience, Expires: time.Now().Add(time.Hour)}
 	if len(parts) == 3 {
 		who.Pod = parts[2]
 	}

@@ -1,4 +1,4 @@
-// Package kubetest stands in for a Kubernetes API server where tests and stories
+// Package kube stands in for a Kubernetes API server where tests and stories
 // need one: it mints service account tokens as Kubernetes' TokenRequest API does,
 // and reviews them as its TokenReview API does (authentication.k8s.io/v1), over
 // TLS. No program that is shipped links it.
@@ -7,7 +7,7 @@
 // its status filled in; status.audiences holds the audiences that the token and
 // the question have in common; the user is system:serviceaccount:<namespace>:
 // <name>, with the pod and the credential's id in its extra fields.
-package kubetest
+package kube
 
 import (
 	"crypto/hmac"

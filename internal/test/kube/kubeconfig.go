@@ -1,4 +1,4 @@
-package kubetest
+package kube
 
 import (
 	"encoding/pem"
