@@ -125,7 +125,7 @@ var arrows = map[string][]string{
 	"internal/test/kube/kubestandin": {"internal/test/kube"},
 	"internal/faultload":             {"federation"}, // a command for scripts/test-faults
 	"internal/test/attack":           {},             // tests only
-	"internal/bench":                 nil,            // a command that measures all of them: Go lets nobody import it
+	"internal/tools/bench":           nil,            // a command that measures all of them: Go lets nobody import it
 }
 
 // TestArrowsPointDownward holds every import inside the module against the
@@ -185,7 +185,7 @@ func TestEachModuleHasOneOwner(t *testing.T) {
 					continue
 				}
 				used[lib] = true
-				if !slices.Contains(allowed, name) && name != "internal/bench" {
+				if !slices.Contains(allowed, name) && name != "internal/tools/bench" {
 					t.Errorf("%s imports %s, which belongs to %s", name, imported, strings.Join(allowed, " and "))
 				}
 			}
