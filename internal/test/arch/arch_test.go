@@ -123,7 +123,7 @@ var arrows = map[string][]string{
 	"internal/zone/agent":            {"internal/zone/resource", "internal/apierr", "internal/net/tlsutil", "federation"},
 	"internal/test/kube":             {}, // tests only
 	"internal/test/kube/kubestandin": {"internal/test/kube"},
-	"internal/faultload":             {"federation"}, // a command for scripts/test-faults
+	"internal/tools/faultload":       {"federation"}, // a command for scripts/test-faults
 	"internal/test/attack":           {},             // tests only
 	"internal/tools/bench":           nil,            // a command that measures all of them: Go lets nobody import it
 }
