@@ -23,7 +23,7 @@ func TestTheIndexIsTrue(t *testing.T) {
 	for _, n := range named {
 		dir, name := n[1], n[2]
 		if _, read := sources[dir]; !read {
-			sources[dir] = testsOf(t, filepath.Join("..", "..", filepath.FromSlash(dir)))
+			sources[dir] = testsOf(t, filepath.Join("..", "..", "..", filepath.FromSlash(dir)))
 		}
 		if !strings.Contains(sources[dir], "func "+name+"(") {
 			t.Errorf("%s has no %s", dir, name)

@@ -17,8 +17,8 @@ func skewed(t *testing.T) programs {
 	t.Helper()
 	replace := map[string]string{}
 	dir := TempDir(t)
-	for _, name := range []string{"globalnode", "zonenode"} {
-		path, err := filepath.Abs(filepath.Join("..", name, "node.go"))
+	for _, name := range []string{"global", "zone"} {
+		path, err := filepath.Abs(filepath.Join("..", "..", name, "node", "node.go"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,7 +22,7 @@ var updateGolden = flag.Bool("update-golden", false, "make the zone file of the 
 
 // Of the golden data folder of a global; see raftstore's TestGolden.
 const (
-	goldenGlobal  = "../../raftstore/testdata/golden/1"
+	goldenGlobal  = "../../../raftstore/testdata/golden/1"
 	goldenZone    = "testdata/golden/1"
 	goldenRevoked = "0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4"
 )

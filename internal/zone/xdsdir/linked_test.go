@@ -10,7 +10,7 @@ import (
 
 // TestDocsListWhatIsLinked keeps the list for operators true.
 func TestDocsListWhatIsLinked(t *testing.T) {
-	text, err := os.ReadFile("../../docs/proxies.md")
+	text, err := os.ReadFile("../../../docs/proxies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
