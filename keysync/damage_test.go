@@ -161,6 +161,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 	}
 	// The freelist: a page that is missing from it would never be used again; one
 	// that is in it and in use would be overwritten by a later change.
+	const pageHeader = 16
 	ne := binary.NativeEndian
 	freelist := int(ne.Uint64(data[newest+pageHeader+32:])) * page
 	root, free := ne.Uint64(data[newest+pageHeader+16:]), ne.Uint16(data[freelist+10:])

@@ -34,8 +34,3 @@ func (d *damage) Unwrap() error { return d.err }
 func damagef(format string, args ...any) error {
 	return &damage{federation.Errorf(federation.Internal, format, args...).WithReason(ReasonDamaged)}
 }
-
-// lockedError is the error for a file that another process has open.
-type lockedError struct{}
-
-func (lockedError) Error() string { return "another process has the file open" }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
@@ -58,7 +59,7 @@ func (f *file) close() error {
 	if f.wedged {
 		// bbolt's own Close would wait for locks that nobody will release. The
 		// mapping stays behind, and would keep the lock with it.
-		unlock(f.fd)
+		disk.Unlock(f.fd)
 		return f.fd.Close()
 	}
 	return f.db.Close()
@@ -145,7 +146,7 @@ func (s *Store) verify(fd *os.File) (state, bool, error) {
 	// Who waited for the lock may have got it on a file that its former holder
 	// renamed meanwhile.
 	if there, err := os.Stat(s.path); err != nil || !os.SameFile(info, there) {
-		return state{}, false, lockedError{}
+		return state{}, false, disk.ErrLocked
 	}
 	if info.Size() == 0 {
 		return newState(), true, nil
@@ -232,7 +233,7 @@ func (s *Store) covers(h head) bool {
 func (s *Store) explain(err error) error {
 	var known *federation.Error
 	switch {
-	case errors.Is(err, lockedError{}) || errors.Is(err, berrors.ErrTimeout):
+	case errors.Is(err, disk.ErrLocked) || errors.Is(err, berrors.ErrTimeout):
 		return federation.Errorf(federation.Conflict, "the zone's file of keys %s is in use by another process", s.path).
 			WithReason(ReasonLocked).
 			WithHint("one zone control plane has one data folder: stop the other, or give --data-dir a folder of its own")
@@ -251,12 +252,9 @@ const lockRetry = 50 * time.Millisecond
 // lock takes the file for this process, waiting for at most timeout.
 func lock(fd *os.File, timeout time.Duration) error {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(lockRetry) {
-		taken, err := tryLock(fd)
-		if err != nil || taken {
+		err := disk.Lock(fd)
+		if !errors.Is(err, disk.ErrLocked) || !time.Now().Before(deadline) {
 			return err
-		}
-		if !time.Now().Before(deadline) {
-			return lockedError{}
 		}
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"io"
 	"maps"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // state is what a file holds. The maps and tables of a state that was published
@@ -91,11 +93,17 @@ type loader struct {
 // never written. Damage is a *damage.
 func load(r io.ReaderAt, size int64, k hashKey) (st state, fresh bool, err error) {
 	l := loader{state: newState(), hash: k, table: newTable(0), size: size}
-	transactions, err := walkBolt(r, size, l.record)
-	if err != nil {
+	info, err := disk.WalkBolt(r, size, l.record)
+	var broken *disk.DamageError
+	switch {
+	case errors.As(err, &broken):
+		return state{}, false, damagef("%s", broken.Detail)
+	case err != nil:
 		return state{}, false, err
+	case !info.Freelist:
+		return state{}, false, damagef("the freelist is missing")
 	}
-	if transactions == 0 {
+	if info.Transactions == 0 {
 		return newState(), true, nil
 	}
 	if err := l.verify(); err != nil {

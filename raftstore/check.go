@@ -21,6 +21,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // checkFolder reads every file of Raft in a data folder and refuses what is damaged,
@@ -166,7 +167,7 @@ func checkLog(path string, snapshot uint64) (held bool, err error) {
 		return false, unreadable(path, err)
 	}
 	defer f.Close()
-	if err := lockShared(f); err != nil {
+	if err := disk.LockShared(f); err != nil {
 		return false, inUse(path, err)
 	}
 	info, err := f.Stat()
@@ -179,7 +180,7 @@ func checkLog(path string, snapshot uint64) (held bool, err error) {
 		return false, nil // a new node that stopped before it wrote its log
 	}
 	c := logCheck{after: snapshot}
-	if err := walkBolt(f, info.Size(), c.visit); err != nil {
+	if _, err := disk.WalkBolt(f, info.Size(), c.visit); err != nil {
 		return false, damaged(path, err)
 	}
 	err = c.entries(path)
@@ -206,8 +207,8 @@ type logCheck struct {
 	term    uint64
 }
 
-func (c *logCheck) visit(bucket string, key, value []byte) error {
-	switch bucket {
+func (c *logCheck) visit(bucket, key, value []byte) error {
+	switch string(bucket) {
 	case "logs":
 		if len(key) != 8 {
 			return fmt.Errorf("an entry whose key has %d bytes", len(key))

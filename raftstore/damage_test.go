@@ -18,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // filledFolder returns the data folder of a node that was stopped, with a snapshot
@@ -74,7 +75,7 @@ func logDump(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	err = walkBolt(f, info.Size(), func(bucket string, key, value []byte) error {
+	_, err = disk.WalkBolt(f, info.Size(), func(bucket, key, value []byte) error {
 		fmt.Fprintf(&b, "%s %x %x\n", bucket, key, value)
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // lockFile is the file in the data folder that a running node holds a lock on. It is
@@ -20,9 +21,6 @@ type folderLock struct {
 	file *os.File // nil once it is released
 }
 
-// errLocked is what lockExclusive answers where another process has the lock.
-var errLocked = errors.New("locked by another process")
-
 // lockFolder makes the data folder where it is not there, and takes it.
 func lockFolder(dir string) (*folderLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -35,9 +33,9 @@ func lockFolder(dir string) (*folderLock, error) {
 		return nil, federation.Errorf(federation.Invalid, "the data folder %s cannot be written: %w", dir, err).
 			WithHint("name a folder that you may write to with --data-dir, and check that its disk is not full")
 	}
-	err = lockExclusive(f)
+	err = disk.Lock(f)
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, disk.ErrLocked):
 		f.Close()
 		return nil, federation.Errorf(federation.Conflict, "the data folder %s is in use by another process", dir).
 			WithReason("in_use").WithHint("stop the other global that runs on it, or name another folder with --data-dir")
@@ -56,7 +54,7 @@ func (l *folderLock) release() {
 	if l.file != nil {
 		// Closing alone would leave it locked for as long as a child that is just being
 		// started has the file, too.
-		unlock(l.file)
+		disk.Unlock(l.file)
 		l.file.Close()
 		l.file = nil
 	}
