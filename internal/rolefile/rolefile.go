@@ -16,17 +16,17 @@
 package rolefile
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	configfile "github.com/meridiankds/meridian/internal/config"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // ReloadEvery is how often a running node looks at the file.
@@ -38,29 +38,27 @@ type File struct {
 	path    string
 	log     *slog.Logger
 	current atomic.Pointer[access.Roles]
-
-	mu      sync.Mutex
-	sum     [sha256.Size]byte
-	seen    [sha256.Size]byte // what the last look found
-	trouble string            // what was wrong at the last look
-	strikes int               // how often in a row
+	follow  *disk.Follower[[]byte]
 }
 
 // Open reads the file. What is wrong with it is an error now; later, in [File.Check],
 // the bindings that were good stay in force.
 func Open(path string, log *slog.Logger) (*File, error) {
 	f := &File{path: path, log: log}
-	data, err := f.read()
+	var err error
+	f.follow, err = disk.Follow(disk.Following[[]byte]{
+		Read: f.read,
+		Same: bytes.Equal,
+		Use:  f.use,
+		Failed: func(err error) {
+			f.log.Error("the new role bindings cannot be used, the former stay in force", "error", err, "hint", federation.AsError(err).Hint)
+		},
+		// Half a binding may allow more than a whole one.
+		Settled: true,
+	})
 	if err != nil {
 		return nil, err
 	}
-	roles, err := f.parse(data)
-	if err != nil {
-		return nil, err
-	}
-	f.sum = sha256.Sum256(data)
-	f.seen = f.sum
-	f.current.Store(roles)
 	return f, nil
 }
 
@@ -77,49 +75,23 @@ func (f *File) Run(ctx context.Context) error {
 	if f == nil {
 		return nil
 	}
-	ticker := time.NewTicker(ReloadEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			f.Check()
-		}
-	}
+	return f.follow.Run(ctx, ReloadEvery)
 }
 
 // Check reads the file once and takes over what changed in it when two looks in a
-// row have found the same: the first may have fallen into its being written, and
-// half a binding may allow more than a whole one. A file that cannot be used is
-// logged then, once.
-func (f *File) Check() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	data, err := f.read()
-	sum := sha256.Sum256(data)
-	again := sum == f.seen
-	f.seen = sum
-	if err == nil && (sum == f.sum || !again) {
-		f.trouble, f.strikes = "", 0
-		return
-	}
-	var roles *access.Roles
-	if err == nil {
-		roles, err = f.parse(data)
-	}
+// row have found the same. A file that cannot be used is logged, once.
+func (f *File) Check() { f.follow.Check() }
+
+// use puts the bindings into force.
+func (f *File) use(data []byte) error {
+	roles, err := f.parse(data)
 	if err != nil {
-		if text := err.Error(); text != f.trouble {
-			f.trouble, f.strikes = text, 0
-		}
-		if f.strikes++; f.strikes == 2 {
-			f.log.Error("the new role bindings cannot be used, the former stay in force", "error", err, "hint", federation.AsError(err).Hint)
-		}
-		return
+		return err
 	}
-	before := f.current.Swap(roles)
-	f.sum, f.trouble, f.strikes = sum, "", 0
-	f.log.Warn("role bindings were replaced", "file", f.path, "bindings", roles.Len(), "digest", roles.Digest(), "before", before.Digest())
+	if before := f.current.Swap(roles); before != nil {
+		f.log.Warn("role bindings were replaced", "file", f.path, "bindings", roles.Len(), "digest", roles.Digest(), "before", before.Digest())
+	}
+	return nil
 }
 
 const what = "roles file"

@@ -2,7 +2,6 @@ package tlsutil
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
@@ -11,11 +10,10 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
-// ReloadEvery is how often a running node looks at its TLS files. They are read
-// and hashed, not watched: a rename, a Kubernetes symlink swap and a file system
-// without notifications all look the same, for a few KB read from the page cache.
+// ReloadEvery is how often a running node looks at its TLS files.
 const ReloadEvery = 5 * time.Second
 
 // Options are what a [Source] is opened with. The zero value is good.
@@ -39,28 +37,29 @@ type Source struct {
 	files   Files
 	options Options
 	current atomic.Pointer[Material]
+	follow  *disk.Follower[contents] // nil if there are no files
 
-	mu      sync.Mutex
-	sum     [sha256.Size]byte // of the contents that current is made of
-	trouble string            // why the files cannot be used, "" where they can
-	strikes int               // how many looks in a row found the same trouble
-	warned  time.Time         // when expiry was last looked at
+	mu     sync.Mutex
+	warned time.Time // when expiry was last looked at
 }
 
 // OpenSource reads the files. What cannot be used is an error that says why;
 // later, in [Source.Check], it keeps what was good before.
 func OpenSource(files Files, o Options) (*Source, error) {
 	s := newSource(files, o)
-	c, err := files.read()
+	var err error
+	s.follow, err = disk.Follow(disk.Following[contents]{
+		Read: files.read,
+		Same: func(a, b contents) bool { return a.sum == b.sum },
+		Use:  s.use,
+		Failed: func(err error) {
+			s.options.Logger.Warn("new TLS material cannot be used, the former stays in use",
+				"error", err, "hint", federation.AsError(err).Hint)
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.load(c)
-	if err != nil {
-		return nil, err
-	}
-	s.sum = c.sum
-	s.current.Store(m)
 	return s, nil
 }
 
@@ -105,49 +104,35 @@ func (s *Source) Current() *Material { return s.current.Load() }
 
 // Run follows the files until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
-	ticker := time.NewTicker(ReloadEvery)
-	defer ticker.Stop()
-	return s.Follow(ctx, ticker.C)
-}
-
-// Follow is Run that looks at the files at each tick.
-func (s *Source) Follow(ctx context.Context, ticks <-chan time.Time) error {
-	for {
+	s.watchExpiry()
+	return disk.Poll(ctx, ReloadEvery, func() {
+		s.Check()
 		s.watchExpiry()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticks:
-			s.Check()
-		}
-	}
+	})
 }
 
 // Check reads the files once and takes over what changed in them. What cannot be
-// used is logged when two looks in a row have found it, once: a certificate and
-// its key are two files, and a look may fall between their replacements.
+// used is logged, once.
 func (s *Source) Check() {
-	if s.files == (Files{}) {
-		return
+	if s.follow != nil {
+		s.follow.Check()
+	}
+}
+
+// use makes contents the material of the moment.
+func (s *Source) use(c contents) error {
+	m, err := s.load(c)
+	if err != nil {
+		return err
+	}
+	if old := s.current.Swap(m); old == nil {
+		return nil
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, err := s.files.read()
-	if err == nil && c.sum == s.sum {
-		s.trouble, s.strikes = "", 0
-		return
-	}
-	var m *Material
-	if err == nil {
-		m, err = s.load(c)
-	}
-	if err != nil {
-		s.complain(err)
-		return
-	}
-	s.current.Store(m)
-	s.sum, s.trouble, s.strikes, s.warned = c.sum, "", 0, time.Time{}
+	s.warned = time.Time{}
+	s.mu.Unlock()
 	s.options.Logger.Info("TLS material was replaced", s.describe(m)...)
+	return nil
 }
 
 // load makes material of contents that this program can work with.
@@ -168,17 +153,6 @@ func (s *Source) load(c contents) (*Material, error) {
 			WithHint("while a CA is being replaced %s holds the old and the new one", s.files.CA)
 	}
 	return m, s.options.Accept(m.Certificate.Leaf)
-}
-
-// complain logs, once, that new files cannot be used.
-func (s *Source) complain(err error) {
-	if text := err.Error(); text != s.trouble {
-		s.trouble, s.strikes = text, 0
-	}
-	if s.strikes++; s.strikes == 2 {
-		s.options.Logger.Warn("new TLS material cannot be used, the former stays in use",
-			"error", err, "hint", federation.AsError(err).Hint)
-	}
 }
 
 func (s *Source) describe(m *Material) []any {

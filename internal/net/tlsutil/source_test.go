@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -293,18 +294,16 @@ func TestClientOfTheMoment(t *testing.T) {
 	}
 }
 
-// follow runs the source for one tick of the test's own, until what that brings is
-// done.
+// follow runs the source until it has looked once after its start.
 func follow(t *testing.T, s *Source) (tick func()) {
 	return func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		ticks, done := make(chan time.Time), make(chan error, 1)
-		go func() { done <- s.Follow(ctx, ticks) }()
-		ticks <- time.Time{}
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("following: %v", err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), ReloadEvery+time.Second)
+			defer cancel()
+			if err := s.Run(ctx); err != nil {
+				t.Errorf("following: %v", err)
+			}
+		})
 	}
 }
 

@@ -7,12 +7,12 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // Source is the zone's copy of what the global sent.
@@ -43,14 +43,11 @@ type KeyringConfig struct {
 // Keyring is every key that verifies tokens at a zone: those that the global sent,
 // and the zone's own. It is safe for concurrent use.
 type Keyring struct {
-	cfg  KeyringConfig
-	own  atomic.Pointer[ownKeys]
-	last atomic.Pointer[view] // the view that was made last
-
-	mu      sync.Mutex // of Check
-	trouble string     // what was complained about last
-	strikes int        // how many looks in a row have found it
-	differs bool       // was told that other settings changed
+	cfg     KeyringConfig
+	own     atomic.Pointer[ownKeys]
+	last    atomic.Pointer[view] // the view that was made last
+	follow  *disk.Follower[*ownKeys]
+	differs bool // has logged that other settings changed; of follow's looks
 }
 
 // NewKeyring reads the public keys that the settings name. It starts nothing.
@@ -62,11 +59,19 @@ func NewKeyring(cfg KeyringConfig) (*Keyring, error) {
 		cfg.Replaced = func() {}
 	}
 	k := &Keyring{cfg: cfg}
-	own, err := cfg.Settings.load()
+	var err error
+	k.follow, err = disk.Follow(disk.Following[*ownKeys]{
+		Read: k.read,
+		Same: (*ownKeys).same,
+		Use:  k.use,
+		Failed: func(err error) {
+			cfg.Logger.Warn("new public keys cannot be used, the former stay in use",
+				"error", err, "hint", federation.AsError(err).Hint)
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	k.own.Store(own)
 	return k, nil
 }
 
@@ -102,46 +107,33 @@ func (k *Keyring) Secrets(kind cptoken.Kind) bool { return !k.own.Load().alone[k
 
 // Run follows the files that public keys stand in until ctx ends. It returns nil.
 func (k *Keyring) Run(ctx context.Context) error {
-	ticker := time.NewTicker(ReloadEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			k.Check()
-		}
-	}
+	return k.follow.Run(ctx, ReloadEvery)
 }
 
 // Check reads the files once and takes over what changed in them, all of it or
-// nothing. What cannot be used is logged when two looks in a row have found it,
-// once: a look may fall into the middle of a replacement.
-func (k *Keyring) Check() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// nothing. What cannot be used is logged, once.
+func (k *Keyring) Check() { k.follow.Check() }
+
+// read reads the settings, if they may have changed, and the keys that they name.
+func (k *Keyring) read() (*ownKeys, error) {
 	settings := k.cfg.Settings
-	var err error
-	if k.cfg.Reload != nil {
-		if settings, err = k.cfg.Reload(); err == nil {
-			settings = k.onlyKeys(settings)
+	if k.cfg.Reload != nil && k.own.Load() != nil {
+		now, err := k.cfg.Reload()
+		if err != nil {
+			return nil, err
 		}
+		settings = k.onlyKeys(now)
 	}
-	var own *ownKeys
-	if err == nil {
-		own, err = settings.load()
+	return settings.load()
+}
+
+func (k *Keyring) use(own *ownKeys) error {
+	if k.own.Swap(own) == nil {
+		return nil
 	}
-	if err != nil {
-		k.complain(err)
-		return
-	}
-	k.trouble, k.strikes = "", 0
-	if own.same(k.own.Load()) {
-		return
-	}
-	k.own.Store(own)
 	k.cfg.Logger.Info("the zone's own public keys were replaced", "keys", kids(k.Own()))
 	k.cfg.Replaced()
+	return nil
 }
 
 // onlyKeys returns the settings at start with the public keys of those now, and
@@ -156,17 +148,6 @@ func (k *Keyring) onlyKeys(now Settings) Settings {
 	}
 	k.differs = differs
 	return next
-}
-
-// complain logs, once, that new keys cannot be used.
-func (k *Keyring) complain(err error) {
-	if text := err.Error(); text != k.trouble {
-		k.trouble, k.strikes = text, 0
-	}
-	if k.strikes++; k.strikes == 2 {
-		k.cfg.Logger.Warn("new public keys cannot be used, the former stay in use",
-			"error", err, "hint", federation.AsError(err).Hint)
-	}
 }
 
 func kids(keys []*cptoken.PublicKey) []string {

@@ -1,10 +1,8 @@
 package tokenreview
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -13,11 +11,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -43,41 +44,53 @@ type credentials struct {
 // access follows the files: Kubernetes renews a pod's token every hour, and CAs
 // are replaced too.
 type access struct {
-	cfg  Config
-	read func() (credentials, error)
+	cfg    Config
+	now    atomic.Pointer[apiServer]
+	follow *disk.Follower[credentials]
 
-	mu      sync.Mutex
-	now     *apiServer
-	sum     [sha256.Size]byte
-	looked  time.Time
-	trouble string
+	mu     sync.Mutex
+	looked time.Time
 }
 
 func newAccess(cfg Config) (*access, error) {
 	a := &access{cfg: cfg}
-	a.read = a.inCluster
+	read := a.inCluster
 	if cfg.Kubeconfig != "" {
-		a.read = func() (credentials, error) { return readKubeconfig(cfg.Kubeconfig) }
+		read = func() (credentials, error) { return readKubeconfig(cfg.Kubeconfig) }
 	}
-	if err := a.look(); err != nil {
+	var err error
+	a.follow, err = disk.Follow(disk.Following[credentials]{
+		Read: func() (credentials, error) {
+			c, err := read()
+			if cfg.APIServer != "" {
+				c.Server = cfg.APIServer
+			}
+			return c, err
+		},
+		Same: func(a, b credentials) bool { return reflect.DeepEqual(a, b) },
+		Use:  a.use,
+		Failed: func(err error) {
+			cfg.Logger.Warn("new credentials for Kubernetes' API cannot be used, the former stay in use",
+				"error", err, "hint", federation.AsError(err).Hint)
+		},
+	})
+	if err != nil {
 		return nil, err
 	}
+	a.looked = cfg.Now()
 	return a, nil
 }
 
 // current is where to ask now. Files that cannot be used any more leave what was
-// good before.
+// good before. They are read when somebody asks, and not more often than lookEvery.
 func (a *access) current() *apiServer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if now := a.cfg.Now(); now.Sub(a.looked).Abs() >= lookEvery {
-		if err := a.look(); err != nil && err.Error() != a.trouble {
-			a.trouble = err.Error()
-			a.cfg.Logger.Warn("new credentials for Kubernetes' API cannot be used, the former stay in use",
-				"error", err, "hint", federation.AsError(err).Hint)
-		}
+		a.looked = now
+		a.follow.Check()
 	}
-	return a.now
+	return a.now.Load()
 }
 
 // stale has the files read again before the next question.
@@ -88,40 +101,18 @@ func (a *access) stale() {
 }
 
 // server is the address in use.
-func (a *access) server() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.now.base
-}
+func (a *access) server() string { return a.now.Load().base }
 
-// look reads the files and, if anything changed in them, makes a client of it.
-func (a *access) look() error {
-	a.looked = a.cfg.Now()
-	c, err := a.read()
-	if err != nil {
-		return err
-	}
-	if a.cfg.APIServer != "" {
-		c.Server = a.cfg.APIServer
-	}
-	text, err := json.Marshal(c)
-	if err != nil {
-		return federation.Errorf(federation.Internal, "comparing credentials: %w", err)
-	}
-	sum := sha256.Sum256(text)
-	if a.now != nil && sum == a.sum {
-		a.trouble = ""
-		return nil
-	}
+// use makes a client of credentials.
+func (a *access) use(c credentials) error {
 	server, err := c.server()
 	if err != nil {
 		return err
 	}
-	if old := a.now; old != nil {
+	if old := a.now.Swap(server); old != nil {
 		old.http.CloseIdleConnections()
 		a.cfg.Logger.Info("credentials for Kubernetes' API were replaced", "apiServer", server.base)
 	}
-	a.now, a.sum, a.trouble = server, sum, ""
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // ReloadEvery is how often the folder is looked at.
@@ -71,16 +72,7 @@ func Open(cfg Config) (*Dir, error) {
 
 // Run looks at the folder until ctx ends. It returns nil.
 func (d *Dir) Run(ctx context.Context) error {
-	ticker := time.NewTicker(ReloadEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			d.Check()
-		}
-	}
+	return disk.Poll(ctx, ReloadEvery, d.Check)
 }
 
 // Check looks at the folder now. A folder that is gone as a whole, as while a
