@@ -40,6 +40,13 @@ const (
 	WrongType   Reason = "wrong_type"
 	TagMismatch Reason = "tag_mismatch"
 	NotAllowed  Reason = "not_allowed" // the key may not vouch for this
+	// NotProved: something is stated about the caller, and this verifier has callers
+	// prove nothing.
+	NotProved Reason = "not_proved"
+	// Misconfigured: what is stated about the caller can be met by nobody.
+	Misconfigured Reason = "misconfigured"
+	// UnfitValue: a value of the token cannot be handed on as it is.
+	UnfitValue Reason = "unfit_value"
 )
 
 // Reasons that lie with the verifier, not with the token.
@@ -51,7 +58,7 @@ const (
 // code returns the code under which a refusal travels.
 func (r Reason) code() federation.Code {
 	switch r {
-	case WrongZone, OutOfScope, WrongMesh, WrongName, WrongType, TagMismatch, NotAllowed:
+	case WrongZone, OutOfScope, WrongMesh, WrongName, WrongType, TagMismatch, NotAllowed, NotProved, Misconfigured, UnfitValue:
 		return federation.Forbidden
 	case NoKeys, Stale:
 		return federation.Unavailable

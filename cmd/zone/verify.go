@@ -145,6 +145,7 @@ func identityLines(id *apiclient.Identity, now time.Time) io.WriterTo {
 	f.Add("mesh", id.Mesh)
 	f.Add("name", id.Name)
 	f.Add("account", id.ServiceAccount)
+	f.Add("proved", strings.Join(id.Proved, ", "))
 	f.Add("id (jti)", id.ID)
 	var expires time.Time
 	if id.Expires != nil {

@@ -139,11 +139,13 @@ func NewProxies(t Target, agent string) (*Proxies, error) {
 // proxy its holder says it is.
 type AuthenticateRequest struct {
 	Token     string              `json:"token"`
-	ProxyType string              `json:"proxyType"` // ingress, egress or dataplane
+	ProxyType string              `json:"proxyType,omitempty"` // ingress, egress or dataplane
 	Mesh      string              `json:"mesh,omitempty"`
 	Name      string              `json:"name,omitempty"`
 	Tags      map[string][]string `json:"tags,omitempty"`
 	Labels    map[string]string   `json:"labels,omitempty"` // of the proxy's resource
+	// Require states who the holder must be, in place of the other members.
+	Require map[string]string `json:"require,omitzero"`
 }
 
 // Identity is what an accepted token proves.
@@ -160,6 +162,8 @@ type Identity struct {
 	ID             string     `json:"jti,omitempty"`
 	Expires        *time.Time `json:"expires,omitempty"` // nil: never
 	Revision       string     `json:"revision"`          // what the zone knew when it decided
+	// Proved lists what of this the token proves; the rest is the proxy's own word.
+	Proved []string `json:"proved"`
 }
 
 // Authenticate asks the zone whether it accepts a token. A refusal is an error

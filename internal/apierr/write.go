@@ -118,14 +118,46 @@ func BodyOf(err error) Body {
 func WriteError(w http.ResponseWriter, err error) {
 	body := BodyOf(err)
 	h := w.Header()
-	if body.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
+	e := federation.AsError(err)
+	if challenge := Challenge(e); challenge != "" {
+		h.Set("WWW-Authenticate", challenge)
 	}
-	if e := federation.AsError(err); e.Code == federation.Unavailable && e.RetryAfter > 0 {
-		seconds := math.Ceil(float64(e.RetryAfter) / float64(time.Second))
-		h.Set("Retry-After", strconv.Itoa(int(seconds)))
+	if seconds := RetryAfter(e); seconds > 0 {
+		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	WriteJSON(w, body.Status, body)
+}
+
+// MissingToken is the reason of a refusal where no token came at all.
+const MissingToken = "missing_token"
+
+// Challenge returns the WWW-Authenticate header of an error (RFC 6750, section 3), ""
+// for none: it says that the token is at fault only where there was one.
+func Challenge(e *federation.Error) string {
+	switch {
+	case e.Code != federation.Unauthenticated:
+		return ""
+	case e.Reason == MissingToken:
+		return "Bearer"
+	}
+	return `Bearer error="invalid_token"`
+}
+
+// defaultRetry is how long to wait after an Unavailable that does not say: most end
+// with an election or the next contact, within seconds.
+const defaultRetry = time.Second
+
+// RetryAfter returns the seconds after which a client may try again; 0 where trying
+// again is no use.
+func RetryAfter(e *federation.Error) int {
+	if e.Code != federation.Unavailable {
+		return 0
+	}
+	wait := e.RetryAfter
+	if wait <= 0 {
+		wait = defaultRetry
+	}
+	return int(math.Ceil(wait.Seconds()))
 }
 
 // WriteJSON answers a request with v as JSON. v must be of a type that

@@ -45,7 +45,9 @@ func (n *Node) authenticate() (err error) {
 			return at
 		},
 		Verified: n.metrics.Counter("tokens_verified_total", "What proxies presented, by kind and result.", "kind", "result").Add,
-		Logger:   log, Now: n.cfg.Now,
+		Misstated: n.metrics.Counter("misconfigured_statements_total",
+			"Requests refused because what is stated about their callers is a mistake, by key, value and route.", "key", "value", "route").Add,
+		Logger: log, Now: n.cfg.Now,
 	})
 	return err
 }

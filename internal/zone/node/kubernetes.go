@@ -37,5 +37,18 @@ func (a accounts) Review(ctx context.Context, token string, p proxyauth.Proxy) (
 	if err != nil {
 		return proxyauth.Account{}, err
 	}
-	return proxyauth.Account{Namespace: id.Namespace, Name: id.ServiceAccount, Pod: id.Pod, ID: id.ID, Expires: id.ExpiresAt}, nil
+	return accountOf(id), nil
+}
+
+// Identify implements proxyauth.Reviewer.
+func (a accounts) Identify(ctx context.Context, token string) (proxyauth.Account, error) {
+	id, err := a.Reviewer.Review(ctx, token)
+	if err != nil {
+		return proxyauth.Account{}, err
+	}
+	return accountOf(id), nil
+}
+
+func accountOf(id tokenreview.Identity) proxyauth.Account {
+	return proxyauth.Account{Namespace: id.Namespace, Name: id.ServiceAccount, Pod: id.Pod, ID: id.ID, Expires: id.ExpiresAt}
 }

@@ -1,12 +1,16 @@
 package proxyauth
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/zone/statement"
 )
 
 // Config is what [New] needs. Zone, Keyring and Verifier are required.
@@ -28,8 +32,12 @@ type Config struct {
 	// cptoken.Kind, "service-account" or "none") and "accepted" or the reason of the
 	// refusal. nil: nobody is.
 	Verified func(labels ...string)
-	Logger   *slog.Logger     // nil: no log
-	Now      func() time.Time // nil: time.Now
+	// Misstated is told of each request that a mistaken statement refused: the key,
+	// the value and the route; "other" for those beyond the first distinct ones. nil
+	// disables it.
+	Misstated func(labels ...string)
+	Logger    *slog.Logger     // nil: no log
+	Now       func() time.Time // nil: time.Now
 }
 
 // Reviewer judges the token of a Kubernetes service account: that it is good, is
@@ -38,13 +46,17 @@ type Config struct {
 // reason; Unavailable where nobody could be asked.
 type Reviewer interface {
 	Review(ctx context.Context, token string, p Proxy) (Account, error)
+	// Identify is Review without a proxy: whose token it is.
+	Identify(ctx context.Context, token string) (Account, error)
 }
 
 // Account is the service account that a Reviewer believes.
 type Account struct {
 	Namespace, Name string
 	Pod             string // "" where the token is bound to none
-	ID              string // names the token without being it; "" where nothing does
+	// Entry is what the zone's settings say that the account may be; nil: nothing.
+	Entry *statement.Entry
+	ID    string // names the token without being it; "" where nothing does
 	// Expires is when the decision must be made anew; zero: never.
 	Expires time.Time
 }
@@ -95,7 +107,13 @@ func (a *Admission) Subject() string {
 }
 
 // Authenticator decides over proxies. It is safe for concurrent use.
-type Authenticator struct{ cfg Config }
+type Authenticator struct {
+	cfg   Config
+	lines *loglimit.Limiter
+
+	mistakes sync.Mutex
+	seen     map[[3]string]bool // mistaken statements that have labels of their own
+}
 
 // New returns the authenticator of a zone. It starts nothing.
 func New(cfg Config) (*Authenticator, error) {
@@ -107,6 +125,9 @@ func New(cfg Config) (*Authenticator, error) {
 	}
 	if cfg.Verified == nil {
 		cfg.Verified = func(...string) {}
+	}
+	if cfg.Misstated == nil {
+		cfg.Misstated = func(...string) {}
 	}
 	if cfg.Contact == nil {
 		cfg.Contact = func() time.Time { return time.Time{} }
@@ -120,7 +141,7 @@ func New(cfg Config) (*Authenticator, error) {
 				WithHint("use zoneToken or dpToken outside of Kubernetes")
 		}
 	}
-	return &Authenticator{cfg}, nil
+	return &Authenticator{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now)}, nil
 }
 
 // Authenticate decides whether p is who it says, from what it presents: the token
@@ -129,19 +150,15 @@ func New(cfg Config) (*Authenticator, error) {
 // Invalid one is about p, every other has a reason. Nothing is changed by it.
 func (a *Authenticator) Authenticate(ctx context.Context, p Proxy, credential string) (*Admission, error) {
 	if err := p.Validate(); err != nil {
+		a.Count(KindUnknown, err)
 		return nil, err
 	}
 	method := a.cfg.Settings.Method(p.Type)
-	admission, kind, err := a.decide(ctx, method, p, credential)
-	result := "accepted"
-	if err != nil {
-		result = string(cptoken.ReasonOf(err))
-	}
-	a.cfg.Verified(kind, result)
+	admission, err := a.decide(ctx, method, p.Type, credential, describes{p})
 	if err != nil {
 		return nil, err
 	}
-	admission.Method, admission.Zone, admission.Proxy = method, a.cfg.Zone, p
+	admission.Proxy = p
 	return admission, nil
 }
 
@@ -149,53 +166,86 @@ func (a *Authenticator) Authenticate(ctx context.Context, p Proxy, credential st
 const (
 	kindServiceAccount = "service-account"
 	kindNone           = "none"
+	// KindUnknown is counted where a caller was refused before it was known what it
+	// had to present.
+	KindUnknown = "unknown"
 )
 
-// decide returns too the kind of what was to be presented.
-func (a *Authenticator) decide(ctx context.Context, method Method, p Proxy, credential string) (*Admission, string, error) {
-	kind := map[Method]string{
+// kindOf returns the kind of what is to be presented, as it is counted.
+func kindOf(method Method) string {
+	return map[Method]string{
 		ZoneToken: string(cptoken.Zone), DataplaneToken: string(cptoken.Dataplane), ServiceAccountToken: kindServiceAccount, None: kindNone,
 	}[method]
-	if err := a.Stale(); err != nil {
-		return nil, kind, err
-	}
-	view := a.cfg.Keyring.View()
-	if method == None {
-		return &Admission{Revision: revisionOf(view), Grant: cptoken.ForeignGrant("", time.Time{}, time.Time{})}, kind, nil
-	}
-	token, err := oneToken(credential, method)
-	if err != nil {
-		return nil, kind, err
-	}
-	var admission *Admission
-	if method == ServiceAccountToken {
-		admission, err = a.byAccount(ctx, p, token)
-	} else {
-		admission, err = a.byToken(view, method, p, token)
-	}
-	if err != nil {
-		return nil, kind, err
-	}
-	admission.Revision = revisionOf(view)
-	return admission, kind, nil
 }
 
-// byToken holds a zone or dataplane token against one view from beginning to end.
-func (a *Authenticator) byToken(view cptoken.View, method Method, p Proxy, token string) (*Admission, error) {
-	kind := cptoken.Dataplane
-	if method == ZoneToken {
-		kind = cptoken.Zone
-	}
-	claims, err := a.cfg.Verifier.Verify(view, kind, token)
+// asked is what a credential is held against: a proxy that describes itself, or an
+// operator's statement.
+type asked interface {
+	// token holds verified claims of a token of ours against it.
+	token(zone, proxyType string, method Method, c *cptoken.Claims) error
+	// account asks the reviewer.
+	account(ctx context.Context, r Reviewer, proxyType, token string) (Account, error)
+	// nothing decides where callers prove nothing.
+	nothing() error
+}
+
+// decide holds a credential against what is asked, and counts the outcome.
+func (a *Authenticator) decide(ctx context.Context, method Method, proxyType, credential string, q asked) (*Admission, error) {
+	admission, err := a.judge(ctx, method, proxyType, credential, q)
+	a.Count(kindOf(method), err)
 	if err != nil {
 		return nil, err
 	}
-	if method == ZoneToken {
-		err = claims.CheckZoneProxy(a.cfg.Zone, cptoken.Scope(p.Type))
+	admission.Method, admission.Zone = method, a.cfg.Zone
+	return admission, nil
+}
+
+// Count tells how a decision over what was presented came out. Who refuses a caller
+// before the Authenticator is asked calls it.
+func (a *Authenticator) Count(kind string, err error) {
+	result := "accepted"
+	if err != nil {
+		e := federation.AsError(err)
+		result = cmp.Or(e.Reason, string(e.Code))
+	}
+	a.cfg.Verified(kind, result)
+}
+
+func (a *Authenticator) judge(ctx context.Context, method Method, proxyType, credential string, q asked) (*Admission, error) {
+	if err := a.Stale(); err != nil {
+		return nil, err
+	}
+	view := a.cfg.Keyring.View()
+	if method == None {
+		if err := q.nothing(); err != nil {
+			return nil, err
+		}
+		return &Admission{Revision: revisionOf(view), Grant: cptoken.ForeignGrant("", time.Time{}, time.Time{})}, nil
+	}
+	token, err := oneToken(credential, method)
+	if err != nil {
+		return nil, err
+	}
+	var admission *Admission
+	if method == ServiceAccountToken {
+		admission, err = a.byAccount(ctx, proxyType, token, q)
 	} else {
-		err = claims.CheckDataplane(cptoken.Proxy{Mesh: p.Mesh, Name: p.Name, Type: p.Type, Tags: p.Tags})
+		admission, err = a.byToken(view, method, proxyType, token, q)
 	}
 	if err != nil {
+		return nil, err
+	}
+	admission.Revision = revisionOf(view)
+	return admission, nil
+}
+
+// byToken holds a zone or dataplane token against one view from beginning to end.
+func (a *Authenticator) byToken(view cptoken.View, method Method, proxyType, token string, q asked) (*Admission, error) {
+	claims, err := a.cfg.Verifier.Verify(view, cptoken.Kind(kindOf(method)), token)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.token(a.cfg.Zone, proxyType, method, claims); err != nil {
 		return nil, err
 	}
 	parsed, err := cptoken.Parse(token)
@@ -206,14 +256,30 @@ func (a *Authenticator) byToken(view cptoken.View, method Method, p Proxy, token
 	return &Admission{Claims: claims, TokenID: grant.ID, Expires: claims.ExpiresAt, Grant: grant}, nil
 }
 
-func (a *Authenticator) byAccount(ctx context.Context, p Proxy, token string) (*Admission, error) {
-	account, err := a.cfg.Reviewer.Review(ctx, token, p)
+func (a *Authenticator) byAccount(ctx context.Context, proxyType, token string, q asked) (*Admission, error) {
+	account, err := q.account(ctx, a.cfg.Reviewer, proxyType, token)
 	if err != nil {
 		return nil, err
 	}
 	grant := cptoken.ForeignGrant(account.Namespace+"/"+account.Name, a.cfg.Now(), account.Expires)
 	return &Admission{Account: &account, TokenID: account.ID, Expires: account.Expires, Grant: grant}, nil
 }
+
+// describes is a proxy that says who it is.
+type describes struct{ p Proxy }
+
+func (d describes) token(zone, _ string, method Method, c *cptoken.Claims) error {
+	if method == ZoneToken {
+		return c.CheckZoneProxy(zone, cptoken.Scope(d.p.Type))
+	}
+	return c.CheckDataplane(cptoken.Proxy{Mesh: d.p.Mesh, Name: d.p.Name, Type: d.p.Type, Tags: d.p.Tags})
+}
+
+func (d describes) account(ctx context.Context, r Reviewer, _, token string) (Account, error) {
+	return r.Review(ctx, token, d.p)
+}
+
+func (describes) nothing() error { return nil }
 
 // Validate checks what a proxy says of itself. The error names the field as the
 // JSON check spells it.

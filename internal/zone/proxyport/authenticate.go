@@ -16,8 +16,8 @@ import (
 // largest size and the tags of a proxy.
 const maxAuthenticate = 16 << 10
 
-// AuthenticateRequest is the body of POST /v1/authenticate: a token, and which
-// proxy its holder says it is.
+// AuthenticateRequest is the body of POST /v1/authenticate: a token, and either
+// which proxy its holder says it is, or in Require who the operator says it must be.
 type AuthenticateRequest struct {
 	Token string `json:"token"`
 	// ProxyType is ingress or egress for zone proxies, which usually show a zone
@@ -31,6 +31,14 @@ type AuthenticateRequest struct {
 	Name   string              `json:"name,omitempty"`
 	Tags   map[string][]string `json:"tags,omitempty"`
 	Labels map[string]string   `json:"labels,omitempty"`
+	// Require is a statement in the words of package statement, in place of a
+	// description; an empty one states nothing, and the token only has to be good.
+	Require map[string]string `json:"require,omitzero"`
+}
+
+// describes reports whether the request says of the holder what it is.
+func (r *AuthenticateRequest) describes() bool {
+	return r.ProxyType != "" || r.Mesh != "" || r.Name != "" || len(r.Tags) > 0 || len(r.Labels) > 0
 }
 
 // Identity is the answer to an accepted token: what it proves.
@@ -50,6 +58,9 @@ type Identity struct {
 	// ID is under which the token is revoked: its jti, or a hash where it has none.
 	ID      string     `json:"jti,omitempty"`
 	Expires *time.Time `json:"expires,omitempty"` // absent: never
+	// Proved lists what the token proves, of proxyType, zone, mesh, name, tag/NAME and
+	// serviceAccount. What the holder says of itself and is not in it is its own word.
+	Proved []string `json:"proved"`
 	// Revision is what the zone knew when it decided.
 	Revision string `json:"revision"`
 }
@@ -59,7 +70,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	err := apierr.ReadJSON(w, r, maxAuthenticate, &req)
 	var id *Identity
 	if err == nil {
-		id, err = s.identify(r.Context(), req)
+		id, err = s.identify(r.Context(), r.URL.Path, req)
 	}
 	if err != nil {
 		e := federation.AsError(err)
@@ -112,7 +123,7 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 	out := BatchAnswer{Results: make([]BatchResult, len(req.Requests))}
 	refused := 0
 	for i, one := range req.Requests {
-		id, err := s.identify(r.Context(), one)
+		id, err := s.identify(r.Context(), r.URL.Path, one)
 		if err == nil {
 			out.Results[i] = BatchResult{Status: http.StatusOK, Identity: id}
 			continue
@@ -131,20 +142,33 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 	apierr.WriteJSON(w, http.StatusOK, out)
 }
 
-// identify decides over a request.
-func (s *Server) identify(ctx context.Context, req AuthenticateRequest) (*Identity, error) {
-	admission, err := s.cfg.Auth.Authenticate(ctx, proxyauth.Proxy{
-		Type: req.ProxyType, Mesh: req.Mesh, Name: req.Name, Tags: req.Tags, Labels: req.Labels,
-	}, req.Token)
+// identify decides over a request to a path.
+func (s *Server) identify(ctx context.Context, path string, req AuthenticateRequest) (*Identity, error) {
+	admission, err := s.admit(ctx, path, req)
 	if err != nil {
 		return nil, err
 	}
 	return identityOf(admission), nil
 }
 
+func (s *Server) admit(ctx context.Context, path string, req AuthenticateRequest) (*proxyauth.Admission, error) {
+	switch {
+	case req.Require == nil:
+		return s.cfg.Auth.Authenticate(ctx, proxyauth.Proxy{
+			Type: req.ProxyType, Mesh: req.Mesh, Name: req.Name, Tags: req.Tags, Labels: req.Labels,
+		}, req.Token)
+	case req.describes():
+		err := federation.InvalidField("require", "is given beside what the proxy says of itself").
+			WithHint("state who the holder must be in require, or leave require out and hold the token against a description")
+		s.cfg.Auth.Count(proxyauth.KindUnknown, err)
+		return nil, err
+	}
+	return s.cfg.Auth.Prove(ctx, req.Require, path, req.Token)
+}
+
 // identityOf is what an admission proves, as it is answered.
 func identityOf(a *proxyauth.Admission) *Identity {
-	id := &Identity{Method: string(a.Method), Zone: a.Zone, ID: a.TokenID, Revision: a.Revision.String()}
+	id := &Identity{Method: string(a.Method), Zone: a.Zone, ID: a.TokenID, Revision: a.Revision.String(), Proved: a.Proved()}
 	if c := a.Claims; c != nil {
 		id.Kind, id.Scope, id.Mesh, id.Name, id.Tags = string(c.Kind), c.Scope, c.Mesh, c.Name, c.Tags
 	}

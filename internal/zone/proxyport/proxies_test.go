@@ -239,7 +239,7 @@ func TestProxiesAreListed(t *testing.T) {
 	conn.Sent("type.googleapis.com/envoy.config.cluster.v3.Cluster", "v2", "2")
 	conn.Answered("type.googleapis.com/envoy.config.cluster.v3.Cluster", "2", "no such type")
 	want := `{"total":1,"items":[{"type":"dataplane","mesh":"default","name":"backend-1","tags":{"kuma.io/service":["backend"]},` +
-		`"identity":{"method":"dpToken","kind":"dataplane","zone":"west","mesh":"default","name":"backend-1","tags":{"kuma.io/service":["backend"]},"jti":"7d444840-9dc0-4cd1-b245-5ffdce74fad2","expires":"2027-01-15T09:00:00Z","revision":"00000000000000a1-1@1"},` +
+		`"identity":{"method":"dpToken","kind":"dataplane","zone":"west","mesh":"default","name":"backend-1","tags":{"kuma.io/service":["backend"]},"jti":"7d444840-9dc0-4cd1-b245-5ffdce74fad2","expires":"2027-01-15T09:00:00Z","proved":["proxyType","mesh","name","tag/kuma.io/service"],"revision":"00000000000000a1-1@1"},` +
 		`"remote":"192.0.2.1:7","protocol":"ads","version":"envoy 1.30.6","since":"2027-01-15T08:00:00Z","resources":[{"type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","sent":"v2","nonce":"2","acknowledged":"v1","refused":"no such type","at":"2027-01-15T08:00:00Z"}]}]}` + "\n"
 	if a := list(); a.body != want {
 		t.Errorf("listed as %s", a.body)

@@ -27,6 +27,8 @@ import (
 // Authenticator decides over proxies. *proxyauth.Authenticator is one.
 type Authenticator interface {
 	Authenticate(ctx context.Context, p proxyauth.Proxy, credential string) (*proxyauth.Admission, error)
+	Prove(ctx context.Context, stated map[string]string, route, credential string) (*proxyauth.Admission, error)
+	Count(kind string, err error)
 }
 
 // Limits bound what is spent on callers. A zero field means the default.
