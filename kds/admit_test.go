@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"context"
@@ -15,24 +15,28 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kdspb"
+	"github.com/meridiankds/meridian/kds/server"
+	"github.com/meridiankds/meridian/kds/wire"
 )
 
 // everyMethod is each RPC of the port.
 var everyMethod = []string{
-	methodGlobalToZone,
-	"/" + syncService + "/ZoneToGlobalSync",
-	"/" + globalService + "/StreamXDSConfigs",
-	"/" + globalService + "/StreamStats",
-	"/" + globalService + "/StreamClusters",
-	methodHealthCheck,
+	kds.RPCGlobalToZone,
+	"/" + kds.SyncService + "/ZoneToGlobalSync",
+	"/" + kds.GlobalService + "/StreamXDSConfigs",
+	"/" + kds.GlobalService + "/StreamStats",
+	"/" + kds.GlobalService + "/StreamClusters",
+	kds.RPCHealthCheck,
 }
 
 // callOnce makes a call and returns its error; a stream that is admitted is left
 // at once.
 func callOnce(t *testing.T, conn *grpc.ClientConn, method string, md ...string) error {
 	t.Helper()
-	if method == methodHealthCheck {
+	if method == kds.RPCHealthCheck {
 		ctx := metadata.NewOutgoingContext(context.Background(), metadata.Pairs(md...))
 		return conn.Invoke(ctx, method, &kdspb.ZoneHealthCheckRequest{}, &kdspb.ZoneHealthCheckResponse{})
 	}
@@ -42,7 +46,7 @@ func callOnce(t *testing.T, conn *grpc.ClientConn, method string, md ...string) 
 	if err != nil {
 		return err
 	}
-	if len(h.Get(mdMember)) == 1 {
+	if len(h.Get(kds.MDMember)) == 1 {
 		return nil
 	}
 	_, err = r.recv()
@@ -50,11 +54,11 @@ func callOnce(t *testing.T, conn *grpc.ClientConn, method string, md ...string) 
 }
 
 func TestEveryCallIsAuthenticated(t *testing.T) {
-	m := start(t, func(c *ServerConfig) { c.Limits.RefusalLines = 1000 })
-	m.auth.refuse("old", "expired")
-	m.auth.refuse("strange", "unknown_key")
+	m := start(t, func(c *server.Config) { c.Limits.RefusalLines = 1000 })
+	m.auth.Refuse("old", "expired")
+	m.auth.Refuse("strange", "unknown_key")
 	conn := dialRaw(t, m.addr)
-	long := strings.Repeat("x", maxAuthorization+1)
+	long := strings.Repeat("x", kds.MaxAuthorization+1)
 	cases := []struct {
 		name    string
 		md      []string
@@ -62,16 +66,16 @@ func TestEveryCallIsAuthenticated(t *testing.T) {
 		reason  string // what is counted
 	}{
 		{"its own zone", as("west"), "", ""},
-		{"no zone", []string{mdAuthorization, "Bearer west"}, "authentication failed", reasonNoZone},
-		{"two zones", append(as("west"), mdZone, "east"), "authentication failed", reasonNoZone},
-		{"not a zone's name", []string{mdZone, "WEST!", mdAuthorization, "Bearer west"}, "authentication failed", reasonNoZone},
-		{"no token", []string{mdZone, "west"}, "authentication failed", "bad_signature"},
-		{"forged token", []string{mdZone, "west", mdAuthorization, "Bearer forged"}, "authentication failed", "bad_signature"},
+		{"no zone", []string{kds.MDAuthorization, "Bearer west"}, "authentication failed", kds.ReasonNoZone},
+		{"two zones", append(as("west"), kds.MDZone, "east"), "authentication failed", kds.ReasonNoZone},
+		{"not a zone's name", []string{kds.MDZone, "WEST!", kds.MDAuthorization, "Bearer west"}, "authentication failed", kds.ReasonNoZone},
+		{"no token", []string{kds.MDZone, "west"}, "authentication failed", "bad_signature"},
+		{"forged token", []string{kds.MDZone, "west", kds.MDAuthorization, "Bearer forged"}, "authentication failed", "bad_signature"},
 		{"unknown key", as("strange"), "authentication failed", "unknown_key"},
 		{"expired token", as("old"), "authentication failed: expired", "expired"},
-		{"another zone's token", []string{mdZone, "east", mdAuthorization, "Bearer west"}, "authentication failed: wrong_zone", "wrong_zone"},
-		{"two tokens", append(as("west"), mdAuthorization, "Bearer east"), "authentication failed", reasonBadMetadata},
-		{"endless token", []string{mdZone, "west", mdAuthorization, long}, "authentication failed", reasonBadMetadata},
+		{"another zone's token", []string{kds.MDZone, "east", kds.MDAuthorization, "Bearer west"}, "authentication failed: wrong_zone", "wrong_zone"},
+		{"two tokens", append(as("west"), kds.MDAuthorization, "Bearer east"), "authentication failed", kds.ReasonBadMetadata},
+		{"endless token", []string{kds.MDZone, "west", kds.MDAuthorization, long}, "authentication failed", kds.ReasonBadMetadata},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -111,9 +115,9 @@ func TestEveryCallIsAuthenticated(t *testing.T) {
 // TestRefusedMayWait: who is refused waits as long as the hook keeps it, and who is
 // not does not.
 func TestRefusedMayWait(t *testing.T) {
-	told, leave, many := make(chan Refusal, 4), make(chan struct{}), atomic.Bool{}
-	m := start(t, func(c *ServerConfig) {
-		c.Refused = func(ctx context.Context, r Refusal) error {
+	told, leave, many := make(chan server.Refusal, 4), make(chan struct{}), atomic.Bool{}
+	m := start(t, func(c *server.Config) {
+		c.Refused = func(ctx context.Context, r server.Refusal) error {
 			told <- r
 			if many.Load() {
 				return federation.Errorf(federation.Unavailable, "too many").WithReason("too_many_failures")
@@ -128,12 +132,12 @@ func TestRefusedMayWait(t *testing.T) {
 	conn := dialRaw(t, m.addr)
 	answered := make(chan error, 1)
 	go func() {
-		answered <- callOnce(t, conn, methodHealthCheck, mdZone, "west", mdAuthorization, "Bearer forged")
+		answered <- callOnce(t, conn, kds.RPCHealthCheck, kds.MDZone, "west", kds.MDAuthorization, "Bearer forged")
 	}()
-	if r := <-told; r.Zone != "west" || r.Method != methodHealthCheck || r.Remote == "" || federation.CodeOf(r.Err) != federation.Unauthenticated {
+	if r := <-told; r.Zone != "west" || r.Method != kds.RPCHealthCheck || r.Remote == "" || federation.CodeOf(r.Err) != federation.Unauthenticated {
 		t.Errorf("told %+v", r)
 	}
-	if err := callOnce(t, conn, methodHealthCheck, as("west")...); err != nil {
+	if err := callOnce(t, conn, kds.RPCHealthCheck, as("west")...); err != nil {
 		t.Errorf("a good credential on the same connection: %v", err)
 	}
 	select {
@@ -146,7 +150,7 @@ func TestRefusedMayWait(t *testing.T) {
 		t.Errorf("answered %v", err)
 	}
 	many.Store(true)
-	if err := callOnce(t, conn, methodHealthCheck, mdZone, "west", mdAuthorization, "Bearer forged"); status.Code(err) != codes.Unavailable {
+	if err := callOnce(t, conn, kds.RPCHealthCheck, kds.MDZone, "west", kds.MDAuthorization, "Bearer forged"); status.Code(err) != codes.Unavailable {
 		t.Errorf("where too many wait: %v", err)
 	}
 }
@@ -163,7 +167,7 @@ func TestSuccessLine(t *testing.T) {
 	if n := len(line.FindAllString(m.log.String(), -1)); n != 1 {
 		t.Fatalf("the line stands %d times in the log, want once:\n%s", n, m.log)
 	}
-	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); err != nil {
+	if err := callOnce(t, dialRaw(t, m.addr), kds.RPCHealthCheck, as("west")...); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(line.FindAllString(m.log.String(), -1)); n != 2 {
@@ -173,12 +177,12 @@ func TestSuccessLine(t *testing.T) {
 
 func TestUndecidedIsNotRefused(t *testing.T) {
 	m := start(t, nil)
-	m.auth.fail(federation.Errorf(federation.Unavailable, "no leader"))
-	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); status.Code(err) != codes.Unavailable {
+	m.auth.Fail(federation.Errorf(federation.Unavailable, "no leader"))
+	if err := callOnce(t, dialRaw(t, m.addr), kds.RPCHealthCheck, as("west")...); status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v, want Unavailable", err)
 	}
-	m.auth.fail(fmt.Errorf("a secret in a library's message: %w", errTest))
-	err := callOnce(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+	m.auth.Fail(fmt.Errorf("a secret in a library's message: %w", kdstest.ErrTest))
+	err := callOnce(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("west")...)
 	if status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v, want Unavailable without the cause", err)
 	}
@@ -189,13 +193,13 @@ func TestNodeIDMustBeTheZone(t *testing.T) {
 	conn := dialRaw(t, m.addr)
 	t.Run("first request", func(t *testing.T) {
 		for _, id := range []string{"east", "", "WEST"} {
-			r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+			r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 			r.send(subscription(id, "Mesh", ""))
-			if _, err := r.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), reasonNodeID) {
+			if _, err := r.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), kds.ReasonNodeID) {
 				t.Errorf("node.id %q: %v", id, err)
 			}
 		}
-		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 		req := subscription("west", "Mesh", "")
 		req.Node = nil
 		r.send(req)
@@ -204,7 +208,7 @@ func TestNodeIDMustBeTheZone(t *testing.T) {
 		}
 	})
 	t.Run("later request", func(t *testing.T) {
-		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 		r.send(subscription("west", "Mesh", ""))
 		r.must()
 		r.send(subscription("east", "Config", ""))
@@ -212,26 +216,26 @@ func TestNodeIDMustBeTheZone(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-	if n := m.Stats().Refused[reasonNodeID]; n != 5 {
+	if n := m.Stats().Refused[kds.ReasonNodeID]; n != 5 {
 		t.Errorf("counted %d times, want 5", n)
 	}
 }
 
 func TestUnauthenticatedSessions(t *testing.T) {
-	m := start(t, func(c *ServerConfig) { c.Limits.SessionsPerZone = 2 })
-	m.auth.open = true
-	trusted := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, append(as("west"), mdInstance, "one")...)
+	m := start(t, func(c *server.Config) { c.Limits.SessionsPerZone = 2 })
+	m.auth.Open = true
+	trusted := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, append(as("west"), kds.MDInstance, "one")...)
 	trusted.send(subscription("west", "Mesh", ""))
 	trusted.must()
 
 	// Strangers of the same name come in beside it, up to the bound, and
 	// displace nobody.
 	for range 2 {
-		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, mdZone, "west", mdInstance, "one")
+		r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, kds.MDZone, "west", kds.MDInstance, "one")
 		r.send(subscription("west", "Mesh", ""))
 		r.must()
 	}
-	r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, mdZone, "west", mdInstance, "other")
+	r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, kds.MDZone, "west", kds.MDInstance, "other")
 	r.send(subscription("west", "Mesh", ""))
 	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("one stranger too many: %v", err)
@@ -247,7 +251,7 @@ func TestUnauthenticatedSessions(t *testing.T) {
 	}
 
 	// Who authenticates displaces them all.
-	again := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, append(as("west"), mdInstance, "one")...)
+	again := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, append(as("west"), kds.MDInstance, "one")...)
 	again.send(subscription("west", "Mesh", ""))
 	again.must()
 	if _, err := trusted.recv(); status.Code(err) != codes.FailedPrecondition {
@@ -261,27 +265,27 @@ func TestUnauthenticatedSessions(t *testing.T) {
 func TestDisplacement(t *testing.T) {
 	m := start(t, nil)
 	open := func(instance string) *raw {
-		r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, append(as("west"), mdInstance, instance)...)
-		r.send(subscription("west", ChangesType, ""))
+		r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, append(as("west"), kds.MDInstance, instance)...)
+		r.send(subscription("west", kds.ChangesType, ""))
 		r.must()
 		return r
 	}
 	a, b := open("a"), open("b")
-	side := openRaw(t, a.conn, "/"+syncService+"/ZoneToGlobalSync", as("west")...)
+	side := openRaw(t, a.conn, "/"+kds.SyncService+"/ZoneToGlobalSync", as("west")...)
 	if _, err := side.stream.Header(); err != nil {
 		t.Fatal(err)
 	}
 	a2 := open("a")
 	_, err := a.recv()
-	if status.Code(err) != codes.FailedPrecondition || errorOf(err).Reason != reasonDisplaced {
+	if status.Code(err) != codes.FailedPrecondition || wire.ErrorOf(err).Reason != kds.ReasonDisplaced {
 		t.Errorf("the older session of the instance ends with %v", err)
 	}
 	if _, err := side.recv(); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("the other call of the older connection ends with %v", err)
 	}
-	head := m.source.add("after")
+	head := m.source.Add("after")
 	for name, r := range map[string]*raw{"the other instance": b, "the newer session": a2} {
-		if p, err := decodePart(r.must()); err != nil || p.To != head {
+		if p, err := wire.DecodePart(r.must()); err != nil || p.To != head {
 			t.Errorf("%s got %+v, %v", name, p, err)
 		}
 	}
@@ -294,10 +298,10 @@ func TestDisconnectAndRecheck(t *testing.T) {
 	m := start(t, nil)
 	open := func(zone string) (*raw, *raw) {
 		conn := dialRaw(t, m.addr)
-		r := openRaw(t, conn, methodGlobalToZone, as(zone)...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as(zone)...)
 		r.send(subscription(zone, "Mesh", ""))
 		r.must()
-		side := openRaw(t, conn, "/"+globalService+"/StreamStats", as(zone)...)
+		side := openRaw(t, conn, "/"+kds.GlobalService+"/StreamStats", as(zone)...)
 		if _, err := side.stream.Header(); err != nil {
 			t.Fatal(err)
 		}
@@ -311,17 +315,17 @@ func TestDisconnectAndRecheck(t *testing.T) {
 			t.Errorf("a disconnected zone is told %v", err)
 		}
 	}
-	eventually(t, "the session is closed", func() bool { s := m.session(t, "west"); return !s.Online() })
+	kdstest.Eventually(t, "the session is closed", func() bool { s := m.session(t, "west"); return !s.Online() })
 
 	m.Recheck(context.Background()) // finds nothing wrong
 	east.send(subscription("east", "Config", ""))
 	east.must()
-	m.auth.fail(federation.Errorf(federation.Unavailable, "cannot decide now"))
+	m.auth.Fail(federation.Errorf(federation.Unavailable, "cannot decide now"))
 	m.Recheck(context.Background())
 	east.send(subscription("east", "Secret", ""))
 	east.must()
-	m.auth.fail(nil)
-	m.auth.refuse("east", "revoked")
+	m.auth.Fail(nil)
+	m.auth.Refuse("east", "revoked")
 	m.Recheck(context.Background())
 	for _, r := range []*raw{east, eastSide} {
 		if _, err := r.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "revoked") {
@@ -333,14 +337,14 @@ func TestDisconnectAndRecheck(t *testing.T) {
 func TestSessionEndsWithItsCredential(t *testing.T) {
 	hurry(t, func(d time.Duration) bool {
 		m := start(t, nil)
-		m.auth.expires = time.Now().Add(d)
+		m.auth.Expires = time.Now().Add(d)
 		conn := dialRaw(t, m.addr)
-		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 		r.offer(subscription("west", "Mesh", ""))
 		if _, err := r.recv(); err != nil {
 			return false
 		}
-		side := openRaw(t, conn, "/"+globalService+"/StreamStats", as("west")...)
+		side := openRaw(t, conn, "/"+kds.GlobalService+"/StreamStats", as("west")...)
 		for _, s := range []*raw{r, side} {
 			if _, err := s.recv(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "expired") {
 				t.Errorf("got %v", err)
@@ -356,27 +360,27 @@ type changingAuth struct {
 	calls     atomic.Int64
 }
 
-func (a *changingAuth) Authenticate(_ context.Context, c Credentials) (Admission, error) {
+func (a *changingAuth) Authenticate(_ context.Context, c kds.Credentials) (kds.Admission, error) {
 	if a.calls.Add(1) > 1 {
-		return Admission{}, federation.Errorf(federation.Forbidden, "disabled").WithReason(reasonZoneDisabled)
+		return kds.Admission{}, federation.Errorf(federation.Forbidden, "disabled").WithReason(kds.ReasonZoneDisabled)
 	}
 	a.meanwhile()
-	return Admission{Zone: c.Zone, Method: MethodControlPlaneToken, Authenticated: true}, nil
+	return kds.Admission{Zone: c.Zone, Method: kds.MethodControlPlaneToken, Authenticated: true}, nil
 }
 
 // TestNobodySlipsThrough: a call that is being admitted while its zone is
 // disconnected, or everybody is checked again, is checked again too.
 func TestNobodySlipsThrough(t *testing.T) {
-	for name, act := range map[string]func(*Server){
-		"disconnect": func(s *Server) { s.Disconnect("west", "zone_disabled") },
-		"recheck":    func(s *Server) { s.Recheck(context.Background()) },
+	for name, act := range map[string]func(*server.Server){
+		"disconnect": func(s *server.Server) { s.Disconnect("west", "zone_disabled") },
+		"recheck":    func(s *server.Server) { s.Recheck(context.Background()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			auth := &changingAuth{}
-			m := start(t, func(c *ServerConfig) { c.Authenticator = auth })
+			m := start(t, func(c *server.Config) { c.Authenticator = auth })
 			auth.meanwhile = func() { act(m.Server) }
-			err := callOnce(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
-			if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), reasonZoneDisabled) {
+			err := callOnce(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("west")...)
+			if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), kds.ReasonZoneDisabled) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"context"
@@ -21,26 +21,31 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
+	"github.com/meridiankds/meridian/kds/server"
 )
 
 // TestFailover: a member that stops says so, and its zones go to another one and
 // lose nothing.
 func TestFailover(t *testing.T) {
-	source := newSource()
-	with := func(name string) func(*ServerConfig) {
-		return func(c *ServerConfig) { c.Source = source; c.Member = name }
+	source := kdstest.NewSource()
+	with := func(name string) func(*server.Config) {
+		return func(c *server.Config) { c.Source = source; c.Member = name }
 	}
 	a, b := start(t, with("a")), start(t, with("b"))
 	z := join(t, "west", nil, a.addr, b.addr)
-	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
+	kdstest.Eventually(t, "full state", func() bool { return z.sink.Holds(kdstest.Revision(1, 1)) })
 	members := map[string]*member{"a": a, "b": b}
 	first := z.Status().Member
 	other := map[string]string{"a": "b", "b": "a"}[first]
 	members[first].stop()
-	eventually(t, "the zone is with the other member", func() bool { return z.Status().Member == other && z.Status().Connected })
-	head := source.add("later")
-	eventually(t, "the delta", func() bool { return z.sink.holds(head) })
-	for _, p := range z.sink.applied()[1:] {
+	kdstest.Eventually(t, "the zone is with the other member", func() bool { return z.Status().Member == other && z.Status().Connected })
+	head := source.Add("later")
+	kdstest.Eventually(t, "the delta", func() bool { return z.sink.Holds(head) })
+	for _, p := range z.sink.Applied()[1:] {
 		if p.Full {
 			t.Errorf("changing members cost a full state")
 		}
@@ -55,20 +60,20 @@ func TestFailover(t *testing.T) {
 func TestLossDeletesNothing(t *testing.T) {
 	m := start(t, nil)
 	z := join(t, "west", nil, m.addr)
-	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
+	kdstest.Eventually(t, "full state", func() bool { return z.sink.Holds(kdstest.Revision(1, 1)) })
 	m.stop()
-	eventually(t, "the zone knows", func() bool { s := z.Status(); return !s.Connected && strings.Contains(s.LastError, "refused") })
-	if !z.sink.has("first") || len(z.sink.applied()) != 1 {
+	kdstest.Eventually(t, "the zone knows", func() bool { s := z.Status(); return !s.Connected && strings.Contains(s.LastError, "refused") })
+	if !z.sink.Has("first") || len(z.sink.Applied()) != 1 {
 		t.Fatal("the loss changed the copy")
 	}
 	l, err := net.Listen("tcp", m.addr)
 	if err != nil {
 		t.Skipf("the port was taken meanwhile: %v", err)
 	}
-	again := startOn(t, l, func(c *ServerConfig) { c.Source = m.source })
-	head := again.source.add("later")
-	eventually(t, "the zone resumes", func() bool { return z.sink.holds(head) })
-	if sets := z.sink.applied(); sets[len(sets)-1].Full {
+	again := startOn(t, l, func(c *server.Config) { c.Source = m.source })
+	head := again.source.Add("later")
+	kdstest.Eventually(t, "the zone resumes", func() bool { return z.sink.Holds(head) })
+	if sets := z.sink.Applied(); sets[len(sets)-1].Full {
 		t.Error("resuming cost a full state")
 	}
 }
@@ -77,22 +82,22 @@ func TestLossDeletesNothing(t *testing.T) {
 // comes in once the file holds a good one.
 func TestTokenIsReadAtEachConnect(t *testing.T) {
 	m := start(t, nil)
-	m.auth.refuse("stale", "expired")
+	m.auth.Refuse("stale", "expired")
 	var token atomic.Value
 	token.Store("stale")
-	z := join(t, "west", func(c *ClientConfig) {
+	z := join(t, "west", func(c *client.Config) {
 		c.Token = func() (string, error) {
 			if token.Load() == "" {
-				return "", errTest
+				return "", kdstest.ErrTest
 			}
 			return token.Load().(string), nil
 		}
 	}, m.addr)
-	eventually(t, "refused", func() bool { return z.Status().LastReason == "expired" })
+	kdstest.Eventually(t, "refused", func() bool { return z.Status().LastReason == "expired" })
 	token.Store("")
-	eventually(t, "an unreadable file", func() bool { return strings.Contains(z.Status().LastError, "reading the control plane token") })
+	kdstest.Eventually(t, "an unreadable file", func() bool { return strings.Contains(z.Status().LastError, "reading the control plane token") })
 	token.Store("west")
-	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
+	kdstest.Eventually(t, "full state", func() bool { return z.sink.Holds(kdstest.Revision(1, 1)) })
 	log := z.log.String()
 	if !strings.Contains(log, "authentication failed: expired") || !strings.Contains(log, "global generate control-plane-token") {
 		t.Errorf("the zone's log does not help:\n%s", log)
@@ -105,18 +110,18 @@ func TestTokenIsReadAtEachConnect(t *testing.T) {
 func TestHealthCheck(t *testing.T) {
 	var now atomic.Int64
 	now.Store(1_800_000_000)
-	m := start(t, func(c *ServerConfig) {
+	m := start(t, func(c *server.Config) {
 		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
 		c.HealthInterval = time.Second
 	})
 	z := join(t, "west", nil, m.addr)
-	eventually(t, "full state acknowledged", func() bool { return len(m.Sessions()) == 1 && m.session(t, "west").Full })
+	kdstest.Eventually(t, "full state acknowledged", func() bool { return len(m.Sessions()) == 1 && m.session(t, "west").Full })
 	now.Add(5)
-	eventually(t, "a sign of life", func() bool { return m.session(t, "west").LastHeard.Unix() == 1_800_000_005 })
-	eventually(t, "the zone to hear of it", func() bool {
-		z.sink.mu.Lock()
-		defer z.sink.mu.Unlock()
-		return z.sink.heard >= 3 && z.sink.member == "member-1"
+	kdstest.Eventually(t, "a sign of life", func() bool { return m.session(t, "west").LastHeard.Unix() == 1_800_000_005 })
+	kdstest.Eventually(t, "the zone to hear of it", func() bool {
+		z.sink.Mu.Lock()
+		defer z.sink.Mu.Unlock()
+		return z.sink.HeardCount >= 3 && z.sink.HeardFrom == "member-1"
 	})
 }
 
@@ -124,11 +129,11 @@ func TestHealthCheck(t *testing.T) {
 // member says.
 func TestMaxSilence(t *testing.T) {
 	m := start(t, nil)
-	z := join(t, "west", func(c *ClientConfig) { c.MaxSilence = 3 * time.Second }, m.addr)
-	eventually(t, "the zone to ask again and again", func() bool {
-		z.sink.mu.Lock()
-		defer z.sink.mu.Unlock()
-		return z.sink.heard >= 5
+	z := join(t, "west", func(c *client.Config) { c.MaxSilence = 3 * time.Second }, m.addr)
+	kdstest.Eventually(t, "the zone to ask again and again", func() bool {
+		z.sink.Mu.Lock()
+		defer z.sink.Mu.Unlock()
+		return z.sink.HeardCount >= 5
 	})
 }
 
@@ -163,29 +168,29 @@ func testCA(t *testing.T) (server, client tls.Certificate, pool *x509.CertPool) 
 }
 
 func TestTLS(t *testing.T) {
-	pair, client, pool := testCA(t)
-	m := start(t, func(c *ServerConfig) {
+	pair, clientPair, pool := testCA(t)
+	m := start(t, func(c *server.Config) {
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool, NextProtos: []string{"h2"}}
 	})
-	z := join(t, "west", func(c *ClientConfig) { c.TLS = func() *tls.Config { return &tls.Config{RootCAs: pool} } }, m.addr)
-	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
-	with := join(t, "east", func(c *ClientConfig) {
-		c.TLS = func() *tls.Config { return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{client}} }
+	z := join(t, "west", func(c *client.Config) { c.TLS = func() *tls.Config { return &tls.Config{RootCAs: pool} } }, m.addr)
+	kdstest.Eventually(t, "full state", func() bool { return z.sink.Holds(kdstest.Revision(1, 1)) })
+	with := join(t, "east", func(c *client.Config) {
+		c.TLS = func() *tls.Config { return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{clientPair}} }
 	}, m.addr)
-	eventually(t, "full state", func() bool { return with.sink.holds(revision(1, 1)) })
-	m.auth.mu.Lock()
-	for _, c := range m.auth.seen {
+	kdstest.Eventually(t, "full state", func() bool { return with.sink.Holds(kdstest.Revision(1, 1)) })
+	m.auth.Mu.Lock()
+	for _, c := range m.auth.Seen {
 		if got := c.Certificate != nil; got != (c.Zone == "east") {
 			t.Errorf("zone %s: a verified certificate: %v", c.Zone, got)
 		}
 	}
-	m.auth.mu.Unlock()
+	m.auth.Mu.Unlock()
 
-	stranger := join(t, "north", func(c *ClientConfig) { c.TLS = func() *tls.Config { return &tls.Config{RootCAs: x509.NewCertPool()} } }, m.addr)
-	eventually(t, "a global that the zone does not trust", func() bool { return strings.Contains(stranger.Status().LastError, "x509") })
-	eventually(t, "a hint about the CA", func() bool { return strings.Contains(stranger.log.String(), "--ca-file") })
+	stranger := join(t, "north", func(c *client.Config) { c.TLS = func() *tls.Config { return &tls.Config{RootCAs: x509.NewCertPool()} } }, m.addr)
+	kdstest.Eventually(t, "a global that the zone does not trust", func() bool { return strings.Contains(stranger.Status().LastError, "x509") })
+	kdstest.Eventually(t, "a hint about the CA", func() bool { return strings.Contains(stranger.log.String(), "--ca-file") })
 	plain := join(t, "south", nil, m.addr)
-	eventually(t, "no TLS, no service", func() bool { return plain.Status().LastError != "" })
+	kdstest.Eventually(t, "no TLS, no service", func() bool { return plain.Status().LastError != "" })
 	if plain.Status().Connected {
 		t.Error("connected in the clear")
 	}
@@ -206,40 +211,40 @@ func TestNotAGlobal(t *testing.T) {
 	}
 	t.Run("nothing", func(t *testing.T) {
 		z := join(t, "west", nil, "127.0.0.1:1")
-		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "127.0.0.1:1") })
+		kdstest.Eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "127.0.0.1:1") })
 	})
 	t.Run("another service", func(t *testing.T) {
 		addr := serve(t, func(any, grpc.ServerStream) error { return status.Error(codes.Unimplemented, "unknown service") })
 		z := join(t, "west", nil, addr)
-		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "unknown service") })
+		kdstest.Eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "unknown service") })
 	})
 	t.Run("a global that is not ours", func(t *testing.T) {
 		addr := serve(t, func(_ any, ss grpc.ServerStream) error {
-			err := ss.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: ChangesType, Nonce: "1"})
+			err := ss.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: kds.ChangesType, Nonce: "1"})
 			<-ss.Context().Done()
 			return err
 		})
-		z := join(t, "west", func(c *ClientConfig) { c.AnswerTimeout = 500 * time.Millisecond }, addr)
-		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "not a Meridian global") })
-		eventually(t, "a hint", func() bool { return strings.Contains(z.log.String(), "hint=") })
+		z := join(t, "west", func(c *client.Config) { c.AnswerTimeout = 500 * time.Millisecond }, addr)
+		kdstest.Eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "not a Meridian global") })
+		kdstest.Eventually(t, "a hint", func() bool { return strings.Contains(z.log.String(), "hint=") })
 	})
 	t.Run("one that says nothing", func(t *testing.T) {
 		addr := serve(t, func(_ any, ss grpc.ServerStream) error { <-ss.Context().Done(); return nil })
-		z := join(t, "west", func(c *ClientConfig) { c.AnswerTimeout = 50 * time.Millisecond }, addr)
-		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "no answer within") })
+		z := join(t, "west", func(c *client.Config) { c.AnswerTimeout = 50 * time.Millisecond }, addr)
+		kdstest.Eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "no answer within") })
 	})
 	t.Run("a message beyond the bound", func(t *testing.T) {
 		addr := serve(t, func(_ any, ss grpc.ServerStream) error {
-			if err := ss.SendHeader(metadata.Pairs(mdMember, "m", mdCluster, testCluster)); err != nil {
+			if err := ss.SendHeader(metadata.Pairs(kds.MDMember, "m", kds.MDCluster, kdstest.Cluster)); err != nil {
 				return err
 			}
-			return ss.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: strings.Repeat("t", MaxAnswer)})
+			return ss.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: strings.Repeat("t", kds.MaxAnswer)})
 		})
 		z := join(t, "west", nil, addr)
-		eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "larger than max") })
+		kdstest.Eventually(t, "an error", func() bool { return strings.Contains(z.Status().LastError, "larger than max") })
 	})
 	t.Run("no address at all", func(t *testing.T) {
-		if err := NewClient(ClientConfig{}).Run(context.Background()); err == nil {
+		if err := client.New(client.Config{}).Run(context.Background()); err == nil {
 			t.Error("a client without addresses runs")
 		}
 	})

@@ -1,7 +1,8 @@
-// Package kds is the wire between the members of the global and the zones: a
-// [Server] for the one side, a [Client] for the other, and the protocol that
-// this comment specifies. Where state comes from and goes to, and who may speak
-// for a zone, is behind the interfaces [Source], [Sink] and [Authenticator].
+// Package kds is the vocabulary and the specification of the wire between the members
+// of the global and the zones: this comment, the limits, the names, and the interfaces
+// behind which state comes from and goes to ([Source], [Catalog], [Sink]) and who may
+// speak for a zone is decided ([Authenticator]). kds/server and kds/client are the two
+// ends, kds/wire is how both read and write messages, kds/kuma the resources of Kuma's.
 //
 // # Services
 //

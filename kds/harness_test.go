@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"context"
@@ -14,22 +14,27 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
+	"github.com/meridiankds/meridian/kds/server"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // member is a running server with its fakes.
 type member struct {
-	*Server
-	source *fakeSource
-	auth   *fakeAuth
-	log    *logBuffer
+	*server.Server
+	source *kdstest.Source
+	auth   *kdstest.Auth
+	log    *kdstest.Log
 	addr   string
 	stop   func()
 }
 
 // start runs a server on a port of its own until the test ends.
-func start(t testing.TB, change func(*ServerConfig)) *member {
+func start(t testing.TB, change func(*server.Config)) *member {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,20 +43,20 @@ func start(t testing.TB, change func(*ServerConfig)) *member {
 	return startOn(t, l, change)
 }
 
-func startOn(t testing.TB, l net.Listener, change func(*ServerConfig)) *member {
+func startOn(t testing.TB, l net.Listener, change func(*server.Config)) *member {
 	t.Helper()
-	m := &member{source: newSource(), auth: &fakeAuth{}, log: &logBuffer{}, addr: l.Addr().String()}
-	cfg := ServerConfig{Source: m.source, Authenticator: m.auth, Logger: m.log.logger(), Member: "member-1"}
+	m := &member{source: kdstest.NewSource(), auth: &kdstest.Auth{}, log: &kdstest.Log{}, addr: l.Addr().String()}
+	cfg := server.Config{Source: m.source, Authenticator: m.auth, Logger: m.log.Logger(), Member: "member-1"}
 	// Bounds that no test waits for unless it sets them itself.
-	cfg.Limits.FirstRequest, cfg.Limits.Authenticate, cfg.Limits.Relay = patience, patience, patience
-	cfg.Limits.Linger, cfg.Limits.Stop = patience, patience
+	cfg.Limits.FirstRequest, cfg.Limits.Authenticate, cfg.Limits.Relay = kdstest.Patience, kdstest.Patience, kdstest.Patience
+	cfg.Limits.Linger, cfg.Limits.Stop = kdstest.Patience, kdstest.Patience
 	if change != nil {
 		change(&cfg)
 	}
-	if s, ok := cfg.Source.(*fakeSource); ok {
+	if s, ok := cfg.Source.(*kdstest.Source); ok {
 		m.source = s
 	}
-	m.Server = NewServer(cfg)
+	m.Server = server.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx, l) }()
@@ -72,30 +77,30 @@ func startOn(t testing.TB, l net.Listener, change func(*ServerConfig)) *member {
 
 // zone is a running client with its sink.
 type zone struct {
-	*Client
-	sink *fakeSink
-	log  *logBuffer
+	*client.Client
+	sink *kdstest.Sink
+	log  *kdstest.Log
 	stop func()
 }
 
-func join(t testing.TB, name string, change func(*ClientConfig), addresses ...string) *zone {
+func join(t testing.TB, name string, change func(*client.Config), addresses ...string) *zone {
 	t.Helper()
-	z := &zone{sink: newSink(), log: &logBuffer{}}
-	cfg := ClientConfig{
+	z := &zone{sink: kdstest.NewSink(), log: &kdstest.Log{}}
+	cfg := client.Config{
 		Zone: name, Instance: name + "-0", Version: "1.2.3", Addresses: addresses,
 		Token:      func() (string, error) { return name + "\n", nil },
 		Sink:       z.sink,
-		Logger:     z.log.logger(),
+		Logger:     z.log.Logger(),
 		BackoffMin: 5 * time.Millisecond, BackoffMax: 20 * time.Millisecond,
-		AnswerTimeout: patience,
+		AnswerTimeout: kdstest.Patience,
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	if s, ok := cfg.Sink.(*fakeSink); ok {
+	if s, ok := cfg.Sink.(*kdstest.Sink); ok {
 		z.sink = s
 	}
-	z.Client = NewClient(cfg)
+	z.Client = client.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- z.Run(ctx) }()
@@ -119,7 +124,7 @@ func join(t testing.TB, name string, change func(*ClientConfig), addresses ...st
 // allow.
 func hurry(t *testing.T, f func(d time.Duration) bool) {
 	t.Helper()
-	for d := 50 * time.Millisecond; d < patience; d *= 4 {
+	for d := 50 * time.Millisecond; d < kdstest.Patience; d *= 4 {
 		if f(d) {
 			return
 		}
@@ -156,7 +161,7 @@ func openRaw(t testing.TB, conn *grpc.ClientConn, method string, md ...string) *
 }
 
 func tryRaw(t testing.TB, conn *grpc.ClientConn, method string, md ...string) (*raw, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*kdstest.Patience)
 	t.Cleanup(cancel)
 	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(md...))
 	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
@@ -165,7 +170,7 @@ func tryRaw(t testing.TB, conn *grpc.ClientConn, method string, md ...string) (*
 
 // as returns the metadata of a zone that shows its token.
 func as(zone string) []string {
-	return []string{mdZone, zone, mdAuthorization, "Bearer " + zone}
+	return []string{kds.MDZone, zone, kds.MDAuthorization, "Bearer " + zone}
 }
 
 // offer sends what the server may refuse before all of it is there: the answer then
@@ -199,25 +204,14 @@ func (r *raw) must() *discovery.DeltaDiscoveryResponse {
 	return resp
 }
 
-// subscription is a first request of a type.
-func subscription(zone, typeURL, resume string) *discovery.DeltaDiscoveryRequest {
-	req := &discovery.DeltaDiscoveryRequest{
-		Node: &core.Node{Id: zone}, TypeUrl: typeURL, ResourceNamesSubscribe: []string{"*"},
-	}
-	if resume != "" {
-		req.InitialResourceVersions = map[string]string{resourceName: resume}
-	}
-	return req
-}
-
 func ackOf(resp *discovery.DeltaDiscoveryResponse) *discovery.DeltaDiscoveryRequest {
 	return &discovery.DeltaDiscoveryRequest{TypeUrl: resp.GetTypeUrl(), ResponseNonce: resp.GetNonce()}
 }
 
 // session returns the only session of a zone.
-func (m *member) session(t testing.TB, zone string) Session {
+func (m *member) session(t testing.TB, zone string) server.Session {
 	t.Helper()
-	var found []Session
+	var found []server.Session
 	for _, s := range m.Sessions() {
 		if s.Zone == zone {
 			found = append(found, s)
@@ -227,4 +221,15 @@ func (m *member) session(t testing.TB, zone string) Session {
 		t.Fatalf("zone %s has %d sessions, want 1: %+v", zone, len(found), found)
 	}
 	return found[0]
+}
+
+// subscription is a first request of a type.
+func subscription(zone, typeURL, resume string) *discovery.DeltaDiscoveryRequest {
+	req := &discovery.DeltaDiscoveryRequest{
+		Node: &core.Node{Id: zone}, TypeUrl: typeURL, ResourceNamesSubscribe: []string{"*"},
+	}
+	if resume != "" {
+		req.InitialResourceVersions = map[string]string{kds.ResourceName: resume}
+	}
+	return req
 }

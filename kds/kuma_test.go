@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"bufio"
@@ -18,6 +18,9 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // stockTypes is what a zone of Kuma 2.8.8 subscribes to.
@@ -33,16 +36,16 @@ TrafficTrace VirtualOutbound ZoneIngress`
 func kumaZone(t *testing.T, m *member, zone string) (sync *raw, others []*raw) {
 	t.Helper()
 	conn := dialRaw(t, m.addr, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
-	md := append(as(zone), mdKDSVersion, "v3", mdVersion, "unknown", mdFeatures, "zone-ping-health", mdFeatures, "hash-suffix")
+	md := append(as(zone), kds.MDKDSVersion, "v3", kds.MDVersion, "unknown", kds.MDFeatures, "zone-ping-health", kds.MDFeatures, "hash-suffix")
 	for _, method := range everyMethod {
-		if method == methodHealthCheck {
+		if method == kds.RPCHealthCheck {
 			if err := callOnce(t, conn, method, md...); err != nil {
 				t.Fatalf("%s: %v", method, err)
 			}
 			continue
 		}
 		r := openRaw(t, conn, method, md...)
-		if method == methodGlobalToZone {
+		if method == kds.RPCGlobalToZone {
 			sync = r
 			continue
 		}
@@ -76,14 +79,14 @@ func TestStockZone(t *testing.T) {
 		t.Errorf("session %+v", s)
 	}
 	// Changes of ours are none of its business, and its streams stay open.
-	m.source.add("later")
+	m.source.Add("later")
 	sync.send(&discovery.DeltaDiscoveryRequest{
 		Node: &core.Node{Id: "west"}, TypeUrl: "AnotherVersionsType", ResourceNamesSubscribe: []string{"*"},
 	})
 	if resp := sync.must(); resp.GetTypeUrl() != "AnotherVersionsType" {
 		t.Errorf("got %v", resp)
 	}
-	eventually(t, "its 5 streams to be open", func() bool { return len(m.registry.all("west")) == 5 })
+	kdstest.Eventually(t, "its 6 calls to be admitted", func() bool { return m.Stats().Authenticated == 6 })
 	for _, r := range others {
 		// It answers what nobody asked for: dropped unread.
 		if err := r.stream.SendMsg(&discovery.DeltaDiscoveryResponse{TypeUrl: "Dataplane"}); err != nil {
@@ -169,7 +172,7 @@ func TestRecordedZone(t *testing.T) {
 	recorded := map[string]any{}
 	for _, line := range lines {
 		var head struct{ TypeUrl string }
-		if line.Dir != "global->zone" || line.Method != methodGlobalToZone || line.Err != "" || json.Unmarshal(line.Msg, &head) != nil {
+		if line.Dir != "global->zone" || line.Method != kds.RPCGlobalToZone || line.Err != "" || json.Unmarshal(line.Msg, &head) != nil {
 			continue
 		}
 		if _, later := recorded[head.TypeUrl]; !later {
@@ -179,7 +182,7 @@ func TestRecordedZone(t *testing.T) {
 	sync, _ := kumaZone(t, m, "west")
 	answered := 0
 	for _, line := range lines {
-		if line.Dir != "zone->global" || line.Method != methodGlobalToZone {
+		if line.Dir != "zone->global" || line.Method != kds.RPCGlobalToZone {
 			continue
 		}
 		req := new(discovery.DeltaDiscoveryRequest)
@@ -195,7 +198,7 @@ func TestRecordedZone(t *testing.T) {
 		if resp.GetTypeUrl() != req.GetTypeUrl() {
 			t.Fatalf("%s was answered with %v", req.GetTypeUrl(), resp)
 		}
-		if !slices.Contains(kumaTypes[:], req.GetTypeUrl()) {
+		if !slices.Contains(kuma.Types[:], req.GetTypeUrl()) {
 			if len(resp.GetResources()) != 0 {
 				t.Errorf("%s: %v", req.GetTypeUrl(), resp)
 			}

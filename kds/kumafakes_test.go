@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"fmt"
@@ -14,7 +14,10 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kdspb"
+	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // fakeCatalog is a state that zones of Kuma's are shown.
@@ -31,18 +34,18 @@ type fakePicture struct {
 	rev    federation.Revision
 	meshes []string
 	keys   []*cptoken.PublicKey
-	lists  map[kumaListID]*[]string
+	lists  map[kuma.ListID]*[]string
 }
 
 func newCatalog(t testing.TB) *fakeCatalog {
 	c := &fakeCatalog{changed: make(chan struct{})}
-	c.now = &fakePicture{of: c, rev: revision(1, 1), meshes: []string{"default", "prod"}, lists: map[kumaListID]*[]string{}}
+	c.now = &fakePicture{of: c, rev: kdstest.Revision(1, 1), meshes: []string{"default", "prod"}, lists: map[kuma.ListID]*[]string{}}
 	c.now.keys = []*cptoken.PublicKey{zoneKey(t, "1", cptoken.Active)}
 	return c
 }
 
 func zoneKey(t testing.TB, kid string, state cptoken.KeyState) *cptoken.PublicKey {
-	return testKey(t, cptoken.KeyID{Kind: cptoken.Zone, KID: kid}, state, nil)
+	return kdstest.Key(t, cptoken.KeyID{Kind: cptoken.Zone, KID: kid}, state, nil)
 }
 
 // change makes the next picture and returns its revision.
@@ -52,7 +55,7 @@ func (c *fakeCatalog) change(f func(p *fakePicture)) federation.Revision {
 	next := *c.now
 	next.rev.Index++
 	next.meshes, next.keys = slices.Clone(next.meshes), slices.Clone(next.keys)
-	lists := map[kumaListID]*[]string{}
+	lists := map[kuma.ListID]*[]string{}
 	for id, l := range next.lists {
 		lists[id] = l
 	}
@@ -70,13 +73,13 @@ func (c *fakeCatalog) wake() {
 
 // revoke makes ids the list of a kind and mesh.
 func (p *fakePicture) revoke(kind cptoken.Kind, mesh string, ids ...string) {
-	p.lists[kumaListID{kind, mesh}] = &ids
+	p.lists[kuma.ListID{Kind: kind, Mesh: mesh}] = &ids
 	if len(ids) == 0 {
-		delete(p.lists, kumaListID{kind, mesh})
+		delete(p.lists, kuma.ListID{Kind: kind, Mesh: mesh})
 	}
 }
 
-func (c *fakeCatalog) Picture() Picture {
+func (c *fakeCatalog) Picture() kds.Picture {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
@@ -101,7 +104,7 @@ func (c *fakeCatalog) lag(stale bool) {
 	c.wake()
 }
 
-func (p *fakePicture) Head() (string, federation.Revision) { return testCluster, p.rev }
+func (p *fakePicture) Head() (string, federation.Revision) { return kdstest.Cluster, p.rev }
 func (p *fakePicture) Meshes() []string                    { return p.meshes }
 
 func (p *fakePicture) Keys(kind cptoken.Kind) []*cptoken.PublicKey {
@@ -109,7 +112,7 @@ func (p *fakePicture) Keys(kind cptoken.Kind) []*cptoken.PublicKey {
 }
 
 func (p *fakePicture) Revoked(kind cptoken.Kind, mesh string) (any, iter.Seq[[]byte]) {
-	l := p.lists[kumaListID{kind, mesh}]
+	l := p.lists[kuma.ListID{Kind: kind, Mesh: mesh}]
 	if l == nil {
 		return nil, nil
 	}
@@ -177,15 +180,15 @@ func (z *standIn) read(typ string, r *discovery.Resource) (key, data string) {
 		z.t.Fatalf("%s: %v", typ, err)
 	}
 	meta := k.GetMeta()
-	if r.GetName() != "" || len(r.GetVersion()) != 64 || meta.GetLabels()[labelOrigin] != "global" || meta.GetVersion() != "" {
+	if r.GetName() != "" || len(r.GetVersion()) != 64 || meta.GetLabels()[kuma.LabelOrigin] != "global" || meta.GetVersion() != "" {
 		z.t.Errorf("%s %s: name %q, version %q, meta %v", typ, meta.GetName(), r.GetName(), r.GetVersion(), meta)
 	}
 	config, secret := &kdspb.Config{}, &kdspb.Secret{}
 	var spec proto.Message = secret
 	switch typ {
-	case typeConfig:
+	case kuma.TypeConfig:
 		spec = config
-	case typeMesh:
+	case kuma.TypeMesh:
 		spec = &kdspb.Mesh{}
 	}
 	if err := k.GetSpec().UnmarshalTo(spec); err != nil {
@@ -240,7 +243,7 @@ func (z *standIn) holds(typ string, want ...string) {
 // held waits until the member knows that the zone holds a revision.
 func (m *member) held(t *testing.T, zone string, rev federation.Revision) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%s to hold %s", zone, rev), func() bool {
+	kdstest.Eventually(t, fmt.Sprintf("%s to hold %s", zone, rev), func() bool {
 		s := m.session(t, zone)
 		return s.Full && s.Acked == rev
 	})

@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"context"
@@ -21,7 +21,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
 	"github.com/meridiankds/meridian/kds/kdspb"
+	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/keysync"
 )
 
@@ -58,8 +62,8 @@ func startStock(t *testing.T) *stockGlobal {
 		t.Fatal(err)
 	}
 	s := &stockGlobal{t: t, addr: l.Addr().String(), state: map[string][]*discovery.Resource{}, streams: map[*stockStream]bool{}}
-	s.set(typeConfig, stockResource(t, nameClusterID, "", nil, &kdspb.Config{Config: testCluster}))
-	s.set(typeMesh, stockResource(t, "default", "", nil, &kdspb.Mesh{}))
+	s.set(kuma.TypeConfig, stockResource(t, kuma.NameClusterID, "", nil, &kdspb.Config{Config: kdstest.Cluster}))
+	s.set(kuma.TypeMesh, stockResource(t, "default", "", nil, &kdspb.Mesh{}))
 	g := grpc.NewServer(grpc.UnknownServiceHandler(s.serve))
 	var done sync.WaitGroup
 	done.Go(func() { g.Serve(l) }) //nolint:errcheck // ends with Stop
@@ -74,7 +78,7 @@ func stockResource(t *testing.T, name, mesh string, labels map[string]string, sp
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]string{labelOrigin: "global"}
+	all := map[string]string{kuma.LabelOrigin: "global"}
 	for k, v := range labels {
 		all[k] = v
 	}
@@ -86,7 +90,7 @@ func stockResource(t *testing.T, name, mesh string, labels map[string]string, sp
 }
 
 func stockSecret(t *testing.T, name, mesh, data string) *discovery.Resource {
-	return stockResource(t, name, mesh, nil, kumaSecret([]byte(data)))
+	return stockResource(t, name, mesh, nil, kuma.SecretSpec([]byte(data)))
 }
 
 func (s *stockGlobal) set(typ string, list ...*discovery.Resource) {
@@ -145,16 +149,16 @@ func (st *stockStream) send(typ string, removed []string, list []*discovery.Reso
 func (s *stockGlobal) serve(_ any, ss grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(ss)
 	switch method {
-	case methodGlobalToZone:
+	case kds.RPCGlobalToZone:
 		return s.down(ss)
-	case methodHealthCheck:
+	case kds.RPCHealthCheck:
 		if err := ss.RecvMsg(&kdspb.ZoneHealthCheckRequest{}); err != nil {
 			return err
 		}
 		return ss.SendMsg(&kdspb.ZoneHealthCheckResponse{})
-	case methodZoneToGlobal:
+	case kds.RPCZoneToGlobal:
 		return s.up(ss)
-	case kumaAsks[1]:
+	case kds.KumaAdminRPCs[1]:
 		if err := ss.SendMsg(&kdspb.StatsRequest{RequestId: "1", ResourceName: "dp-1", ResourceMesh: "default"}); err != nil {
 			return err
 		}
@@ -271,10 +275,10 @@ func joinStock(t *testing.T, path string, addresses ...string) *kumaMember {
 		path = filepath.Join(t.TempDir(), "zone.db")
 	}
 	m := &kumaMember{path: path}
-	log := &logBuffer{}
-	m.store = openZone(t, path, log.logger())
-	m.zone = join(t, "west", func(c *ClientConfig) {
-		c.Sink, c.Logger = m.store, log.logger()
+	log := &kdstest.Log{}
+	m.store = openZone(t, path, log.Logger())
+	m.zone = join(t, "west", func(c *client.Config) {
+		c.Sink, c.Logger = m.store, log.Logger()
 		c.DetectAfter = 30 * time.Millisecond
 	}, addresses...)
 	m.log = log

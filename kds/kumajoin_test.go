@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"bytes"
@@ -17,6 +17,10 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/kuma"
+	"github.com/meridiankds/meridian/kds/server"
 )
 
 // has waits until the zone holds just these keys, in the form of KeyID.String.
@@ -24,7 +28,7 @@ func (m *kumaMember) has(t *testing.T, keys ...string) {
 	t.Helper()
 	slices.Sort(keys)
 	var got []string
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(kdstest.Patience)
 	for {
 		got = nil
 		for _, k := range m.store.View().Keys() {
@@ -44,15 +48,15 @@ func (m *kumaMember) has(t *testing.T, keys ...string) {
 // revoked waits until an id is revoked at the zone, or is not.
 func (m *kumaMember) revoked(t *testing.T, kind cptoken.Kind, mesh, id string, want bool) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("revoked %s: %v", id, want), func() bool { return m.store.View().Revoked(kind, mesh, id) == want })
+	kdstest.Eventually(t, fmt.Sprintf("revoked %s: %v", id, want), func() bool { return m.store.View().Revoked(kind, mesh, id) == want })
 }
 
 // filled is a global of Kuma's with a key and a list of each kind.
 func filled(t *testing.T) *stockGlobal {
 	s := startStock(t)
-	s.set(typeGlobalSecret, stockSecret(t, "zone-token-signing-public-key-1", "", publicPEM(throwAway())),
+	s.set(kuma.TypeGlobalSecret, stockSecret(t, "zone-token-signing-public-key-1", "", publicPEM(throwAway())),
 		stockSecret(t, "zone-token-revocations", "", " z-1, z-2\n"), stockSecret(t, "envoy-admin-ca", "", "none of ours"))
-	s.set(typeSecret, stockSecret(t, "dataplane-token-signing-key-default-1", "default", privatePEM(throwAway())),
+	s.set(kuma.TypeSecret, stockSecret(t, "dataplane-token-signing-key-default-1", "default", privatePEM(throwAway())),
 		stockSecret(t, "dataplane-token-revocations-default", "default", "d-1"))
 	return s
 }
@@ -67,31 +71,31 @@ func TestZoneUnderKumasGlobal(t *testing.T) {
 		m.revoked(t, cptoken.Zone, "", id, true)
 	}
 	m.revoked(t, cptoken.Dataplane, "default", "d-1", true)
-	eventually(t, "the zone to be in step", func() bool { return m.Status().Current })
-	if st := m.Status(); !st.Connected || st.Kind != KindKuma || st.Member != "" || st.Address != s.addr {
+	kdstest.Eventually(t, "the zone to be in step", func() bool { return m.Status().Current })
+	if st := m.Status(); !st.Connected || st.Kind != kds.KindKuma || st.Member != "" || st.Address != s.addr {
 		t.Errorf("status %+v", st)
 	}
-	if cluster, rev := m.store.Position(); cluster != testCluster || rev.History != kumaHistory(testCluster) || rev.Index != 1 {
+	if cluster, rev := m.store.Position(); cluster != kdstest.Cluster || rev.History != kuma.History(kdstest.Cluster) || rev.Index != 1 {
 		t.Errorf("position %s %s", cluster, rev)
 	}
 
-	s.push(typeSecret, nil, stockSecret(t, "dataplane-token-revocations-default", "default", "d-2"))
+	s.push(kuma.TypeSecret, nil, stockSecret(t, "dataplane-token-revocations-default", "default", "d-2"))
 	m.revoked(t, cptoken.Dataplane, "default", "d-2", true)
 	m.revoked(t, cptoken.Dataplane, "default", "d-1", false)
-	s.push(typeGlobalSecret, nil, stockSecret(t, "zone-token-signing-public-key-2", "", publicPEM(throwAway())))
+	s.push(kuma.TypeGlobalSecret, nil, stockSecret(t, "zone-token-signing-public-key-2", "", publicPEM(throwAway())))
 	m.has(t, "zone/1", "zone/2", "dataplane/default/1")
-	s.push(typeGlobalSecret, []string{"zone-token-signing-public-key-1.", "zone-token-revocations."})
+	s.push(kuma.TypeGlobalSecret, []string{"zone-token-signing-public-key-1.", "zone-token-revocations."})
 	m.has(t, "zone/2", "dataplane/default/1")
 	m.revoked(t, cptoken.Zone, "", "z-1", false)
-	s.push(typeMesh, nil, stockResource(t, "other", "", nil, emptyMesh()))
-	eventually(t, "everything to be acknowledged", func() bool {
-		acks, nacks := s.answersTo(typeGlobalSecret)
-		meshes, _ := s.answersTo(typeMesh)
+	s.push(kuma.TypeMesh, nil, stockResource(t, "other", "", nil, emptyMesh()))
+	kdstest.Eventually(t, "everything to be acknowledged", func() bool {
+		acks, nacks := s.answersTo(kuma.TypeGlobalSecret)
+		meshes, _ := s.answersTo(kuma.TypeMesh)
 		return acks == 3 && len(nacks) == 0 && meshes == 2
 	})
 
 	// What the global asks for on the other calls is answered with nothing.
-	eventually(t, "the global's questions to be answered", func() bool {
+	kdstest.Eventually(t, "the global's questions to be answered", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return len(s.upward) == 2 && len(s.answered) == 1
@@ -106,7 +110,7 @@ func TestZoneUnderKumasGlobal(t *testing.T) {
 		t.Errorf("the first request is %v", first)
 	}
 	for _, r := range s.seen {
-		if r.GetTypeUrl() == ChangesType {
+		if r.GetTypeUrl() == kds.ChangesType {
 			t.Error("it asked a global of Kuma's for what that does not know")
 		}
 	}
@@ -118,7 +122,7 @@ func TestPrivateKeysAreDropped(t *testing.T) {
 	s := filled(t)
 	m := joinStock(t, "", s.addr)
 	m.has(t, "zone/1", "dataplane/default/1")
-	s.push(typeSecret, nil, stockSecret(t, "dataplane-token-signing-key-default-2", "default", privatePEM(throwAway())),
+	s.push(kuma.TypeSecret, nil, stockSecret(t, "dataplane-token-signing-key-default-2", "default", privatePEM(throwAway())),
 		stockSecret(t, "dataplane-token-signing-key-default-3", "default", "-----BEGIN RSA PRIVATE KEY-----\nbm90IGEga2V5\n-----END RSA PRIVATE KEY-----\n"))
 	m.has(t, "zone/1", "dataplane/default/1", "dataplane/default/2")
 	m.leave(t)
@@ -160,10 +164,10 @@ func TestPrivateKeysAreDropped(t *testing.T) {
 // has forgotten, while what it explicitly says counts.
 func TestKumasGlobalIsLost(t *testing.T) {
 	s := filled(t)
-	s.push(typeSecret, nil)
+	s.push(kuma.TypeSecret, nil)
 	m := joinStock(t, "", s.addr)
 	m.has(t, "zone/1", "dataplane/default/1")
-	eventually(t, "the zone to be in step", func() bool { return m.Status().Current })
+	kdstest.Eventually(t, "the zone to be in step", func() bool { return m.Status().Current })
 	_, before := m.store.Position()
 
 	again := func() {
@@ -172,7 +176,7 @@ func TestKumasGlobalIsLost(t *testing.T) {
 		joined := s.joined
 		s.mu.Unlock()
 		s.drop()
-		eventually(t, "the zone to be back", func() bool {
+		kdstest.Eventually(t, "the zone to be back", func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.joined > joined && m.Status().Current
@@ -182,8 +186,8 @@ func TestKumasGlobalIsLost(t *testing.T) {
 	if _, rev := m.store.Position(); rev != before {
 		t.Errorf("the same again made %s of %s", rev, before)
 	}
-	s.set(typeGlobalSecret)
-	s.set(typeSecret)
+	s.set(kuma.TypeGlobalSecret)
+	s.set(kuma.TypeSecret)
 	again()
 	m.has(t, "zone/1", "dataplane/default/1")
 	m.revoked(t, cptoken.Zone, "", "z-1", true)
@@ -194,7 +198,7 @@ func TestKumasGlobalIsLost(t *testing.T) {
 
 	// While the zone is down, a key is replaced and one id withdrawn.
 	m.leave(t)
-	s.set(typeGlobalSecret, stockSecret(t, "zone-token-signing-public-key-2", "", publicPEM(throwAway())), stockSecret(t, "zone-token-revocations", "", "z-2"))
+	s.set(kuma.TypeGlobalSecret, stockSecret(t, "zone-token-signing-public-key-2", "", publicPEM(throwAway())), stockSecret(t, "zone-token-revocations", "", "z-2"))
 	m = joinStock(t, m.path, s.addr)
 	m.has(t, "zone/2", "dataplane/default/1")
 	m.revoked(t, cptoken.Zone, "", "z-1", false)
@@ -206,9 +210,9 @@ func TestKumasGlobalIsLost(t *testing.T) {
 // with things in them that nobody knows.
 func TestKumasGlobalInAnyOrder(t *testing.T) {
 	for _, order := range [][]string{
-		{typeSecret, typeMesh, typeGlobalSecret, typeConfig},
-		{typeConfig, typeGlobalSecret, typeGlobalSecret, typeSecret, typeSecret, typeConfig, typeMesh},
-		{typeMesh, typeConfig, typeSecret, typeGlobalSecret},
+		{kuma.TypeSecret, kuma.TypeMesh, kuma.TypeGlobalSecret, kuma.TypeConfig},
+		{kuma.TypeConfig, kuma.TypeGlobalSecret, kuma.TypeGlobalSecret, kuma.TypeSecret, kuma.TypeSecret, kuma.TypeConfig, kuma.TypeMesh},
+		{kuma.TypeMesh, kuma.TypeConfig, kuma.TypeSecret, kuma.TypeGlobalSecret},
 	} {
 		t.Run(strings.Join(order, " "), func(t *testing.T) {
 			s := filled(t)
@@ -217,10 +221,10 @@ func TestKumasGlobalInAnyOrder(t *testing.T) {
 			m.has(t, "zone/1", "dataplane/default/1")
 			m.revoked(t, cptoken.Dataplane, "default", "d-1", true)
 			s.push("SomeFutureType", nil, &discovery.Resource{})
-			s.push(typeSecret, []string{"never-there.default", ""}, stockSecret(t, "dataplane-token-signing-public-key-default-9", "default", publicPEM(throwAway())),
+			s.push(kuma.TypeSecret, []string{"never-there.default", ""}, stockSecret(t, "dataplane-token-signing-public-key-default-9", "default", publicPEM(throwAway())),
 				stockSecret(t, "dataplane-token-signing-key-default-007", "default", publicPEM(throwAway())),
 				stockSecret(t, "dataplane-token-signing-key-default-8", "prod", publicPEM(throwAway())),
-				stockResource(t, "renamed-abc123", "default", map[string]string{labelDisplay: "dataplane-token-signing-key-default-4"}, kumaSecret([]byte(publicPEM(throwAway())))))
+				stockResource(t, "renamed-abc123", "default", map[string]string{kuma.LabelDisplay: "dataplane-token-signing-key-default-4"}, kuma.SecretSpec([]byte(publicPEM(throwAway())))))
 			m.has(t, "zone/1", "dataplane/default/1", "dataplane/default/4", "dataplane/default/9")
 		})
 	}
@@ -232,9 +236,9 @@ func TestKumasGlobalSendsRubbish(t *testing.T) {
 	s := filled(t)
 	m := joinStock(t, "", s.addr)
 	m.has(t, "zone/1", "dataplane/default/1")
-	s.push(typeSecret, nil, &discovery.Resource{Resource: &anypb.Any{TypeUrl: "type.googleapis.com/kuma.mesh.v1alpha1.KumaResource", Value: []byte{0xff, 0xff}}})
-	eventually(t, "the refusal", func() bool { _, nacks := s.answersTo(typeSecret); return len(nacks) == 1 })
-	eventually(t, "the zone to come back", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.joined == 2 })
+	s.push(kuma.TypeSecret, nil, &discovery.Resource{Resource: &anypb.Any{TypeUrl: "type.googleapis.com/kuma.mesh.v1alpha1.KumaResource", Value: []byte{0xff, 0xff}}})
+	kdstest.Eventually(t, "the refusal", func() bool { _, nacks := s.answersTo(kuma.TypeSecret); return len(nacks) == 1 })
+	kdstest.Eventually(t, "the zone to come back", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.joined == 2 })
 	m.has(t, "zone/1", "dataplane/default/1")
 }
 
@@ -249,35 +253,35 @@ func TestKumasClusterIsAnother(t *testing.T) {
 
 	refused := func(m *kumaMember) {
 		t.Helper()
-		eventually(t, "the refusal", func() bool { return m.Status().LastReason == reasonOtherCluster })
-		eventually(t, "a hint about what to do", func() bool { return strings.Contains(m.log.String(), "empty data folder") })
+		kdstest.Eventually(t, "the refusal", func() bool { return m.Status().LastReason == kds.ReasonOtherCluster })
+		kdstest.Eventually(t, "a hint about what to do", func() bool { return strings.Contains(m.log.String(), "empty data folder") })
 		m.leave(t)
 	}
 	other := filled(t)
-	other.set(typeConfig, stockResource(t, nameClusterID, "", nil, configOf("0a1b2c3d-0000-4000-8000-000000000000")))
+	other.set(kuma.TypeConfig, stockResource(t, kuma.NameClusterID, "", nil, configOf("0a1b2c3d-0000-4000-8000-000000000000")))
 	under := joinStock(t, m.path, other.addr)
 	refused(under)
 
-	ours := start(t, func(c *ServerConfig) {
-		source := newSource()
-		source.cluster = "0a1b2c3d-0000-4000-8000-000000000001"
+	ours := start(t, func(c *server.Config) {
+		source := kdstest.NewSource()
+		source.Cluster = "0a1b2c3d-0000-4000-8000-000000000001"
 		c.Source = source
 	})
 	refused(joinStock(t, m.path, ours.addr))
 	back := joinStock(t, m.path, s.addr)
-	eventually(t, "the zone to be in step", func() bool { return back.Status().Current })
+	kdstest.Eventually(t, "the zone to be in step", func() bool { return back.Status().Current })
 	if _, rev := back.store.Position(); rev != held {
 		t.Errorf("after all that it stands at %s, not at %s", rev, held)
 	}
 
 	// The other way: what Meridian's global sent stays, too.
 	moved := joinStock(t, filepath.Join(t.TempDir(), "zone.db"), ours.addr)
-	eventually(t, "full state", func() bool { _, rev := moved.store.Position(); return rev == revision(1, 1) })
+	kdstest.Eventually(t, "full state", func() bool { _, rev := moved.store.Position(); return rev == kdstest.Revision(1, 1) })
 	moved.leave(t)
 	again := joinStock(t, moved.path, s.addr)
 	refused(again)
 	back = joinStock(t, moved.path, ours.addr)
-	eventually(t, "the zone to be in step", func() bool { return back.Status().Current && back.Status().Kind == KindMeridian })
+	kdstest.Eventually(t, "the zone to be in step", func() bool { return back.Status().Current && back.Status().Kind == kds.KindMeridian })
 }
 
 // TestSameClusterAsKumas: what looks like Kuma's global and names the cluster of a
@@ -285,11 +289,11 @@ func TestKumasClusterIsAnother(t *testing.T) {
 func TestSameClusterAsKumas(t *testing.T) {
 	ours := start(t, nil)
 	m := joinStock(t, "", ours.addr)
-	eventually(t, "full state", func() bool { _, rev := m.store.Position(); return rev == revision(1, 1) })
+	kdstest.Eventually(t, "full state", func() bool { _, rev := m.store.Position(); return rev == kdstest.Revision(1, 1) })
 	m.leave(t)
 	m = joinStock(t, m.path, filled(t).addr)
-	eventually(t, "the refusal", func() bool { return strings.Contains(m.Status().LastError, "answers as one of Kuma's") })
-	if _, rev := m.store.Position(); rev != revision(1, 1) {
+	kdstest.Eventually(t, "the refusal", func() bool { return strings.Contains(m.Status().LastError, "answers as one of Kuma's") })
+	if _, rev := m.store.Position(); rev != kdstest.Revision(1, 1) {
 		t.Errorf("it stands at %s", rev)
 	}
 }
@@ -297,16 +301,16 @@ func TestSameClusterAsKumas(t *testing.T) {
 // TestSlowMeridian: a global of Meridian's that is slow to admit a zone is found
 // out all the same.
 func TestSlowMeridian(t *testing.T) {
-	m, c := startKuma(t, func(cfg *ServerConfig) { cfg.Limits.Ack = 50 * time.Millisecond })
-	m.auth.mu.Lock() // nobody is admitted
+	m, c := startKuma(t, func(cfg *server.Config) { cfg.Limits.Ack = 50 * time.Millisecond })
+	m.auth.Mu.Lock() // nobody is admitted
 	z := joinStock(t, "", m.addr)
-	eventually(t, "the zone to ask as Kuma's zones do", func() bool { return strings.Contains(z.log.String(), "asking as zones of Kuma's do") })
-	m.auth.mu.Unlock()
-	eventually(t, "full state", func() bool { return z.Status().Current && z.Status().Kind == KindMeridian })
+	kdstest.Eventually(t, "the zone to ask as Kuma's zones do", func() bool { return strings.Contains(z.log.String(), "asking as zones of Kuma's do") })
+	m.auth.Mu.Unlock()
+	kdstest.Eventually(t, "full state", func() bool { return z.Status().Current && z.Status().Kind == kds.KindMeridian })
 	c.change(func(p *fakePicture) { p.revoke(cptoken.Zone, "", "late") })
-	m.source.add("late")
+	m.source.Add("late")
 	z.revoked(t, cptoken.Zone, "", "late", true)
-	eventually(t, "its acknowledgement", func() bool { s := m.Sessions(); return len(s) == 1 && s[0].Full && s[0].Nack == "" })
+	kdstest.Eventually(t, "its acknowledgement", func() bool { s := m.Sessions(); return len(s) == 1 && s[0].Full && s[0].Nack == "" })
 }
 
 // TestRecordedGlobal plays what a recorded global sent, where the recording is at
@@ -317,7 +321,7 @@ func TestRecordedGlobal(t *testing.T) {
 	var later []*discovery.DeltaDiscoveryResponse
 	first := map[string]bool{}
 	for _, line := range lines {
-		if line.Dir != "global->zone" || line.Method != methodGlobalToZone || line.Err != "" {
+		if line.Dir != "global->zone" || line.Method != kds.RPCGlobalToZone || line.Err != "" {
 			continue
 		}
 		resp := new(discovery.DeltaDiscoveryResponse)

@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"crypto"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // signed is a token as Kuma's global issues one.
@@ -49,7 +50,7 @@ func TestTokensUnderKumasGlobal(t *testing.T) {
 	check("a dataplane token", cptoken.Dataplane, proxy, "")
 	check("a revoked one", cptoken.Zone, signed(t, "1", `{"Zone":"west","Scope":["egress"],`+times+`,"jti":"z-1"}`), cptoken.Revoked)
 	check("one of a key that is not there", cptoken.Zone, signed(t, "2", `{"Zone":"west","Scope":["egress"],`+times+`,"jti":"z-4"}`), cptoken.UnknownKey)
-	s.push(typeSecret, nil, stockSecret(t, "dataplane-token-revocations-default", "default", "d-1,d-3"))
+	s.push(kuma.TypeSecret, nil, stockSecret(t, "dataplane-token-revocations-default", "default", "d-1,d-3"))
 	m.revoked(t, cptoken.Dataplane, "default", "d-3", true)
 	check("one that was revoked since", cptoken.Dataplane, proxy, cptoken.Revoked)
 	s.drop()
@@ -74,8 +75,8 @@ func TestRecordedTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startStock(t)
-	s.set(typeGlobalSecret, stockSecret(t, "zone-token-signing-public-key-1", "", recorded.Keys["zone 1"]))
-	s.set(typeSecret, stockSecret(t, "dataplane-token-signing-key-default-1", "default", recorded.Keys["dataplane default 1"]))
+	s.set(kuma.TypeGlobalSecret, stockSecret(t, "zone-token-signing-public-key-1", "", recorded.Keys["zone 1"]))
+	s.set(kuma.TypeSecret, stockSecret(t, "dataplane-token-signing-key-default-1", "default", recorded.Keys["dataplane default 1"]))
 	m := joinStock(t, "", s.addr)
 	m.has(t, "zone/1", "dataplane/default/1")
 	v := cptoken.NewVerifier(cptoken.VerifierOptions{Now: func() time.Time { return time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC) }})

@@ -124,8 +124,8 @@ func DefaultLimits() Limits {
 	}
 }
 
-// withDefaults returns l with every zero field filled in.
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns l with every zero field filled in.
+func (l Limits) WithDefaults() Limits {
 	d := DefaultLimits()
 	fill(&l.Connections, d.Connections)
 	fill(&l.Streams, d.Streams)
@@ -166,3 +166,7 @@ func fill[T comparable](field *T, def T) {
 		*field = def
 	}
 }
+
+// MaxKumaAnswer bounds what a zone takes from a global of Kuma's in one message. It
+// sends lists whole.
+const MaxKumaAnswer = 16 << 20

@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"bytes"
@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -18,13 +17,17 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kdspb"
+	"github.com/meridiankds/meridian/kds/server"
+	"github.com/meridiankds/meridian/kds/wire"
 )
 
 func TestTooManyTypes(t *testing.T) {
 	m := start(t, nil)
-	r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
-	for i := range DefaultLimits().Types {
+	r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("west")...)
+	for i := range kds.DefaultLimits().Types {
 		r.send(subscription("west", fmt.Sprint("Type", i), ""))
 		r.must()
 	}
@@ -45,7 +48,7 @@ func TestTooManyNames(t *testing.T) {
 	m := start(t, nil)
 	conn := dialRaw(t, m.addr)
 	t.Run("at once", func(t *testing.T) {
-		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 		req := subscription("west", "Mesh", "")
 		req.ResourceNamesSubscribe = names(1001)
 		r.send(req)
@@ -54,7 +57,7 @@ func TestTooManyNames(t *testing.T) {
 		}
 	})
 	t.Run("little by little", func(t *testing.T) {
-		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 		for i := range 2 {
 			req := subscription("west", fmt.Sprint("Type", i), "")
 			req.ResourceNamesSubscribe = names(500)
@@ -71,7 +74,7 @@ func TestTooManyNames(t *testing.T) {
 		}
 	})
 	t.Run("one that is long", func(t *testing.T) {
-		r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 		req := subscription("west", "Mesh", "")
 		req.ResourceNamesSubscribe = []string{strings.Repeat("n", 513)}
 		r.send(req)
@@ -84,11 +87,11 @@ func TestTooManyNames(t *testing.T) {
 // TestTooManyStreams opens one stream more than a connection may have: it waits
 // at the caller until another ends.
 func TestTooManyStreams(t *testing.T) {
-	m := start(t, func(c *ServerConfig) { c.Limits.Streams = 3 })
+	m := start(t, func(c *server.Config) { c.Limits.Streams = 3 })
 	conn := dialRaw(t, m.addr)
 	var first *raw
 	for range 3 {
-		r := openRaw(t, conn, "/"+globalService+"/StreamStats", as("west")...)
+		r := openRaw(t, conn, "/"+kds.GlobalService+"/StreamStats", as("west")...)
 		if _, err := r.stream.Header(); err != nil {
 			t.Fatal(err)
 		}
@@ -98,22 +101,22 @@ func TestTooManyStreams(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(context.Background(), metadata.Pairs(as("west")...)), 100*time.Millisecond)
 	defer cancel()
-	err := conn.Invoke(ctx, methodHealthCheck, &kdspb.ZoneHealthCheckRequest{}, &kdspb.ZoneHealthCheckResponse{})
+	err := conn.Invoke(ctx, kds.RPCHealthCheck, &kdspb.ZoneHealthCheckRequest{}, &kdspb.ZoneHealthCheckResponse{})
 	if status.Code(err) != codes.DeadlineExceeded {
 		t.Fatalf("a fourth stream: %v, want it to wait", err)
 	}
 	first.cancel()
-	if err := callOnce(t, conn, methodHealthCheck, as("west")...); err != nil {
+	if err := callOnce(t, conn, kds.RPCHealthCheck, as("west")...); err != nil {
 		t.Errorf("after a stream ended: %v", err)
 	}
 }
 
 func TestTooManyConnections(t *testing.T) {
-	m := start(t, func(c *ServerConfig) { c.Limits.Connections = 1 })
-	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); err != nil {
+	m := start(t, func(c *server.Config) { c.Limits.Connections = 1 })
+	if err := callOnce(t, dialRaw(t, m.addr), kds.RPCHealthCheck, as("west")...); err != nil {
 		t.Fatal(err)
 	}
-	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, as("west")...); status.Code(err) != codes.Unavailable {
+	if err := callOnce(t, dialRaw(t, m.addr), kds.RPCHealthCheck, as("west")...); status.Code(err) != codes.Unavailable {
 		t.Errorf("a second connection: %v, want Unavailable", err)
 	}
 	if s := m.Stats(); s.Overflow == 0 || s.Connections != 1 {
@@ -128,7 +131,7 @@ func TestOversizedMessage(t *testing.T) {
 	big.Node.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{
 		"config": structpb.NewStringValue(strings.Repeat("c", 1<<20)),
 	}}
-	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 	r.offer(big)
 	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v, want ResourceExhausted", err)
@@ -143,13 +146,13 @@ func TestDecompressionIsBounded(t *testing.T) {
 	bomb.Node.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{
 		"config": structpb.NewStringValue(strings.Repeat("0", 32<<20)),
 	}}
-	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 	r.offer(bomb)
 	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v, want ResourceExhausted", err)
 	}
 	// What fits is welcome compressed.
-	r = openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r = openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 	r.send(subscription("west", "Mesh", ""))
 	r.must()
 }
@@ -160,18 +163,18 @@ func TestHeadersAreBounded(t *testing.T) {
 	for i := range 8 {
 		md = append(md, fmt.Sprint("x-", i), strings.Repeat("h", 5<<10))
 	}
-	if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, md...); err == nil {
+	if err := callOnce(t, dialRaw(t, m.addr), kds.RPCHealthCheck, md...); err == nil {
 		t.Error("40 KiB of metadata were taken")
 	}
 }
 
 func TestFirstRequestDeadline(t *testing.T) {
 	within := func(t *testing.T, d time.Duration) *member {
-		return start(t, func(c *ServerConfig) { c.Limits.FirstRequest = d })
+		return start(t, func(c *server.Config) { c.Limits.FirstRequest = d })
 	}
 	t.Run("silent stream", func(t *testing.T) {
 		hurry(t, func(d time.Duration) bool {
-			r, err := tryRaw(t, dialRaw(t, within(t, d).addr), methodGlobalToZone, as("west")...)
+			r, err := tryRaw(t, dialRaw(t, within(t, d).addr), kds.RPCGlobalToZone, as("west")...)
 			if err == nil {
 				_, err = r.recv()
 			}
@@ -198,34 +201,34 @@ func TestFirstRequestDeadline(t *testing.T) {
 	t.Run("refused caller", func(t *testing.T) {
 		hurry(t, func(d time.Duration) bool {
 			m := within(t, d)
-			if err := callOnce(t, dialRaw(t, m.addr), methodHealthCheck, mdZone, "west"); status.Code(err) != codes.Unauthenticated {
+			if err := callOnce(t, dialRaw(t, m.addr), kds.RPCHealthCheck, kds.MDZone, "west"); status.Code(err) != codes.Unauthenticated {
 				return false
 			}
-			eventually(t, "its connection is closed", func() bool { return m.Stats().Connections == 0 })
+			kdstest.Eventually(t, "its connection is closed", func() bool { return m.Stats().Connections == 0 })
 			return true
 		})
 	})
 	t.Run("admitted caller stays", func(t *testing.T) {
 		hurry(t, func(d time.Duration) bool {
 			m := within(t, d)
-			r, err := tryRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
+			r, err := tryRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("west")...)
 			if err != nil {
 				return false
 			}
-			r.offer(subscription("west", ChangesType, ""))
+			r.offer(subscription("west", kds.ChangesType, ""))
 			first, err := r.recv()
 			if err != nil {
 				return false
 			}
 			r.send(ackOf(first))
-			other, err := tryRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("east")...)
+			other, err := tryRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("east")...)
 			if err == nil {
 				_, err = other.recv()
 			}
 			if err == nil { // one deadline later
 				t.Fatal("east was not cut off")
 			}
-			m.source.add("more")
+			m.source.Add("more")
 			r.must()
 			return true
 		})
@@ -234,7 +237,7 @@ func TestFirstRequestDeadline(t *testing.T) {
 
 func TestMalformedRequests(t *testing.T) {
 	m := start(t, nil)
-	conn := dialRaw(t, m.addr, grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{})))
+	conn := dialRaw(t, m.addr, grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.Codec{})))
 	good := func() []byte { // node.id: west
 		return []byte{0x0a, 0x06, 0x0a, 0x04, 'w', 'e', 's', 't'}
 	}
@@ -248,13 +251,13 @@ func TestMalformedRequests(t *testing.T) {
 		"no type":             {good(), codes.InvalidArgument},
 		"type is not UTF-8":   {append(good(), 0x12, 0x02, 0xff, 0xfe), codes.InvalidArgument},
 		"type is long":        {append(append(good(), 0x12, 0xac, 0x02), bytes.Repeat([]byte{'t'}, 300)...), codes.ResourceExhausted},
-		"resumes at nonsense": {mustEncode(t, subscription("west", ChangesType, "nonsense")), codes.InvalidArgument},
+		"resumes at nonsense": {mustEncode(t, subscription("west", kds.ChangesType, "nonsense")), codes.InvalidArgument},
 		"resumes at no revision": {
-			mustEncode(t, subscription("west", ChangesType, testCluster+"/12")), codes.InvalidArgument},
+			mustEncode(t, subscription("west", kds.ChangesType, kdstest.Cluster+"/12")), codes.InvalidArgument},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := openRaw(t, conn, methodGlobalToZone, as("west")...)
-			if err := r.stream.SendMsg(encoded(c.body)); err != nil {
+			r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
+			if err := r.stream.SendMsg(wire.Encoded(c.body)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := r.recv(); status.Code(err) != c.code {
@@ -262,14 +265,14 @@ func TestMalformedRequests(t *testing.T) {
 			}
 		})
 	}
-	r := openRaw(t, conn, methodGlobalToZone, as("west")...)
+	r := openRaw(t, conn, kds.RPCGlobalToZone, as("west")...)
 	r.send(subscription("west", "Mesh", ""))
 	r.must()
 }
 
 func mustEncode(t *testing.T, req *discovery.DeltaDiscoveryRequest) []byte {
 	t.Helper()
-	b, err := codec{}.Marshal(req)
+	b, err := wire.Codec{}.Marshal(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +282,7 @@ func mustEncode(t *testing.T, req *discovery.DeltaDiscoveryRequest) []byte {
 // TestPingsAreBounded: keepalive at the shortest interval that gRPC has is
 // tolerated, a flood of pings costs the connection.
 func TestPingsAreBounded(t *testing.T) {
-	if l := DefaultLimits(); l.PingMin > 10*time.Second {
+	if l := kds.DefaultLimits(); l.PingMin > 10*time.Second {
 		t.Errorf("pings every 10 s are not tolerated: %v", l.PingMin)
 	}
 	m := start(t, nil)
@@ -304,28 +307,11 @@ func TestPingsAreBounded(t *testing.T) {
 	}
 }
 
-// TestConfigDumpIsDropped: what a zone says about itself is not kept but for its
-// control plane's id.
-func TestConfigDumpIsDropped(t *testing.T) {
-	req := subscription("west", "Mesh", "")
-	req.Node = &core.Node{Id: "west", Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-		"config":           structpb.NewStringValue(strings.Repeat("{}", 200_000)),
-		"control-plane-id": structpb.NewStringValue("cp-7"),
-		"features":         structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{structpb.NewStringValue("x")}}),
-	}}}
-	body := mustEncode(t, req)
-	limits := DefaultLimits()
-	var r request
-	allocs := testing.AllocsPerRun(100, func() {
-		r = request{limits: &limits}
-		if err := r.decode(body); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if r.nodeID != "west" || r.instance != "cp-7" || r.typeURL != "Mesh" || r.subscribe != 1 {
-		t.Errorf("read %+v", r)
-	}
-	if allocs > 10 {
-		t.Errorf("%v allocations for a request of %d bytes", allocs, len(body))
+func TestDefaultLimitsFillIn(t *testing.T) {
+	got := kds.Limits{Types: 3}.WithDefaults()
+	want := kds.DefaultLimits()
+	want.Types = 3
+	if got != want {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"bytes"
@@ -15,7 +15,12 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
+	"github.com/meridiankds/meridian/kds/server"
 )
 
 // fault is what happens once to the first message of GlobalToZoneSync in a direction that
@@ -81,14 +86,14 @@ func stand(t testing.TB, member string, f fault) (*between, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.ForceServerCodecV2(bytesCodec{}), grpc.UnknownServiceHandler(b.pass))
+	global := grpc.NewServer(grpc.ForceServerCodecV2(bytesCodec{}), grpc.UnknownServiceHandler(b.pass))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.Serve(l) // until it is stopped
+		_ = global.Serve(l) // until it is stopped
 	}()
 	t.Cleanup(func() {
-		server.Stop()
+		global.Stop()
 		<-done
 	})
 	return b, l.Addr().String()
@@ -110,7 +115,7 @@ func (b *between) pass(_ any, down grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	faulty := method == methodGlobalToZone
+	faulty := method == kds.RPCGlobalToZone
 	go func() { // ends with the call
 		_ = b.carry(faulty, false, down.RecvMsg, up.SendMsg)
 		_ = up.CloseSend()
@@ -159,7 +164,7 @@ func (b *between) carry(faulty, toZone bool, receive, send func(any) error) erro
 // does not come, and the zone resumes; what arrives twice, or too late, changes nothing.
 func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 	const toZone, toMember = true, false
-	set := func(index int) string { return revision(1, index).String() + "#" } // its nonces
+	set := func(index int) string { return kdstest.Revision(1, index).String() + "#" } // its nonces
 	for name, f := range map[string]fault{
 		"the subscription is lost":           {toMember, "*", 0},
 		"the full state is lost":             {toZone, "first", 0},
@@ -182,7 +187,7 @@ func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := start(t, func(c *ServerConfig) {
+			m := start(t, func(c *server.Config) {
 				c.Limits.Ack, c.Limits.FirstRequest = 300*time.Millisecond, 300*time.Millisecond
 			})
 			b, addr := stand(t, m.addr, f)
@@ -192,14 +197,14 @@ func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 				big[i] = fmt.Sprintf("%s-%d", strings.Repeat("x", 40), i)
 			}
 			var head federation.Revision
-			eventually(t, "the full state to be sent", func() bool { return b.sent("first") })
+			kdstest.Eventually(t, "the full state to be sent", func() bool { return b.sent("first") })
 			for i, ids := range [][]string{{"second"}, big, {"third"}, {"last"}} {
-				head = m.source.add(ids...)
-				eventually(t, "a set to be sent", func() bool { return b.sent(set(i+2)) || b.sent(set(5)) })
+				head = m.source.Add(ids...)
+				kdstest.Eventually(t, "a set to be sent", func() bool { return b.sent(set(i+2)) || b.sent(set(5)) })
 			}
-			eventually(t, "the zone to hold and acknowledge everything", func() bool {
+			kdstest.Eventually(t, "the zone to hold and acknowledge everything", func() bool {
 				s := m.Sessions()
-				return len(s) == 1 && s[0].Full && s[0].Acked == head && z.sink.holds(head)
+				return len(s) == 1 && s[0].Full && s[0].Acked == head && z.sink.Holds(head)
 			})
 			b.mu.Lock()
 			done := b.done
@@ -208,12 +213,12 @@ func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 				t.Error("the fault did not happen: the test proves nothing")
 			}
 			for _, id := range append([]string{"first", "second", "third", "last"}, big...) {
-				if !z.sink.has(id) {
+				if !z.sink.Has(id) {
 					t.Fatalf("%s is missing", id)
 				}
 			}
 			var at federation.Revision
-			for i, p := range z.sink.applied() {
+			for i, p := range z.sink.Applied() {
 				if i > 0 && !p.To.Covers(at) {
 					t.Errorf("the zone went from %s to %s", at, p.To)
 				}
@@ -221,4 +226,38 @@ func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOlderHistoryRefused: a member that offers an older history changes nothing
+// at the zone, which says why and goes on trying.
+func TestOlderHistoryRefused(t *testing.T) {
+	// The zone knows history 5; this member claims 5 when it subscribes, so that
+	// it is not found ahead, and then sends 4.
+	m := start(t, nil)
+	liar := &lyingSource{Source: m.source}
+	m.stop()
+	m = start(t, func(c *server.Config) { c.Source = liar })
+	sink := kdstest.NewSink()
+	sink.Cluster, sink.Rev = kdstest.Cluster, kdstest.Revision(5, 10)
+	z := join(t, "west", func(c *client.Config) { c.Sink = sink }, m.addr)
+	kdstest.Eventually(t, "the refusal", func() bool { return strings.Contains(z.Status().LastError, "older history") })
+	kdstest.Eventually(t, "the refusal at the global", func() bool {
+		s := m.Sessions()
+		return len(s) == 1 && strings.Contains(s[0].Nack, "older history")
+	})
+	if !sink.Holds(kdstest.Revision(5, 10)) || len(sink.Applied()) != 0 {
+		t.Error("the zone went back")
+	}
+}
+
+// lyingSource says one head and sends another.
+type lyingSource struct{ *kdstest.Source }
+
+func (s *lyingSource) Head() (string, federation.Revision) {
+	return kdstest.Cluster, kdstest.Revision(5, 11)
+}
+
+func (s *lyingSource) Since(federation.Revision) (cptoken.Delta, error) {
+	return cptoken.Delta{Cluster: kdstest.Cluster, From: kdstest.Revision(4, 10), To: kdstest.Revision(4, 11),
+		Changes: func(func(cptoken.Change) bool) {}}, nil
 }

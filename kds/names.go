@@ -5,41 +5,48 @@ const ChangesType = "meridian.v1.Changes"
 
 // What is fixed about the messages of ChangesType.
 const (
-	resourceName = "changes"
-	changesURL   = "type.googleapis.com/" + ChangesType
+	ResourceName = "changes"
+	ChangesURL   = "type.googleapis.com/" + ChangesType
 )
 
 // Services and methods, as Kuma's zones call them.
 const (
-	syncService   = "kuma.mesh.v1alpha1.KDSSyncService"
-	globalService = "kuma.mesh.v1alpha1.GlobalKDSService"
-	relayService  = "meridian.v1.Relay" // ours
+	SyncService   = "kuma.mesh.v1alpha1.KDSSyncService"
+	GlobalService = "kuma.mesh.v1alpha1.GlobalKDSService"
+	RelayService  = "meridian.v1.Relay" // ours
 
-	methodGlobalToZone = "/" + syncService + "/GlobalToZoneSync"
-	methodHealthCheck  = "/" + globalService + "/HealthCheck"
-	methodRelayToken   = "/" + relayService + "/DataplaneToken"
+	RPCGlobalToZone   = "/" + SyncService + "/GlobalToZoneSync"
+	RPCHealthCheck    = "/" + GlobalService + "/HealthCheck"
+	RPCDataplaneToken = "/" + RelayService + "/DataplaneToken"
+	RPCZoneToGlobal   = "/" + SyncService + "/ZoneToGlobalSync"
 )
 
-// Metadata of a call.
-const (
-	mdZone          = "client-id"
-	mdKDSVersion    = "kds-version"
-	mdVersion       = "version"
-	mdFeatures      = "features"
-	mdAuthorization = "authorization"
-	mdInstance      = "meridian-instance"
+// KumaAdminRPCs are the calls on which a global of Kuma's asks its zones about their
+// proxies.
+var KumaAdminRPCs = [...]string{
+	"/" + GlobalService + "/StreamXDSConfigs", "/" + GlobalService + "/StreamStats", "/" + GlobalService + "/StreamClusters",
+}
 
-	kdsVersion       = "v3"
-	featureHealth    = "zone-ping-health"
-	featureSuffix    = "hash-suffix"
-	featureMeridian  = "meridian"
-	maxVersionLen    = 128
-	maxInstanceLen   = 128
-	maxAuthorization = 16 << 10
+// Metadata of a call, and what it may hold.
+const (
+	MDZone          = "client-id"
+	MDKDSVersion    = "kds-version"
+	MDVersion       = "version"
+	MDFeatures      = "features"
+	MDAuthorization = "authorization"
+	MDInstance      = "meridian-instance"
+
+	KDSVersion       = "v3"
+	FeatureHealth    = "zone-ping-health"
+	FeatureSuffix    = "hash-suffix"
+	FeatureMeridian  = "meridian"
+	MaxVersionLen    = 128
+	MaxInstanceLen   = 128
+	MaxAuthorization = 16 << 10
 )
 
 // Metadata of an answer.
 const (
-	mdMember  = "meridian-member"
-	mdCluster = "meridian-cluster"
+	MDMember  = "meridian-member"
+	MDCluster = "meridian-cluster"
 )

@@ -1,9 +1,9 @@
-package kds
+package kds_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -11,37 +11,26 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/server"
+	"github.com/meridiankds/meridian/kds/wire"
 )
-
-// judgingAuth admits like fakeAuth, and judges on its own.
-type judgingAuth struct {
-	fakeAuth
-	judged  atomic.Int64
-	verdict atomic.Pointer[map[string]error]
-}
-
-func (a *judgingAuth) Judge(ad Admission) error {
-	a.judged.Add(1)
-	if v := a.verdict.Load(); v != nil {
-		return (*v)[ad.Zone]
-	}
-	return nil
-}
 
 // TestJudgeEndsOneZoneOnly: a judge is asked once a connection, ends all calls of
 // the zone it is against and none of another.
 func TestJudgeEndsOneZoneOnly(t *testing.T) {
-	auth := &judgingAuth{}
-	m := start(t, func(c *ServerConfig) { c.Authenticator = auth })
+	auth := &kdstest.JudgingAuth{}
+	m := start(t, func(c *server.Config) { c.Authenticator = auth })
 	const calls = 3
 	open := func(zone string) []*raw {
 		conn := dialRaw(t, m.addr)
-		r := openRaw(t, conn, methodGlobalToZone, as(zone)...)
+		r := openRaw(t, conn, kds.RPCGlobalToZone, as(zone)...)
 		r.send(subscription(zone, "Mesh", ""))
 		r.must()
 		all := []*raw{r}
 		for _, method := range []string{"StreamStats", "StreamClusters"} {
-			side := openRaw(t, conn, "/"+globalService+"/"+method, as(zone)...)
+			side := openRaw(t, conn, "/"+kds.GlobalService+"/"+method, as(zone)...)
 			if _, err := side.stream.Header(); err != nil {
 				t.Fatal(err)
 			}
@@ -51,17 +40,17 @@ func TestJudgeEndsOneZoneOnly(t *testing.T) {
 	}
 	west, east := open("west"), open("east")
 	m.Recheck(context.Background())
-	if n := auth.judged.Load(); n != 2 {
+	if n := auth.Judged.Load(); n != 2 {
 		t.Errorf("two connections were judged by %d questions", n)
 	}
-	auth.verdict.Store(&map[string]error{
+	auth.Verdict.Store(&map[string]error{
 		"west": cptoken.Refuse(cptoken.KeyRemoved, "the key was removed"),
 		"east": federation.Errorf(federation.Unavailable, "cannot tell"),
 	})
 	m.Recheck(context.Background())
 	for _, r := range west {
 		_, err := r.recv()
-		if status.Code(err) != codes.Unauthenticated || errorOf(err).Reason != "key_removed" {
+		if status.Code(err) != codes.Unauthenticated || wire.ErrorOf(err).Reason != "key_removed" {
 			t.Errorf("a call of west ends with %v", err)
 		}
 	}
@@ -75,18 +64,19 @@ func TestJudgeEndsOneZoneOnly(t *testing.T) {
 	}
 }
 
-func BenchmarkRecheck(b *testing.B) {
-	auth := &judgingAuth{}
-	s := NewServer(ServerConfig{Source: newSource(), Authenticator: auth, Logger: (&logBuffer{}).logger(), Member: "m"})
-	for i := range 8000 {
-		c := &call{conn: &connection{}, kicked: make(chan struct{})}
-		c.creds.Zone = "zone-" + strings.Repeat("x", i%40)
-		c.admission = Admission{Zone: c.creds.Zone, TokenSerial: uint64(i)}
-		if err := s.registry.enter(c); err != nil {
-			b.Fatal(err)
+// TestBusyConnectionsAreLogged: zones that share a connection have a line each.
+func TestBusyConnectionsAreLogged(t *testing.T) {
+	m := start(t, nil)
+	conn := dialRaw(t, m.addr)
+	const zones = 21
+	for i := range zones {
+		if err := callOnce(t, conn, kds.RPCHealthCheck, as(fmt.Sprint("zone-", i))...); err != nil {
+			t.Fatal(err)
 		}
 	}
-	for b.Loop() {
-		s.Recheck(context.Background())
+	for i := range zones {
+		if !strings.Contains(m.log.String(), fmt.Sprint("zone=zone-", i, " ")) {
+			t.Errorf("zone-%d is not in the log", i)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"context"
@@ -13,42 +13,46 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
 	"github.com/meridiankds/meridian/kds/kdspb"
+	"github.com/meridiankds/meridian/kds/server"
 )
 
 // fakeRelay answers what is asked of it, or as answer says.
 type fakeRelay struct {
 	mu     sync.Mutex
-	asked  []TokenRequest
+	asked  []kds.TokenRequest
 	zones  []string
 	answer func(ctx context.Context) error
 }
 
-func (f *fakeRelay) DataplaneToken(ctx context.Context, zone string, r TokenRequest) (IssuedToken, error) {
+func (f *fakeRelay) DataplaneToken(ctx context.Context, zone string, r kds.TokenRequest) (kds.IssuedToken, error) {
 	f.mu.Lock()
 	f.asked, f.zones = append(f.asked, r), append(f.zones, zone)
 	answer := f.answer
 	f.mu.Unlock()
 	if answer != nil {
 		if err := answer(ctx); err != nil {
-			return IssuedToken{}, err
+			return kds.IssuedToken{}, err
 		}
 	}
-	return IssuedToken{Token: "a.fine.token", KeyWaiting: "newer"}, nil
+	return kds.IssuedToken{Token: "a.fine.token", KeyWaiting: "newer"}, nil
 }
 
 const userSecret = "user.secret.token"
 
-func tokenRequest() TokenRequest {
-	return TokenRequest{UserToken: userSecret, Name: "dp1", Mesh: "default", Type: "dataplane", ValidFor: "1h", RequestID: "r1",
+func tokenRequest() kds.TokenRequest {
+	return kds.TokenRequest{UserToken: userSecret, Name: "dp1", Mesh: "default", Type: "dataplane", ValidFor: "1h", RequestID: "r1",
 		Tags: map[string][]string{"kuma.io/service": {"a", "b"}, "empty": nil}}
 }
 
 func TestRelay(t *testing.T) {
 	relay := &fakeRelay{}
-	m := start(t, func(c *ServerConfig) { c.Relay = relay })
+	m := start(t, func(c *server.Config) { c.Relay = relay })
 	z := join(t, "west", nil, m.addr)
-	eventually(t, "the zone is connected", func() bool { return z.Status().Connected })
+	kdstest.Eventually(t, "the zone is connected", func() bool { return z.Status().Connected })
 	issued, err := z.DataplaneToken(t.Context(), tokenRequest())
 	if err != nil || issued.Token != "a.fine.token" || issued.KeyWaiting != "newer" {
 		t.Fatalf("%v, %v", issued, err)
@@ -83,12 +87,12 @@ func TestRelay(t *testing.T) {
 
 	// The global goes away: a clear word at once, and no state is lost.
 	m.stop()
-	eventually(t, "the zone noticed", func() bool { return !z.Status().Connected })
+	kdstest.Eventually(t, "the zone noticed", func() bool { return !z.Status().Connected })
 	_, err = z.DataplaneToken(t.Context(), tokenRequest())
-	if e := federation.AsError(err); e.Code != federation.Unavailable || e.Reason != reasonGlobalAway || e.Hint == "" || e.RetryAfter == 0 {
+	if e := federation.AsError(err); e.Code != federation.Unavailable || e.Reason != kds.ReasonGlobalAway || e.Hint == "" || e.RetryAfter == 0 {
 		t.Errorf("with the global away: %+v", e)
 	}
-	for _, log := range []*logBuffer{m.log, z.log} {
+	for _, log := range []*kdstest.Log{m.log, z.log} {
 		if strings.Contains(log.String(), userSecret) || strings.Contains(log.String(), "a.fine.token") {
 			t.Error("a token stands in the log")
 		}
@@ -96,13 +100,13 @@ func TestRelay(t *testing.T) {
 }
 
 func TestRelayIsForAuthenticatedZones(t *testing.T) {
-	m := start(t, func(c *ServerConfig) { c.Relay = &fakeRelay{} })
-	m.auth.mu.Lock()
-	m.auth.open = true
-	m.auth.mu.Unlock()
-	z := join(t, "west", func(c *ClientConfig) { c.Token = nil }, m.addr)
-	eventually(t, "the zone is connected", func() bool { return z.Status().Connected })
-	if _, err := z.DataplaneToken(t.Context(), tokenRequest()); federation.AsError(err).Reason != reasonUnproven {
+	m := start(t, func(c *server.Config) { c.Relay = &fakeRelay{} })
+	m.auth.Mu.Lock()
+	m.auth.Open = true
+	m.auth.Mu.Unlock()
+	z := join(t, "west", func(c *client.Config) { c.Token = nil }, m.addr)
+	kdstest.Eventually(t, "the zone is connected", func() bool { return z.Status().Connected })
+	if _, err := z.DataplaneToken(t.Context(), tokenRequest()); federation.AsError(err).Reason != kds.ReasonUnproven {
 		t.Errorf("without authentication: %v", err)
 	}
 }
@@ -110,8 +114,8 @@ func TestRelayIsForAuthenticatedZones(t *testing.T) {
 func TestRelayWithoutOne(t *testing.T) {
 	m := start(t, nil)
 	z := join(t, "west", nil, m.addr)
-	eventually(t, "the zone is connected", func() bool { return z.Status().Connected })
-	if _, err := z.DataplaneToken(t.Context(), tokenRequest()); federation.AsError(err).Reason != reasonNoRelay {
+	kdstest.Eventually(t, "the zone is connected", func() bool { return z.Status().Connected })
+	if _, err := z.DataplaneToken(t.Context(), tokenRequest()); federation.AsError(err).Reason != kds.ReasonNoRelay {
 		t.Errorf("%v", err)
 	}
 }
@@ -127,12 +131,12 @@ func TestRelayLimits(t *testing.T) {
 		}
 		return nil
 	}}
-	m := start(t, func(c *ServerConfig) {
+	m := start(t, func(c *server.Config) {
 		c.Relay, c.Limits.RelaysPerZone, c.Limits.RelayMessage = relay, 2, 1<<10
 	})
 	z := join(t, "west", nil, m.addr)
 	east := join(t, "east", nil, m.addr)
-	eventually(t, "the zones are connected", func() bool { return z.Status().Connected && east.Status().Connected })
+	kdstest.Eventually(t, "the zones are connected", func() bool { return z.Status().Connected && east.Status().Connected })
 
 	huge := tokenRequest()
 	huge.Name = strings.Repeat("x", 2<<10)
@@ -148,7 +152,7 @@ func TestRelayLimits(t *testing.T) {
 		})
 		<-entered
 	}
-	if _, err := z.DataplaneToken(t.Context(), tokenRequest()); federation.AsError(err).Reason != reasonBusyRelay || federation.AsError(err).RetryAfter == 0 {
+	if _, err := z.DataplaneToken(t.Context(), tokenRequest()); federation.AsError(err).Reason != kds.ReasonBusyRelay || federation.AsError(err).RetryAfter == 0 {
 		t.Errorf("the third: %v", err)
 	}
 	pending.Go(func() {
@@ -167,10 +171,10 @@ func TestRelayLimits(t *testing.T) {
 // TestRelayIsAuthenticated: nothing of a call is read before its caller is admitted.
 func TestRelayIsAuthenticated(t *testing.T) {
 	relay := &fakeRelay{}
-	m := start(t, func(c *ServerConfig) { c.Relay = relay })
+	m := start(t, func(c *server.Config) { c.Relay = relay })
 	conn := dialRaw(t, m.addr)
-	for _, md := range [][]string{nil, {mdZone, "west"}, {mdZone, "west", mdAuthorization, "Bearer east"}} {
-		r := openRaw(t, conn, methodRelayToken, md...)
+	for _, md := range [][]string{nil, {kds.MDZone, "west"}, {kds.MDZone, "west", kds.MDAuthorization, "Bearer east"}} {
+		r := openRaw(t, conn, kds.RPCDataplaneToken, md...)
 		_ = r.stream.SendMsg(&kdspb.DataplaneTokenRequest{UserToken: userSecret, Mesh: "default"})
 		if err := r.stream.RecvMsg(&kdspb.DataplaneTokenResponse{}); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("%q: %v", md, err)
@@ -179,7 +183,7 @@ func TestRelayIsAuthenticated(t *testing.T) {
 	if len(relay.asked) != 0 {
 		t.Error("the relay was asked")
 	}
-	r := openRaw(t, conn, methodRelayToken, as("west")...)
+	r := openRaw(t, conn, kds.RPCDataplaneToken, as("west")...)
 	if err := r.stream.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +194,7 @@ func TestRelayIsAuthenticated(t *testing.T) {
 
 func TestTokensDoNotPrint(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
-		text := fmt.Sprintf(verb+verb+verb, tokenRequest(), IssuedToken{Token: "a.fine.token"}, []TokenRequest{tokenRequest()})
+		text := fmt.Sprintf(verb+verb+verb, tokenRequest(), kds.IssuedToken{Token: "a.fine.token"}, []kds.TokenRequest{tokenRequest()})
 		if strings.Contains(text, userSecret) || strings.Contains(text, "a.fine.token") || strings.Contains(text, fmt.Sprintf("%x", userSecret)) {
 			t.Errorf("%s prints %s", verb, text)
 		}

@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"context"
@@ -9,6 +9,10 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
+	"github.com/meridiankds/meridian/kds/server"
 )
 
 // tokenAuth admits who shows one of its tokens, whatever the zone.
@@ -23,14 +27,14 @@ func (a *tokenAuth) accept(token string) {
 	a.good[token] = true
 }
 
-func (a *tokenAuth) Authenticate(_ context.Context, c Credentials) (Admission, error) {
+func (a *tokenAuth) Authenticate(_ context.Context, c kds.Credentials) (kds.Admission, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	token := strings.TrimPrefix(c.Authorization, "Bearer ")
 	if !a.good[token] {
-		return Admission{}, federation.Errorf(federation.Unauthenticated, "refused").WithReason(string(cptoken.Expired))
+		return kds.Admission{}, federation.Errorf(federation.Unauthenticated, "refused").WithReason(string(cptoken.Expired))
 	}
-	return Admission{Zone: c.Zone, Method: MethodControlPlaneToken, TokenID: token, Authenticated: true}, nil
+	return kds.Admission{Zone: c.Zone, Method: kds.MethodControlPlaneToken, TokenID: token, Authenticated: true}, nil
 }
 
 // tokenFile is a token that a test replaces.
@@ -56,8 +60,10 @@ func (f *tokenFile) read() (string, error) {
 // one while the new one is not good, and loses no change on the way.
 func TestTokenIsFollowed(t *testing.T) {
 	auth, file := &tokenAuth{good: map[string]bool{"one": true, "two": true}}, &tokenFile{token: "one"}
-	m := start(t, func(c *ServerConfig) { c.Authenticator = auth })
-	z := join(t, "west", func(c *ClientConfig) { c.Token, c.TokenEvery, c.supersede = file.read, 2*time.Millisecond, patience }, m.addr)
+	m := start(t, func(c *server.Config) { c.Authenticator = auth })
+	z := join(t, "west", func(c *client.Config) {
+		c.Token, c.TokenEvery, c.Supersede = file.read, 2*time.Millisecond, kdstest.Patience
+	}, m.addr)
 	shows := func(token string) func() bool {
 		return func() bool {
 			for _, s := range m.Sessions() {
@@ -68,35 +74,35 @@ func TestTokenIsFollowed(t *testing.T) {
 			return false
 		}
 	}
-	eventually(t, "the zone to join", shows("one"))
-	rev := m.source.add("x")
-	eventually(t, "the zone to be current", func() bool { return z.sink.holds(rev) })
+	kdstest.Eventually(t, "the zone to join", shows("one"))
+	rev := m.source.Add("x")
+	kdstest.Eventually(t, "the zone to be current", func() bool { return z.sink.Holds(rev) })
 	since := z.Status().Since
 
 	stop, done := make(chan struct{}), make(chan struct{})
-	go func() { // changes all the while
+	go func() { // Changes all the while
 		defer close(done)
 		for {
 			select {
 			case <-stop:
 				return
 			case <-time.After(time.Millisecond):
-				m.source.add("busy")
+				m.source.Add("busy")
 			}
 		}
 	}()
 	file.write("two", nil)
-	eventually(t, "the zone to show its new token", shows("two"))
+	kdstest.Eventually(t, "the zone to show its new token", shows("two"))
 	file.write("three", nil)
-	eventually(t, "the refusal to be logged", func() bool { return strings.Contains(z.log.String(), "does not admit the zone with its new token") })
-	file.write("", errTest)
+	kdstest.Eventually(t, "the refusal to be logged", func() bool { return strings.Contains(z.log.String(), "does not admit the zone with its new token") })
+	file.write("", kdstest.ErrTest)
 	auth.accept("four")
 	file.write("four", nil)
-	eventually(t, "the zone to show the fourth token", shows("four"))
+	kdstest.Eventually(t, "the zone to show the fourth token", shows("four"))
 	close(stop)
 	<-done
-	head := m.source.add("last")
-	eventually(t, "the zone to hold everything", func() bool { return z.sink.holds(head) })
+	head := m.source.Add("last")
+	kdstest.Eventually(t, "the zone to hold everything", func() bool { return z.sink.Holds(head) })
 
 	if s := z.Status(); !s.Connected || !s.Since.Equal(since) {
 		t.Errorf("the zone was not connected all the time: %+v", s)
@@ -114,5 +120,5 @@ func TestTokenIsFollowed(t *testing.T) {
 	if n := m.Stats().Displaced; n != 2 {
 		t.Errorf("%d sessions were displaced, want 2: the old one goes when the new one begins", n)
 	}
-	eventually(t, "one session to be left", func() bool { return len(m.Sessions()) == 1 })
+	kdstest.Eventually(t, "one session to be left", func() bool { return len(m.Sessions()) == 1 })
 }

@@ -97,7 +97,20 @@ type Authenticator interface {
 // alone, without the credential and without verifying a signature, whether it
 // still holds. The error is why not, in the form of Authenticate's, and ends what
 // was admitted; nil lets it go on. It is asked about every open connection at
-// every [Server.Recheck], so it should cost no more than a few lookups.
+// every Recheck of the server, so it should cost no more than a few lookups.
 type Judge interface {
 	Judge(a Admission) error
 }
+
+// Holder may be implemented by a [Sink] that can tell what it holds. A zone under
+// Kuma's global needs it after a start, to see what is gone since: Kuma sends lists,
+// not changes. Each key and each revoked id comes once.
+type Holder interface {
+	Held(key func(*cptoken.PublicKey), revoked func(kind cptoken.Kind, mesh, id string)) error
+}
+
+// The kinds of global that a zone may have, as the client names them.
+const (
+	KindMeridian = "meridian"
+	KindKuma     = "kuma"
+)

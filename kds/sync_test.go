@@ -1,4 +1,4 @@
-package kds
+package kds_test
 
 import (
 	"fmt"
@@ -12,25 +12,30 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
+	"github.com/meridiankds/meridian/kds/server"
+	"github.com/meridiankds/meridian/kds/wire"
 )
 
 func TestFullStateThenDeltas(t *testing.T) {
 	m := start(t, nil)
 	z := join(t, "west", nil, m.addr)
-	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
-	if sets := z.sink.applied(); len(sets) != 1 || !sets[0].Full {
+	kdstest.Eventually(t, "full state", func() bool { return z.sink.Holds(kdstest.Revision(1, 1)) })
+	if sets := z.sink.Applied(); len(sets) != 1 || !sets[0].Full {
 		t.Fatalf("a new zone got %+v, want one full state", sets)
 	}
-	head := m.source.add("second")
-	eventually(t, "the delta", func() bool { return z.sink.holds(head) })
-	sets := z.sink.applied()
-	if last := sets[len(sets)-1]; last.Full || last.From != revision(1, 1) || len(last.Changes) != 1 {
+	head := m.source.Add("second")
+	kdstest.Eventually(t, "the delta", func() bool { return z.sink.Holds(head) })
+	sets := z.sink.Applied()
+	if last := sets[len(sets)-1]; last.Full || last.From != kdstest.Revision(1, 1) || len(last.Changes) != 1 {
 		t.Fatalf("one more revocation came as %+v", last)
 	}
-	if !z.sink.has("first") || !z.sink.has("second") {
+	if !z.sink.Has("first") || !z.sink.Has("second") {
 		t.Fatal("ids are missing")
 	}
-	eventually(t, "the acknowledgement", func() bool { s := m.session(t, "west"); return s.Full && s.Acked == head })
+	kdstest.Eventually(t, "the acknowledgement", func() bool { s := m.session(t, "west"); return s.Full && s.Acked == head })
 	s := m.session(t, "west")
 	if s.Instance != "west-0" || s.Version != "1.2.3" || s.Member != "member-1" || !s.Meridian || !s.Online() ||
 		!s.Admission.Authenticated || s.Admission.TokenSerial != 7 || s.Nack != "" {
@@ -45,48 +50,48 @@ func TestFullStateThenDeltas(t *testing.T) {
 // TestDeltaIsSmall holds the budget of one more revocation, with a canonical
 // UUID and its expiry, whatever is revoked already.
 func TestDeltaIsSmall(t *testing.T) {
-	d := cptoken.Delta{Cluster: testCluster, From: revision(1, 5_000_000), To: revision(1, 5_000_001),
+	d := cptoken.Delta{Cluster: kdstest.Cluster, From: kdstest.Revision(1, 5_000_000), To: kdstest.Revision(1, 5_000_001),
 		Watermark: time.UnixMilli(1_790_000_000_000)}
 	d.Changes = func(yield func(cptoken.Change) bool) {
-		c := revoke(5_000_001, "5b1f7f5e-9f0c-4c51-a53c-0c1e5a2f4d6b")
+		c := kdstest.Revoke(5_000_001, "5b1f7f5e-9f0c-4c51-a53c-0c1e5a2f4d6b")
 		c.Revoked.IDs[0].Expires = 2_000_000_000
 		yield(c)
 	}
-	b, err := encodeBatch(d, MaxPart)
+	b, err := wire.Encode(d, kds.MaxPart)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b.parts) != 1 || b.size > 300 {
-		t.Errorf("one revocation takes %d bytes in %d parts, want at most 300 in one", b.size, len(b.parts))
+	if len(b.Parts) != 1 || b.Size > 300 {
+		t.Errorf("one revocation takes %d bytes in %d parts, want at most 300 in one", b.Size, len(b.Parts))
 	}
-	t.Logf("one revocation: %d bytes", b.size)
+	t.Logf("one revocation: %d bytes", b.Size)
 }
 
 func TestResume(t *testing.T) {
 	m := start(t, nil)
-	sink := newSink()
-	with := func(c *ClientConfig) { c.Sink = sink }
+	sink := kdstest.NewSink()
+	with := func(c *client.Config) { c.Sink = sink }
 	z := join(t, "west", with, m.addr)
-	eventually(t, "full state", func() bool { return sink.holds(revision(1, 1)) })
+	kdstest.Eventually(t, "full state", func() bool { return sink.Holds(kdstest.Revision(1, 1)) })
 	z.stop()
-	head := m.source.add("while away")
+	head := m.source.Add("while away")
 
 	join(t, "west", with, m.addr)
-	eventually(t, "what was missed", func() bool { return sink.holds(head) })
-	if sets := sink.applied(); len(sets) != 2 || sets[1].Full || sets[1].From != revision(1, 1) {
+	kdstest.Eventually(t, "what was missed", func() bool { return sink.Holds(head) })
+	if sets := sink.Applied(); len(sets) != 2 || sets[1].Full || sets[1].From != kdstest.Revision(1, 1) {
 		t.Fatalf("a resumed zone got %+v, want a delta", sets)
 	}
 }
 
 func TestResumeAtHeadIsAnswered(t *testing.T) {
 	m := start(t, nil)
-	r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("west")...)
-	r.send(subscription("west", ChangesType, resumeVersion(testCluster, revision(1, 1))))
-	p, err := decodePart(r.must())
-	if err != nil || !isEmpty(p) || p.To != revision(1, 1) {
+	r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("west")...)
+	r.send(subscription("west", kds.ChangesType, wire.ResumeVersion(kdstest.Cluster, kdstest.Revision(1, 1))))
+	p, err := wire.DecodePart(r.must())
+	if err != nil || p.Full || p.From != p.To || len(p.Changes) != 0 || p.To != kdstest.Revision(1, 1) {
 		t.Fatalf("got %+v, %v, want an empty set", p, err)
 	}
-	if s := m.session(t, "west"); !s.Full || s.Acked != revision(1, 1) {
+	if s := m.session(t, "west"); !s.Full || s.Acked != kdstest.Revision(1, 1) {
 		t.Errorf("a zone that resumes at the head counts as %+v", s)
 	}
 }
@@ -94,16 +99,16 @@ func TestResumeAtHeadIsAnswered(t *testing.T) {
 func TestBelowTheFloorGetsFullState(t *testing.T) {
 	m := start(t, nil)
 	for i := range 5 {
-		m.source.add(fmt.Sprint("id-", i))
+		m.source.Add(fmt.Sprint("id-", i))
 	}
-	m.source.mu.Lock()
-	m.source.floor = 4
-	m.source.mu.Unlock()
-	sink := newSink()
-	sink.cluster, sink.rev = testCluster, revision(1, 2)
-	join(t, "west", func(c *ClientConfig) { c.Sink = sink }, m.addr)
-	eventually(t, "full state", func() bool { return sink.holds(revision(1, 6)) })
-	if sets := sink.applied(); len(sets) != 1 || !sets[0].Full {
+	m.source.Mu.Lock()
+	m.source.Floor = 4
+	m.source.Mu.Unlock()
+	sink := kdstest.NewSink()
+	sink.Cluster, sink.Rev = kdstest.Cluster, kdstest.Revision(1, 2)
+	join(t, "west", func(c *client.Config) { c.Sink = sink }, m.addr)
+	kdstest.Eventually(t, "full state", func() bool { return sink.Holds(kdstest.Revision(1, 6)) })
+	if sets := sink.Applied(); len(sets) != 1 || !sets[0].Full {
 		t.Fatalf("got %+v, want one full state", sets)
 	}
 }
@@ -112,24 +117,24 @@ func TestBelowTheFloorGetsFullState(t *testing.T) {
 // nothing until the member has caught up, and then goes on with a delta.
 func TestAheadOfMemberWaits(t *testing.T) {
 	for name, at := range map[string]federation.Revision{
-		"later index":    revision(1, 3),
-		"newer history":  revision(2, 1),
-		"much newer yet": revision(9, 100),
+		"later index":    kdstest.Revision(1, 3),
+		"newer history":  kdstest.Revision(2, 1),
+		"much newer yet": kdstest.Revision(9, 100),
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := start(t, nil)
-			sink := newSink()
-			sink.cluster, sink.rev = testCluster, at
-			z := join(t, "west", func(c *ClientConfig) { c.Sink = sink }, m.addr)
-			eventually(t, "waiting", func() bool { return strings.Contains(m.log.String(), "waits for it") })
-			if z.Status().Current || len(sink.applied()) != 0 {
+			sink := kdstest.NewSink()
+			sink.Cluster, sink.Rev = kdstest.Cluster, at
+			z := join(t, "west", func(c *client.Config) { c.Sink = sink }, m.addr)
+			kdstest.Eventually(t, "waiting", func() bool { return strings.Contains(m.log.String(), "waits for it") })
+			if z.Status().Current || len(sink.Applied()) != 0 {
 				t.Fatal("the zone was sent something")
 			}
 			next := at
 			next.Index++
-			m.source.become(next, revoke(next.Index, "beyond"))
-			eventually(t, "the member's new state", func() bool { return sink.holds(next) })
-			if sets := sink.applied(); len(sets) != 1 || sets[0].Full {
+			m.source.Become(next, kdstest.Revoke(next.Index, "beyond"))
+			kdstest.Eventually(t, "the member's new state", func() bool { return sink.Holds(next) })
+			if sets := sink.Applied(); len(sets) != 1 || sets[0].Full {
 				t.Fatalf("got %+v, want one delta", sets)
 			}
 		})
@@ -139,27 +144,27 @@ func TestAheadOfMemberWaits(t *testing.T) {
 func TestNewerHistoryBringsFullState(t *testing.T) {
 	m := start(t, nil)
 	z := join(t, "west", nil, m.addr)
-	eventually(t, "full state", func() bool { return z.sink.holds(revision(1, 1)) })
-	m.source.become(revision(2, 1), revoke(1, "restored"))
-	eventually(t, "the new history", func() bool { return z.sink.holds(revision(2, 1)) })
-	if sets := z.sink.applied(); !sets[len(sets)-1].Full {
+	kdstest.Eventually(t, "full state", func() bool { return z.sink.Holds(kdstest.Revision(1, 1)) })
+	m.source.Become(kdstest.Revision(2, 1), kdstest.Revoke(1, "restored"))
+	kdstest.Eventually(t, "the new history", func() bool { return z.sink.Holds(kdstest.Revision(2, 1)) })
+	if sets := z.sink.Applied(); !sets[len(sets)-1].Full {
 		t.Fatalf("a new history came as %+v", sets)
 	}
 }
 
 func TestOtherClusterRefused(t *testing.T) {
 	m := start(t, nil)
-	sink := newSink()
-	sink.cluster, sink.rev = "another-cluster", revision(1, 1)
-	z := join(t, "west", func(c *ClientConfig) { c.Sink = sink }, m.addr)
-	eventually(t, "the refusal at the zone", func() bool { return z.Status().LastReason == reasonOtherCluster })
-	if !sink.holds(revision(1, 1)) || len(sink.applied()) != 0 {
+	sink := kdstest.NewSink()
+	sink.Cluster, sink.Rev = "another-cluster", kdstest.Revision(1, 1)
+	z := join(t, "west", func(c *client.Config) { c.Sink = sink }, m.addr)
+	kdstest.Eventually(t, "the refusal at the zone", func() bool { return z.Status().LastReason == kds.ReasonOtherCluster })
+	if !sink.Holds(kdstest.Revision(1, 1)) || len(sink.Applied()) != 0 {
 		t.Fatal("the zone took another cluster's state")
 	}
-	eventually(t, "a hint in the zone's log", func() bool { return strings.Contains(z.log.String(), "hint=") })
+	kdstest.Eventually(t, "a hint in the zone's log", func() bool { return strings.Contains(z.log.String(), "hint=") })
 
-	r := openRaw(t, dialRaw(t, m.addr), methodGlobalToZone, as("east")...)
-	r.send(subscription("east", ChangesType, resumeVersion("another-cluster", revision(1, 1))))
+	r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("east")...)
+	r.send(subscription("east", kds.ChangesType, wire.ResumeVersion("another-cluster", kdstest.Revision(1, 1))))
 	if _, err := r.recv(); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("the server answers another cluster's zone with %v", err)
 	}
@@ -169,47 +174,47 @@ func TestOtherClusterRefused(t *testing.T) {
 // returned.
 func TestAcknowledgedAfterDurable(t *testing.T) {
 	m := start(t, nil)
-	sink := newSink()
+	sink := kdstest.NewSink()
 	entered, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	sink.hook = func(cptoken.Part) error {
+	sink.Hook = func(cptoken.Part) error {
 		once.Do(func() { close(entered) })
 		<-release
 		return nil
 	}
-	join(t, "west", func(c *ClientConfig) { c.Sink = sink }, m.addr)
+	join(t, "west", func(c *client.Config) { c.Sink = sink }, m.addr)
 	<-entered
 	if s := m.session(t, "west"); s.Full || !s.Acked.IsZero() || m.Stats().Acks != 0 {
 		t.Errorf("acknowledged before it was durable: %+v", s)
 	}
 	close(release)
-	eventually(t, "the acknowledgement", func() bool { s := m.session(t, "west"); return s.Full && s.Acked == revision(1, 1) })
+	kdstest.Eventually(t, "the acknowledgement", func() bool { s := m.session(t, "west"); return s.Full && s.Acked == kdstest.Revision(1, 1) })
 }
 
 // TestNackAndRetry: a set that the zone cannot apply is refused with the cause,
 // which the global keeps until the zone accepts one.
 func TestNackAndRetry(t *testing.T) {
 	m := start(t, nil)
-	sink := newSink()
-	sink.hook = func(cptoken.Part) error { return fmt.Errorf("disk full: %w", errTest) }
-	z := join(t, "west", func(c *ClientConfig) { c.Sink = sink }, m.addr)
-	eventually(t, "the refusal", func() bool {
+	sink := kdstest.NewSink()
+	sink.Hook = func(cptoken.Part) error { return fmt.Errorf("disk full: %w", kdstest.ErrTest) }
+	z := join(t, "west", func(c *client.Config) { c.Sink = sink }, m.addr)
+	kdstest.Eventually(t, "the refusal", func() bool {
 		s := m.Sessions()
 		return len(s) == 1 && strings.Contains(s[0].Nack, "disk full")
 	})
-	eventually(t, "the zone's log", func() bool { return strings.Contains(z.log.String(), "disk full") })
-	eventually(t, "the refusal to be counted and logged", func() bool {
+	kdstest.Eventually(t, "the zone's log", func() bool { return strings.Contains(z.log.String(), "disk full") })
+	kdstest.Eventually(t, "the refusal to be counted and logged", func() bool {
 		return m.Stats().Nacks > 0 && strings.Contains(m.log.String(), "zone refused a set of changes")
 	})
-	sink.setHook(nil)
-	eventually(t, "the set", func() bool { return sink.holds(revision(1, 1)) })
-	eventually(t, "a clean session", func() bool { s := m.Sessions(); return len(s) == 1 && s[0].Nack == "" && s[0].Full })
+	sink.SetHook(nil)
+	kdstest.Eventually(t, "the set", func() bool { return sink.Holds(kdstest.Revision(1, 1)) })
+	kdstest.Eventually(t, "a clean session", func() bool { s := m.Sessions(); return len(s) == 1 && s[0].Nack == "" && s[0].Full })
 }
 
 // TestPartsTravelAndApplyAsOne sends a state of several parts, and loses the
 // stream in the middle once: the zone starts over and ends up with all of it.
 func TestPartsTravelAndApplyAsOne(t *testing.T) {
-	m := start(t, func(c *ServerConfig) { c.MaxPart = 4 << 10 })
+	m := start(t, func(c *server.Config) { c.MaxPart = 4 << 10 })
 	want := []string{"first"}
 	for i := range 40 {
 		ids := make([]string, 20)
@@ -217,24 +222,24 @@ func TestPartsTravelAndApplyAsOne(t *testing.T) {
 			ids[j] = fmt.Sprintf("%08x-0000-4000-8000-%012x", i, j)
 		}
 		want = append(want, ids...)
-		m.source.add(ids...)
+		m.source.Add(ids...)
 	}
-	sink := newSink()
+	sink := kdstest.NewSink()
 	var once sync.Once
-	sink.hook = func(p cptoken.Part) error {
+	sink.Hook = func(p cptoken.Part) error {
 		if p.Number == 2 {
 			once.Do(func() { m.Disconnect("west", "test") })
 		}
 		return nil
 	}
-	join(t, "west", func(c *ClientConfig) { c.Sink = sink }, m.addr)
-	eventually(t, "all of it", func() bool { return sink.holds(revision(1, 41)) })
+	join(t, "west", func(c *client.Config) { c.Sink = sink }, m.addr)
+	kdstest.Eventually(t, "all of it", func() bool { return sink.Holds(kdstest.Revision(1, 41)) })
 	for _, id := range want {
-		if !sink.has(id) {
+		if !sink.Has(id) {
 			t.Fatalf("%s is missing", id)
 		}
 	}
-	if sets := sink.applied(); sets[0].Number < 3 {
+	if sets := sink.Applied(); sets[0].Number < 3 {
 		t.Fatalf("the state had %d parts: the test proves nothing", sets[0].Number+1)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
-	"github.com/meridiankds/meridian/kds"
+	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
 // maxAuditRoom is what --audit-room takes: a TiB.
@@ -135,7 +135,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if err != nil {
 		return globalnode.Config{}, err
 	}
-	kds.LogLibrary(logger)
+	kdswire.LogLibrary(logger)
 	auth, err := federation.ParseAuthMode("--kds-auth", c.String("kds-auth"))
 	if err != nil {
 		return globalnode.Config{}, console.Usage(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/rolefile"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
-	"github.com/meridiankds/meridian/kds"
+	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
 func serverCommand() *cli.Command {
@@ -87,7 +87,7 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 	if err != nil {
 		return zonenode.Config{}, err
 	}
-	kds.LogLibrary(logger)
+	kdswire.LogLibrary(logger)
 	cfg := zonenode.Config{
 		Zone: c.String("zone"), DataDir: c.String("data-dir"), Globals: c.StringSlice("global-address"),
 		GlobalPlain: !c.Bool("global-tls"),

@@ -6,7 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/audit"
-	"github.com/meridiankds/meridian/kds"
+	kdsserver "github.com/meridiankds/meridian/kds/server"
 )
 
 // auditDir is the folder of the audit log in the data folder.
@@ -31,7 +31,7 @@ func (p *peers) auditOf(ctx context.Context, member string, q audit.Query) (audi
 
 // refusedZone notes that a zone was refused, and has an address that fails often wait.
 // What is refused for another reason than its credential is not held up.
-func (n *Node) refusedZone(ctx context.Context, r kds.Refusal) error {
+func (n *Node) refusedZone(ctx context.Context, r kdsserver.Refusal) error {
 	e := federation.AsError(r.Err)
 	if e.Code != federation.Unauthenticated && e.Code != federation.Forbidden {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/metrics"
-	"github.com/meridiankds/meridian/kds"
+	kdsserver "github.com/meridiankds/meridian/kds/server"
 )
 
 // measure registers what a global shows at /metrics. All of it is read at each
@@ -40,18 +40,18 @@ func (n *Node) measure() {
 	m.Gauge("kds_connections", "Connections of zones that are open.", nil, func() []metrics.Sample { return metrics.One(n.kds.Stats().Connections) })
 	for name, about := range map[string]struct {
 		help string
-		read func(kds.Stats) uint64
+		read func(kdsserver.Stats) uint64
 	}{
-		"kds_authenticated_total":    {"Calls of zones that were admitted.", func(s kds.Stats) uint64 { return s.Authenticated }},
-		"kds_displaced_total":        {"Sessions that gave way to a newer one of their instance.", func(s kds.Stats) uint64 { return s.Displaced }},
-		"tokens_relayed_total":       {"Tokens issued to users of zones, asked for through their zone.", func(s kds.Stats) uint64 { return s.Relayed }},
-		"tokens_relay_refused_total": {"Tokens refused to users of zones, asked for through their zone.", func(s kds.Stats) uint64 { return s.RelayRefused }},
-		"kds_slow_total":             {"Zones disconnected because they did not drain or acknowledge.", func(s kds.Stats) uint64 { return s.Slow }},
-		"kds_acks_total":             {"Sets of changes that zones acknowledged.", func(s kds.Stats) uint64 { return s.Acks }},
-		"kds_nacks_total":            {"Sets of changes that zones refused.", func(s kds.Stats) uint64 { return s.Nacks }},
-		"kds_kuma_sent_bytes_total":  {"Bytes of resources that zones of Kuma's were sent.", func(s kds.Stats) uint64 { return s.KumaSentBytes }},
-		"kds_unasked_total":          {"Messages of zones that nobody had asked for.", func(s kds.Stats) uint64 { return s.Unasked }},
-		"kds_sent_bytes_total":       {"Bytes of changes that were sent.", func(s kds.Stats) uint64 { return s.SentBytes }},
+		"kds_authenticated_total":    {"Calls of zones that were admitted.", func(s kdsserver.Stats) uint64 { return s.Authenticated }},
+		"kds_displaced_total":        {"Sessions that gave way to a newer one of their instance.", func(s kdsserver.Stats) uint64 { return s.Displaced }},
+		"tokens_relayed_total":       {"Tokens issued to users of zones, asked for through their zone.", func(s kdsserver.Stats) uint64 { return s.Relayed }},
+		"tokens_relay_refused_total": {"Tokens refused to users of zones, asked for through their zone.", func(s kdsserver.Stats) uint64 { return s.RelayRefused }},
+		"kds_slow_total":             {"Zones disconnected because they did not drain or acknowledge.", func(s kdsserver.Stats) uint64 { return s.Slow }},
+		"kds_acks_total":             {"Sets of changes that zones acknowledged.", func(s kdsserver.Stats) uint64 { return s.Acks }},
+		"kds_nacks_total":            {"Sets of changes that zones refused.", func(s kdsserver.Stats) uint64 { return s.Nacks }},
+		"kds_kuma_sent_bytes_total":  {"Bytes of resources that zones of Kuma's were sent.", func(s kdsserver.Stats) uint64 { return s.KumaSentBytes }},
+		"kds_unasked_total":          {"Messages of zones that nobody had asked for.", func(s kdsserver.Stats) uint64 { return s.Unasked }},
+		"kds_sent_bytes_total":       {"Bytes of changes that were sent.", func(s kdsserver.Stats) uint64 { return s.SentBytes }},
 	} {
 		m.Total(name, about.help, nil, func() []metrics.Sample { return metrics.One(about.read(n.kds.Stats())) })
 	}
@@ -160,7 +160,7 @@ func (n *Node) zoneSamples() []metrics.Sample {
 // each member tells its own.
 func (n *Node) lagSamples() []metrics.Sample {
 	_, head := n.store.Head()
-	return n.perSession(func(s kds.Session) (float64, bool) {
+	return n.perSession(func(s kdsserver.Session) (float64, bool) {
 		if s.Acked == head {
 			return 0, true
 		}
@@ -170,14 +170,14 @@ func (n *Node) lagSamples() []metrics.Sample {
 }
 
 func (n *Node) expirySamples() []metrics.Sample {
-	return n.perSession(func(s kds.Session) (float64, bool) {
+	return n.perSession(func(s kdsserver.Session) (float64, bool) {
 		return float64(s.Admission.Expires.Unix()), !s.Admission.Expires.IsZero()
 	})
 }
 
 // perSession makes one sample for each instance that has an authenticated session:
 // who proved nothing chooses its own name.
-func (n *Node) perSession(value func(kds.Session) (float64, bool)) (samples []metrics.Sample) {
+func (n *Node) perSession(value func(kdsserver.Session) (float64, bool)) (samples []metrics.Sample) {
 	seen := map[sessionKey]bool{}
 	for _, s := range n.kds.Sessions() {
 		key := sessionKey{s.Zone, s.Instance}
@@ -223,7 +223,7 @@ func (p *propagation) head(rev federation.Revision, now time.Time) {
 
 // sessions notes what zones acknowledged since the last call. What a zone had when
 // it connected says nothing about how long it took.
-func (p *propagation) sessions(sessions []kds.Session, now time.Time) {
+func (p *propagation) sessions(sessions []kdsserver.Session, now time.Time) {
 	open := make(map[sessionKey]federation.Revision, len(sessions))
 	for i := range sessions {
 		s := &sessions[i]

@@ -9,7 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/metrics"
-	"github.com/meridiankds/meridian/kds"
+	kdsserver "github.com/meridiankds/meridian/kds/server"
 )
 
 func TestPropagation(t *testing.T) {
@@ -18,14 +18,14 @@ func TestPropagation(t *testing.T) {
 	at := func(n int) federation.Revision { return federation.Revision{Index: uint64(n)} }
 	now := time.Unix(1_800_000_000, 0)
 	later := func(d time.Duration) time.Time { return now.Add(d) }
-	session := func(zone string, n int) kds.Session { return kds.Session{Zone: zone, Acked: at(n)} }
+	session := func(zone string, n int) kdsserver.Session { return kdsserver.Session{Zone: zone, Acked: at(n)} }
 	p.head(at(5), now)
-	p.sessions([]kds.Session{session("new", 0), session("west", 5)}, now)
-	p.sessions([]kds.Session{session("new", 5), session("west", 5)}, later(time.Hour)) // full state, of any age
+	p.sessions([]kdsserver.Session{session("new", 0), session("west", 5)}, now)
+	p.sessions([]kdsserver.Session{session("new", 5), session("west", 5)}, later(time.Hour)) // full state, of any age
 	p.head(at(6), later(time.Hour))
 	p.head(at(6), later(2*time.Hour)) // no news
-	p.sessions([]kds.Session{session("new", 6), session("west", 6)}, later(time.Hour+time.Second))
-	p.sessions([]kds.Session{session("new", 6), session("west", 6)}, later(time.Hour+time.Minute))
+	p.sessions([]kdsserver.Session{session("new", 6), session("west", 6)}, later(time.Hour+time.Second))
+	p.sessions([]kdsserver.Session{session("new", 6), session("west", 6)}, later(time.Hour+time.Minute))
 	for i := range maxApplied + 10 {
 		p.head(at(100+i), now)
 	}

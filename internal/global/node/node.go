@@ -21,7 +21,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
-	"github.com/meridiankds/meridian/kds"
+	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -40,7 +40,7 @@ type Node struct {
 	listeners *listeners
 	store     *raftstore.Store
 	fleet     *fleet.Fleet
-	kds       *kds.Server
+	kds       *kdsserver.Server
 	api       *adminapi.API
 	peers     *peers
 	audit     *audit.Log
@@ -111,7 +111,7 @@ func (n *Node) open() (err error) {
 	if err := n.openKeyring(); err != nil {
 		return err
 	}
-	n.kds = kds.NewServer(n.kdsConfig(identity.Cluster, verifier))
+	n.kds = kdsserver.New(n.kdsConfig(identity.Cluster, verifier))
 	n.api = adminapi.New(adminapi.Config{
 		Store: leading{n.store, n.peers}, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
 		Members: n.peers.memberIDs, Cluster: n.peers,
@@ -146,8 +146,8 @@ func (n *Node) storeConfig() raftstore.Config {
 	}
 }
 
-func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kds.ServerConfig {
-	cfg := kds.ServerConfig{
+func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kdsserver.Config {
+	cfg := kdsserver.Config{
 		Source: n.store, Catalog: catalog{n.store},
 		Authenticator: sealedGate{admission.New(admission.Config{
 			Store: seeing{n.store, n.peers, n.keyring}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
@@ -182,7 +182,7 @@ func (n *Node) Store() *raftstore.Store { return n.store }
 func (n *Node) Fleet() *fleet.Fleet { return n.fleet }
 
 // Sessions gives tests the zones that are connected to this member.
-func (n *Node) Sessions() []kds.Session { return n.kds.Sessions() }
+func (n *Node) Sessions() []kdsserver.Session { return n.kds.Sessions() }
 
 // Run serves until ctx ends or a part fails, and returns when every part has
 // ended. A leader hands over first, while it still answers what others forward; the

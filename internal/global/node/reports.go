@@ -9,7 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/peer"
-	"github.com/meridiankds/meridian/kds"
+	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -37,7 +37,7 @@ func (n *Node) reportSessions(ctx context.Context) error {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
 	var r fleet.Report
-	var open []kds.Session
+	var open []kdsserver.Session
 	var since <-chan struct{} // is closed when a session is not as r has it
 	var looked time.Time
 	for {

@@ -11,7 +11,7 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/kds"
+	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -26,7 +26,7 @@ func (n *Node) latest() fleet.Report {
 }
 
 // report is what this member has to report now, and the sessions it was made of.
-func (n *Node) report() (fleet.Report, []kds.Session) {
+func (n *Node) report() (fleet.Report, []kdsserver.Session) {
 	sessions := n.kds.Sessions()
 	r := n.renewed(make([]fleet.Session, 0, len(sessions)))
 	for _, s := range sessions {

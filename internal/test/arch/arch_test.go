@@ -68,7 +68,12 @@ var arrows = map[string][]string{
 	"raftstore":             {"internal/disk", "raftstore/storepb", "cptoken/issue", "cptoken", "federation"},
 	"keysync":               {"internal/disk", "cptoken", "federation"},
 	"kds/kdspb":             {},
-	"kds":                   {"kds/kdspb", "cptoken", "federation", "internal/net/loglimit"},
+	"kds":                   {"cptoken", "federation"},
+	"kds/wire":              {"kds", "kds/kdspb", "cptoken", "federation"},
+	"kds/kuma":              {"kds", "kds/wire", "kds/kdspb", "cptoken", "federation"},
+	"kds/server":            {"kds", "kds/kuma", "kds/wire", "kds/kdspb", "cptoken", "federation", "internal/net/loglimit"},
+	"kds/client":            {"kds", "kds/kuma", "kds/wire", "kds/kdspb", "cptoken", "federation"},
+	"internal/test/kdstest": {"kds", "cptoken", "federation"}, // tests only
 	"internal/access":       {"cptoken", "federation"},
 	"internal/global/audit": {"internal/net/loglimit", "federation"},
 	"internal/net/throttle": {"federation"},
@@ -86,21 +91,21 @@ var arrows = map[string][]string{
 	"internal/disk":             {},
 	"internal/config":           {"federation"},
 	"internal/global/node": {"internal/disk", "internal/zone/proxyauth", "internal/global/adminapi", "internal/global/admission", "internal/endpoints", "internal/global/fleet",
-		"internal/net/httpserver", "internal/net/tlsutil", "kds", "raftstore", "cptoken/issue", "cptoken", "federation",
+		"internal/net/httpserver", "internal/net/tlsutil", "kds", "kds/server", "raftstore", "cptoken/issue", "cptoken", "federation",
 		"internal/apitypes", "internal/metrics", "internal/access", "internal/global/membership", "internal/global/peer", "internal/rolefile",
 		"internal/global/audit", "internal/net/throttle"},
 	"internal/zone/node": {"internal/zone/proxies", "internal/zone/xdsdir", "internal/zone/xds", "internal/zone/proxyport", "internal/endpoints",
-		"internal/net/httpserver", "internal/net/tlsutil", "kds", "keysync", "cptoken", "federation", "internal/zone/sessions", "internal/metrics",
+		"internal/net/httpserver", "internal/net/tlsutil", "kds", "kds/client", "keysync", "cptoken", "federation", "internal/zone/sessions", "internal/metrics",
 		"internal/zone/proxyauth", "internal/rolefile", "internal/zone/tokenreview", "internal/net/throttle"},
 	"internal/cli": {"federation"},
 	"internal/apiclient": {"internal/apitypes", "internal/endpoints", "internal/apierr", "internal/net/tlsutil",
 		"cptoken", "federation"},
 	"internal/test/cluster": nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/test/arch":    {},
-	"cmd/global": {"kds", "internal/global/node", "internal/apiclient", "internal/apitypes",
+	"cmd/global": {"kds/wire", "internal/global/node", "internal/apiclient", "internal/apitypes",
 		"internal/config", "internal/cli", "internal/endpoints", "cptoken/issue", "cptoken", "federation",
 		"internal/net/tlsutil", "internal/global/adminapi", "internal/coredump", "internal/zone/proxyauth", "raftstore", "internal/rolefile", "internal/global/audit"},
-	"cmd/zone": {"internal/apitypes", "kds", "internal/zone/node", "internal/apiclient", "internal/config", "internal/cli",
+	"cmd/zone": {"internal/apitypes", "kds/wire", "internal/zone/node", "internal/apiclient", "internal/config", "internal/cli",
 		"internal/net/tlsutil", "cptoken", "federation", "internal/coredump", "internal/zone/proxyauth", "internal/rolefile",
 		"internal/zone/agent", "internal/zone/resource"},
 	"internal/coredump":          {},
@@ -164,12 +169,12 @@ var owners = map[string][]string{
 	"github.com/hashicorp/raft-boltdb/v2": {"raftstore"},
 	"github.com/hashicorp/go-hclog":       {"raftstore"},
 	"go.etcd.io/bbolt":                    {"keysync", "raftstore"},
-	"google.golang.org/grpc":              {"kds", "internal/zone/agent", "internal/zone/xds"},
+	"google.golang.org/grpc":              {"kds/wire", "kds/server", "kds/client", "internal/zone/agent", "internal/zone/xds"},
 	// Envoy's messages are read from an operator's folder by one package and served
 	// by another: who talks to zones has nothing to do with either.
-	"github.com/envoyproxy/go-control-plane":     {"kds", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
-	"github.com/envoyproxy/go-control-plane/...": {"kds", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
-	"google.golang.org/protobuf":                 {"kds", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
+	"github.com/envoyproxy/go-control-plane":     {"kds/wire", "kds/kuma", "kds/server", "kds/client", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
+	"github.com/envoyproxy/go-control-plane/...": {"kds/wire", "kds/kuma", "kds/server", "kds/client", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
+	"google.golang.org/protobuf":                 {"kds/wire", "kds/kuma", "kds/server", "kds/client", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
 	"github.com/urfave/cli/v2":                   {"cmd/global", "cmd/zone", "internal/cli"},
 	"github.com/prometheus/client_golang":        {"internal/metrics"},
 	"go.yaml.in/yaml/v3":                         {"internal/yamldoc"}, // of the readers of YAML the one that tells lines
@@ -205,7 +210,8 @@ func TestEachModuleHasOneOwner(t *testing.T) {
 func TestZonesCannotSign(t *testing.T) {
 	packages := list(t)
 	forbidden := map[string][]string{
-		"kds":                     {module + "/cptoken/issue", module + "/raftstore", "github.com/hashicorp/raft"},
+		"kds/server":              {module + "/cptoken/issue", module + "/kds/client", module + "/raftstore", "github.com/hashicorp/raft"},
+		"kds/client":              {module + "/cptoken/issue", module + "/kds/server", module + "/raftstore", "github.com/hashicorp/raft"},
 		"keysync":                 {module + "/cptoken/issue", module + "/kds", "github.com/hashicorp/raft"},
 		"internal/zone/proxyport": {module + "/cptoken/issue", "github.com/hashicorp/raft"},
 		"internal/zone/proxyauth": {module + "/cptoken/issue", module + "/kds", "github.com/hashicorp/raft"},
@@ -252,7 +258,7 @@ func TestNobodyLinksTestCode(t *testing.T) {
 	for _, name := range []string{"cmd/global", "cmd/zone"} {
 		for _, dep := range list(t)[name].Deps {
 			// "testing" itself cannot be banned: hashicorp/raft imports it.
-			if dep == module+"/internal/test/cluster" || dep == module+"/internal/test/kube" || strings.Contains(dep, "goleak") {
+			if strings.HasPrefix(dep, module+"/internal/test/") || strings.Contains(dep, "goleak") {
 				t.Errorf("%s links %s", name, dep)
 			}
 		}

@@ -41,10 +41,10 @@
 //	internal/test/attack.TestAMillionNames, internal/test/attack.TestAMegabyteOfHeaders
 //	internal/test/attack.TestSilentConnectionsHinderNobody
 //	internal/test/attack.TestCompressionBombs, internal/test/attack.TestSlowReadersHinderNobody
-//	kds.TestDecompressionIsBounded, kds.TestOversizedMessage, kds.TestConfigDumpIsDropped, kds.FuzzRequest
+//	kds.TestDecompressionIsBounded, kds.TestOversizedMessage, kds/wire.TestConfigDumpIsDropped, kds/wire.FuzzRequest
 //	kds.TestTooManyNames, kds.TestTooManyTypes, kds.TestTooManyStreams, kds.TestTooManyConnections
 //	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
-//	kds.TestSlowZoneIsDisconnected, kds.TestPinnedDeltasAreBounded, kds.TestCrowdedMakersHinderNobody
+//	kds.TestSlowZoneIsDisconnected, kds/server.TestPinnedDeltasAreBounded, kds/server.TestCrowdedMakersHinderNobody
 //	internal/net/httpserver.TestConnectionsAreLimited, internal/net/httpserver.TestLargeHeadersAreRefused
 //	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/apierr.TestReadJSONBounds
 //	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/global/admission.TestStrangersCannotFillTheLog
@@ -65,7 +65,7 @@
 //
 //	raftstore.FuzzDecodeCommand, raftstore.FuzzReadSnapshot, raftstore.TestRestoreRefuses
 //	raftstore.TestFlippedBitsInTheLog, raftstore.TestSnapshotRefusesEveryFlippedBit
-//	internal/endpoints.TestReadRefusesWhatNoNodeWrote, kds.TestZoneRefusesMalformedChanges
+//	internal/endpoints.TestReadRefusesWhatNoNodeWrote, kds/wire.TestZoneRefusesMalformedChanges
 //
 // # Secrets in the wrong place
 //

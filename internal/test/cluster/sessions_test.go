@@ -13,7 +13,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
-	"github.com/meridiankds/meridian/kds"
+	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -45,13 +45,13 @@ func (j *journal) has(words ...string) bool {
 }
 
 // open returns the open session of a zone, if it has one.
-func (g *Global) open(zone string) (kds.Session, bool) {
+func (g *Global) open(zone string) (kdsserver.Session, bool) {
 	for _, s := range g.Node.Sessions() {
 		if s.Zone == zone && s.Online() {
 			return s, true
 		}
 	}
-	return kds.Session{}, false
+	return kdsserver.Session{}, false
 }
 
 // TestAZoneLosesItsSessionAndNobodyElse takes the right to a session away in every

@@ -14,6 +14,8 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/kds"
+	kdsclient "github.com/meridiankds/meridian/kds/client"
+	kdswire "github.com/meridiankds/meridian/kds/wire"
 	"github.com/meridiankds/meridian/keysync"
 )
 
@@ -24,7 +26,7 @@ type zonesRole struct {
 
 	seen    arrivals
 	zones   []copyOf
-	clients []*kds.Client
+	clients []*kdsclient.Client
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
@@ -95,14 +97,14 @@ func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
 		secure = func(zone string) func() *tls.Config { return r.secure(pool, zone) }
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	kds.LogLibrary(logger)
+	kdswire.LogLibrary(logger)
 	for i, zone := range in.Zones {
 		sink, instance, err := r.copy(i, zone.Name, in.Dir)
 		if err != nil {
 			return joined{}, err
 		}
 		r.zones = append(r.zones, sink)
-		r.clients = append(r.clients, kds.NewClient(kds.ClientConfig{
+		r.clients = append(r.clients, kdsclient.New(kdsclient.Config{
 			Zone: zone.Name, Instance: instance, Version: agent, Addresses: in.of(zone), TLS: secure(zone.Name),
 			Token: func() (string, error) { return zone.Token, nil }, Sink: sink, Logger: logger,
 		}))

@@ -23,7 +23,7 @@ import (
 	"github.com/meridiankds/meridian/internal/zone/sessions"
 	xdsserver "github.com/meridiankds/meridian/internal/zone/xds"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
-	"github.com/meridiankds/meridian/kds"
+	kdsclient "github.com/meridiankds/meridian/kds/client"
 	"github.com/meridiankds/meridian/keysync"
 )
 
@@ -37,7 +37,7 @@ type Node struct {
 	dp, api, diagnostics, socket net.Listener
 
 	store    *keysync.Store
-	client   *kds.Client
+	client   *kdsclient.Client
 	server   *proxyport.Server
 	verifier *cptoken.Verifier
 	keyring  *proxyauth.Keyring
@@ -117,7 +117,7 @@ func (n *Node) open() (err error) {
 	if n.cfg.DPCAFile == "" {
 		n.cfg.DPCAFile = n.cfg.DPTLS.Files().CA
 	}
-	n.client = kds.NewClient(n.clientConfig())
+	n.client = kdsclient.New(n.clientConfig())
 	if err := n.authenticate(); err != nil {
 		return err
 	}
@@ -136,8 +136,8 @@ func (n *Node) open() (err error) {
 	return nil
 }
 
-func (n *Node) clientConfig() kds.ClientConfig {
-	cfg := kds.ClientConfig{
+func (n *Node) clientConfig() kdsclient.Config {
+	cfg := kdsclient.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store,
 		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, MaxSilence: n.cfg.MaxStale,
@@ -183,7 +183,7 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 func (n *Node) Store() *keysync.Store { return n.store }
 
 // Link gives tests the state of the stream to the global.
-func (n *Node) Link() kds.ClientStatus { return n.client.Status() }
+func (n *Node) Link() kdsclient.Status { return n.client.Status() }
 
 // Run serves until ctx ends or a part fails, and returns when every part has
 // ended. The file is closed last.

@@ -1,0 +1,274 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/kuma"
+	"github.com/meridiankds/meridian/kds/wire"
+)
+
+// Config is what a [Client] needs. Zone, Addresses, Sink and Logger are
+// required.
+type Config struct {
+	// Zone that the client speaks for.
+	Zone string
+	// Instance names this control plane among those of the zone: the same after
+	// every restart, at most 128 bytes of printable ASCII.
+	Instance string
+	// Version of this program, for the global to show.
+	Version string
+	// Addresses of members of the global, host:port each. Any will do; after a
+	// failure the next one is tried.
+	Addresses []string
+	// TLS returns how to speak TLS to the global. It is asked at every connect, so
+	// that certificates can be replaced while the client runs. Nil: in the clear.
+	TLS func() *tls.Config
+	// Token returns the zone's token, alone on its line or with white space
+	// around it. It is asked at every connect and every TokenEvery, so that a file
+	// can be replaced while the client runs: the zone then connects with the new
+	// token before it leaves the connection that it has. Nil: the zone presents none.
+	Token func() (string, error)
+	// TokenEvery defaults to 1 s.
+	TokenEvery time.Duration
+	Sink       kds.Sink
+	// Logger gets one line for every connection and for every failed attempt.
+	Logger *slog.Logger
+	// Now defaults to time.Now; it stamps what Sink.Heard and Status tell.
+	Now func() time.Time
+	// BackoffMin and BackoffMax bound the wait between attempts. Defaults:
+	// 200 ms and 30 s.
+	BackoffMin, BackoffMax time.Duration
+	// DetectAfter is how long a global may take to say that it is one of Meridian's
+	// before it is spoken to as one of Kuma's. Default 2 s.
+	DetectAfter time.Duration
+	// AnswerTimeout is how long a member may take to connect, and to admit the
+	// zone once connected. Default 10 s.
+	AnswerTimeout time.Duration
+	// MaxSilence is after how long without a word from a member the zone's owner
+	// worries: a member is then asked for one three times as often, whatever interval
+	// it names. 0: as often as it says.
+	MaxSilence time.Duration
+
+	// Supersede is how long a member may take to end a session that was taken over.
+	// Default 1 s; tests make it long, to count on the member.
+	Supersede time.Duration
+	// AckAfter is how long a change may stay unacknowledged, so that one
+	// acknowledgement stands for several. Default 50 ms; tests make it long.
+	AckAfter time.Duration
+}
+
+// Client keeps a zone's copy current from any member of the global that admits
+// it. It never changes the copy but by what a member sends: while no member can
+// be reached, everything stays as it is.
+type Client struct {
+	cfg Config
+	// random is in [0, 1); a field so that tests of the waits are exact.
+	random func() float64
+
+	// kumaHeld is what the zone holds of a global of Kuma's; nil: not known yet. Of
+	// the goroutine of Run alone.
+	kumaHeld *kuma.Held
+
+	mu     sync.Mutex
+	status Status
+	link   *link  // that requests go through; nil: not connected
+	kind   string // of the last global that was connected to
+	// unexpected: the last attempt did not meet what the zone holds the state of.
+	unexpected bool
+}
+
+// Status is what a [Client] is doing.
+type Status struct {
+	// Connected reports that a member admitted the zone and the stream is open.
+	Connected bool
+	// Kind is which kind of global it is, KindMeridian or KindKuma: the one that was
+	// connected last, or whose state the zone holds; "" where there is neither.
+	Kind string
+	// Member is the node id of that member, or of the last one. Kuma's have none.
+	Member string
+	// Address is the one that is in use or was tried last.
+	Address string
+	// Since is when Connected last changed; zero before the first attempt.
+	Since time.Time
+	// Current reports that the zone has been brought to where the member stood
+	// since it connected.
+	Current bool
+	// LastError is why the last connection ended or could not be made; "" while
+	// connected.
+	LastError string
+	// LastReason is its machine-readable word, where it has one ("expired").
+	LastReason string
+	// LastHeard is when a member last answered.
+	LastHeard time.Time
+}
+
+// New returns a client that dials nobody until Run.
+func New(cfg Config) *Client {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.BackoffMin <= 0 {
+		cfg.BackoffMin = 200 * time.Millisecond
+	}
+	if cfg.BackoffMax < cfg.BackoffMin {
+		cfg.BackoffMax = max(30*time.Second, cfg.BackoffMin)
+	}
+	if cfg.TokenEvery <= 0 {
+		cfg.TokenEvery = time.Second
+	}
+	if cfg.AnswerTimeout <= 0 {
+		cfg.AnswerTimeout = 10 * time.Second
+	}
+	if cfg.AckAfter <= 0 {
+		cfg.AckAfter = ackAfter
+	}
+	if cfg.Supersede <= 0 {
+		cfg.Supersede = defaultSupersede
+	}
+	if cfg.DetectAfter <= 0 {
+		cfg.DetectAfter = detectAfter
+	}
+	c := &Client{cfg: cfg, random: rand.Float64}
+	if cfg.Sink != nil {
+		_, rev := cfg.Sink.Position()
+		c.status.Kind = kuma.KindOf(rev) // until it connects
+	}
+	return c
+}
+
+// stableAfter is how long a connection must have lasted for the next failure to
+// count as the first one. A connection that is admitted and at once lost again,
+// over and over, must not be made at the pace of a first retry.
+const stableAfter = 30 * time.Second
+
+// Run connects, and connects again, until ctx ends; it then returns nil. It
+// returns an error only where the configuration names no address.
+func (c *Client) Run(ctx context.Context) error {
+	if len(c.cfg.Addresses) == 0 {
+		return federation.InvalidField("addresses", "name at least one address of the global, host:port")
+	}
+	// Zones that start together spread over the members.
+	next := int(c.random() * float64(len(c.cfg.Addresses)))
+	failures := 0
+	for {
+		address := c.cfg.Addresses[next%len(c.cfg.Addresses)]
+		began := time.Now()
+		err := c.connect(ctx, address)
+		if ctx.Err() != nil {
+			c.disconnected(address, nil)
+			return nil
+		}
+		if time.Since(began) >= stableAfter {
+			failures = 0
+		}
+		wait := c.backoff(failures)
+		failures++
+		next++
+		c.retrying(address, err, wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			c.disconnected(address, nil)
+			return nil
+		}
+	}
+}
+
+// backoff returns how long to wait after a number of earlier failures. It grows
+// with each round over all addresses, not with each address: that one member is
+// away should not keep a zone from the next. Half of it is random, so that zones
+// that lost a member together do not come back together.
+func (c *Client) backoff(failures int) time.Duration {
+	wait := c.cfg.BackoffMin
+	for range failures / len(c.cfg.Addresses) {
+		wait *= 2
+		if wait >= c.cfg.BackoffMax || wait <= 0 {
+			wait = c.cfg.BackoffMax
+			break
+		}
+	}
+	return wait/2 + time.Duration(c.random()*float64(wait-wait/2))
+}
+
+// retrying logs why a connection ended or could not be made, and when the next
+// attempt is.
+func (c *Client) retrying(address string, err error, wait time.Duration) {
+	e := wire.ErrorOf(err)
+	c.disconnected(address, e)
+	attrs := []any{"address", address, "cause", e.Error(), "retry_in", wait.Round(time.Millisecond).String()}
+	if e.Reason != "" {
+		attrs = append(attrs, "reason", e.Reason)
+	}
+	if e.Hint != "" {
+		attrs = append(attrs, "hint", e.Hint)
+	}
+	c.cfg.Logger.Warn("no connection to the global, trying again", attrs...)
+}
+
+// Status returns what the client is doing.
+func (c *Client) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+func (c *Client) connected(address, member, kind string) {
+	now := c.cfg.Now()
+	c.mu.Lock()
+	c.kind = kind
+	c.status = Status{Connected: true, Kind: kind, Member: member, Address: address, Since: now, LastHeard: c.status.LastHeard}
+	c.mu.Unlock()
+	c.heard(member)
+}
+
+// unmet notes that a global was not what it should have been, so that the next
+// attempt expects nothing.
+func (c *Client) unmet() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kind, c.unexpected = "", true
+}
+
+// tookOver notes that another connection carries on.
+func (c *Client) tookOver(member string) {
+	c.mu.Lock()
+	c.status.Member = member
+	c.mu.Unlock()
+	c.heard(member)
+}
+
+// heard notes that a member answered.
+func (c *Client) heard(member string) {
+	now := c.cfg.Now()
+	c.mu.Lock()
+	c.status.LastHeard = now
+	c.mu.Unlock()
+	c.cfg.Sink.Heard(member, now)
+}
+
+func (c *Client) current() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Current = true
+}
+
+func (c *Client) disconnected(address string, err *federation.Error) {
+	now := c.cfg.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.status
+	if s.Connected || s.Since.IsZero() {
+		s.Since = now
+	}
+	s.Connected, s.Current, s.Address = false, false, address
+	if err != nil {
+		s.LastError, s.LastReason = err.Error(), err.Reason
+	}
+}

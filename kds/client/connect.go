@@ -1,0 +1,189 @@
+package client
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/wire"
+)
+
+// Pings of a zone; the interval is the shortest that gRPC allows a client times
+// three, and far above what the server tolerates.
+const (
+	pingEvery   = 30 * time.Second
+	pingTimeout = 15 * time.Second
+)
+
+// streamWindow is what the global may send ahead of what the zone has read: room
+// for two parts, or 20 MB a second over a path of 50 ms.
+const streamWindow = 2 * kds.MaxPart
+
+// link is the connection to one member: what a Client has between two backoffs.
+type link struct {
+	client *Client
+	conn   *grpc.ClientConn
+	ctx    context.Context // of its calls, with their metadata
+	cancel context.CancelCauseFunc
+	md     metadata.MD // of its calls
+	token  string      // what it showed
+	stream grpc.ClientStream
+	member string
+	// cluster is the member's, "" where it did not say.
+	cluster string
+	set     setReader
+	acks    *acks  // nil until the stream is held
+	current bool   // the first set has come
+	kuma    bool   // it is a global of Kuma's
+	asked   uint64 // of ZoneToGlobalSync alone: how often it was asked
+
+	mu   sync.Mutex // held while a part is applied
+	next *link      // took over; nothing is applied from here any more
+}
+
+// connect dials a member, joins, and applies what it sends until the connection
+// ends. The error says why it did. A token that is replaced meanwhile leads to
+// another connection to the same member, and the first one goes.
+func (c *Client) connect(ctx context.Context, address string) error {
+	l, err := c.open(ctx, address)
+	if err != nil {
+		return err
+	}
+	if err := l.join(); err != nil {
+		defer l.close()
+		return causeOf(l.ctx, err)
+	}
+	defer c.use(nil)
+	c.use(l)     // before Status says that the zone is connected
+	if !l.kuma { // of Kuma's it is not certain yet what it is
+		c.connected(address, l.member, kds.KindMeridian)
+		c.cfg.Logger.Info("connected to the global", "address", address, "member", l.member, "cluster", l.cluster)
+	}
+	for l != nil && err == nil {
+		c.use(l)
+		l, err = l.hold(ctx, address)
+	}
+	return err
+}
+
+// open makes a link that has said nothing yet. The caller closes it.
+func (c *Client) open(ctx context.Context, address string) (*link, error) {
+	md, token, err := c.metadata()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.dial(address)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{client: c, conn: conn, md: md, token: token}
+	l.ctx, l.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
+	return l, nil
+}
+
+func (l *link) close() {
+	l.cancel(nil)
+	_ = l.conn.Close() // its calls are over
+}
+
+// hold applies what the member sends until the connection ends, which the error
+// explains, or another link took over, which is returned.
+func (l *link) hold(ctx context.Context, address string) (*link, error) {
+	defer l.close()
+	var beside sync.WaitGroup
+	beside.Go(func() { l.checkHealth(l.ctx) })
+	receive := l.receive
+	if l.kuma {
+		// The token is read anew at the next connect: such a global does not say whom it
+		// admits before it is asked for everything.
+		receive = func(ctx context.Context) error { return l.receiveKuma(ctx, address) }
+		for _, method := range append([]string{kds.RPCZoneToGlobal}, kds.KumaAdminRPCs[:]...) {
+			beside.Go(func() { l.serveKuma(l.ctx, method) })
+		}
+	} else {
+		beside.Go(func() { l.followToken(ctx, address) })
+		l.acks = newAcks(l.stream, l.client.cfg.AckAfter)
+		beside.Go(func() { l.acks.run(l.ctx) })
+	}
+	err := causeOf(l.ctx, receive(l.ctx))
+	l.cancel(nil)
+	beside.Wait()
+	if l.next != nil {
+		return l.next, nil
+	}
+	return nil, err
+}
+
+// causeOf prefers what made this side give up over the "canceled" that gRPC
+// makes of it.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (c *Client) dial(address string) (*grpc.ClientConn, error) {
+	security := insecure.NewCredentials()
+	if c.cfg.TLS != nil {
+		security = credentials.NewTLS(c.cfg.TLS())
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(security),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: c.cfg.AnswerTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.Codec{}), grpc.MaxCallRecvMsgSize(kds.MaxAnswer)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithIdleTimeout(0),
+		// Of one size from the start: measuring the path, as gRPC does otherwise,
+		// answers every change with a ping, which the member answers in turn.
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(2*streamWindow),
+	)
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "the address %.200q of the global: %w", address, err)
+	}
+	return conn, nil
+}
+
+// metadata is what every call of a connection carries, and the token in it.
+func (c *Client) metadata() (metadata.MD, string, error) {
+	md := metadata.Pairs(
+		kds.MDZone, c.cfg.Zone,
+		kds.MDKDSVersion, kds.KDSVersion,
+		kds.MDVersion, c.cfg.Version,
+		kds.MDFeatures, kds.FeatureHealth,
+		kds.MDFeatures, kds.FeatureSuffix,
+		kds.MDFeatures, kds.FeatureMeridian,
+	)
+	if c.cfg.Instance != "" {
+		md.Set(kds.MDInstance, c.cfg.Instance)
+	}
+	token, err := c.readToken()
+	if token != "" {
+		md.Set(kds.MDAuthorization, "Bearer "+token)
+	}
+	return md, token, err
+}
+
+// readToken returns the token of now, "" where the zone presents none.
+func (c *Client) readToken() (string, error) {
+	if c.cfg.Token == nil {
+		return "", nil
+	}
+	token, err := c.cfg.Token()
+	if err != nil {
+		return "", federation.Errorf(federation.Unavailable, "reading the control plane token: %w", err)
+	}
+	return strings.TrimSpace(token), nil
+}

@@ -1,0 +1,184 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
+
+	"github.com/meridiankds/meridian/kds"
+)
+
+// listener bounds the connections that are open at once. One too many is closed
+// at once rather than left waiting: a zone then tries another member.
+type listener struct {
+	net.Listener
+	max   int64
+	stats *counters
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.stats.connections.Add(1) > l.max {
+			l.stats.connections.Add(-1)
+			l.stats.overflow.Add(1)
+			_ = raw.Close() // nothing was said on it
+			continue
+		}
+		return &connection{Conn: raw, stats: l.stats}, nil
+	}
+}
+
+// connection is a zone's connection below TLS. Calls find it through their
+// peer's AuthInfo, to close it where an RPC status would not get through.
+type connection struct {
+	net.Conn
+	stats *counters
+	once  sync.Once
+
+	mu    sync.Mutex
+	grace *time.Timer // closes it unless somebody authenticates
+	said  []string    // admissions that were logged
+	open  []*session  // for health checks to find
+}
+
+// Close implements net.Conn.
+func (c *connection) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() {
+		c.stats.connections.Add(-1)
+		c.stopGrace()
+	})
+	return err
+}
+
+func (c *connection) startGrace(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.grace = time.AfterFunc(d, func() { _ = c.Close() })
+}
+
+func (c *connection) stopGrace() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.grace != nil {
+		c.grace.Stop()
+		c.grace = nil // it would be kept for as long as the connection
+	}
+}
+
+// maxSaid bounds the admissions of a connection that are told apart in the log.
+const maxSaid = 16
+
+// firstTime reports whether an admission was not yet logged for this connection:
+// a zone makes six calls at once and a health check every now and then, which
+// are one event to an operator. Beyond maxSaid it cannot tell, and says so.
+func (c *connection) firstTime(admission string) (first, certain bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case slices.Contains(c.said, admission):
+		return false, true
+	case len(c.said) >= maxSaid:
+		return false, false
+	}
+	c.said = append(c.said, admission)
+	return true, true
+}
+
+func (c *connection) add(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open = append(c.open, s)
+}
+
+func (c *connection) remove(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.open, s); i >= 0 {
+		c.open = slices.Delete(c.open, i, i+1)
+	}
+}
+
+// heard notes a sign of life for the sessions of a zone on this connection.
+func (c *connection) heard(zone string, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.open {
+		if s.key().zone == zone {
+			s.heard(now)
+		}
+	}
+}
+
+// transport is the server's transport security: TLS or none, plus the
+// connection itself for the calls to find.
+type transport struct {
+	credentials.TransportCredentials
+	firstRequest time.Duration
+}
+
+func newTransport(cfg *tls.Config, limits *kds.Limits) transport {
+	inner := insecure.NewCredentials()
+	if cfg != nil {
+		inner = credentials.NewTLS(cfg)
+	}
+	return transport{TransportCredentials: inner, firstRequest: limits.FirstRequest}
+}
+
+// ServerHandshake implements credentials.TransportCredentials. The time that a
+// caller has to authenticate begins after it, so that a thousand zones that shake
+// hands at once do not lose it in the queue.
+func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, ok := raw.(*connection)
+	if ok {
+		c.startGrace(t.firstRequest)
+	}
+	return conn, authInfo{AuthInfo: info, conn: c}, nil
+}
+
+// Clone implements credentials.TransportCredentials.
+func (t transport) Clone() credentials.TransportCredentials {
+	t.TransportCredentials = t.TransportCredentials.Clone()
+	return t
+}
+
+type authInfo struct {
+	credentials.AuthInfo
+	conn *connection
+}
+
+// callerOf returns the connection that a call came over, its address and the
+// client certificate that TLS verified, if there is one.
+func callerOf(ctx context.Context, creds *kds.Credentials) *connection {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	creds.Remote = p.Addr
+	info, ok := p.AuthInfo.(authInfo)
+	if !ok {
+		return nil
+	}
+	if t, ok := info.AuthInfo.(credentials.TLSInfo); ok {
+		if chains := t.State.VerifiedChains; len(chains) > 0 && len(chains[0]) > 0 {
+			creds.Certificate = chains[0][0]
+		}
+	}
+	return info.conn
+}

@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/wire"
+)
+
+// feed is where a stream stands with ChangesType: a cursor and what was sent but
+// not acknowledged, never a copy of anything.
+type feed struct {
+	subscribed bool
+	halted     bool // the zone refused a set; it must resume on a new stream
+	answered   bool // the subscription has had its answer
+	waiting    bool // the zone is ahead of this member
+	cursor     federation.Revision
+	inflight   []flight // oldest first
+}
+
+// flight is a set that was sent.
+type flight struct {
+	to    federation.Revision
+	nonce string // of its last part
+	sent  time.Time
+}
+
+// handleChanges acts on a request of ChangesType.
+func (st *stream) handleChanges(r *wire.Request, first bool) error {
+	switch {
+	case first:
+		return st.subscribe(r)
+	case r.Nonce == "":
+		return nil // names that were added or taken away: there is only one
+	case r.Refused:
+		st.refused(r)
+	default:
+		st.acknowledged(r)
+	}
+	return nil
+}
+
+// subscribe sets the cursor to where the zone says it stands.
+func (st *stream) subscribe(r *wire.Request) error {
+	cluster, head := st.srv.cfg.Source.Head()
+	if cluster == "" {
+		return federation.Errorf(federation.Unavailable, "this member has no state to serve yet").WithReason(kds.ReasonNotReady)
+	}
+	st.feed.subscribed = true
+	if r.Resume == "" {
+		return nil
+	}
+	theirs, at, ok := strings.Cut(r.Resume, "/")
+	if !ok {
+		return federation.Errorf(federation.Invalid, "initial_resource_versions: %.80q is not <cluster>/<revision>", r.Resume)
+	}
+	if theirs != cluster {
+		return federation.Errorf(federation.Conflict, "the zone holds the state of cluster %.64q, this is cluster %s", wire.Printable(theirs), cluster).
+			WithReason(kds.ReasonOtherCluster)
+	}
+	rev, err := federation.ParseRevision(at)
+	if err != nil {
+		return err
+	}
+	st.feed.cursor = rev
+	st.session.resumed(rev)
+	st.srv.registry.touch()
+	st.srv.cfg.Logger.Debug("zone resumes", "zone", st.call.creds.Zone, "instance", st.session.id.instance,
+		"revision", rev.String(), "head", head.String())
+	return nil
+}
+
+// acknowledged notes that a set is durable at the zone. A nonce that is not the
+// last of a set in flight means nothing.
+func (st *stream) acknowledged(r *wire.Request) {
+	f := &st.feed
+	i := slices.IndexFunc(f.inflight, func(s flight) bool { return s.nonce == r.Nonce })
+	if i < 0 {
+		return
+	}
+	st.session.acked(f.inflight[i].to)
+	f.inflight = slices.Delete(f.inflight, 0, i+1)
+	st.srv.stats.acks.Add(1)
+	st.srv.registry.touch()
+}
+
+// refused notes that the zone could not take a set. Sending it again at once
+// could not help; the zone resumes on a new stream when it sees fit.
+func (st *stream) refused(r *wire.Request) {
+	st.feed.halted = true
+	st.feed.inflight = nil
+	st.session.nacked(r.Refusal)
+	st.srv.stats.nacks.Add(1)
+	st.srv.registry.touch()
+	st.srv.cfg.Logger.Warn("zone refused a set of changes", "zone", st.call.creds.Zone,
+		"instance", st.session.id.instance, "nonce", wire.Printable(r.Nonce), "cause", r.Refusal)
+}
+
+// push sends what the zone does not have, as far as the window allows. Where
+// there is nothing more to send, it returns a channel that is closed when there
+// may be; nil means that only a request can change anything.
+func (st *stream) push(ctx context.Context) (<-chan struct{}, error) {
+	f := &st.feed
+	for f.subscribed && !f.halted && len(f.inflight) < st.srv.limits.InFlight {
+		changed := st.srv.cfg.Source.Watch()
+		_, head := st.srv.cfg.Source.Head()
+		if st.ahead(head) || f.answered && f.cursor == head {
+			return changed, nil
+		}
+		room := roomResuming
+		if f.answered {
+			room = roomGoingOn
+		}
+		b, release, err := st.srv.batches.next(ctx, f.cursor, head, room)
+		if federation.CodeOf(err) == federation.Unavailable {
+			return changed, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		progress := !f.answered || b.To != f.cursor
+		if progress {
+			err = st.sendBatch(b)
+		}
+		release()
+		if err != nil {
+			return nil, err
+		}
+		if !progress {
+			return changed, nil
+		}
+	}
+	return nil, nil
+}
+
+// ahead reports whether the zone has seen what this member has not: it then waits
+// for this member and is sent nothing, because a zone never goes back.
+func (st *stream) ahead(head federation.Revision) bool {
+	f := &st.feed
+	if f.cursor.IsZero() {
+		return false
+	}
+	age := f.cursor.History.Compare(head.History)
+	ahead := age > 0 || age == 0 && f.cursor.Index > head.Index
+	if ahead && !f.waiting {
+		st.srv.cfg.Logger.Info("zone is ahead of this member and waits for it", "zone", st.call.creds.Zone,
+			"instance", st.session.id.instance, "revision", f.cursor.String(), "head", head.String())
+	}
+	f.waiting = ahead
+	return ahead
+}
+
+// sendBatch sends all parts of a set.
+func (st *stream) sendBatch(b *wire.Batch) error {
+	for _, part := range b.Parts {
+		select {
+		case <-st.call.kicked:
+			return st.call.cause
+		default:
+		}
+		if err := st.send(part); err != nil {
+			return err
+		}
+		st.srv.stats.sent(part)
+	}
+	st.session.sent(len(b.Parts))
+	f := &st.feed
+	f.cursor, f.answered = b.To, true
+	f.inflight = append(f.inflight, flight{to: b.To, nonce: b.LastNonce(), sent: time.Now()})
+	return nil
+}

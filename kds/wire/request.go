@@ -1,0 +1,265 @@
+package wire
+
+import (
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds"
+)
+
+// Request is what the server reads of a DeltaDiscoveryRequest. It is parsed by
+// hand because a first request of Kuma's carries the zone's whole configuration
+// as a Struct, once for each type: here that is stepped over without a copy, and
+// the bounds on names hold while they are counted, not after they were kept.
+type Request struct {
+	limits *kds.Limits
+	Err    error // why the rest is not to be used
+
+	TypeURL  string // type_url
+	NodeID   string // node.id, "" where the request has no node
+	Instance string // node.metadata "control-plane-id"
+	Version  string // node.metadata "version"."kumaCp"."version"
+
+	Subscribe      int // how many names, not which
+	Unsubscribe    int
+	UnsubscribeAll bool   // "*" is among them
+	Resume         string // initial_resource_versions["changes"]
+
+	Nonce   string // response_nonce
+	Refused bool   // has error_detail
+	Refusal string // its message, printable
+}
+
+// NewRequest returns one that is read within the limits.
+func NewRequest(limits *kds.Limits) *Request { return &Request{limits: limits} }
+
+// Field numbers of envoy.service.discovery.v3.DeltaDiscoveryRequest and of what
+// is inside it.
+const (
+	fieldNode        = 1
+	fieldTypeURL     = 2
+	fieldSubscribe   = 3
+	fieldUnsubscribe = 4
+	fieldVersions    = 5
+	fieldNonce       = 6
+	fieldError       = 7
+
+	fieldNodeID       = 1
+	fieldNodeMetadata = 3
+	fieldStructFields = 1
+	fieldMapKey       = 1
+	fieldMapValue     = 2
+	fieldValueString  = 3
+	fieldValueStruct  = 5
+	fieldStatusText   = 2
+)
+
+const (
+	maxNonceLen   = 128
+	maxRefusalLen = 1024
+	maxResumeLen  = 256
+)
+
+// decode reads b. Strings are copied out of it.
+func (r *Request) decode(b []byte) error {
+	return eachField(b, func(num protowire.Number, v []byte) (err error) {
+		switch num {
+		case fieldNode:
+			return r.decodeNode(v)
+		case fieldTypeURL:
+			r.TypeURL, err = text("type_url", v, r.limits.TypeLen)
+		case fieldSubscribe:
+			r.Subscribe++
+			return r.checkName("resource_names_subscribe", v, r.Subscribe)
+		case fieldUnsubscribe:
+			r.Unsubscribe++
+			r.UnsubscribeAll = r.UnsubscribeAll || string(v) == "*"
+			return r.checkName("resource_names_unsubscribe", v, r.Unsubscribe)
+		case fieldVersions:
+			return r.decodeVersion(v)
+		case fieldNonce:
+			r.Nonce, err = text("response_nonce", v, maxNonceLen)
+		case fieldError:
+			r.Refused = true
+			return r.decodeRefusal(v)
+		}
+		return err
+	})
+}
+
+func (r *Request) checkName(field string, v []byte, count int) error {
+	if count > r.limits.Names {
+		return federation.Errorf(federation.TooLarge, "%s: more than %d names", field, r.limits.Names)
+	}
+	if len(v) > r.limits.NameLen {
+		return federation.Errorf(federation.TooLarge, "%s: a name of %d bytes, want at most %d", field, len(v), r.limits.NameLen)
+	}
+	return nil
+}
+
+func (r *Request) decodeNode(b []byte) error {
+	return eachField(b, func(num protowire.Number, v []byte) (err error) {
+		switch num {
+		case fieldNodeID:
+			r.NodeID, err = text("node.id", v, federation.MaxNameLen)
+		case fieldNodeMetadata:
+			return r.decodeMetadata(v)
+		}
+		return err
+	})
+}
+
+// decodeMetadata takes the control plane's id and version out of the Struct and
+// steps over the rest.
+func (r *Request) decodeMetadata(b []byte) error {
+	return eachMember(b, func(key string, value []byte) (err error) {
+		switch key {
+		case "control-plane-id":
+			r.Instance, err = stringValue("node.metadata.control-plane-id", value, kds.MaxInstanceLen)
+		case "version":
+			return eachMemberOf(value, func(key string, value []byte) error {
+				if key != "kumaCp" {
+					return nil
+				}
+				return eachMemberOf(value, func(key string, value []byte) (err error) {
+					if key == "version" {
+						r.Version, err = stringValue("node.metadata.version", value, kds.MaxVersionLen)
+					}
+					return err
+				})
+			})
+		}
+		return err
+	})
+}
+
+// eachMember calls f with each field of a Struct.
+func eachMember(b []byte, f func(key string, value []byte) error) error {
+	return eachField(b, func(num protowire.Number, entry []byte) error {
+		if num != fieldStructFields {
+			return nil
+		}
+		key, value, err := mapEntry(entry)
+		if err != nil || len(key) > maxKeyLen {
+			return err
+		}
+		return f(string(key), value)
+	})
+}
+
+// maxKeyLen is longer than the keys that are looked for.
+const maxKeyLen = 64
+
+// eachMemberOf calls f with each field of a Value that is a Struct.
+func eachMemberOf(value []byte, f func(key string, value []byte) error) error {
+	return eachField(value, func(num protowire.Number, v []byte) error {
+		if num != fieldValueStruct {
+			return nil
+		}
+		return eachMember(v, f)
+	})
+}
+
+// stringValue returns a Value that is a string, "" where it is something else.
+func stringValue(field string, value []byte, limit int) (s string, err error) {
+	err = eachField(value, func(num protowire.Number, v []byte) (err error) {
+		if num == fieldValueString {
+			s, err = text(field, v, limit)
+		}
+		return err
+	})
+	return s, err
+}
+
+func (r *Request) decodeVersion(entry []byte) error {
+	key, value, err := mapEntry(entry)
+	if err != nil || string(key) != kds.ResourceName {
+		return err
+	}
+	r.Resume, err = text("initial_resource_versions", value, maxResumeLen)
+	return err
+}
+
+func (r *Request) decodeRefusal(b []byte) error {
+	return eachField(b, func(num protowire.Number, v []byte) error {
+		if num == fieldStatusText {
+			r.Refusal = Printable(string(v[:min(len(v), maxRefusalLen)]))
+		}
+		return nil
+	})
+}
+
+// mapEntry returns key and value of an entry of a protobuf map.
+func mapEntry(b []byte) (key, value []byte, err error) {
+	err = eachField(b, func(num protowire.Number, v []byte) error {
+		switch num {
+		case fieldMapKey:
+			key = v
+		case fieldMapValue:
+			value = v
+		}
+		return nil
+	})
+	return key, value, err
+}
+
+// eachField calls f with every length-delimited field of a message and steps
+// over the others. Groups, which no message of this protocol has, are refused:
+// they are the only fields whose skipping recurses.
+func eachField(b []byte, f func(num protowire.Number, v []byte) error) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return malformed(n)
+		}
+		b = b[n:]
+		switch typ {
+		case protowire.BytesType:
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return malformed(n)
+			}
+			if err := f(num, v); err != nil {
+				return err
+			}
+			b = b[n:]
+		case protowire.VarintType, protowire.Fixed32Type, protowire.Fixed64Type:
+			n := protowire.ConsumeFieldValue(num, typ, b)
+			if n < 0 {
+				return malformed(n)
+			}
+			b = b[n:]
+		default:
+			return federation.Errorf(federation.Invalid, "malformed request: field %d is a group", num)
+		}
+	}
+	return nil
+}
+
+func malformed(n int) error {
+	return federation.Errorf(federation.Invalid, "malformed request: %w", protowire.ParseError(n))
+}
+
+// text returns v as a string if it is one and short enough.
+func text(field string, v []byte, limit int) (string, error) {
+	if len(v) > limit {
+		return "", federation.Errorf(federation.TooLarge, "%s: %d bytes, want at most %d", field, len(v), limit)
+	}
+	if !utf8.Valid(v) {
+		return "", federation.Errorf(federation.Invalid, "%s: not UTF-8", field)
+	}
+	return string(v), nil
+}
+
+// Printable returns s with what could disturb a terminal or a log replaced.
+func Printable(s string) string {
+	out := []rune(s)
+	for i, c := range out {
+		if c < ' ' || c == 0x7f || c == utf8.RuneError || (c >= 0x80 && c < 0xa0) || c == 0x2028 || c == 0x2029 || (c >= 0x202a && c <= 0x202e) {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}

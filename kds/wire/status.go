@@ -1,0 +1,149 @@
+package wire
+
+import (
+	"errors"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds"
+)
+
+// earned reports whether a caller may be told the reason: each of these is found
+// only after the credential's signature verified, or says nothing that the caller
+// did not. The others ("unknown_key", "bad_signature", …) would help a stranger
+// to try credentials; the operator finds them in this member's log.
+func earned(reason string) bool {
+	switch reason {
+	case kds.ReasonZoneDisabled, kds.ReasonZoneDeleted, kds.ReasonNodeID, kds.ReasonAuthChanged:
+		return true
+	}
+	switch cptoken.Reason(reason) {
+	case cptoken.Expired, cptoken.NotYetValid, cptoken.Revoked, cptoken.IssuedBeforeCutOff, cptoken.KeyRemoved,
+		cptoken.MissingExpiry, cptoken.MissingID,
+		cptoken.WrongZone, cptoken.OutOfScope, cptoken.NotAllowed:
+		return true
+	}
+	return false
+}
+
+// errorDomain names the vocabulary of the reasons in a status.
+const errorDomain = "meridian"
+
+// StatusOf is the only place where a federation.Error becomes a gRPC status.
+// Unauthenticated and Forbidden both come out as Unauthenticated, with a message
+// that has nothing in it but the reason, and that only where it is earned.
+func StatusOf(err error) error {
+	e := federation.AsError(err)
+	var code codes.Code
+	switch e.Code {
+	case federation.Unauthenticated, federation.Forbidden:
+		msg := "authentication failed"
+		if !earned(e.Reason) {
+			return status.Error(codes.Unauthenticated, msg)
+		}
+		return withReason(codes.Unauthenticated, msg+": "+e.Reason, e.Reason)
+	case federation.Invalid:
+		code = codes.InvalidArgument
+	case federation.TooLarge:
+		code = codes.ResourceExhausted
+	case federation.Conflict:
+		code = codes.FailedPrecondition
+	case federation.NotFound:
+		code = codes.NotFound
+	case federation.Unavailable:
+		code = codes.Unavailable
+	default:
+		return status.Error(codes.Unavailable, "internal error, see this member's log")
+	}
+	return withReason(code, e.Detail, e.Reason)
+}
+
+func withReason(code codes.Code, msg, reason string) error {
+	st := status.New(code, msg)
+	if reason == "" {
+		return st.Err()
+	}
+	if with, err := st.WithDetails(&errdetails.ErrorInfo{Reason: strings.ToUpper(reason), Domain: errorDomain}); err == nil {
+		st = with
+	}
+	return st.Err()
+}
+
+// ErrorOf is its inverse, at the client.
+func ErrorOf(err error) *federation.Error {
+	var own *federation.Error
+	if errors.As(err, &own) {
+		return own
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		return federation.Errorf(federation.Internal, "%w", err)
+	}
+	var code federation.Code
+	switch st.Code() {
+	case codes.Unauthenticated, codes.PermissionDenied:
+		code = federation.Unauthenticated
+	case codes.InvalidArgument:
+		code = federation.Invalid
+	case codes.ResourceExhausted:
+		code = federation.TooLarge
+	case codes.FailedPrecondition, codes.Aborted:
+		code = federation.Conflict
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		code = federation.Unavailable
+	default:
+		code = federation.Internal
+	}
+	e := federation.Errorf(code, "%s", Printable(st.Message())).WithCause(err)
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
+			e = e.WithReason(strings.ToLower(info.GetReason()))
+		}
+	}
+	if hint := hintFor(e.Reason); hint != "" {
+		e = e.WithHint("%s", hint)
+	} else if code == federation.Unauthenticated {
+		e = e.WithHint("the global's log has the reason")
+	} else if strings.Contains(st.Message(), "x509: ") {
+		e = e.WithHint("--ca-file must name the CA certificate of the global, and --global-address a name in its certificate")
+	}
+	return e
+}
+
+// hintFor tells a zone's operator what to do about what the global said.
+func hintFor(reason string) string {
+	switch cptoken.Reason(reason) {
+	case cptoken.Expired, cptoken.Revoked, cptoken.IssuedBeforeCutOff, cptoken.KeyRemoved:
+		return "put a new control plane token into the token file: global generate control-plane-token --zone NAME"
+	case cptoken.NotYetValid:
+		return "compare the clocks of this machine and of the one that issued the token"
+	case cptoken.OutOfScope:
+		return "use a control plane token, or a zone token whose only scope is cp"
+	case cptoken.WrongZone:
+		return "the token belongs to another zone: compare --zone with the zone that the token was issued for"
+	}
+	switch reason {
+	case kds.ReasonZoneDisabled:
+		return "an operator of the global disabled this zone; applying it with enabled: true admits it"
+	case kds.ReasonZoneDeleted:
+		return "an operator of the global deleted this zone; applying it again admits it"
+	case kds.ReasonAuthChanged:
+		return "an operator of the global changed how this zone proves itself: see `global inspect zone NAME`"
+	case kds.ReasonOtherCluster:
+		return "this zone holds the state of another cluster: correct --global-address, or give the zone an empty data folder to move it"
+	case kds.ReasonDisplaced:
+		return "another process connected with this instance's id: two of them must not run on copies of one data folder"
+	}
+	return ""
+}
+
+// OtherCluster is the error of a zone that meets another cluster than its own.
+func OtherCluster(mine, theirs string) error {
+	return federation.Errorf(federation.Conflict, "this zone holds the state of cluster %.64q, the global is cluster %.64q", mine, theirs).
+		WithReason(kds.ReasonOtherCluster).WithHint("%s", hintFor(kds.ReasonOtherCluster))
+}
