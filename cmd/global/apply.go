@@ -206,7 +206,7 @@ func deleteOne(what, effect string, del func(*apiclient.Global, context.Context,
 			if err != nil {
 				return err
 			}
-			if err := agree(c, fmt.Sprintf("delete %s %s: %s", what, name, effect)); err != nil {
+			if err := console.Agree(c, fmt.Sprintf("delete %s %s: %s", what, name, effect)); err != nil {
 				return err
 			}
 			if err := del(g, c.Context, name); err != nil {

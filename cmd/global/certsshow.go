@@ -87,7 +87,7 @@ func warnOfEnds(voice *console.Voice, list []certificate, now time.Time) {
 }
 
 func showCertificates(c *cli.Context, format console.Format, list []certificate) error {
-	return console.Print(c.App.Writer, format, itemsOf(list), func() io.WriterTo { return certificateLines(list, time.Now()) })
+	return console.Print(c.App.Writer, format, console.Items(list), func() io.WriterTo { return certificateLines(list, time.Now()) })
 }
 
 // showMade prints the certificates that a command has just made.

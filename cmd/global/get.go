@@ -121,7 +121,7 @@ func (v *secretView) all(list []apitypes.Secret, err error) error {
 	if err != nil {
 		return err
 	}
-	return console.Print(v.out, v.format, itemsOf(list), v.table(list...))
+	return console.Print(v.out, v.format, console.Items(list), v.table(list...))
 }
 
 func (v *secretView) table(list ...apitypes.Secret) func() io.WriterTo {
@@ -161,7 +161,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return console.Print(c.App.Writer, format, itemsOf(zones), func() io.WriterTo {
+			return console.Print(c.App.Writer, format, console.Items(zones), func() io.WriterTo {
 				t := console.NewTable("NAME", "AGE")
 				for _, z := range zones {
 					t.Row(z.Name, age(z.CreationTime))
@@ -171,11 +171,3 @@ Examples:
 		},
 	}
 }
-
-// listing is a list as JSON and YAML show it: all pages in one.
-type listing[T any] struct {
-	Total int `json:"total"`
-	Items []T `json:"items"`
-}
-
-func itemsOf[T any](list []T) listing[T] { return listing[T]{Total: len(list), Items: list} }

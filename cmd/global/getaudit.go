@@ -59,7 +59,7 @@ func showAudit(c *cli.Context) error {
 	}
 	for flag, into := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
 		if text := c.String(flag); text != "" {
-			if *into, err = pointInTime("--"+flag, text, time.Now()); err != nil {
+			if *into, err = console.PointInTime("--"+flag, text, time.Now()); err != nil {
 				return err
 			}
 		}

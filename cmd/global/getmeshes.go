@@ -29,7 +29,7 @@ func getMeshes() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return console.Print(c.App.Writer, format, itemsOf(meshes), func() io.WriterTo {
+			return console.Print(c.App.Writer, format, console.Items(meshes), func() io.WriterTo {
 				t := console.NewTable("NAME", "AGE")
 				for _, m := range meshes {
 					t.Row(m.Name, age(m.CreationTime))

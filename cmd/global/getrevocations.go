@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"strconv"
 	"time"
@@ -69,7 +70,7 @@ func revocationLists(c *cli.Context, format console.Format) error {
 	if err != nil {
 		return err
 	}
-	return console.Print(c.App.Writer, format, itemsOf(lists), func() io.WriterTo {
+	return console.Print(c.App.Writer, format, console.Items(lists), func() io.WriterTo {
 		t := console.NewTable("KIND", "MESH", "REVOKED", "NAME")
 		for _, l := range lists {
 			t.Row(tokenName(l.Kind), l.Mesh, strconv.Itoa(l.Revoked), l.Name)
@@ -98,7 +99,7 @@ func revocationsOf(c *cli.Context, format console.Format) error {
 		return console.Usage(federation.InvalidField("--limit", "must be from 1 to %d", maxListed))
 	}
 	if since := c.String("since"); since != "" {
-		if q.Since, err = pointInTime("--since", since, time.Now()); err != nil {
+		if q.Since, err = console.PointInTime("--since", since, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -153,14 +154,14 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return console.Print(c.App.Writer, format, itemsOf(cutOffs), func() io.WriterTo {
+			return console.Print(c.App.Writer, format, console.Items(cutOffs), func() io.WriterTo {
 				t := console.NewTable("KIND", "MESH", "KEY", "ISSUED BEFORE", "SET AGO", "BY", "REASON")
 				for _, o := range cutOffs {
 					before := ""
 					if o.Before != nil {
 						before = o.Before.UTC().Format(time.RFC3339)
 					}
-					t.Row(tokenName(o.Kind), o.Mesh, first(o.KID, "any"), before, age(o.At), o.By, o.Reason)
+					t.Row(tokenName(o.Kind), o.Mesh, cmp.Or(o.KID, "any"), before, age(o.At), o.By, o.Reason)
 				}
 				return t
 			})

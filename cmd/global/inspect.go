@@ -46,7 +46,7 @@ Examples:
 				return err
 			}
 			warnRefused(console.VoiceOf(c.App), zones)
-			return console.Print(c.App.Writer, format, itemsOf(zones), func() io.WriterTo { return zoneTable(zones) })
+			return console.Print(c.App.Writer, format, console.Items(zones), func() io.WriterTo { return zoneTable(zones) })
 		},
 	}
 }

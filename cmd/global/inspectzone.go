@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -71,13 +72,13 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 	f := &console.Fields{}
 	f.Add("zone", z.Name)
 	f.Add("status", zoneStatus(z.ZoneState, z.Online))
-	f.Add("authenticates by", first(z.Auth, "the global's --kds-auth"))
+	f.Add("authenticates by", cmp.Or(z.Auth, "the global's --kds-auth"))
 	f.Add("first seen", clock(z.FirstSeen, now, "never"))
 	f.Add("last seen", clock(z.LastSeen, now, "never"))
 	f.Add("applied", clock(z.Modified, now, ""))
 	if z.Relay != nil {
 		f.Add("relays for meshes", strings.Join(z.Relay.Meshes, ", "))
-		f.Add("relays at most", first(z.Relay.MaxValidity, "24h"))
+		f.Add("relays at most", cmp.Or(z.Relay.MaxValidity, "24h"))
 	}
 	f.Add("global's revision", z.Revision)
 	for _, w := range z.Waits {
@@ -92,7 +93,7 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 
 func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
 	f := &console.Fields{}
-	f.Add("instance", first(s.Instance, "unnamed"))
+	f.Add("instance", cmp.Or(s.Instance, "unnamed"))
 	switch {
 	case s.Online:
 		f.Add("state", "online since "+clock(s.Connected, now, "?"))
@@ -122,9 +123,9 @@ func lag(s apitypes.Session) string {
 	case *s.Behind == 0:
 		return "nothing"
 	case s.BehindSeconds == nil:
-		return counted(int(*s.Behind), "change", "changes")
+		return console.Counted(int(*s.Behind), "change", "changes")
 	}
-	return fmt.Sprintf("%s, the oldest made %s ago", counted(int(*s.Behind), "change", "changes"),
+	return fmt.Sprintf("%s, the oldest made %s ago", console.Counted(int(*s.Behind), "change", "changes"),
 		console.Span(time.Duration(*s.BehindSeconds*float64(time.Second))))
 }
 
@@ -137,14 +138,4 @@ func clock(t *time.Time, now time.Time, absent string) string {
 		return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.RFC3339), console.Age(*t, now))
 	}
 	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), console.Age(now, *t))
-}
-
-// first returns the first text that is not empty.
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

@@ -44,7 +44,7 @@ func keysList() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return console.Print(c.App.Writer, format, itemsOf(keys), func() io.WriterTo { return keyTable(keys...) })
+			return console.Print(c.App.Writer, format, console.Items(keys), func() io.WriterTo { return keyTable(keys...) })
 		},
 	}
 }
@@ -118,13 +118,13 @@ func removeKey(c *cli.Context) error {
 		if change.CutOff != "" {
 			text += "; refused from now on: " + change.CutOff
 		}
-		return sentence(text)
+		return console.Sentence(text)
 	})
 	if c.Bool("compromised") && err == nil {
 		return pending(key, change.Holding)
 	}
 	if h := change.Holding; h != nil && len(h.Offline) > 0 {
-		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), names(h.Offline))
+		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), console.Names(h.Offline))
 	}
 	return err
 }
@@ -161,13 +161,4 @@ func findKey(c *cli.Context, g *apiclient.Global, kind cptoken.Kind, mesh, word 
 	}
 	return apitypes.Key{}, federation.Errorf(federation.NotFound, "there is no key %.80q for %s", word, what).
 		WithHint("`global keys list` shows the keys")
-}
-
-// sentence is a result of one line.
-type sentence string
-
-// WriteTo implements [io.WriterTo].
-func (s sentence) WriteTo(w io.Writer) (int64, error) {
-	n, err := fmt.Fprintln(w, console.Line(string(s)))
-	return int64(n), err
 }

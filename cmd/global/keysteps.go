@@ -45,7 +45,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return console.Print(c.App.Writer, format, key, func() io.WriterTo { return sentence(keyTitle(key) + " is " + key.State) })
+			return console.Print(c.App.Writer, format, key, func() io.WriterTo { return console.Sentence(keyTitle(key) + " is " + key.State) })
 		},
 	}
 }
@@ -69,11 +69,11 @@ Examples:
 			step := keyStep{usage: "global keys activate KIND KEY", take: (*apiclient.Global).ActivateKey}
 			return step.run(c, func(voice *console.Voice, change apitypes.KeyChange) {
 				if h := change.Holding; h != nil {
-					if lacking := joined(group{"zones", h.Waiting}, group{"members", h.Members}); lacking != "" {
+					if lacking := console.Groups(console.Group("zones", h.Waiting), console.Group("members", h.Members)); lacking != "" {
 						voice.Warn("forced, and will refuse tokens of %s until they hold it: %s", keyTitle(change.Key), lacking)
 					}
 					if len(h.Offline) > 0 {
-						voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(change.Key), names(h.Offline))
+						voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(change.Key), console.Names(h.Offline))
 					}
 				}
 			})
@@ -120,7 +120,7 @@ func (s keyStep) run(c *cli.Context, tell func(*console.Voice, apitypes.KeyChang
 	}
 	tell(console.VoiceOf(c.App), change)
 	return console.Print(c.App.Writer, format, change, func() io.WriterTo {
-		return sentence(keyTitle(change.Key) + " is " + change.Key.State)
+		return console.Sentence(keyTitle(change.Key) + " is " + change.Key.State)
 	})
 }
 
@@ -152,7 +152,7 @@ func pending(key apitypes.Key, h *apitypes.Holding) error {
 	if h == nil || len(h.Offline)+len(h.Waiting) == 0 || !cptoken.Kind(key.Kind).AtZones() {
 		return nil
 	}
-	who := joined(group{"offline zones", h.Offline}, group{"zones that have not acknowledged it yet:", h.Waiting})
+	who := console.Groups(console.Group("offline zones", h.Offline), console.Group("zones that have not acknowledged it yet:", h.Waiting))
 	return console.Pending(federation.Errorf(federation.Unavailable,
 		"%s is removed, and some accept its tokens until they hear of it: %s", keyTitle(key), who).
 		WithHint("a zone that is offline drops it before it counts as online; `global inspect zones` shows when"))

@@ -89,7 +89,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return console.Print(c.App.Writer, format, itemsOf(keys), func() io.WriterTo {
+			return console.Print(c.App.Writer, format, console.Items(keys), func() io.WriterTo {
 				t := console.NewTable("KID", "KIND", "MESH", "ZONES", "SCOPES", "LONGEST", "AGE")
 				for _, k := range keys {
 					t.Row(k.KID, cptoken.Kind(k.Kind).TokenName(), orDash(k.Mesh), bound(k, k.Zones), bound(k, k.Scopes), orAny(k.MaxLifetime), age(k.CreationTime))
@@ -157,7 +157,7 @@ func deletePublicKey() *cli.Command {
 				return err
 			}
 			name := kid + " of " + tokensOf(kind, mesh)
-			if err := agree(c, fmt.Sprintf("delete public key %s: %s", name, effect)); err != nil {
+			if err := console.Agree(c, fmt.Sprintf("delete public key %s: %s", name, effect)); err != nil {
 				return err
 			}
 			change, err := g.DeletePublicKey(c.Context, kind.TokenName(), mesh, kid)

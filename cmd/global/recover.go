@@ -7,7 +7,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/meridiankds/meridian/federation"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -73,12 +72,8 @@ func recoverCluster(c *cli.Context) error {
 	}
 	dry := c.Bool("dry-run")
 	voice := console.VoiceOf(c.App)
-	if !dry && !c.Bool("yes") && voice.Interactive() {
-		yes, err := voice.Confirm("make the node in " + dir + " the only member of its cluster")
-		if err == nil && !yes {
-			err = federation.Errorf(federation.Conflict, "stopped: nothing was changed").WithHint("give --yes to go on without being asked")
-		}
-		if err != nil {
+	if !dry {
+		if err := console.Agree(c, "make the node in "+dir+" the only member of its cluster"); err != nil {
 			return err
 		}
 	}

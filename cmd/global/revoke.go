@@ -115,14 +115,14 @@ func revoked(r apitypes.RevokeResult) io.WriterTo {
 	if r.Mesh != "" {
 		what += " of mesh " + r.Mesh
 	}
-	text := fmt.Sprintf("revoked %s at revision %s", counted(len(r.IDs), what, what+"s"), r.Revision)
+	text := fmt.Sprintf("revoked %s at revision %s", console.Counted(len(r.IDs), what, what+"s"), r.Revision)
 	if len(r.IDs) == 1 {
 		text = fmt.Sprintf("revoked %s %s at revision %s", what, r.IDs[0], r.Revision)
 	}
 	if already := len(r.IDs) - r.Revoked; already > 0 {
 		text += fmt.Sprintf(" (%d already revoked before)", already)
 	}
-	return sentence(text)
+	return console.Sentence(text)
 }
 
 // maxReason is the bound of a reason at the global, in bytes.

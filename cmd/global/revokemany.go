@@ -48,7 +48,7 @@ func revokeFile(c *cli.Context, format console.Format) error {
 		if rest := result.Given - n; rest > 0 {
 			text += fmt.Sprintf(" (%d %s, or named twice)", rest, no)
 		}
-		return sentence(text)
+		return console.Sentence(text)
 	})
 }
 
@@ -135,12 +135,12 @@ func cutOff(c *cli.Context, format console.Format) error {
 		what += " of key " + request.KID
 	}
 	if !c.Bool("withdraw") {
-		before, err := pointInTime("--before", c.String("before"), time.Now())
+		before, err := console.PointInTime("--before", c.String("before"), time.Now())
 		if err != nil {
 			return err
 		}
 		request.Before, request.Reason = before.UTC().Format(time.RFC3339), c.String("reason")
-		if err := agree(c, fmt.Sprintf("refuse %s issued before %s", what, request.Before)); err != nil {
+		if err := console.Agree(c, fmt.Sprintf("refuse %s issued before %s", what, request.Before)); err != nil {
 			return err
 		}
 	}
@@ -159,44 +159,12 @@ func cutOff(c *cli.Context, format console.Format) error {
 	return console.Print(c.App.Writer, format, result, func() io.WriterTo {
 		switch {
 		case result.Before == nil:
-			return sentence(fmt.Sprintf("the cut-off of %s is withdrawn at revision %s", what, result.Revision))
+			return console.Sentence(fmt.Sprintf("the cut-off of %s is withdrawn at revision %s", what, result.Revision))
 		case !result.Changed:
-			return sentence(fmt.Sprintf("%s issued before %s was refused already", what, result.Before.Format(time.RFC3339)))
+			return console.Sentence(fmt.Sprintf("%s issued before %s was refused already", what, result.Before.Format(time.RFC3339)))
 		}
-		return sentence(fmt.Sprintf("%s issued before %s is refused from revision %s on", what, result.Before.Format(time.RFC3339), result.Revision))
+		return console.Sentence(fmt.Sprintf("%s issued before %s is refused from revision %s on", what, result.Before.Format(time.RFC3339), result.Revision))
 	})
-}
-
-// agree asks who sits at a terminal, unless --yes is given. A script has said what
-// it wants.
-func agree(c *cli.Context, question string) error {
-	voice := console.VoiceOf(c.App)
-	if c.Bool("yes") || !voice.Interactive() {
-		return nil
-	}
-	yes, err := voice.Confirm(question)
-	if err == nil && !yes {
-		err = federation.Errorf(federation.Conflict, "stopped: nothing was changed").WithHint("give --yes to go on without being asked")
-	}
-	return err
-}
-
-// pointInTime reads a time as people write it: "now", a day, a time of RFC 3339,
-// or how long ago it was.
-func pointInTime(flag, text string, now time.Time) (time.Time, error) {
-	if text == "now" {
-		return now, nil
-	}
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
-	}
-	if at, err := time.Parse(time.DateOnly, text); err == nil {
-		return at, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	return time.Time{}, console.Usagef("write it like 2026-11-22T06:30:00Z, 2026-11-22, now, or 24h for a day ago", "%s: %.40q is not a time", flag, text)
 }
 
 // withdrawIDs takes ids off the list.
@@ -218,14 +186,14 @@ func withdrawIDs(c *cli.Context, format console.Format, ids []string) error {
 		if rest := len(ids) - result.Withdrawn; rest > 0 {
 			text += fmt.Sprintf(" (%d not revoked, or named twice)", rest)
 		}
-		return sentence(text)
+		return console.Sentence(text)
 	})
 }
 
 // ofKind counts tokens of a kind: "2 zone-tokens", "1 dataplane-token of mesh m".
 func ofKind(n int, kind, mesh string) string {
 	name := tokenName(kind)
-	text := counted(n, name, name+"s")
+	text := console.Counted(n, name, name+"s")
 	if mesh != "" {
 		text += " of mesh " + mesh
 	}

@@ -72,7 +72,7 @@ func rotateKey(c *cli.Context) error {
 		return err
 	}
 	err = console.Print(c.App.Writer, format, change, func() io.WriterTo {
-		return sentence(keyTitle(change.Key) + " is " + change.Key.State)
+		return console.Sentence(keyTitle(change.Key) + " is " + change.Key.State)
 	})
 	r.voice.Hint("issue new tokens, then remove the former key with `global keys remove %s --force`", strings.Join(r.former(c.Context), " "))
 	return err
@@ -190,17 +190,17 @@ func (r *rotation) check(ctx context.Context) (bool, string, error) {
 // on its way to them, or sign with the former one.
 func (r *rotation) agree() error {
 	if h := r.holding; len(h.Unproven)+len(h.Silent) > 0 {
-		r.voice.Warn("not waited for: %s", joined(group{"unauthenticated zones", h.Unproven}, group{"silent members", h.Silent}))
+		r.voice.Warn("not waited for: %s", console.Groups(console.Group("unauthenticated zones", h.Unproven), console.Group("silent members", h.Silent)))
 	}
 	offline := r.holding.Offline
 	if len(offline) == 0 {
 		return nil
 	}
-	r.voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(r.key), names(offline))
+	r.voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(r.key), console.Names(offline))
 	if r.yes {
 		return nil
 	}
-	yes, err := r.voice.Confirm(fmt.Sprintf("sign with %s although %s", keyTitle(r.key), counted(len(offline), "zone is offline", "zones are offline")))
+	yes, err := r.voice.Confirm(fmt.Sprintf("sign with %s although %s", keyTitle(r.key), console.Counted(len(offline), "zone is offline", "zones are offline")))
 	switch {
 	case err != nil:
 		return err
@@ -223,43 +223,8 @@ func (r *rotation) stopped(err error) error {
 
 // describe says in a few words who is waited for.
 func describe(h apitypes.Holding) string {
-	if text := joined(group{"zones", h.Waiting}, group{"members", h.Members}); text != "" {
+	if text := console.Groups(console.Group("zones", h.Waiting), console.Group("members", h.Members)); text != "" {
 		return text
 	}
 	return "the global"
-}
-
-// group is a list of names and what they are names of.
-type group struct {
-	label string
-	names []string
-}
-
-// joined lists the groups that have names in them.
-func joined(groups ...group) string {
-	var parts []string
-	for _, g := range groups {
-		if len(g.names) > 0 {
-			parts = append(parts, g.label+" "+names(g.names))
-		}
-	}
-	return strings.Join(parts, "; ")
-}
-
-// shownNames is how many names a message lists: with a thousand zones the rest
-// is a number.
-const shownNames = 10
-
-func names(list []string) string {
-	if len(list) <= shownNames {
-		return strings.Join(list, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(list[:shownNames], ", "), len(list)-shownNames)
-}
-
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }

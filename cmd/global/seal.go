@@ -105,7 +105,7 @@ Examples:
 				if len(done.Dropped) > 0 {
 					text += "; nothing but older backups needs " + strings.Join(done.Dropped, ", ") + " any more"
 				}
-				return sentence(text)
+				return console.Sentence(text)
 			})
 		},
 	}

@@ -42,7 +42,7 @@ func tellWaiting(c *cli.Context, change apitypes.SecretChange) {
 	if change.Holding == nil {
 		return
 	}
-	lacking := joined(group{"zones", change.Holding.Waiting}, group{"members", change.Holding.Members})
+	lacking := console.Groups(console.Group("zones", change.Holding.Waiting), console.Group("members", change.Holding.Members))
 	console.VoiceOf(c.App).Warn("%s is stored and does not sign yet: it waits for %s", change.Name, lacking)
 	console.VoiceOf(c.App).Hint("apply it again later, or see global keys list")
 }
@@ -73,7 +73,7 @@ func deleteSecretCommand(name string, perMesh bool) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := agree(c, fmt.Sprintf("delete %s: %s", secret, effect)); err != nil {
+			if err := console.Agree(c, fmt.Sprintf("delete %s: %s", secret, effect)); err != nil {
 				return err
 			}
 			change, err := deleteSecret(c.Context, g, perMesh, c.String("mesh"), secret)

@@ -273,7 +273,7 @@ func restoreSnapshot(c *cli.Context) error {
 		return err
 	}
 	return console.Print(c.App.Writer, format, done, func() io.WriterTo {
-		return sentence(fmt.Sprintf("cluster %s is restored to %s; its new history begins at %s",
+		return console.Sentence(fmt.Sprintf("cluster %s is restored to %s; its new history begins at %s",
 			done.Backup.ClusterID, done.Backup.Revision, done.Revision))
 	})
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"strings"
+	"time"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -37,3 +38,21 @@ func (t Tags) Set(s string) error {
 
 // String implements cli.Generic: there is no default to show.
 func (t Tags) String() string { return "" }
+
+// PointInTime reads the value of a flag that is a time as people write it: "now", a
+// day, a time of RFC 3339, or how long ago it was.
+func PointInTime(flag, text string, now time.Time) (time.Time, error) {
+	if text == "now" {
+		return now, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	if at, err := time.Parse(time.DateOnly, text); err == nil {
+		return at, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, Usagef("write it like 2026-11-22T06:30:00Z, 2026-11-22, now, or 24h for a day ago", "%s: %.40q is not a time", flag, text)
+}

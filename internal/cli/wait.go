@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/meridiankds/meridian/federation"
 )
 
@@ -112,6 +114,20 @@ func (v *Voice) Confirm(question string) (bool, error) {
 			WithHint("give --yes to go on without being asked")
 	}
 	return v.ask(question)
+}
+
+// Agree asks who sits at a terminal, unless --yes is given, and returns an error where
+// the answer is no. A script has said what it wants.
+func Agree(c *cli.Context, question string) error {
+	voice := VoiceOf(c.App)
+	if c.Bool("yes") || !voice.Interactive() {
+		return nil
+	}
+	yes, err := voice.Confirm(question)
+	if err == nil && !yes {
+		err = federation.Errorf(federation.Conflict, "stopped: nothing was changed").WithHint("give --yes to go on without being asked")
+	}
+	return err
 }
 
 // ask is Confirm without the question whether somebody is there.
