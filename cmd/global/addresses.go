@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
-	"github.com/meridiankds/meridian/federation"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/endpoints"
 )
@@ -34,9 +33,4 @@ func checkAddresses(c *cli.Context) error {
 // badTLS adds which flags the files came from, where an error does not say.
 func badTLS(err error) error {
 	return console.Advise(err, "name PEM files that this user may read with --tls-cert-file, --tls-key-file and --ca-file")
-}
-
-// noName is the error for the value of --zone or --mesh, with an example.
-func noName(flag, value, example string) error {
-	return console.Usage(console.Advise(federation.ValidateName(flag, value), "for example %s", example))
 }

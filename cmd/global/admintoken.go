@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -28,7 +29,7 @@ Examples:
   global admin-token --data-dir /var/lib/meridian > admin.token
   global admin-token --name jane --valid-for 8h > jane.token`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data-dir", Usage: "the data `FOLDER` of the node [GLOBAL_DATA_DIR]", DefaultText: devDataDir},
+			&cli.StringFlag{Name: "data-dir", Usage: "the data `FOLDER` of the node [GLOBAL_DATA_DIR]", DefaultText: client.DevDataDir},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the administrator, for the log", Value: "admin"},
 			&cli.DurationFlag{Name: "valid-for", Usage: "how `LONG` the token is valid", Value: 24 * time.Hour},
 		},
@@ -42,7 +43,7 @@ func adminToken(c *cli.Context) error {
 		return console.Usage(federation.InvalidField("--valid-for", "must be more than nothing, is %s", d).
 			WithHint("write for example --valid-for 8h, or leave it out for a day"))
 	}
-	socket, err := adminSocket(c.String("data-dir"), os.Getenv("GLOBAL_DATA_DIR"), devDataDir)
+	socket, err := adminSocket(c.String("data-dir"), os.Getenv("GLOBAL_DATA_DIR"), client.DevDataDir)
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func adminToken(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	g, err := apiclient.NewGlobal(target, agent(c))
+	g, err := apiclient.NewGlobal(target, client.Agent(c))
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -59,7 +60,7 @@ greater than all before, or a list of revoked ids; its data is base64:
 Examples:
   global apply -f zone.yaml
   kubectl get … | global apply -f -`,
-		Flags: withClientFlags(&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` with the resources, - for standard input"}),
+		Flags: client.Flags(&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` with the resources, - for standard input"}),
 		Action: func(c *cli.Context) error {
 			if err := console.NoArguments(c); err != nil {
 				return err
@@ -72,7 +73,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -193,7 +194,7 @@ func deleteOne(what, effect string, del func(*apiclient.Global, context.Context,
 		Usage:       "delete a " + what + ": " + effect,
 		ArgsUsage:   "NAME",
 		Description: "Examples:\n  global delete " + what + " west",
-		Flags:       withClientFlags(&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
+		Flags:       client.Flags(&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global delete "+what+" NAME"); err != nil {
 				return err
@@ -202,7 +203,7 @@ func deleteOne(what, effect string, del func(*apiclient.Global, context.Context,
 			if err := federation.ValidateName("NAME", name); err != nil {
 				return console.Usage(err)
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

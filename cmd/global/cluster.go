@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -28,7 +29,7 @@ yet (follows) is promoted once it keeps up; one that was started with --non-vote
 Examples:
   global cluster status
   global cluster status -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			if err := console.NoArguments(c); err != nil {
 				return err
@@ -37,7 +38,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -89,12 +90,12 @@ SIGTERM hands it over by itself.
 Examples:
   global cluster transfer-leader
   global cluster transfer-leader 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
-		Flags: withClientFlags(),
+		Flags: client.Flags(),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 0, 1, "global cluster transfer-leader [ID]"); err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -114,12 +115,12 @@ unless it is forced.
 
 Examples:
   global cluster remove 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
-		Flags: withClientFlags(&cli.BoolFlag{Name: "force", Usage: "remove it also where no live majority is left"}),
+		Flags: client.Flags(&cli.BoolFlag{Name: "force", Usage: "remove it also where no live majority is left"}),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global cluster remove ID"); err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

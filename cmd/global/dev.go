@@ -12,14 +12,12 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 )
 
-// devDataDir is where `global dev` keeps everything unless it is told otherwise.
-const devDataDir = "meridian-data"
-
 func devCommand() *cli.Command {
-	flags := nodeFlags(devDataDir)
+	flags := nodeFlags(client.DevDataDir)
 	return &cli.Command{
 		Name:  "dev",
 		Usage: "run everything in one process, for a laptop",

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/internal/apiclient"
@@ -32,7 +33,7 @@ Examples:
   global generate control-plane-token --zone west > west.token
   global generate control-plane-token --zone west --valid-for 720h > west.token
   global generate control-plane-token --zone west --out west.token --if-missing`,
-		Flags: withClientFlags(append(tokenFileFlags(), zoneFlag(), validForFlag())...),
+		Flags: client.Flags(append(tokenFileFlags(), zoneFlag(), validForFlag())...),
 		Action: func(c *cli.Context) error {
 			zone, err := requiredZone(c)
 			if err != nil {
@@ -45,7 +46,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -68,7 +69,7 @@ Examples:
 
   # offline, with a key that no global has
   global generate zone-token --zone west --scope egress --kid key-1 --signing-key-path key-private.pem`,
-		Flags: withClientFlags(append([]cli.Flag{zoneFlag(),
+		Flags: client.Flags(append([]cli.Flag{zoneFlag(),
 			&cli.StringSliceFlag{Name: "scope", Usage: "what the token is good for: `SCOPE`[,SCOPE…]", DefaultText: "egress,ingress"},
 			validForFlag()}, offlineFlags()...)...),
 		Action: func(c *cli.Context) error {
@@ -86,7 +87,7 @@ Examples:
 				}
 				return issueOffline(c, cptoken.Claims{Kind: cptoken.Zone, Zone: zone, Scope: scopesOf(console.Words(c.StringSlice("scope")))})
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -110,7 +111,7 @@ Examples:
 
   # offline, with a key that no global has
   global generate dataplane-token --mesh default --kid key-1 --signing-key-path key-private.pem`,
-		Flags: withClientFlags(append([]cli.Flag{
+		Flags: client.Flags(append([]cli.Flag{
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: "default"},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
@@ -118,7 +119,7 @@ Examples:
 			validForFlag()}, offlineFlags()...)...),
 		Action: func(c *cli.Context) error {
 			mesh := c.String("mesh")
-			if err := noName("--mesh", mesh, "--mesh default"); err != nil {
+			if err := client.CheckName("--mesh", mesh, "--mesh default"); err != nil {
 				return err
 			}
 			d, err := validFor(c)
@@ -133,7 +134,7 @@ Examples:
 					Kind: cptoken.Dataplane, Name: c.String("name"), Mesh: mesh, Tags: tags, Type: c.String("proxy-type"),
 				})
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -154,7 +155,7 @@ func generateUserToken() *cli.Command {
 Examples:
   global generate user-token --name jane --group admin --valid-for 720h > jane.token
   GLOBAL_TOKEN_FILE=jane.token global get zones`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the operator"},
 			&cli.StringSliceFlag{Name: "group", Usage: "a `GROUP` of the operator's; may be repeated"},
 			validForFlag()),
@@ -167,7 +168,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -213,7 +214,7 @@ func requiredZone(c *cli.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return zone, noName("--zone", zone, "--zone west")
+	return zone, client.CheckName("--zone", zone, "--zone west")
 }
 
 // printToken returns what to do with the answer to a request for a token.

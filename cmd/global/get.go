@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -29,13 +30,13 @@ Examples:
   global get global-secrets
   global get global-secrets zone-token-signing-key-1 --data > public.pem
   global get global-secrets zone-token-revocations -o json`,
-		Flags: withClientFlags(dataFlag(), console.OutputFlag()),
+		Flags: client.Flags(dataFlag(), console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			show, err := secretsOf(c, "global get global-secrets [NAME]", "NAME", "AGE")
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -56,7 +57,7 @@ func getSecrets() *cli.Command {
   global get secrets
   global get secrets --mesh payments
   global get secrets dataplane-token-signing-key-default-1 --data > public.pem`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH`", Value: "default"},
 			dataFlag(), console.OutputFlag()),
 		Action: func(c *cli.Context) error {
@@ -65,10 +66,10 @@ func getSecrets() *cli.Command {
 				return err
 			}
 			mesh := c.String("mesh")
-			if err := noName("--mesh", mesh, "--mesh default"); err != nil {
+			if err := client.CheckName("--mesh", mesh, "--mesh default"); err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -128,7 +129,7 @@ func (v *secretView) table(list ...apitypes.Secret) func() io.WriterTo {
 	return func() io.WriterTo {
 		t := console.NewTable(v.header...)
 		for _, s := range list {
-			row := []string{s.Name, age(s.CreationTime)}
+			row := []string{s.Name, client.Age(s.CreationTime)}
 			if len(v.header) == 3 {
 				row = append([]string{s.Mesh}, row...)
 			}
@@ -147,13 +148,13 @@ func getZones() *cli.Command {
 Examples:
   global get zones
   global get zones -o yaml`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -164,7 +165,7 @@ Examples:
 			return console.Print(c.App.Writer, format, console.Items(zones), func() io.WriterTo {
 				t := console.NewTable("NAME", "AGE")
 				for _, z := range zones {
-					t.Row(z.Name, age(z.CreationTime))
+					t.Row(z.Name, client.Age(z.CreationTime))
 				}
 				return t
 			})

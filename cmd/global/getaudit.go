@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -27,7 +28,7 @@ Examples:
   global get audit --outcome refused --limit 20
   global get audit --class issue --about west -o json
   global get audit --about 0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.StringFlag{Name: "user", Usage: "only what `NAME` did"},
 			&cli.StringFlag{Name: "class", Usage: "only change, revocation, issue or refusal"},
 			&cli.StringFlag{Name: "outcome", Usage: "only done, rejected, refused, failed, unknown or begun"},
@@ -54,8 +55,8 @@ func showAudit(c *cli.Context) error {
 		User: c.String("user"), Class: c.String("class"), Outcome: c.String("outcome"), About: c.String("about"),
 		RequestID: c.String("request-id"), Before: c.String("before"), Limit: c.Int("limit"),
 	}
-	if q.Limit < 1 || q.Limit > maxListed {
-		return console.Usage(federation.InvalidField("--limit", "must be from 1 to %d", maxListed))
+	if q.Limit < 1 || q.Limit > client.MaxListed {
+		return console.Usage(federation.InvalidField("--limit", "must be from 1 to %d", client.MaxListed))
 	}
 	for flag, into := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
 		if text := c.String(flag); text != "" {
@@ -64,7 +65,7 @@ func showAudit(c *cli.Context) error {
 			}
 		}
 	}
-	g, err := connect(c)
+	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
@@ -15,13 +16,13 @@ func getMeshes() *cli.Command {
 		Description: `Examples:
   global get meshes
   global get meshes -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -32,7 +33,7 @@ func getMeshes() *cli.Command {
 			return console.Print(c.App.Writer, format, console.Items(meshes), func() io.WriterTo {
 				t := console.NewTable("NAME", "AGE")
 				for _, m := range meshes {
-					t.Row(m.Name, age(m.CreationTime))
+					t.Row(m.Name, client.Age(m.CreationTime))
 				}
 				return t
 			})

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -31,7 +32,7 @@ refused under it:
 Examples:
   global get request 7d444840-9dc0-41d1-b245-5ffdce74fad2
   global get request 7d444840-9dc0-41d1-b245-5ffdce74fad2 -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -44,7 +45,7 @@ Examples:
 			if err != nil {
 				return console.Usage(federation.InvalidField("ID", "%.40q is not a request id: it is a UUID, as the error named it", c.Args().First()))
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

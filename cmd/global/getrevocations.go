@@ -8,15 +8,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
-
-// maxListed bounds what one command lists: a table of a million lines is a file,
-// and `-o json` of the pages makes one.
-const maxListed = 100_000
 
 func getRevocations() *cli.Command {
 	return &cli.Command{
@@ -30,9 +27,9 @@ Examples:
   global get revocations --kind zone-token --limit 20
   global get revocations --kind zone-token --reason stolen --since 24h
   global get revocations --kind dataplane-token --mesh default -o json`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of the tokens: control-plane-token, zone-token, dataplane-token or user-token"},
-			meshFlag(),
+			client.MeshFlag(),
 			&cli.StringFlag{Name: "id", Usage: "only ids that begin with this `TEXT`"},
 			&cli.StringFlag{Name: "by", Usage: "only what `NAME` revoked"},
 			&cli.StringFlag{Name: "reason", Usage: "only what was revoked for a reason that contains this `TEXT`"},
@@ -62,7 +59,7 @@ func revocationLists(c *cli.Context, format console.Format) error {
 			return console.Usagef("add --kind zone-token, or whichever kind they are of", "--%s needs --kind", flag)
 		}
 	}
-	g, err := connect(c)
+	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}
@@ -73,7 +70,7 @@ func revocationLists(c *cli.Context, format console.Format) error {
 	return console.Print(c.App.Writer, format, console.Items(lists), func() io.WriterTo {
 		t := console.NewTable("KIND", "MESH", "REVOKED", "NAME")
 		for _, l := range lists {
-			t.Row(tokenName(l.Kind), l.Mesh, strconv.Itoa(l.Revoked), l.Name)
+			t.Row(client.TokenName(l.Kind), l.Mesh, strconv.Itoa(l.Revoked), l.Name)
 		}
 		return t
 	})
@@ -87,7 +84,7 @@ type page[T any] struct {
 }
 
 func revocationsOf(c *cli.Context, format console.Format) error {
-	kind, mesh, err := kindAndMesh(c, "--kind", c.String("kind"))
+	kind, mesh, err := client.KindAndMesh(c, "--kind", c.String("kind"))
 	if err != nil {
 		return err
 	}
@@ -95,15 +92,15 @@ func revocationsOf(c *cli.Context, format console.Format) error {
 		Kind: string(kind), Mesh: mesh, ID: c.String("id"), By: c.String("by"), Reason: c.String("reason"),
 		After: c.String("after"), Limit: c.Int("limit"),
 	}
-	if q.Limit < 1 || q.Limit > maxListed {
-		return console.Usage(federation.InvalidField("--limit", "must be from 1 to %d", maxListed))
+	if q.Limit < 1 || q.Limit > client.MaxListed {
+		return console.Usage(federation.InvalidField("--limit", "must be from 1 to %d", client.MaxListed))
 	}
 	if since := c.String("since"); since != "" {
 		if q.Since, err = console.PointInTime("--since", since, time.Now()); err != nil {
 			return err
 		}
 	}
-	g, err := connect(c)
+	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}
@@ -118,7 +115,7 @@ func revocationsOf(c *cli.Context, format console.Format) error {
 			if r.Expires != nil {
 				expires = r.Expires.UTC().Format(time.RFC3339)
 			}
-			t.Row(r.ID, age(r.At), r.By, expires, r.Reason)
+			t.Row(r.ID, client.Age(r.At), r.By, expires, r.Reason)
 		}
 		return t
 	})
@@ -137,7 +134,7 @@ func getCutOffs() *cli.Command {
 Examples:
   global get cut-offs
   global get cut-offs -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -146,7 +143,7 @@ Examples:
 			if err := console.NoArguments(c); err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -161,7 +158,7 @@ Examples:
 					if o.Before != nil {
 						before = o.Before.UTC().Format(time.RFC3339)
 					}
-					t.Row(tokenName(o.Kind), o.Mesh, cmp.Or(o.KID, "any"), before, age(o.At), o.By, o.Reason)
+					t.Row(client.TokenName(o.Kind), o.Mesh, cmp.Or(o.KID, "any"), before, client.Age(o.At), o.By, o.Reason)
 				}
 				return t
 			})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -29,7 +30,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			if err := apiclient.Health(c.Context, target, agent(c)); err != nil {
+			if err := apiclient.Health(c.Context, target, client.Agent(c)); err != nil {
 				return err
 			}
 			return console.Write(c.App.Writer, fmt.Appendf(nil, "the global at %s is ready\n", target))

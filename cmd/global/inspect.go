@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -31,13 +32,13 @@ instance proved itself with, "none" where the global demanded nothing.
 Examples:
   global inspect zones
   global inspect zones -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -26,7 +27,7 @@ and how far it is behind, and what waits on it.
 Examples:
   global inspect zone west
   global inspect zone west -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -39,7 +40,7 @@ Examples:
 			if err := federation.ValidateName("NAME", name); err != nil {
 				return console.Usage(err)
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

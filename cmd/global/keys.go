@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
@@ -30,13 +31,13 @@ func keysList() *cli.Command {
 		Description: `Examples:
   global keys list
   global keys list -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -52,18 +53,9 @@ func keysList() *cli.Command {
 func keyTable(keys ...apitypes.Key) *console.Table {
 	t := console.NewTable("KIND", "MESH", "KEY", "STATE", "NAME", "AGE")
 	for _, k := range keys {
-		t.Row(tokenName(k.Kind), k.Mesh, k.KID, k.State, k.Name, age(k.Created))
+		t.Row(client.TokenName(k.Kind), k.Mesh, k.KID, k.State, k.Name, client.Age(k.Created))
 	}
 	return t
-}
-
-// tokenName is a kind as users write it. A kind that a newer global has and this
-// program does not know is shown as it came.
-func tokenName(kind string) string {
-	if k := cptoken.Kind(kind); k.Valid() {
-		return k.TokenName()
-	}
-	return kind
 }
 
 // keyTitle names a key in a sentence.
@@ -71,7 +63,7 @@ func keyTitle(k apitypes.Key) string {
 	if k.Name != "" {
 		return k.Name
 	}
-	return fmt.Sprintf("%s key %s", tokenName(k.Kind), k.KID)
+	return fmt.Sprintf("%s key %s", client.TokenName(k.Kind), k.KID)
 }
 
 func keysRemove() *cli.Command {
@@ -89,8 +81,8 @@ Examples:
   global keys remove zone-token 1 --force
   global keys remove zone-token zone-token-signing-key-1 --force
   global keys remove dataplane-token 1 --mesh default --compromised`,
-		Flags: withClientFlags(
-			meshFlag(),
+		Flags: client.Flags(
+			client.MeshFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "remove it although tokens are cut off"},
 			&cli.BoolFlag{Name: "compromised", Usage: "the key is in a stranger's hands: remove it without waiting for anybody"},
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
@@ -24,7 +25,7 @@ named and nothing is made.
 Examples:
   global keys prepare zone-token
   global keys prepare dataplane-token --mesh default`,
-		Flags: withClientFlags(meshFlag(), console.OutputFlag()),
+		Flags: client.Flags(client.MeshFlag(), console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -33,11 +34,11 @@ Examples:
 			if err := console.Arguments(c, 1, 1, "global keys prepare KIND"); err != nil {
 				return err
 			}
-			kind, mesh, err := kindAndMesh(c, "KIND", c.Args().First())
+			kind, mesh, err := client.KindAndMesh(c, "KIND", c.Args().First())
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -62,7 +63,7 @@ named: they take the key before they count as online again.
 Examples:
   global keys activate zone-token 2
   global keys activate dataplane-token 2 --mesh default --force`,
-		Flags: withClientFlags(meshFlag(),
+		Flags: client.Flags(client.MeshFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "do not wait for who lacks the key, and have them refuse its tokens until they hold it"},
 			console.OutputFlag()),
 		Action: func(c *cli.Context) error {
@@ -91,7 +92,7 @@ signs leaves none, and is refused without --force.
 
 Examples:
   global keys retire user-token 1 --force`,
-		Flags: withClientFlags(meshFlag(),
+		Flags: client.Flags(client.MeshFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "retire it although nothing signs then, and no token can be issued"},
 			console.OutputFlag()),
 		Action: func(c *cli.Context) error {
@@ -134,11 +135,11 @@ func namedKey(c *cli.Context, usage string) (console.Format, *apiclient.Global, 
 	if err := console.Arguments(c, 2, 2, usage); err != nil {
 		return "", nil, none, err
 	}
-	kind, mesh, err := kindAndMesh(c, "KIND", c.Args().Get(0))
+	kind, mesh, err := client.KindAndMesh(c, "KIND", c.Args().Get(0))
 	if err != nil {
 		return "", nil, none, err
 	}
-	g, err := connect(c)
+	g, err := client.Connect(c)
 	if err != nil {
 		return "", nil, none, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
@@ -63,7 +64,7 @@ Examples:
   global get public-keys -o yaml
   global get public-keys --format kuma-zone-config
   global get public-keys --format kuma-zone-config --mesh default`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.StringFlag{Name: "format", Usage: "print the global's own keys as `FORMAT`: " + formatKumaZone},
 			&cli.StringFlag{Name: "mesh", Usage: "with --format, only the keys of this `MESH`"},
 			console.OutputFlag()),
@@ -78,7 +79,7 @@ Examples:
 			if err := console.NoArguments(c); err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -92,7 +93,7 @@ Examples:
 			return console.Print(c.App.Writer, format, console.Items(keys), func() io.WriterTo {
 				t := console.NewTable("KID", "KIND", "MESH", "ZONES", "SCOPES", "LONGEST", "AGE")
 				for _, k := range keys {
-					t.Row(k.KID, cptoken.Kind(k.Kind).TokenName(), orDash(k.Mesh), bound(k, k.Zones), bound(k, k.Scopes), orAny(k.MaxLifetime), age(k.CreationTime))
+					t.Row(k.KID, cptoken.Kind(k.Kind).TokenName(), orDash(k.Mesh), bound(k, k.Zones), bound(k, k.Scopes), orAny(k.MaxLifetime), client.Age(k.CreationTime))
 				}
 				return t
 			})
@@ -132,9 +133,9 @@ func deletePublicKey() *cli.Command {
 		Description: `Examples:
   global delete public-key ci-1 --kind zone-token
   global delete public-key ci-1 --kind dataplane-token --mesh default`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of token that the key is for: zone-token or dataplane-token"},
-			meshFlag(),
+			client.MeshFlag(),
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global delete public-key KID --kind zone-token"); err != nil {
@@ -144,7 +145,7 @@ func deletePublicKey() *cli.Command {
 			if err != nil {
 				return err
 			}
-			kind, mesh, err := kindAndMesh(c, "--kind", word)
+			kind, mesh, err := client.KindAndMesh(c, "--kind", word)
 			if err != nil {
 				return err
 			}
@@ -152,7 +153,7 @@ func deletePublicKey() *cli.Command {
 			if err := cptoken.ValidateKID("KID", kid); err != nil {
 				return console.Usage(federation.AsError(err).WithHint("keys of the global's own are removed with `global keys remove`"))
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

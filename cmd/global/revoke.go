@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
@@ -36,7 +37,7 @@ Examples:
   global revoke --kind user-token --before 2026-11-22T06:30:00Z --reason "audit"
   global revoke --kind zone-token --withdraw JTI
   global revoke --kind user-token --withdraw --cut-off`,
-		Flags: withoutFlag("token-file", withClientFlags(
+		Flags: withoutFlag("token-file", client.Flags(
 			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token to revoke, - for standard input"},
 			&cli.StringFlag{Name: "ids-file", Usage: "`FILE` with the ids to revoke, - for standard input"},
 			&cli.StringFlag{Name: "before", Usage: "refuse everything that was issued before this `TIME`: 2026-11-22T06:30:00Z, 2026-11-22, now, or 24h for a day ago"},
@@ -44,7 +45,7 @@ Examples:
 			&cli.BoolFlag{Name: "withdraw", Usage: "take back: the tokens are accepted again"},
 			&cli.BoolFlag{Name: "cut-off", Usage: "with --withdraw: take back the cut-off"},
 			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of the tokens: control-plane-token, zone-token, dataplane-token or user-token"},
-			meshFlag(),
+			client.MeshFlag(),
 			&cli.StringFlag{Name: "reason", Usage: "`WHY`, kept with the revocation"},
 			&cli.StringFlag{Name: "user-token-file", Usage: "`FILE` with your user token [GLOBAL_TOKEN_FILE, or the token itself in GLOBAL_TOKEN]"},
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
@@ -90,7 +91,7 @@ func revoke(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	g, err := connectAs(c, c.String("user-token-file"))
+	g, err := client.ConnectAs(c, c.String("user-token-file"))
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func revoke(c *cli.Context) error {
 }
 
 func revoked(r apitypes.RevokeResult) io.WriterTo {
-	what := tokenName(r.Kind)
+	what := client.TokenName(r.Kind)
 	if r.Mesh != "" {
 		what += " of mesh " + r.Mesh
 	}
@@ -162,7 +163,7 @@ func kindOfIDs(c *cli.Context) (cptoken.Kind, string, error) {
 		return "", "", console.Usagef("add --kind zone-token, or whichever kind they are of",
 			"--kind is missing: an id is revoked among tokens of its kind only")
 	}
-	return kindAndMesh(c, "--kind", c.String("kind"))
+	return client.KindAndMesh(c, "--kind", c.String("kind"))
 }
 
 // idsPerRequest keeps a request of the longest ids under the API's 1 MiB.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -27,7 +28,7 @@ func revokeFile(c *cli.Context, format console.Format) error {
 		return err
 	}
 	defer in.Close()
-	g, err := connectAs(c, c.String("user-token-file"))
+	g, err := client.ConnectAs(c, c.String("user-token-file"))
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func cutOff(c *cli.Context, format console.Format) error {
 			return err
 		}
 	}
-	g, err := connectAs(c, c.String("user-token-file"))
+	g, err := client.ConnectAs(c, c.String("user-token-file"))
 	if err != nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func withdrawIDs(c *cli.Context, format console.Format, ids []string) error {
 	if err != nil {
 		return err
 	}
-	g, err := connectAs(c, c.String("user-token-file"))
+	g, err := client.ConnectAs(c, c.String("user-token-file"))
 	if err != nil {
 		return err
 	}
@@ -192,7 +193,7 @@ func withdrawIDs(c *cli.Context, format console.Format, ids []string) error {
 
 // ofKind counts tokens of a kind: "2 zone-tokens", "1 dataplane-token of mesh m".
 func ofKind(n int, kind, mesh string) string {
-	name := tokenName(kind)
+	name := client.TokenName(kind)
 	text := console.Counted(n, name, name+"s")
 	if mesh != "" {
 		text += " of mesh " + mesh

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
@@ -35,8 +36,8 @@ signs; the same command takes it up again.
 Examples:
   global keys rotate zone-token
   global keys rotate dataplane-token --mesh default --wait 5m --yes`,
-		Flags: withClientFlags(
-			meshFlag(),
+		Flags: client.Flags(
+			client.MeshFlag(),
 			&cli.DurationFlag{Name: "wait", Usage: "how `LONG` to wait for the zones that are online", Value: 30 * time.Second},
 			&cli.BoolFlag{Name: "yes", Usage: "go on although zones are offline, without being asked"},
 			console.OutputFlag()),
@@ -52,14 +53,14 @@ func rotateKey(c *cli.Context) error {
 	if err := console.Arguments(c, 1, 1, "global keys rotate KIND"); err != nil {
 		return err
 	}
-	kind, mesh, err := kindAndMesh(c, "KIND", c.Args().First())
+	kind, mesh, err := client.KindAndMesh(c, "KIND", c.Args().First())
 	if err != nil {
 		return err
 	}
 	if c.Duration("wait") < 0 {
 		return console.Usage(federation.InvalidField("--wait", "must not be negative"))
 	}
-	g, err := connect(c)
+	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}

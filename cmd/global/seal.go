@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -32,7 +33,7 @@ func sealStatus() *cli.Command {
 Examples:
   global seal status
   global seal status -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -41,7 +42,7 @@ Examples:
 			if err := console.NoArguments(c); err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}
@@ -83,7 +84,7 @@ rotation is completed by running it again. No zone and no token notices it.
 Examples:
   global generate seal-key > new.key && cat new.key seal.key > both.key
   global seal rotate`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -92,7 +93,7 @@ Examples:
 			if err := console.NoArguments(c); err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

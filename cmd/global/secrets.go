@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -60,7 +61,7 @@ func deleteSecretCommand(name string, perMesh bool) *cli.Command {
 		Usage:       "delete a signing key: " + effect,
 		ArgsUsage:   "NAME",
 		Description: "Examples:\n  global delete " + name + " " + example,
-		Flags:       withClientFlags(flags...),
+		Flags:       client.Flags(flags...),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global delete "+name+" NAME"); err != nil {
 				return err
@@ -69,7 +70,7 @@ func deleteSecretCommand(name string, perMesh bool) *cli.Command {
 			if err := federation.ValidateName("NAME", secret); err != nil {
 				return console.Usage(err)
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

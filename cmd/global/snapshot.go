@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -43,7 +44,7 @@ leader and holds every change that was acknowledged before.
 Examples:
   global snapshot save meridian.snapshot
   global snapshot save - | age -r age1… > meridian.snapshot.age`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.BoolFlag{Name: "stale", Usage: "take the state of any member, also without a leader"},
 			console.OutputFlag()),
 		Action: saveSnapshot,
@@ -58,7 +59,7 @@ func saveSnapshot(c *cli.Context) error {
 	if err := console.Arguments(c, 1, 1, "global snapshot save FILE"); err != nil {
 		return err
 	}
-	g, err := connect(c)
+	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ the global itself: user tokens and control plane tokens.
 Examples:
   global snapshot restore meridian.snapshot
   global snapshot restore meridian.snapshot --force`,
-		Flags: withClientFlags(
+		Flags: client.Flags(
 			&cli.BoolFlag{Name: "force", Usage: "replace the state that the cluster holds"},
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
 			console.OutputFlag()),
@@ -261,7 +262,7 @@ func restoreSnapshot(c *cli.Context) error {
 				WithHint("give it on standard input: global snapshot restore - < FILE")
 		}
 	}
-	g, err := connect(c)
+	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
@@ -49,4 +50,22 @@ func keepToken(c *cli.Context) func(issued apiclient.Issued, err error) error {
 		warnWaiting(c, issued)
 		return tlsutil.WriteFile(path, []byte(issued.Token), 0o600)
 	}
+}
+
+// validForFlag is --valid-for with the API's own default.
+func validForFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "valid-for", Usage: "how `LONG` the token is valid, for example 720h", DefaultText: "87600h, ten years"}
+}
+
+// validFor returns --valid-for as the API takes it, empty where it is not given.
+func validFor(c *cli.Context) (string, error) {
+	d := c.Duration("valid-for")
+	if d <= 0 && c.IsSet("valid-for") {
+		return "", console.Usage(federation.InvalidField("--valid-for", "must be more than nothing, is %s", d).
+			WithHint("write for example --valid-for 720h, or leave it out for ten years"))
+	}
+	if d == 0 {
+		return "", nil
+	}
+	return d.String(), nil
 }

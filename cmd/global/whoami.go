@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
@@ -20,7 +21,7 @@ Examples:
   global who-am-i --address https://global.example.com:5682 --ca-file ca.crt --token-file jane.token
   global who-am-i --cert-file jane.crt --key-file jane.key --address https://global.example.com:5682 --ca-file ca.crt
   global who-am-i -o json`,
-		Flags: withClientFlags(console.OutputFlag()),
+		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			if err := console.NoArguments(c); err != nil {
 				return err
@@ -29,7 +30,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			g, err := connect(c)
+			g, err := client.Connect(c)
 			if err != nil {
 				return err
 			}

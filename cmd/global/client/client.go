@@ -1,0 +1,109 @@
+// Package client is what the commands that talk to a global have in common: the flags
+// that say which one and as whom, the connection, and how they read kinds, meshes and
+// names. Beside it each package has the commands of one noun.
+package client
+
+import (
+	"os"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apiclient"
+	console "github.com/meridiankds/meridian/internal/cli"
+)
+
+// Flags returns the flags of a command followed by those that say
+// which global it talks to.
+func Flags(own ...cli.Flag) []cli.Flag {
+	return append(append(own, console.ClientFlags("global")...),
+		&cli.StringFlag{Name: "cert-file", Usage: "PEM `FILE` of your client certificate, in place of a token [GLOBAL_CERT_FILE]"},
+		&cli.StringFlag{Name: "key-file", Usage: "PEM `FILE` of its key [GLOBAL_KEY_FILE]"})
+}
+
+// Connect returns a client of the global that the command line names.
+func Connect(c *cli.Context) (*apiclient.Global, error) {
+	return ConnectAs(c, c.String("token-file"))
+}
+
+// ConnectAs is connect with the user token of the given file, where --token-file
+// means something else.
+func ConnectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {
+	flags := apiclient.Flags{
+		Address: c.String("address"), TokenFile: tokenFile,
+		CAFile: c.String("ca-file"), DataDir: c.String("data-dir"),
+		CertFile: c.String("cert-file"), KeyFile: c.String("key-file"),
+	}
+	target, err := apiclient.Resolve(apiclient.API("global"), flags, os.Getenv, c.App.Reader)
+	if err != nil {
+		return nil, err
+	}
+	g, err := apiclient.NewGlobal(target, Agent(c))
+	if err != nil {
+		return nil, err
+	}
+	var once sync.Once
+	g.OnStale(func(silent time.Duration) {
+		once.Do(func() {
+			console.VoiceOf(c.App).Warn("this member has not heard a leader for %s: what it shows may be old", silent)
+		})
+	})
+	return g, nil
+}
+
+// Agent is what this program calls itself to servers.
+func Agent(c *cli.Context) string { return c.App.Name + "/" + c.App.Version }
+
+// MeshFlag is --mesh where only dataplane-token keys have one.
+func MeshFlag() cli.Flag {
+	return &cli.StringFlag{Name: "mesh", Usage: "the `MESH`, of dataplane-token keys only"}
+}
+
+// KindAndMesh reads a kind of token, and checks that the mesh is named exactly
+// where the kind has one. field is how the user spelled the kind's place.
+func KindAndMesh(c *cli.Context, field, word string) (cptoken.Kind, string, error) {
+	kind, err := cptoken.ParseKind(field, word)
+	if err != nil {
+		return "", "", console.Usage(err)
+	}
+	mesh := c.String("mesh")
+	if kind.PerMesh() && mesh == "" {
+		return "", "", console.Usagef("name the mesh, for example --mesh default", "--mesh is missing: each mesh has %s keys of its own", kind.TokenName())
+	}
+	if err := kind.ValidateScope(mesh); err != nil {
+		return "", "", console.Usage(err)
+	}
+	return kind, mesh, nil
+}
+
+// Age returns how old a thing is that the API gave a time of.
+func Age(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return console.Age(time.Now(), *t)
+}
+
+// CheckName is the error for the value of --zone or --mesh, with an example.
+func CheckName(flag, value, example string) error {
+	return console.Usage(console.Advise(federation.ValidateName(flag, value), "for example %s", example))
+}
+
+// DevDataDir is where `global dev` keeps everything unless it is told otherwise.
+const DevDataDir = "meridian-data"
+
+// MaxListed bounds what one command lists: a table of a million lines is a file,
+// and `-o json` of the pages makes one.
+const MaxListed = 100_000
+
+// TokenName is a kind as users write it. A kind that a newer global has and this
+// program does not know is shown as it came.
+func TokenName(kind string) string {
+	if k := cptoken.Kind(kind); k.Valid() {
+		return k.TokenName()
+	}
+	return kind
+}
