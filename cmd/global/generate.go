@@ -4,8 +4,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -17,7 +17,7 @@ func generateCommand() *cli.Command {
 		Usage: "issue tokens, and make keys that no global keeps",
 		Subcommands: []*cli.Command{
 			generateControlPlaneToken(), generateZoneToken(), generateDataplaneToken(), generateUserToken(),
-			generateSigningKey(), generatePublicKey(), generateSealKey(),
+			generateSigningKey(), generatePublicKey(), seal.Generate(),
 		},
 	}
 }
@@ -174,25 +174,6 @@ Examples:
 			}
 			request := apitypes.UserTokenRequest{Name: name, Groups: console.Words(c.StringSlice("group")), ValidFor: d}
 			return printToken(c)(g.UserToken(c.Context, request))
-		},
-	}
-}
-
-func generateSealKey() *cli.Command {
-	return &cli.Command{
-		Name:  "seal-key",
-		Usage: "make the key under which a node seals signing keys",
-		Description: `Made on this machine; no global is asked. Every node of a cluster needs the same
-one, and without it the cluster's keys cannot be opened again: keep a copy.
-
-Examples:
-  (umask 077 && global generate seal-key > seal.key)`,
-		Action: func(c *cli.Context) error {
-			line, err := issue.NewSealKey()
-			if err != nil {
-				return err
-			}
-			return console.Write(c.App.Writer, line)
 		},
 	}
 }

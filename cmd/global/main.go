@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/seal"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/coredump"
 )
@@ -56,7 +57,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		revokeCommand(),
 		certsCommand(),
 		snapshotCommand(),
-		sealCommand(),
+		seal.Command(),
 		clusterCommand(),
 		healthCommand(),
 		whoAmICommand(),

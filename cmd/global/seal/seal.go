@@ -1,4 +1,5 @@
-package main
+// Package seal has the commands over seal keys, which seal signing keys on disk.
+package seal
 
 import (
 	"fmt"
@@ -9,11 +10,12 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func sealCommand() *cli.Command {
+func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "seal",
 		Usage: "see and rotate the key that seals signing keys",
@@ -108,6 +110,25 @@ Examples:
 				}
 				return console.Sentence(text)
 			})
+		},
+	}
+}
+
+func Generate() *cli.Command {
+	return &cli.Command{
+		Name:  "seal-key",
+		Usage: "make the key under which a node seals signing keys",
+		Description: `Made on this machine; no global is asked. Every node of a cluster needs the same
+one, and without it the cluster's keys cannot be opened again: keep a copy.
+
+Examples:
+  (umask 077 && global generate seal-key > seal.key)`,
+		Action: func(c *cli.Context) error {
+			line, err := issue.NewSealKey()
+			if err != nil {
+				return err
+			}
+			return console.Write(c.App.Writer, line)
 		},
 	}
 }
