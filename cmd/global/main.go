@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/seal"
+	"github.com/meridiankds/meridian/cmd/global/snapshot"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/coredump"
 )
@@ -56,7 +57,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		keysCommand(),
 		revokeCommand(),
 		certsCommand(),
-		snapshotCommand(),
+		snapshot.Command(),
 		seal.Command(),
 		clusterCommand(),
 		healthCommand(),

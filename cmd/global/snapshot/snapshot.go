@@ -1,4 +1,5 @@
-package main
+// Package snapshot has the commands over backups of a cluster.
+package snapshot
 
 import (
 	"bufio"
@@ -23,7 +24,7 @@ import (
 	"github.com/meridiankds/meridian/raftstore"
 )
 
-func snapshotCommand() *cli.Command {
+func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "snapshot",
 		Usage: "save, look into and restore backups of the cluster's state",
