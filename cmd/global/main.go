@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/cluster"
 	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -59,8 +60,8 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		certsCommand(),
 		snapshot.Command(),
 		seal.Command(),
-		clusterCommand(),
-		healthCommand(),
+		cluster.Command(),
+		cluster.Health(),
 		whoAmICommand(),
 		adminTokenCommand(),
 		console.VersionCommand(),

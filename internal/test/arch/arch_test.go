@@ -102,8 +102,9 @@ var arrows = map[string][]string{
 		"cptoken", "federation"},
 	"internal/test/cluster": nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/test/arch":    {},
-	"cmd/global":            {"cmd/global/client", "cmd/global/seal", "cmd/global/snapshot", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/config", "internal/coredump", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/net/tlsutil", "internal/rolefile", "internal/zone/proxyauth", "kds/wire", "raftstore"},
+	"cmd/global":            {"cmd/global/client", "cmd/global/cluster", "cmd/global/seal", "cmd/global/snapshot", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/config", "internal/coredump", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/net/tlsutil", "internal/rolefile", "internal/zone/proxyauth", "kds/wire"},
 	"cmd/global/client":     {"cptoken", "federation", "internal/apiclient", "internal/cli"},
+	"cmd/global/cluster":    {"cmd/global/client", "internal/apiclient", "internal/apitypes", "internal/cli", "raftstore"},
 	"cmd/global/seal":       {"cmd/global/client", "cptoken/issue", "internal/apitypes", "internal/cli"},
 	"cmd/global/snapshot":   {"cmd/global/client", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/global/adminapi", "raftstore"},
 	"cmd/zone": {"internal/apitypes", "kds/wire", "internal/zone/node", "internal/apiclient", "internal/config", "internal/cli",

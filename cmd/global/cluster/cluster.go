@@ -1,4 +1,6 @@
-package main
+// Package cluster has the commands over the members of a global, and the one that asks
+// whether a member lives.
+package cluster
 
 import (
 	"io"
@@ -11,7 +13,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func clusterCommand() *cli.Command {
+func Command() *cli.Command {
 	return &cli.Command{
 		Name:        "cluster",
 		Usage:       "look after the members of the global",

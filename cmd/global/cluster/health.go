@@ -1,4 +1,4 @@
-package main
+package cluster
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func healthCommand() *cli.Command {
+func Health() *cli.Command {
 	return &cli.Command{
 		Name:  "health",
 		Usage: "ask whether a global lives and is ready",
