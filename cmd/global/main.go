@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/certs"
 	"github.com/meridiankds/meridian/cmd/global/cluster"
 	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
@@ -57,7 +58,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		inspectCommand(),
 		keysCommand(),
 		revokeCommand(),
-		certsCommand(),
+		certs.Command(),
 		snapshot.Command(),
 		seal.Command(),
 		cluster.Command(),

@@ -1,4 +1,5 @@
-package main
+// Package certs has the commands that make and show the certificates of a cluster.
+package certs
 
 import (
 	"crypto/x509"
@@ -15,7 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
-func certsCommand() *cli.Command {
+func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "certs",
 		Usage: "make and look at the certificates of a cluster",
