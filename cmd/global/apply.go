@@ -174,18 +174,14 @@ func strictly(doc []byte, into any) error {
 	return nil
 }
 
-func deleteCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "delete",
-		Usage: "delete zones, meshes, signing keys and public keys",
-		Subcommands: []*cli.Command{
-			deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone),
-			deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh),
-			deletePublicKey(),
-			deleteSecretCommand("global-secret", false),
-			deleteSecretCommand("secret", true),
-		},
-	}
+// deleteZone is `global delete zone`.
+func deleteZone() *cli.Command {
+	return deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone)
+}
+
+// deleteMesh is `global delete mesh`.
+func deleteMesh() *cli.Command {
+	return deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh)
 }
 
 func deleteOne(what, effect string, del func(*apiclient.Global, context.Context, string) error) *cli.Command {

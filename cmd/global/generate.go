@@ -4,23 +4,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
-	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
-
-func generateCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "generate",
-		Usage: "issue tokens, and make keys that no global keeps",
-		Subcommands: []*cli.Command{
-			generateControlPlaneToken(), generateZoneToken(), generateDataplaneToken(), generateUserToken(),
-			generateSigningKey(), generatePublicKey(), seal.Generate(),
-		},
-	}
-}
 
 func generateControlPlaneToken() *cli.Command {
 	return &cli.Command{

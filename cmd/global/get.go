@@ -10,14 +10,6 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func getCommand() *cli.Command {
-	return &cli.Command{
-		Name:        "get",
-		Usage:       "show what the global holds",
-		Subcommands: []*cli.Command{getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(), getRevocations(), getCutOffs(), getAudit(), getRequest()},
-	}
-}
-
 func getGlobalSecrets() *cli.Command {
 	return &cli.Command{
 		Name:      "global-secrets",

@@ -13,14 +13,6 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func inspectCommand() *cli.Command {
-	return &cli.Command{
-		Name:        "inspect",
-		Usage:       "look closer at zones and tokens",
-		Subcommands: []*cli.Command{inspectZones(), inspectZone(), inspectToken()},
-	}
-}
-
 func inspectZones() *cli.Command {
 	return &cli.Command{
 		Name:  "zones",

@@ -51,11 +51,17 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 	app.Commands = []*cli.Command{
 		devCommand(),
 		serverCommand(),
-		generateCommand(),
-		getCommand(),
+		verb("generate", "issue tokens, and make keys that no global keeps",
+			generateControlPlaneToken(), generateZoneToken(), generateDataplaneToken(), generateUserToken(),
+			generateSigningKey(), generatePublicKey(), seal.Generate()),
+		verb("get", "show what the global holds",
+			getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(),
+			getRevocations(), getCutOffs(), getAudit(), getRequest()),
 		applyCommand(),
-		deleteCommand(),
-		inspectCommand(),
+		verb("delete", "delete zones, meshes, signing keys and public keys",
+			deleteZone(), deleteMesh(), deletePublicKey(), deleteGlobalSecret(), deleteMeshSecret()),
+		verb("inspect", "look closer at zones and tokens",
+			inspectZones(), inspectZone(), inspectToken()),
 		keysCommand(),
 		revokeCommand(),
 		certs.Command(),
@@ -68,4 +74,9 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		console.VersionCommand(),
 	}
 	return app
+}
+
+// verb is a command that does the same to several nouns.
+func verb(name, usage string, nouns ...*cli.Command) *cli.Command {
+	return &cli.Command{Name: name, Usage: usage, Subcommands: nouns}
 }

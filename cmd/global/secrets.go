@@ -48,6 +48,12 @@ func tellWaiting(c *cli.Context, change apitypes.SecretChange) {
 	console.VoiceOf(c.App).Hint("apply it again later, or see global keys list")
 }
 
+// deleteGlobalSecret is `global delete global-secret`.
+func deleteGlobalSecret() *cli.Command { return deleteSecretCommand("global-secret", false) }
+
+// deleteMeshSecret is `global delete secret`.
+func deleteMeshSecret() *cli.Command { return deleteSecretCommand("secret", true) }
+
 // deleteSecretCommand deletes a global secret, or one of a mesh.
 func deleteSecretCommand(name string, perMesh bool) *cli.Command {
 	example, flags := "zone-token-signing-key-1", []cli.Flag{&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}}
