@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/audit"
 	"github.com/meridiankds/meridian/cmd/global/certs"
 	"github.com/meridiankds/meridian/cmd/global/cluster"
 	"github.com/meridiankds/meridian/cmd/global/seal"
@@ -56,7 +57,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 			generateSigningKey(), generatePublicKey(), seal.Generate()),
 		verb("get", "show what the global holds",
 			getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(),
-			getRevocations(), getCutOffs(), getAudit(), getRequest()),
+			getRevocations(), getCutOffs(), audit.Get(), audit.GetRequest()),
 		applyCommand(),
 		verb("delete", "delete zones, meshes, signing keys and public keys",
 			deleteZone(), deleteMesh(), deletePublicKey(), deleteGlobalSecret(), deleteMeshSecret()),

@@ -1,4 +1,4 @@
-package main
+package audit
 
 import (
 	"io"
@@ -14,7 +14,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func getRequest() *cli.Command {
+func GetRequest() *cli.Command {
 	return &cli.Command{
 		Name:      "request",
 		Usage:     "show what became of a request whose answer was lost",

@@ -1,4 +1,6 @@
-package main
+// Package audit has the commands that show what was done, by whom, and what became of
+// a request.
+package audit
 
 import (
 	"io"
@@ -15,7 +17,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func getAudit() *cli.Command {
+func Get() *cli.Command {
 	return &cli.Command{
 		Name:  "audit",
 		Usage: "show what was done, by whom, and who was refused",
