@@ -136,34 +136,6 @@ expires:    never
 	}
 }
 
-func TestRevocationsAreSentInPieces(t *testing.T) {
-	ids := make([]string, 2*idsPerRequest+1)
-	for i := range ids {
-		ids[i] = strings.Repeat("x", 8)
-	}
-	var sent []int
-	app := newApp(console.IO{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
-	for _, c := range app.Commands {
-		if c.Name == "revoke" {
-			c.Action = func(c *cli.Context) error {
-				requests, err := revocations(c)
-				for _, r := range requests {
-					sent = append(sent, len(r.IDs))
-				}
-				return err
-			}
-		}
-	}
-	args := append([]string{"global", "revoke", "--kind", "zone-token"}, ids...)
-	if code := console.Run(context.Background(), app, args); code != 0 || len(sent) != 3 || sent[2] != 1 {
-		t.Errorf("exit %d, requests of %v ids", code, sent)
-	}
-	long := strings.Repeat("y", cptoken.MaxIDLen+1)
-	if code, _, errs := runApp("revoke", "--kind", "zone-token", long); code != console.ExitUsage || strings.Contains(errs, long) {
-		t.Errorf("an id of %d characters: exit %d, %s", len(long), code, errs)
-	}
-}
-
 func TestNamesAreCounted(t *testing.T) {
 	var many []string
 	for range 1000 {

@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/audit"
 	"github.com/meridiankds/meridian/cmd/global/certs"
 	"github.com/meridiankds/meridian/cmd/global/cluster"
+	"github.com/meridiankds/meridian/cmd/global/revocations"
 	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -57,14 +58,14 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 			generateSigningKey(), generatePublicKey(), seal.Generate()),
 		verb("get", "show what the global holds",
 			getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(),
-			getRevocations(), getCutOffs(), audit.Get(), audit.GetRequest()),
+			revocations.Get(), revocations.GetCutOffs(), audit.Get(), audit.GetRequest()),
 		applyCommand(),
 		verb("delete", "delete zones, meshes, signing keys and public keys",
 			deleteZone(), deleteMesh(), deletePublicKey(), deleteGlobalSecret(), deleteMeshSecret()),
 		verb("inspect", "look closer at zones and tokens",
 			inspectZones(), inspectZone(), inspectToken()),
 		keysCommand(),
-		revokeCommand(),
+		revocations.Revoke(),
 		certs.Command(),
 		snapshot.Command(),
 		seal.Command(),

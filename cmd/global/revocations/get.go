@@ -1,4 +1,4 @@
-package main
+package revocations
 
 import (
 	"cmp"
@@ -15,7 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func getRevocations() *cli.Command {
+func Get() *cli.Command {
 	return &cli.Command{
 		Name:  "revocations",
 		Usage: "show what is revoked",
@@ -125,7 +125,7 @@ func revocationsOf(c *cli.Context, format console.Format) error {
 	return err
 }
 
-func getCutOffs() *cli.Command {
+func GetCutOffs() *cli.Command {
 	return &cli.Command{
 		Name:  "cut-offs",
 		Usage: "show before which time tokens are refused",

@@ -1,4 +1,5 @@
-package main
+// Package revocations has the commands that revoke tokens and show what is revoked.
+package revocations
 
 import (
 	"fmt"
@@ -14,7 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func revokeCommand() *cli.Command {
+func Revoke() *cli.Command {
 	return &cli.Command{
 		Name:      "revoke",
 		Usage:     "revoke tokens: every zone refuses them from then on",

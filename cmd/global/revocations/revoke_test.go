@@ -1,0 +1,42 @@
+package revocations
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	console "github.com/meridiankds/meridian/internal/cli"
+)
+
+func TestRevocationsAreSentInPieces(t *testing.T) {
+	ids := make([]string, 2*idsPerRequest+1)
+	for i := range ids {
+		ids[i] = strings.Repeat("x", 8)
+	}
+	var sent []int
+	app := console.New("global", "test", "v0", console.IO{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
+	command := Revoke()
+	command.Action = func(c *cli.Context) error {
+		requests, err := revocations(c)
+		for _, r := range requests {
+			sent = append(sent, len(r.IDs))
+		}
+		return err
+	}
+	app.Commands = []*cli.Command{command}
+	args := append([]string{"global", "revoke", "--kind", "zone-token"}, ids...)
+	if code := console.Run(context.Background(), app, args); code != 0 || len(sent) != 3 || sent[2] != 1 {
+		t.Errorf("exit %d, requests of %v ids", code, sent)
+	}
+	long := strings.Repeat("y", cptoken.MaxIDLen+1)
+	var errs strings.Builder
+	app = console.New("global", "test", "v0", console.IO{Out: &bytes.Buffer{}, Err: &errs})
+	app.Commands = []*cli.Command{Revoke()}
+	if code := console.Run(context.Background(), app, []string{"global", "revoke", "--kind", "zone-token", long}); code != console.ExitUsage || strings.Contains(errs.String(), long) {
+		t.Errorf("an id of %d characters: exit %d, %s", len(long), code, errs.String())
+	}
+}
