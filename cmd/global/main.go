@@ -18,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/revocations"
 	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
+	"github.com/meridiankds/meridian/cmd/global/zones"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/coredump"
 )
@@ -63,7 +64,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		verb("delete", "delete zones, meshes, signing keys and public keys",
 			deleteZone(), deleteMesh(), deletePublicKey(), deleteGlobalSecret(), deleteMeshSecret()),
 		verb("inspect", "look closer at zones and tokens",
-			inspectZones(), inspectZone(), inspectToken()),
+			zones.InspectAll(), zones.Inspect(), inspectToken()),
 		keysCommand(),
 		revocations.Revoke(),
 		certs.Command(),

@@ -1,4 +1,5 @@
-package main
+// Package zones has the commands that look closer at zones and their control planes.
+package zones
 
 import (
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func inspectZones() *cli.Command {
+func InspectAll() *cli.Command {
 	return &cli.Command{
 		Name:  "zones",
 		Usage: "show which zones are online and how far they are",

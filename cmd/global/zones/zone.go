@@ -1,4 +1,4 @@
-package main
+package zones
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func inspectZone() *cli.Command {
+func Inspect() *cli.Command {
 	return &cli.Command{
 		Name:      "zone",
 		Usage:     "show everything that the global knows of one zone",
