@@ -18,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/revocations"
 	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
+	"github.com/meridiankds/meridian/cmd/global/tokens"
 	"github.com/meridiankds/meridian/cmd/global/zones"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/coredump"
@@ -55,8 +56,8 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		devCommand(),
 		serverCommand(),
 		verb("generate", "issue tokens, and make keys that no global keeps",
-			generateControlPlaneToken(), generateZoneToken(), generateDataplaneToken(), generateUserToken(),
-			generateSigningKey(), generatePublicKey(), seal.Generate()),
+			tokens.GenerateControlPlaneToken(), tokens.GenerateZoneToken(), tokens.GenerateDataplaneToken(), tokens.GenerateUserToken(),
+			tokens.GenerateSigningKey(), tokens.GeneratePublicKey(), seal.Generate()),
 		verb("get", "show what the global holds",
 			getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(),
 			revocations.Get(), revocations.GetCutOffs(), audit.Get(), audit.GetRequest()),
@@ -64,7 +65,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		verb("delete", "delete zones, meshes, signing keys and public keys",
 			deleteZone(), deleteMesh(), deletePublicKey(), deleteGlobalSecret(), deleteMeshSecret()),
 		verb("inspect", "look closer at zones and tokens",
-			zones.InspectAll(), zones.Inspect(), inspectToken()),
+			zones.InspectAll(), zones.Inspect(), tokens.Inspect()),
 		keysCommand(),
 		revocations.Revoke(),
 		certs.Command(),
@@ -72,8 +73,8 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		seal.Command(),
 		cluster.Command(),
 		cluster.Health(),
-		whoAmICommand(),
-		adminTokenCommand(),
+		tokens.WhoAmI(),
+		tokens.Admin(),
 		console.VersionCommand(),
 	}
 	return app

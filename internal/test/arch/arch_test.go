@@ -102,7 +102,7 @@ var arrows = map[string][]string{
 		"cptoken", "federation"},
 	"internal/test/cluster":  nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/test/arch":     {},
-	"cmd/global":             {"cmd/global/audit", "cmd/global/certs", "cmd/global/client", "cmd/global/cluster", "cmd/global/revocations", "cmd/global/seal", "cmd/global/snapshot", "cmd/global/zones", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/config", "internal/coredump", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/net/tlsutil", "internal/rolefile", "internal/zone/proxyauth", "kds/wire"},
+	"cmd/global":             {"cmd/global/audit", "cmd/global/certs", "cmd/global/client", "cmd/global/cluster", "cmd/global/revocations", "cmd/global/seal", "cmd/global/snapshot", "cmd/global/tokens", "cmd/global/zones", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/config", "internal/coredump", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/rolefile", "internal/zone/proxyauth", "kds/wire"},
 	"cmd/global/audit":       {"cmd/global/client", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/certs":       {"cptoken/issue", "federation", "internal/cli", "internal/net/tlsutil"},
 	"cmd/global/client":      {"cptoken", "federation", "internal/apiclient", "internal/cli"},
@@ -110,6 +110,7 @@ var arrows = map[string][]string{
 	"cmd/global/revocations": {"cmd/global/client", "cptoken", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/seal":        {"cmd/global/client", "cptoken/issue", "internal/apitypes", "internal/cli"},
 	"cmd/global/snapshot":    {"cmd/global/client", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/global/adminapi", "raftstore"},
+	"cmd/global/tokens":      {"cmd/global/client", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/endpoints", "internal/net/tlsutil"},
 	"cmd/global/zones":       {"cmd/global/client", "federation", "internal/apitypes", "internal/cli"},
 	"cmd/zone": {"internal/apitypes", "kds/wire", "internal/zone/node", "internal/apiclient", "internal/config", "internal/cli",
 		"internal/net/tlsutil", "cptoken", "federation", "internal/coredump", "internal/zone/proxyauth", "internal/rolefile",

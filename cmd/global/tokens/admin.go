@@ -1,4 +1,4 @@
-package main
+package tokens
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
-func adminTokenCommand() *cli.Command {
+func Admin() *cli.Command {
 	return &cli.Command{
 		Name:  "admin-token",
 		Usage: "issue an administrator's token on the node itself, without a token",

@@ -1,4 +1,4 @@
-package main
+package tokens
 
 import (
 	"io"
@@ -10,7 +10,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func whoAmICommand() *cli.Command {
+func WhoAmI() *cli.Command {
 	return &cli.Command{
 		Name:  "who-am-i",
 		Usage: "show as whom a global takes you, and which roles you have there",

@@ -1,4 +1,4 @@
-package main
+package tokens
 
 import (
 	"encoding/base64"
@@ -93,7 +93,7 @@ func readPrivateKey(c *cli.Context, path string) ([]byte, error) {
 	return data, nil
 }
 
-func generateSigningKey() *cli.Command {
+func GenerateSigningKey() *cli.Command {
 	return &cli.Command{
 		Name:  "signing-key",
 		Usage: "make a private key with which tokens can be issued offline",
@@ -124,7 +124,7 @@ Examples:
 	}
 }
 
-func generatePublicKey() *cli.Command {
+func GeneratePublicKey() *cli.Command {
 	return &cli.Command{
 		Name:  "public-key",
 		Usage: "show the public part of a private key",

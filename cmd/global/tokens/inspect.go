@@ -1,4 +1,4 @@
-package main
+package tokens
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func inspectToken() *cli.Command {
+func Inspect() *cli.Command {
 	return &cli.Command{
 		Name:      "token",
 		Usage:     "show what a token says, on this machine",

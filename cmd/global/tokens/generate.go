@@ -1,4 +1,6 @@
-package main
+// Package tokens has the commands that issue tokens, by the global or offline, and that
+// show what a token says and as whom its holder is taken.
+package tokens
 
 import (
 	"github.com/urfave/cli/v2"
@@ -10,7 +12,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func generateControlPlaneToken() *cli.Command {
+func GenerateControlPlaneToken() *cli.Command {
 	return &cli.Command{
 		Name:  "control-plane-token",
 		Usage: "issue the token with which a zone's control plane joins",
@@ -43,7 +45,7 @@ Examples:
 	}
 }
 
-func generateZoneToken() *cli.Command {
+func GenerateZoneToken() *cli.Command {
 	return &cli.Command{
 		Name:  "zone-token",
 		Usage: "issue the token of a zone proxy",
@@ -85,7 +87,7 @@ Examples:
 	}
 }
 
-func generateDataplaneToken() *cli.Command {
+func GenerateDataplaneToken() *cli.Command {
 	tags := console.Tags{}
 	return &cli.Command{
 		Name:  "dataplane-token",
@@ -134,7 +136,7 @@ Examples:
 	}
 }
 
-func generateUserToken() *cli.Command {
+func GenerateUserToken() *cli.Command {
 	return &cli.Command{
 		Name:  "user-token",
 		Usage: "issue the token of an operator",
