@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/audit"
 	"github.com/meridiankds/meridian/cmd/global/certs"
 	"github.com/meridiankds/meridian/cmd/global/cluster"
+	"github.com/meridiankds/meridian/cmd/global/keys"
 	"github.com/meridiankds/meridian/cmd/global/revocations"
 	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
@@ -66,7 +67,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 			deleteZone(), deleteMesh(), deletePublicKey(), deleteGlobalSecret(), deleteMeshSecret()),
 		verb("inspect", "look closer at zones and tokens",
 			zones.InspectAll(), zones.Inspect(), tokens.Inspect()),
-		keysCommand(),
+		keys.Command(),
 		revocations.Revoke(),
 		certs.Command(),
 		snapshot.Command(),

@@ -102,11 +102,12 @@ var arrows = map[string][]string{
 		"cptoken", "federation"},
 	"internal/test/cluster":  nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/test/arch":     {},
-	"cmd/global":             {"cmd/global/audit", "cmd/global/certs", "cmd/global/client", "cmd/global/cluster", "cmd/global/revocations", "cmd/global/seal", "cmd/global/snapshot", "cmd/global/tokens", "cmd/global/zones", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/config", "internal/coredump", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/rolefile", "internal/zone/proxyauth", "kds/wire"},
+	"cmd/global":             {"cmd/global/audit", "cmd/global/certs", "cmd/global/client", "cmd/global/cluster", "cmd/global/keys", "cmd/global/revocations", "cmd/global/seal", "cmd/global/snapshot", "cmd/global/tokens", "cmd/global/zones", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/config", "internal/coredump", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/rolefile", "internal/zone/proxyauth", "kds/wire"},
 	"cmd/global/audit":       {"cmd/global/client", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/certs":       {"cptoken/issue", "federation", "internal/cli", "internal/net/tlsutil"},
 	"cmd/global/client":      {"cptoken", "federation", "internal/apiclient", "internal/cli"},
 	"cmd/global/cluster":     {"cmd/global/client", "internal/apiclient", "internal/apitypes", "internal/cli", "raftstore"},
+	"cmd/global/keys":        {"cmd/global/client", "cptoken", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/revocations": {"cmd/global/client", "cptoken", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/seal":        {"cmd/global/client", "cptoken/issue", "internal/apitypes", "internal/cli"},
 	"cmd/global/snapshot":    {"cmd/global/client", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/global/adminapi", "raftstore"},

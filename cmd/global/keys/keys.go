@@ -1,4 +1,5 @@
-package main
+// Package keys has the commands that take signing keys through their life.
+package keys
 
 import (
 	"fmt"
@@ -14,7 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func keysCommand() *cli.Command {
+func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "keys",
 		Usage: "list and rotate signing keys, or take them through their life step by step",
