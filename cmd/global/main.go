@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/certs"
 	"github.com/meridiankds/meridian/cmd/global/cluster"
 	"github.com/meridiankds/meridian/cmd/global/keys"
+	"github.com/meridiankds/meridian/cmd/global/resources"
 	"github.com/meridiankds/meridian/cmd/global/revocations"
 	"github.com/meridiankds/meridian/cmd/global/seal"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
@@ -60,11 +61,11 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 			tokens.GenerateControlPlaneToken(), tokens.GenerateZoneToken(), tokens.GenerateDataplaneToken(), tokens.GenerateUserToken(),
 			tokens.GenerateSigningKey(), tokens.GeneratePublicKey(), seal.Generate()),
 		verb("get", "show what the global holds",
-			getGlobalSecrets(), getSecrets(), getMeshes(), getZones(), getPublicKeys(),
+			resources.GetGlobalSecrets(), resources.GetSecrets(), resources.GetMeshes(), resources.GetZones(), resources.GetPublicKeys(),
 			revocations.Get(), revocations.GetCutOffs(), audit.Get(), audit.GetRequest()),
-		applyCommand(),
+		resources.Apply(),
 		verb("delete", "delete zones, meshes, signing keys and public keys",
-			deleteZone(), deleteMesh(), deletePublicKey(), deleteGlobalSecret(), deleteMeshSecret()),
+			resources.DeleteZone(), resources.DeleteMesh(), resources.DeletePublicKey(), resources.DeleteGlobalSecret(), resources.DeleteSecret()),
 		verb("inspect", "look closer at zones and tokens",
 			zones.InspectAll(), zones.Inspect(), tokens.Inspect()),
 		keys.Command(),

@@ -1,4 +1,4 @@
-package main
+package resources
 
 import (
 	"io"
@@ -10,7 +10,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func getGlobalSecrets() *cli.Command {
+func GetGlobalSecrets() *cli.Command {
 	return &cli.Command{
 		Name:      "global-secrets",
 		Usage:     "show the keys and revocations that belong to no mesh",
@@ -40,7 +40,7 @@ Examples:
 	}
 }
 
-func getSecrets() *cli.Command {
+func GetSecrets() *cli.Command {
 	return &cli.Command{
 		Name:      "secrets",
 		Usage:     "show the keys and revocations of a mesh",
@@ -131,7 +131,7 @@ func (v *secretView) table(list ...apitypes.Secret) func() io.WriterTo {
 	}
 }
 
-func getZones() *cli.Command {
+func GetZones() *cli.Command {
 	return &cli.Command{
 		Name:  "zones",
 		Usage: "show the zones that the global knows",

@@ -1,4 +1,4 @@
-package main
+package resources
 
 import (
 	"context"
@@ -48,11 +48,11 @@ func tellWaiting(c *cli.Context, change apitypes.SecretChange) {
 	console.VoiceOf(c.App).Hint("apply it again later, or see global keys list")
 }
 
-// deleteGlobalSecret is `global delete global-secret`.
-func deleteGlobalSecret() *cli.Command { return deleteSecretCommand("global-secret", false) }
+// DeleteGlobalSecret is `global delete global-secret`.
+func DeleteGlobalSecret() *cli.Command { return deleteSecretCommand("global-secret", false) }
 
-// deleteMeshSecret is `global delete secret`.
-func deleteMeshSecret() *cli.Command { return deleteSecretCommand("secret", true) }
+// DeleteSecret is `global delete secret`.
+func DeleteSecret() *cli.Command { return deleteSecretCommand("secret", true) }
 
 // deleteSecretCommand deletes a global secret, or one of a mesh.
 func deleteSecretCommand(name string, perMesh bool) *cli.Command {

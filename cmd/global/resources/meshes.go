@@ -1,4 +1,4 @@
-package main
+package resources
 
 import (
 	"io"
@@ -9,7 +9,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-func getMeshes() *cli.Command {
+func GetMeshes() *cli.Command {
 	return &cli.Command{
 		Name:  "meshes",
 		Usage: "show the meshes, each of which has dataplane-token keys of its own",

@@ -1,4 +1,4 @@
-package main
+package resources
 
 import (
 	"fmt"
@@ -48,7 +48,7 @@ func tokensOf(kind cptoken.Kind, mesh string) string {
 	return kind.TokenName() + " in mesh " + mesh
 }
 
-func getPublicKeys() *cli.Command {
+func GetPublicKeys() *cli.Command {
 	return &cli.Command{
 		Name:  "public-keys",
 		Usage: "show the public keys that are registered for offline issuing",
@@ -124,7 +124,7 @@ func orDash(s string) string {
 	return s
 }
 
-func deletePublicKey() *cli.Command {
+func DeletePublicKey() *cli.Command {
 	const effect = "every token of it is refused, and its kid is spent"
 	return &cli.Command{
 		Name:      "public-key",

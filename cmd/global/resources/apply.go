@@ -1,4 +1,6 @@
-package main
+// Package resources has the commands that get, apply and delete what operators write
+// in files: zones, meshes, secrets and public keys.
+package resources
 
 import (
 	"bytes"
@@ -20,7 +22,7 @@ import (
 // maxResources bounds a file of resources.
 const maxResources = 1 << 20
 
-func applyCommand() *cli.Command {
+func Apply() *cli.Command {
 	return &cli.Command{
 		Name:  "apply",
 		Usage: "make or replace zones, meshes, secrets and public keys from a file",
@@ -174,13 +176,13 @@ func strictly(doc []byte, into any) error {
 	return nil
 }
 
-// deleteZone is `global delete zone`.
-func deleteZone() *cli.Command {
+// DeleteZone is `global delete zone`.
+func DeleteZone() *cli.Command {
 	return deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone)
 }
 
-// deleteMesh is `global delete mesh`.
-func deleteMesh() *cli.Command {
+// DeleteMesh is `global delete mesh`.
+func DeleteMesh() *cli.Command {
 	return deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh)
 }
 
