@@ -19,6 +19,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/resources"
 	"github.com/meridiankds/meridian/cmd/global/revocations"
 	"github.com/meridiankds/meridian/cmd/global/seal"
+	"github.com/meridiankds/meridian/cmd/global/server"
 	"github.com/meridiankds/meridian/cmd/global/snapshot"
 	"github.com/meridiankds/meridian/cmd/global/tokens"
 	"github.com/meridiankds/meridian/cmd/global/zones"
@@ -55,8 +56,8 @@ revocations to the control planes of the zones, which verify on their own.
 
 Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 	app.Commands = []*cli.Command{
-		devCommand(),
-		serverCommand(),
+		server.Dev(),
+		server.Command(),
 		verb("generate", "issue tokens, and make keys that no global keeps",
 			tokens.GenerateControlPlaneToken(), tokens.GenerateZoneToken(), tokens.GenerateDataplaneToken(), tokens.GenerateUserToken(),
 			tokens.GenerateSigningKey(), tokens.GeneratePublicKey(), seal.Generate()),

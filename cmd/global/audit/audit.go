@@ -17,6 +17,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Get returns the command `global get audit`.
 func Get() *cli.Command {
 	return &cli.Command{
 		Name:  "audit",

@@ -14,6 +14,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// GetRequest returns the command `global get request`.
 func GetRequest() *cli.Command {
 	return &cli.Command{
 		Name:      "request",

@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
+// Command returns the commands `global certs`.
 func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "certs",

@@ -13,6 +13,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Command returns the commands `global cluster`.
 func Command() *cli.Command {
 	return &cli.Command{
 		Name:        "cluster",

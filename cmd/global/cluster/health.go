@@ -11,6 +11,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Health returns the command `global health`.
 func Health() *cli.Command {
 	return &cli.Command{
 		Name:  "health",

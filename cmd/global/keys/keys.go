@@ -15,6 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Command returns the commands `global keys`.
 func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "keys",

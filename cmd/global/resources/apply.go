@@ -22,6 +22,7 @@ import (
 // maxResources bounds a file of resources.
 const maxResources = 1 << 20
 
+// Apply returns the command `global apply`.
 func Apply() *cli.Command {
 	return &cli.Command{
 		Name:  "apply",
@@ -176,12 +177,12 @@ func strictly(doc []byte, into any) error {
 	return nil
 }
 
-// DeleteZone is `global delete zone`.
+// DeleteZone returns the command `global delete zone`.
 func DeleteZone() *cli.Command {
 	return deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone)
 }
 
-// DeleteMesh is `global delete mesh`.
+// DeleteMesh returns the command `global delete mesh`.
 func DeleteMesh() *cli.Command {
 	return deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh)
 }

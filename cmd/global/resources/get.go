@@ -10,6 +10,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// GetGlobalSecrets returns the command `global get global-secrets`.
 func GetGlobalSecrets() *cli.Command {
 	return &cli.Command{
 		Name:      "global-secrets",
@@ -40,6 +41,7 @@ Examples:
 	}
 }
 
+// GetSecrets returns the command `global get secrets`.
 func GetSecrets() *cli.Command {
 	return &cli.Command{
 		Name:      "secrets",
@@ -131,6 +133,7 @@ func (v *secretView) table(list ...apitypes.Secret) func() io.WriterTo {
 	}
 }
 
+// GetZones returns the command `global get zones`.
 func GetZones() *cli.Command {
 	return &cli.Command{
 		Name:  "zones",

@@ -9,6 +9,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// GetMeshes returns the command `global get meshes`.
 func GetMeshes() *cli.Command {
 	return &cli.Command{
 		Name:  "meshes",

@@ -48,6 +48,7 @@ func tokensOf(kind cptoken.Kind, mesh string) string {
 	return kind.TokenName() + " in mesh " + mesh
 }
 
+// GetPublicKeys returns the command `global get public-keys`.
 func GetPublicKeys() *cli.Command {
 	return &cli.Command{
 		Name:  "public-keys",
@@ -124,6 +125,7 @@ func orDash(s string) string {
 	return s
 }
 
+// DeletePublicKey returns the command `global delete public-key`.
 func DeletePublicKey() *cli.Command {
 	const effect = "every token of it is refused, and its kid is spent"
 	return &cli.Command{

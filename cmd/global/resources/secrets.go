@@ -48,10 +48,10 @@ func tellWaiting(c *cli.Context, change apitypes.SecretChange) {
 	console.VoiceOf(c.App).Hint("apply it again later, or see global keys list")
 }
 
-// DeleteGlobalSecret is `global delete global-secret`.
+// DeleteGlobalSecret returns the command `global delete global-secret`.
 func DeleteGlobalSecret() *cli.Command { return deleteSecretCommand("global-secret", false) }
 
-// DeleteSecret is `global delete secret`.
+// DeleteSecret returns the command `global delete secret`.
 func DeleteSecret() *cli.Command { return deleteSecretCommand("secret", true) }
 
 // deleteSecretCommand deletes a global secret, or one of a mesh.

@@ -15,6 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Get returns the command `global get revocations`.
 func Get() *cli.Command {
 	return &cli.Command{
 		Name:  "revocations",
@@ -125,6 +126,7 @@ func revocationsOf(c *cli.Context, format console.Format) error {
 	return err
 }
 
+// GetCutOffs returns the command `global get cut-offs`.
 func GetCutOffs() *cli.Command {
 	return &cli.Command{
 		Name:  "cut-offs",

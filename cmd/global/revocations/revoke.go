@@ -15,6 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Revoke returns the command `global revoke`.
 func Revoke() *cli.Command {
 	return &cli.Command{
 		Name:      "revoke",

@@ -15,6 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Command returns the commands `global seal`.
 func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "seal",
@@ -114,6 +115,7 @@ Examples:
 	}
 }
 
+// Generate returns the command `global generate seal-key`.
 func Generate() *cli.Command {
 	return &cli.Command{
 		Name:  "seal-key",

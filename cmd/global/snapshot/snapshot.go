@@ -24,6 +24,7 @@ import (
 	"github.com/meridiankds/meridian/raftstore"
 )
 
+// Command returns the commands `global snapshot`.
 func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "snapshot",

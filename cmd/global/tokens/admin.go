@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
+// Admin returns the command `global admin-token`.
 func Admin() *cli.Command {
 	return &cli.Command{
 		Name:  "admin-token",

@@ -12,6 +12,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// GenerateControlPlaneToken returns the command `global generate control-plane-token`.
 func GenerateControlPlaneToken() *cli.Command {
 	return &cli.Command{
 		Name:  "control-plane-token",
@@ -45,6 +46,7 @@ Examples:
 	}
 }
 
+// GenerateZoneToken returns the command `global generate zone-token`.
 func GenerateZoneToken() *cli.Command {
 	return &cli.Command{
 		Name:  "zone-token",
@@ -87,6 +89,7 @@ Examples:
 	}
 }
 
+// GenerateDataplaneToken returns the command `global generate dataplane-token`.
 func GenerateDataplaneToken() *cli.Command {
 	tags := console.Tags{}
 	return &cli.Command{
@@ -136,6 +139,7 @@ Examples:
 	}
 }
 
+// GenerateUserToken returns the command `global generate user-token`.
 func GenerateUserToken() *cli.Command {
 	return &cli.Command{
 		Name:  "user-token",

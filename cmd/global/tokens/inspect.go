@@ -15,6 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Inspect returns the command `global inspect token`.
 func Inspect() *cli.Command {
 	return &cli.Command{
 		Name:      "token",

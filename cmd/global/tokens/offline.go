@@ -93,6 +93,7 @@ func readPrivateKey(c *cli.Context, path string) ([]byte, error) {
 	return data, nil
 }
 
+// GenerateSigningKey returns the command `global generate signing-key`.
 func GenerateSigningKey() *cli.Command {
 	return &cli.Command{
 		Name:  "signing-key",
@@ -124,6 +125,7 @@ Examples:
 	}
 }
 
+// GeneratePublicKey returns the command `global generate public-key`.
 func GeneratePublicKey() *cli.Command {
 	return &cli.Command{
 		Name:  "public-key",

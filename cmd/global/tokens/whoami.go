@@ -10,6 +10,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// WhoAmI returns the command `global who-am-i`.
 func WhoAmI() *cli.Command {
 	return &cli.Command{
 		Name:  "who-am-i",

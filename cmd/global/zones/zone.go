@@ -16,6 +16,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// Inspect returns the command `global inspect zone`.
 func Inspect() *cli.Command {
 	return &cli.Command{
 		Name:      "zone",

@@ -14,6 +14,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// InspectAll returns the command `global inspect zones`.
 func InspectAll() *cli.Command {
 	return &cli.Command{
 		Name:  "zones",

@@ -102,7 +102,7 @@ var arrows = map[string][]string{
 		"cptoken", "federation"},
 	"internal/test/cluster":  nil, // tests only: held by TestNobodyLinksTestCode
 	"internal/test/arch":     {},
-	"cmd/global":             {"cmd/global/audit", "cmd/global/certs", "cmd/global/client", "cmd/global/cluster", "cmd/global/keys", "cmd/global/resources", "cmd/global/revocations", "cmd/global/seal", "cmd/global/snapshot", "cmd/global/tokens", "cmd/global/zones", "cptoken/issue", "federation", "internal/cli", "internal/config", "internal/coredump", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/rolefile", "internal/zone/proxyauth", "kds/wire"},
+	"cmd/global":             {"cmd/global/audit", "cmd/global/certs", "cmd/global/cluster", "cmd/global/keys", "cmd/global/resources", "cmd/global/revocations", "cmd/global/seal", "cmd/global/server", "cmd/global/snapshot", "cmd/global/tokens", "cmd/global/zones", "internal/cli", "internal/coredump"},
 	"cmd/global/audit":       {"cmd/global/client", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/certs":       {"cptoken/issue", "federation", "internal/cli", "internal/net/tlsutil"},
 	"cmd/global/client":      {"cptoken", "federation", "internal/apiclient", "internal/cli"},
@@ -111,6 +111,7 @@ var arrows = map[string][]string{
 	"cmd/global/resources":   {"cmd/global/client", "cptoken", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/revocations": {"cmd/global/client", "cptoken", "federation", "internal/apiclient", "internal/apitypes", "internal/cli"},
 	"cmd/global/seal":        {"cmd/global/client", "cptoken/issue", "internal/apitypes", "internal/cli"},
+	"cmd/global/server":      {"cmd/global/client", "cptoken/issue", "federation", "internal/cli", "internal/config", "internal/endpoints", "internal/global/audit", "internal/global/node", "internal/rolefile", "internal/zone/proxyauth", "kds/wire"},
 	"cmd/global/snapshot":    {"cmd/global/client", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/global/adminapi", "raftstore"},
 	"cmd/global/tokens":      {"cmd/global/client", "cptoken", "cptoken/issue", "federation", "internal/apiclient", "internal/apitypes", "internal/cli", "internal/endpoints", "internal/net/tlsutil"},
 	"cmd/global/zones":       {"cmd/global/client", "federation", "internal/apitypes", "internal/cli"},

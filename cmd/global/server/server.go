@@ -1,11 +1,14 @@
-package main
+// Package server has the commands that run a global: for production, and for a laptop.
+package server
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
@@ -21,7 +24,8 @@ import (
 // maxAuditRoom is what --audit-room takes: a TiB.
 const maxAuditRoom = 1 << 20
 
-func serverCommand() *cli.Command {
+// Command returns the command `global server`.
+func Command() *cli.Command {
 	flags := append(nodeFlags(""),
 		&cli.StringFlag{Name: "seal-key-file", Usage: "`FILE` with the key that seals signing keys, readable by this user only", EnvVars: []string{"GLOBAL_SEAL_KEY_FILE"}},
 		&cli.StringFlag{Name: "tls-cert-file", Usage: "PEM `FILE` of this node's certificate, its URI SAN meridian://<cluster>/node/<name>"},
@@ -56,41 +60,71 @@ Examples:
 For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 		Flags: flags,
 		Action: func(c *cli.Context) error {
-			if err := prepare(c, flags); err != nil {
-				return err
-			}
-			cfg, err := nodeConfig(c)
+			cfg, err := serverConfig(c, flags)
 			if err != nil {
 				return err
 			}
-			cfg.Expect, cfg.Join = c.Int("bootstrap-expect"), c.StringSlice("join")
-			cfg.NonVoter = c.Bool("non-voter")
-			if cfg.Expect%2 == 0 {
-				cfg.Logger.Warn("an even number of voters bears the loss of no more members than one less", "bootstrap-expect", cfg.Expect)
-			}
-			if path := c.String("seal-key-file"); path != "" {
-				if cfg.Seal, err = issue.LoadSealKeys(path); err != nil {
-					return err
-				}
-			}
-			cfg.TLS, err = globalnode.LoadTLS(c.String("tls-cert-file"), c.String("tls-key-file"), c.String("ca-file"), cfg.Logger)
-			if err != nil {
-				return badTLS(err)
-			}
-			cfg.ElectionTimeout = c.Duration("election-timeout")
-			// Alone there is nobody to look for.
-			cfg.Bootstrap = cfg.Expect == 1 && len(cfg.Join) == 0
-			cfg.LocalhostIsAdmin = c.Bool("localhost-is-admin")
-			defer globalnode.Headroom()()
-			node, err := globalnode.New(cfg)
-			if err != nil {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return node.Run(ctx)
+			return run(c.Context, cfg, func(*globalnode.Node) error { return nil })
 		},
 	}
+}
+
+// serverConfig turns the command line of `global server` into a configuration.
+func serverConfig(c *cli.Context, flags []cli.Flag) (globalnode.Config, error) {
+	if err := prepare(c, flags); err != nil {
+		return globalnode.Config{}, err
+	}
+	cfg, err := nodeConfig(c)
+	if err != nil {
+		return globalnode.Config{}, err
+	}
+	cfg.Expect, cfg.Join = c.Int("bootstrap-expect"), c.StringSlice("join")
+	cfg.NonVoter = c.Bool("non-voter")
+	if cfg.Expect%2 == 0 {
+		cfg.Logger.Warn("an even number of voters bears the loss of no more members than one less", "bootstrap-expect", cfg.Expect)
+	}
+	if path := c.String("seal-key-file"); path != "" {
+		if cfg.Seal, err = issue.LoadSealKeys(path); err != nil {
+			return globalnode.Config{}, err
+		}
+	}
+	cfg.TLS, err = globalnode.LoadTLS(c.String("tls-cert-file"), c.String("tls-key-file"), c.String("ca-file"), cfg.Logger)
+	if err != nil {
+		return globalnode.Config{}, badTLS(err)
+	}
+	cfg.ElectionTimeout = c.Duration("election-timeout")
+	// Alone there is nobody to look for.
+	cfg.Bootstrap = cfg.Expect == 1 && len(cfg.Join) == 0
+	cfg.LocalhostIsAdmin = c.Bool("localhost-is-admin")
+	return cfg, nil
+}
+
+// run runs a node until the context ends, or a signal comes. Once it serves, ready is
+// called.
+func run(ctx context.Context, cfg globalnode.Config, ready func(*globalnode.Node) error) error {
+	defer globalnode.Headroom()()
+	node, err := globalnode.New(cfg)
+	if err != nil {
+		return err
+	}
+	// A second signal is not to end the process while the node stops.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	group, groupCtx := errgroup.WithContext(ctx)
+	ended := make(chan struct{})
+	group.Go(func() error {
+		defer close(ended)
+		return node.Run(groupCtx)
+	})
+	group.Go(func() error {
+		select {
+		case <-ended:
+			return nil
+		case <-node.Ready():
+			return ready(node)
+		}
+	})
+	return group.Wait()
 }
 
 // nodeFlags are those that `global server` and `global dev` share.
@@ -167,6 +201,6 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
 		ControlPlaneKey: key, Roles: roles, Authn: authn, ReloadAuthn: reload, AuditRoom: int64(room) << 20,
-		Version: version(), Logger: logger,
+		Version: c.App.Version, Logger: logger,
 	}, nil
 }

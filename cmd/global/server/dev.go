@@ -1,22 +1,19 @@
-package main
+package server
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 )
 
-func devCommand() *cli.Command {
+// Dev returns the command `global dev`.
+func Dev() *cli.Command {
 	flags := nodeFlags(client.DevDataDir)
 	return &cli.Command{
 		Name:  "dev",
@@ -40,14 +37,7 @@ Examples:
 			if err := cfg.PrepareDev(); err != nil {
 				return err
 			}
-			defer globalnode.Headroom()()
-			node, err := globalnode.New(cfg)
-			if err != nil {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return runDev(ctx, node, cfg.DataDir, c.App.Writer)
+			return run(c.Context, cfg, func(node *globalnode.Node) error { return greet(c.App.Writer, node, cfg.DataDir) })
 		},
 	}
 }
@@ -76,25 +66,7 @@ func devConfig(c *cli.Context) (globalnode.Config, error) {
 	return cfg, nil
 }
 
-// runDev runs the node and, once it serves, tells a newcomer what to type next.
-func runDev(ctx context.Context, node *globalnode.Node, dataDir string, out io.Writer) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	ended := make(chan struct{})
-	group.Go(func() error {
-		defer close(ended)
-		return node.Run(groupCtx)
-	})
-	group.Go(func() error {
-		select {
-		case <-ended:
-			return nil
-		case <-node.Ready():
-			return greet(out, node, dataDir)
-		}
-	})
-	return group.Wait()
-}
-
+// greet tells a newcomer what to type next.
 func greet(out io.Writer, node *globalnode.Node, dataDir string) error {
 	e := node.Endpoints()
 	ca := e.CAFile
