@@ -91,10 +91,16 @@ type Proxy struct {
 	// Tags are those of all its inbounds and its gateway: each with the set of
 	// its values.
 	Tags map[string][]string
+	// Workload is the value of the label [WorkloadLabel] of its resource, "" for
+	// none.
+	Workload string
 }
 
+// WorkloadLabel is the label of a proxy's resource that the claim Workload binds.
+const WorkloadLabel = "kuma.io/workload"
+
 // CheckDataplane refuses a token that does not prove this proxy. The mesh always
-// binds. A name binds where the token has one. Each tag of the token must be on
+// binds. A name and a workload bind where the token has them. Each tag of the token must be on
 // the proxy, and the proxy may have no value for it that the token does not name:
 // a proxy of two services needs a token for both.
 func (c *Claims) CheckDataplane(p Proxy) error {
@@ -113,7 +119,18 @@ func (c *Claims) CheckDataplane(p Proxy) error {
 		return Refuse(WrongType, "the dataplane token is for proxies of type %.20q, this one is of type %.20q", want, is).
 			WithHint("issue one with: global generate dataplane-token --proxy-type TYPE")
 	}
+	if c.Workload != "" && c.Workload != p.Workload {
+		return wrongWorkload(c.Workload, p.Workload)
+	}
 	return c.checkTags(p.Tags)
+}
+
+func wrongWorkload(want, is string) *Refusal {
+	r := Refuse(WrongWorkload, "the dataplane token is for the workload %.80q, the proxy's label %s is %.80q", want, WorkloadLabel, is)
+	if is == "" {
+		r = Refuse(WrongWorkload, "the dataplane token is for the workload %.80q, the proxy has no label %s", want, WorkloadLabel)
+	}
+	return r.WithHint("set the label in the proxy's resource, or issue a token with: global generate dataplane-token --workload NAME")
 }
 
 func proxyType(s string) string {

@@ -25,6 +25,10 @@ func (s Scope) Valid() bool {
 // 87600h, ten years, as Kuma's users know it.
 const DefaultValidity = 87600 * time.Hour
 
+// MaxSkew is how far the clock of whoever issued a token may be ahead of a
+// verifier's: a token whose iat is later than that is not valid yet.
+const MaxSkew = 5 * time.Minute
+
 // Registered are the claims of RFC 7519 that Meridian reads. Times are zero
 // where the token has none; they carry whole seconds.
 type Registered struct {
@@ -48,5 +52,27 @@ type Claims struct {
 	Mesh              string              // "Mesh": dataplane tokens
 	Tags              map[string][]string // "Tags": dataplane tokens
 	Type              string              // "Type": dataplane tokens: "", "dataplane", "ingress" or "egress"
+	Workload          string              // "Workload": dataplane tokens
 	Groups            []string            // "Groups": user tokens
+
+	// RenewableUntil, Renewal and Root are in tokens of every kind that may be, or
+	// were, renewed: until when, how often, and the fingerprint of the key that
+	// signed the first of them.
+	RenewableUntil time.Time // "RenewableUntil"
+	Renewal        uint64    // "Renewal"
+	Root           string    // "Root"
+}
+
+// Began returns a time at which the token was valid, if it ever was: every token
+// that verifies at some time verifies at this one too, keys and lists apart. It is
+// the zero time for a token without any date.
+func (c *Claims) Began() time.Time {
+	at := c.NotBefore
+	if c.IssuedAt.After(at) {
+		at = c.IssuedAt
+	}
+	if at.IsZero() && !c.ExpiresAt.IsZero() {
+		at = c.ExpiresAt.Add(-time.Second)
+	}
+	return at
 }

@@ -18,14 +18,15 @@
 //     malformed. Nothing is read leniently that two programs could read in two
 //     ways: doubled keys, line breaks in base64, half surrogate pairs.
 //  2. algorithm, kid, key, signature, kind: unsupported_algorithm, missing_kid,
-//     unknown_key (no_keys), bad_signature, wrong_kind. The kind of token asked
+//     unknown_key (no_keys), bad_signature, unknown_claim, wrong_kind. The kind of token asked
 //     for decides the algorithm and the keys, never the token.
 //  3. time, presence of exp and jti, revocation, cut-off, and what a registered
 //     key may vouch for: expired, not_yet_valid, missing_expiry, missing_id,
 //     revoked, cut_off, not_allowed.
 //  4. what the token is presented for ([Claims.CheckZoneProxy],
 //     [Claims.CheckControlPlane], [Claims.CheckDataplane]): wrong_zone,
-//     out_of_scope, wrong_mesh, wrong_name, wrong_type, tag_mismatch.
+//     out_of_scope, wrong_mesh, wrong_name, wrong_type, tag_mismatch,
+//     wrong_workload.
 //
 // A [Verifier] remembers only that some bytes carry a good signature of some key;
 // steps 3 and 4, and whether the key is still there, are asked anew each time.

@@ -2,6 +2,7 @@ package cptoken
 
 import (
 	"crypto/sha256"
+	"strings"
 	"time"
 )
 
@@ -17,8 +18,9 @@ type Grant struct {
 	// IssuedAt and ExpiresAt are the token's, zero where it has none.
 	IssuedAt, ExpiresAt time.Time
 
-	fingerprint [sha256.Size]byte // of Key; zero where no View has it
-	foreign     bool              // proven to somebody else: no key and no list here decides over it
+	zone, scopes string            // what the token claims; bounds of a registered key may narrow
+	fingerprint  [sha256.Size]byte // of Key; zero where no View has it
+	foreign      bool              // proven to somebody else: no key and no list here decides over it
 }
 
 // ForeignGrant returns the grant of what was proven without a token of ours, for
@@ -33,6 +35,7 @@ func ForeignGrant(id string, issued, expires time.Time) Grant {
 func GrantOf(view View, t *Token) Grant {
 	g := Grant{Key: KeyID{Kind: t.Claims.Kind, KID: t.KID}, ID: t.RevocationID(),
 		IssuedAt: t.Claims.IssuedAt, ExpiresAt: t.Claims.ExpiresAt}
+	g.zone, g.scopes = t.Claims.Zone, joinScopes(t.Claims.Scope)
 	if t.Claims.Kind.PerMesh() {
 		g.Key.Mesh = t.Claims.Mesh
 	}
@@ -46,8 +49,9 @@ func GrantOf(view View, t *Token) Grant {
 }
 
 // Check returns nil, or the Refusal for which what the token opened must end:
-// Expired, KeyRemoved, Revoked or IssuedBeforeCutOff. No View has the key of a
-// control plane token; whoever has it checks it.
+// Expired, KeyRemoved, Revoked, IssuedBeforeCutOff, or what the key's bounds, which
+// may have been narrowed, do not allow. A clock that was set back ends nothing. No
+// View has the key of a control plane token; whoever has it checks it.
 func (g *Grant) Check(view View, now time.Time) error {
 	if g.foreign {
 		if !g.ExpiresAt.IsZero() && !now.Before(g.ExpiresAt) {
@@ -55,16 +59,54 @@ func (g *Grant) Check(view View, now time.Time) error {
 		}
 		return nil
 	}
-	c := Claims{Kind: g.Key.Kind, Registered: Registered{IssuedAt: g.IssuedAt, ExpiresAt: g.ExpiresAt}, Mesh: g.Key.Mesh}
-	if err := c.CheckTime(now); err != nil {
+	c := Claims{Kind: g.Key.Kind, Registered: Registered{IssuedAt: g.IssuedAt, ExpiresAt: g.ExpiresAt}, Mesh: g.Key.Mesh, Zone: g.zone}
+	if err := c.checkExpiry(now); err != nil {
 		return err
 	}
 	if g.Key.Kind != ControlPlane {
-		if key := lookup(view, g.Key); key == nil || key.fingerprint != g.fingerprint {
+		key := lookup(view, g.Key)
+		if key == nil || key.fingerprint != g.fingerprint {
 			return g.RemovedKey()
+		}
+		if key.Registered != nil {
+			c.Scope = splitScopes(g.scopes)
+		}
+		if !strings.HasPrefix(g.ID, hashPrefix) {
+			c.ID = g.ID
+		}
+		if err := key.vouches(&c, latest(now, g.IssuedAt)); err != nil {
+			return err
 		}
 	}
 	return c.CheckRevoked(view, g.Key.KID, g.ID)
+}
+
+// joinScopes writes scopes as one comparable value.
+func joinScopes(scopes []Scope) string {
+	words := make([]string, len(scopes))
+	for i, s := range scopes {
+		words[i] = string(s)
+	}
+	return strings.Join(words, "\x00")
+}
+
+func splitScopes(joined string) []Scope {
+	if joined == "" {
+		return nil
+	}
+	var scopes []Scope
+	for word := range strings.SplitSeq(joined, "\x00") {
+		scopes = append(scopes, Scope(word))
+	}
+	return scopes
+}
+
+// latest returns the later of two times.
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // RemovedKey is the Refusal for a grant whose key is not there any more.

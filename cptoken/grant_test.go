@@ -81,3 +81,56 @@ func TestForeignGrant(t *testing.T) {
 		t.Error("the zero grant holds")
 	}
 }
+
+// TestGrantEndsWithNarrowerBounds narrows each bound of a registered key in turn:
+// what the narrower bounds refuse of a token ends what it opened, and nothing else
+// does.
+func TestGrantEndsWithNarrowerBounds(t *testing.T) {
+	id := KeyID{Kind: Zone, KID: "1"}
+	wide := Constraints{AllowNoExpiry: true, AllowNoID: true}
+	full := `{"Zone":"west","Scope":["ingress","egress"],` + times + `,"jti":"a"}`
+	for name, tt := range map[string]struct {
+		claims string
+		narrow func(*Constraints)
+		want   Reason // "" where it goes on
+	}{
+		"nothing":                {full, func(*Constraints) {}, ""},
+		"to its zone":            {full, func(c *Constraints) { c.Zones = []string{"west"} }, ""},
+		"to another zone":        {full, func(c *Constraints) { c.Zones = []string{"east"} }, NotAllowed},
+		"to its scopes":          {full, func(c *Constraints) { c.Scopes = []Scope{ScopeEgress, ScopeIngress} }, ""},
+		"to one of its scopes":   {full, func(c *Constraints) { c.Scopes = []Scope{ScopeEgress} }, NotAllowed},
+		"to its lifetime":        {full, func(c *Constraints) { c.MaxLifetime = 100000 * time.Second }, ""},
+		"to a shorter life":      {full, func(c *Constraints) { c.MaxLifetime = 99999 * time.Second }, NotAllowed},
+		"to tokens with expiry":  {`{"Zone":"west","Scope":["egress"],"jti":"a"}`, func(c *Constraints) { c.AllowNoExpiry = false }, MissingExpiry},
+		"to tokens with id":      {`{"Zone":"west","Scope":["egress"],` + times + `}`, func(c *Constraints) { c.AllowNoID = false }, MissingID},
+		"it has both, to both":   {full, func(c *Constraints) { c.AllowNoID, c.AllowNoExpiry = false, false }, ""},
+		"to a life, without iat": {`{"Zone":"west","Scope":["egress"],"exp":1800100000,"jti":"a"}`, func(c *Constraints) { c.MaxLifetime = time.Hour }, NotAllowed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			view := newView(publicKey(t, id, testKeys()[0], &wide))
+			token := sign(t, testKeys()[0], header1, tt.claims)
+			if _, err := newVerifier().Verify(view, Zone, token); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			g := GrantOf(view, parsed(t, token))
+			narrow := wide
+			tt.narrow(&narrow)
+			now := newView(publicKey(t, id, testKeys()[0], &narrow))
+			_, again := newVerifier().Verify(now, Zone, token)
+			if got := g.Check(now, testNow); ReasonOf(got) != tt.want || ReasonOf(again) != tt.want {
+				t.Errorf("the session: %v, a new one: %v, want reason %q of both", got, again, tt.want)
+			}
+		})
+	}
+}
+
+// TestGrantOutlastsAClockThatIsSetBack: what was good before the clock was set back
+// is not made bad by it.
+func TestGrantOutlastsAClockThatIsSetBack(t *testing.T) {
+	id := KeyID{Kind: Zone, KID: "1"}
+	view := newView(publicKey(t, id, testKeys()[0], &Constraints{MaxLifetime: 100000 * time.Second}))
+	g := GrantOf(view, parsed(t, sign(t, testKeys()[0], header1, west)))
+	if err := g.Check(view, testNow.Add(-1000*time.Hour)); err != nil {
+		t.Error(err)
+	}
+}

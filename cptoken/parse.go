@@ -26,6 +26,8 @@ type Token struct {
 
 	// HasSerial says that there is a TokenSerialNumber, which may be 0.
 	HasSerial bool
+	has       claimSet
+	odd       []string // claims that oddClaim judges
 	header    string
 	payload   string
 	signature []byte
@@ -35,7 +37,9 @@ type Token struct {
 // unpadded base64url without stray bits or line breaks, a JSON object in each of
 // the first two in which no key stands twice at any level, and the known header
 // parameters and claims in their types; unknown ones are passed over, but for
-// "crit", whose point is that it must not be (RFC 7515, section 4.1.11).
+// "crit", whose point is that it must not be (RFC 7515, section 4.1.11). Whether an
+// unknown claim is refused is decided once the signature is verified
+// ([Token.CheckNames]).
 //
 // Claims.Kind is the kind that the claims look like, "" where they look like none
 // or mix several. The error is a Refusal: Malformed or TooLarge.

@@ -2,12 +2,15 @@ package cptoken
 
 import (
 	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/meridiankds/meridian/federation"
 )
 
 // claimSet tells which of the claims that belong to kinds a token has.
-type claimSet uint8
+type claimSet uint16
 
 const (
 	hasZone claimSet = 1 << iota
@@ -17,8 +20,70 @@ const (
 	hasMesh
 	hasTags
 	hasType
+	hasWorkload
 	hasGroups
 )
+
+// claimNames are the names of claims that this package gives a meaning, with the
+// kinds of tokens that they belong to; 0 is every kind. A name that differs from
+// one of them only in its case is that claim to readers that ignore case.
+var claimNames = [...]struct {
+	name string
+	of   claimSet
+}{
+	{"iss", 0}, {"sub", 0}, {"aud", 0}, {"exp", 0}, {"nbf", 0}, {"iat", 0}, {"jti", 0},
+	{"RenewableUntil", 0}, {"Renewal", 0}, {"Root", 0},
+	{"Zone", hasZone}, {"TokenSerialNumber", hasSerial}, {"Scope", hasScope},
+	{"Name", hasName}, {"Mesh", hasMesh}, {"Tags", hasTags}, {"Type", hasType}, {"Workload", hasWorkload},
+	{"Groups", hasGroups},
+}
+
+// oddClaim returns the first claim of t that may narrow a token of the given kind
+// in a way that is not known here, or "": one that begins with a capital letter, as
+// those of every kind do, or that another program may take for a claim of the kind
+// because it ignores case.
+func (t *Token) oddClaim(kind Kind) string {
+	for _, key := range t.odd {
+		if capital(key) {
+			return key
+		}
+		for _, claim := range claimNames {
+			if (claim.of == 0 || kind.own()&claim.of != 0) && strings.EqualFold(key, claim.name) {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+// foreignClaim returns the name of a claim of t that tokens of the kind do not
+// have, or "".
+func (t *Token) foreignClaim(kind Kind) string {
+	for _, claim := range claimNames {
+		if claim.of&t.has&^kind.own() != 0 {
+			return claim.name
+		}
+	}
+	return ""
+}
+
+func capital(key string) bool {
+	first, _ := utf8.DecodeRuneInString(key)
+	return unicode.IsUpper(first) || unicode.IsTitle(first)
+}
+
+// isOdd reports whether a key that is not a claim's name could be taken for one.
+func isOdd(key string) bool {
+	if capital(key) {
+		return true
+	}
+	for _, claim := range claimNames {
+		if key != claim.name && strings.EqualFold(key, claim.name) {
+			return true
+		}
+	}
+	return false
+}
 
 // own returns the claims that tokens of kind k may have.
 func (k Kind) own() claimSet {
@@ -28,7 +93,7 @@ func (k Kind) own() claimSet {
 	case Zone:
 		return hasZone | hasScope
 	case Dataplane:
-		return hasName | hasMesh | hasTags | hasType
+		return hasName | hasMesh | hasTags | hasType | hasWorkload
 	case User:
 		return hasName | hasGroups
 	}
@@ -45,7 +110,7 @@ func (s claimSet) kind(alg string) Kind {
 		kind = ControlPlane
 	case s&(hasScope|hasZone) != 0:
 		kind = Zone
-	case s&(hasMesh|hasTags|hasType) != 0:
+	case s&(hasMesh|hasTags|hasType|hasWorkload) != 0:
 		kind = Dataplane
 	}
 	if s == 0 || s&^kind.own() != 0 {
@@ -87,14 +152,25 @@ func (t *Token) readClaims() error {
 			c.Tags, set = r.tags(), set|hasTags
 		case "Type":
 			c.Type, set = r.text(), set|hasType
+		case "Workload":
+			c.Workload, set = r.text(), set|hasWorkload
 		case "Groups":
 			c.Groups, set = r.texts(), set|hasGroups
+		case "RenewableUntil":
+			c.RenewableUntil = r.date(math.Floor)
+		case "Renewal":
+			c.Renewal = r.serial()
+		case "Root":
+			c.Root = r.text()
 		default:
+			if isOdd(key) {
+				t.odd = append(t.odd, key)
+			}
 			r.skip()
 		}
 	}
 	c.Kind = set.kind(t.Alg)
-	t.HasSerial = set&hasSerial != 0
+	t.HasSerial, t.has = set&hasSerial != 0, set
 	return r.finish("claim set")
 }
 

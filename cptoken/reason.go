@@ -20,6 +20,7 @@ const (
 	UnknownKey           Reason = "unknown_key"           // names a key that was never here or was removed
 	BadSignature         Reason = "bad_signature"         // was not signed with the key that it names
 	WrongKind            Reason = "wrong_kind"            // is a good token for something else
+	UnknownClaim         Reason = "unknown_claim"         // has a claim that may narrow it in a way that is not known here
 	Expired              Reason = "expired"
 	NotYetValid          Reason = "not_yet_valid"
 	MissingExpiry        Reason = "missing_expiry" // has no exp, and its key does not allow that
@@ -39,7 +40,9 @@ const (
 	WrongName   Reason = "wrong_name"
 	WrongType   Reason = "wrong_type"
 	TagMismatch Reason = "tag_mismatch"
-	NotAllowed  Reason = "not_allowed" // the key may not vouch for this
+	// WrongWorkload: the proxy's resource has not the label that the token names.
+	WrongWorkload Reason = "wrong_workload"
+	NotAllowed    Reason = "not_allowed" // the key may not vouch for this
 	// NotProved: something is stated about the caller, and this verifier has callers
 	// prove nothing.
 	NotProved Reason = "not_proved"
@@ -58,7 +61,7 @@ const (
 // code returns the code under which a refusal travels.
 func (r Reason) code() federation.Code {
 	switch r {
-	case WrongZone, OutOfScope, WrongMesh, WrongName, WrongType, TagMismatch, NotAllowed, NotProved, Misconfigured, UnfitValue:
+	case WrongZone, OutOfScope, WrongMesh, WrongName, WrongType, TagMismatch, WrongWorkload, NotAllowed, NotProved, Misconfigured, UnfitValue:
 		return federation.Forbidden
 	case NoKeys, Stale:
 		return federation.Unavailable

@@ -37,6 +37,21 @@ func badSignature(kind Kind, kid string) *Refusal {
 		WithHint("the token was changed, or is of another cluster or kind: issue a new one with: global generate %s", kind.TokenName())
 }
 
+// notOfKind refuses a token whose claims are not those of the kind it was signed
+// for.
+func notOfKind(want Kind, t *Token) *Refusal {
+	r := wrongKind(want, t.Claims.Kind)
+	if foreign := t.foreignClaim(want); t.Claims.Kind == "" && foreign != "" {
+		r.Detail += ": it has the claim " + foreign
+	}
+	return r
+}
+
+func unknownClaim(kind Kind, name string) *Refusal {
+	return Refuse(UnknownClaim, "the %s has the claim %.80q, which is not known here and may bind it to something", kind.TokenName(), name).
+		WithHint("issue it without this claim: names of claims begin with a capital letter, and their case matters, only where they bind")
+}
+
 func wrongKind(want, is Kind) *Refusal {
 	r := Refuse(WrongKind, "the token's claims are not those of a %s", want.TokenName())
 	if is != "" {
@@ -47,6 +62,16 @@ func wrongKind(want, is Kind) *Refusal {
 
 func expired(c *Claims) *Refusal {
 	return Refuse(Expired, "the %s expired at %s", c.Kind.TokenName(), stamp(c.ExpiresAt)).
+		WithHint("issue a new one with: global generate %s", c.Kind.TokenName())
+}
+
+func issuedAhead(c *Claims, now time.Time) *Refusal {
+	return Refuse(NotYetValid, "the %s says that it was issued at %s, which is more than %s ahead of this machine's clock (%s)",
+		c.Kind.TokenName(), stamp(c.IssuedAt), MaxSkew, stamp(now)).WithHint("check the clock of this machine and of the issuer")
+}
+
+func expiresUnissued(c *Claims) *Refusal {
+	return Refuse(Malformed, "the %s expires at %s, which is not after it was issued (%s)", c.Kind.TokenName(), stamp(c.ExpiresAt), stamp(c.IssuedAt)).
 		WithHint("issue a new one with: global generate %s", c.Kind.TokenName())
 }
 

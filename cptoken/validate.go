@@ -59,6 +59,7 @@ func (c *Claims) validateForeign() error {
 		{hasMesh, c.Mesh != "", "mesh"},
 		{hasTags, len(c.Tags) > 0, "tags"},
 		{hasType, c.Type != "", "type"},
+		{hasWorkload, c.Workload != "", "workload"},
 		{hasGroups, len(c.Groups) > 0, "groups"},
 	} {
 		if f.set && own&f.claim == 0 && c.Kind.Valid() {
@@ -90,6 +91,11 @@ func (c *Claims) validateDataplane() error {
 	}
 	if c.Name != "" {
 		if err := validateText("name", c.Name); err != nil {
+			return err
+		}
+	}
+	if c.Workload != "" {
+		if err := validateText("workload", c.Workload); err != nil {
 			return err
 		}
 	}

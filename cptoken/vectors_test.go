@@ -38,7 +38,7 @@ var vectorKeys = []struct {
 // vectorProxy is the data plane proxy that dataplane tokens are held against.
 var vectorProxy = cptoken.Proxy{Mesh: "default", Name: "dp-1", Tags: map[string][]string{
 	"kuma.io/service": {"backend", "backend-admin"}, "version": {"1"},
-}}
+}, Workload: "backend"}
 
 // vectorView is what the vectors are verified against.
 type vectorView struct {
@@ -179,7 +179,7 @@ func TestVectors(t *testing.T) {
 	for _, must := range []cptoken.Reason{"accepted", cptoken.Malformed, cptoken.TooLarge, cptoken.UnsupportedAlgorithm, cptoken.MissingKID,
 		cptoken.UnknownKey, cptoken.BadSignature, cptoken.WrongKind, cptoken.Expired, cptoken.NotYetValid, cptoken.MissingExpiry, cptoken.MissingID,
 		cptoken.Revoked, cptoken.IssuedBeforeCutOff, cptoken.WrongZone, cptoken.OutOfScope, cptoken.WrongMesh, cptoken.WrongName,
-		cptoken.WrongType, cptoken.TagMismatch, cptoken.NotAllowed} {
+		cptoken.WrongType, cptoken.TagMismatch, cptoken.WrongWorkload, cptoken.UnknownClaim, cptoken.NotAllowed} {
 		if !seen[string(must)] {
 			t.Errorf("no vector has the verdict %s", must)
 		}

@@ -125,14 +125,26 @@ func check(view View, kind Kind, raw string, sum [sha256.Size]byte) (*verified, 
 	if !signed(key, t) {
 		return nil, nil, firstOf(otherKind(view, kind, t), badSignature(kind, t.KID))
 	}
+	if err := t.CheckNames(kind); err != nil {
+		return nil, nil, err
+	}
 	if t.Claims.Kind != kind {
-		return nil, nil, wrongKind(kind, t.Claims.Kind)
+		return nil, nil, notOfKind(kind, t)
 	}
 	known := &verified{claims: t.Claims, kid: t.KID, id: t.Claims.ID, key: key.fingerprint, payload: len(t.payload)}
 	if known.id == "" {
 		known.id = hashID(sum)
 	}
 	return known, key, nil
+}
+
+// CheckNames refuses a token of the given kind, whose signature was verified, for a
+// claim that may narrow it in a way that is not known here.
+func (t *Token) CheckNames(kind Kind) error {
+	if name := t.oddClaim(kind); name != "" {
+		return unknownClaim(kind, name)
+	}
+	return nil
 }
 
 // lookup returns the key that verifies tokens of id, or nil. A view should have no
@@ -170,35 +182,58 @@ func (k *verified) admit(view View, key *PublicKey, now time.Time) (*Claims, err
 	if err := c.CheckTime(now); err != nil {
 		return nil, err
 	}
-	reg := key.Registered
-	if c.ExpiresAt.IsZero() && (reg == nil || !reg.AllowNoExpiry || reg.MaxLifetime > 0) {
-		return nil, missingExpiry(c.Kind)
-	}
-	if c.ID == "" && (reg == nil || !reg.AllowNoID) {
-		return nil, missingID(c.Kind)
+	if err := key.vouches(&c, now); err != nil {
+		return nil, err
 	}
 	if err := c.CheckRevoked(view, k.kid, k.id); err != nil {
 		return nil, err
 	}
-	if c.Kind == Zone && c.Zone == "" {
-		return nil, emptyZone(c.Kind)
-	}
-	if reg != nil {
-		if err := reg.check(&c, key.ID); err != nil {
-			return nil, err
-		}
-	}
 	return &c, nil
 }
 
-// CheckTime refuses a token that has expired or is not valid yet at now. There is
-// no leeway: tokens are made valid 5 minutes before they are issued.
+// vouches refuses claims that a key does not stand for: what every token must have
+// and, where the key is registered, what is outside its bounds.
+func (k *PublicKey) vouches(c *Claims, now time.Time) error {
+	reg := k.Registered
+	if c.ExpiresAt.IsZero() && (reg == nil || !reg.AllowNoExpiry || reg.MaxLifetime > 0) {
+		return missingExpiry(c.Kind)
+	}
+	if c.ID == "" && (reg == nil || !reg.AllowNoID) {
+		return missingID(c.Kind)
+	}
+	if c.Kind == Zone && c.Zone == "" {
+		return emptyZone(c.Kind)
+	}
+	if reg != nil {
+		return reg.check(c, k.ID, now)
+	}
+	return nil
+}
+
+// CheckTime refuses a token that has expired, or is not valid yet, at now, and one
+// whose dates contradict each other. There is no leeway for nbf: tokens are made
+// valid 5 minutes before they are issued. An iat may be MaxSkew ahead; what lies
+// beyond was not issued yet, and would be later than every cut-off.
 func (c *Claims) CheckTime(now time.Time) error {
-	if !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt) {
-		return expired(c)
+	if err := c.checkExpiry(now); err != nil {
+		return err
+	}
+	if !c.ExpiresAt.IsZero() && !c.IssuedAt.IsZero() && !c.ExpiresAt.After(c.IssuedAt) {
+		return expiresUnissued(c)
 	}
 	if now.Before(c.NotBefore) {
 		return notYetValid(c)
+	}
+	if c.IssuedAt.After(now.Add(MaxSkew)) {
+		return issuedAhead(c, now)
+	}
+	return nil
+}
+
+// checkExpiry refuses a token that has expired at now.
+func (c *Claims) checkExpiry(now time.Time) error {
+	if !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt) {
+		return expired(c)
 	}
 	return nil
 }
@@ -217,7 +252,7 @@ func (c *Claims) CheckRevoked(view View, kid, id string) error {
 }
 
 // check refuses what a registered key may not vouch for.
-func (r *Constraints) check(c *Claims, id KeyID) error {
+func (r *Constraints) check(c *Claims, id KeyID, now time.Time) error {
 	if len(r.Zones) > 0 && !slices.Contains(r.Zones, c.Zone) {
 		return notAllowed(id, "zone %.80q", c.Zone)
 	}
@@ -234,6 +269,10 @@ func (r *Constraints) check(c *Claims, id KeyID) error {
 		}
 		if life := c.ExpiresAt.Sub(c.IssuedAt); life > r.MaxLifetime {
 			return notAllowed(id, "a token for %s: at most %s", life, r.MaxLifetime)
+		}
+		// An iat that is ahead of the clock must not make the token live longer.
+		if left := c.ExpiresAt.Sub(now); left > r.MaxLifetime {
+			return notAllowed(id, "a token that lives for another %s: at most %s; its issuer's clock is ahead of this machine's", left.Round(time.Second), r.MaxLifetime)
 		}
 	}
 	return nil

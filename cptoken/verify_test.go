@@ -149,7 +149,7 @@ func TestVerifyJudgesClaims(t *testing.T) {
 		"a control plane's":       {`{"Zone":"west","TokenSerialNumber":1,` + times + `,"jti":"a"}`, WrongKind},
 		"of two kinds":            {`{"Zone":"west","Scope":["egress"],"Groups":["admin"],` + times + `,"jti":"a"}`, WrongKind},
 		"of no kind":              {`{` + times + `,"jti":"a"}`, WrongKind},
-		"zone in lower case":      {`{"zone":"west","Scope":["egress"],` + times + `,"jti":"a"}`, WrongZone},
+		"zone in lower case":      {`{"zone":"west","Scope":["egress"],` + times + `,"jti":"a"}`, UnknownClaim},
 	} {
 		t.Run(what, func(t *testing.T) {
 			view, v := zoneView(t), newVerifier()

@@ -20,6 +20,7 @@ type TokenRequest struct {
 	Name, Mesh string
 	Tags       map[string][]string
 	Type       string // "", "dataplane", "ingress" or "egress"
+	Workload   string
 	ValidFor   string // a duration; empty: as long as the zone may ask for
 	RequestID  string // for the logs of both sides; may be empty
 }

@@ -44,7 +44,7 @@ func (f *fakeRelay) DataplaneToken(ctx context.Context, zone string, r kds.Token
 const userSecret = "user.secret.token"
 
 func tokenRequest() kds.TokenRequest {
-	return kds.TokenRequest{UserToken: userSecret, Name: "dp1", Mesh: "default", Type: "dataplane", ValidFor: "1h", RequestID: "r1",
+	return kds.TokenRequest{UserToken: userSecret, Name: "dp1", Mesh: "default", Type: "dataplane", Workload: "w1", ValidFor: "1h", RequestID: "r1",
 		Tags: map[string][]string{"kuma.io/service": {"a", "b"}, "empty": nil}}
 }
 
@@ -58,7 +58,7 @@ func TestRelay(t *testing.T) {
 		t.Fatalf("%v, %v", issued, err)
 	}
 	got := relay.asked[0]
-	if got.UserToken != userSecret || got.Name != "dp1" || got.Mesh != "default" || got.Type != "dataplane" || got.ValidFor != "1h" || got.RequestID != "r1" ||
+	if got.UserToken != userSecret || got.Name != "dp1" || got.Mesh != "default" || got.Type != "dataplane" || got.Workload != "w1" || got.ValidFor != "1h" || got.RequestID != "r1" ||
 		fmt.Sprint(got.Tags) != "map[empty:[] kuma.io/service:[a b]]" || relay.zones[0] != "west" {
 		t.Errorf("asked %+v of %v", got.Tags, relay.zones)
 	}

@@ -36,6 +36,7 @@ Examples:
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: "default"},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
+			&cli.StringFlag{Name: "workload", Usage: "the workload of the proxy, its label kuma.io/workload: `NAME`; any where it is not given"},
 			&cli.StringFlag{Name: "proxy-type", Aliases: []string{"type"}, Usage: "the `TYPE` of the proxy: dataplane, ingress or egress"},
 			&cli.DurationFlag{Name: "valid-for", Usage: "how `LONG` the token is valid, for example 12h", DefaultText: "as long as the zone may ask for"},
 		}, console.ClientFlags("zone")...),
@@ -47,7 +48,8 @@ func askForToken(c *cli.Context, tags console.Tags) error {
 	if err := console.NoArguments(c); err != nil {
 		return err
 	}
-	request := apitypes.DataplaneTokenRequest{Name: c.String("name"), Mesh: c.String("mesh"), Tags: tags, Type: c.String("proxy-type")}
+	request := apitypes.DataplaneTokenRequest{Name: c.String("name"), Mesh: c.String("mesh"), Tags: tags, Type: c.String("proxy-type"),
+		Workload: c.String("workload")}
 	if err := federation.ValidateName("--mesh", request.Mesh); err != nil {
 		return console.Usage(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -40,6 +41,7 @@ Examples:
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the data plane proxy", Value: "default"},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the data plane proxy carries for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
+			&cli.StringFlag{Name: "workload", Usage: "the workload of the data plane proxy, its label kuma.io/workload: `NAME`"},
 			&cli.StringFlag{Name: "dp-address", Usage: "`URL` of the zone's port for proxies [ZONE_DP_ADDRESS]", DefaultText: "https://127.0.0.1:5678"},
 			console.CAFileFlag("zone"),
 			console.DataDirFlag("zone"),
@@ -73,6 +75,9 @@ func verify(c *cli.Context, tags console.Tags) error {
 	request := apiclient.AuthenticateRequest{Token: token, ProxyType: proxyType, Name: c.String("name")}
 	if proxyType == "dataplane" {
 		request.Mesh, request.Tags = c.String("mesh"), tags
+		if workload := c.String("workload"); workload != "" {
+			request.Labels = map[string]string{cptoken.WorkloadLabel: workload}
+		}
 	}
 	identity, err := proxies.Authenticate(c.Context, request)
 	if err != nil && !apiclient.Refused(err) {
@@ -144,6 +149,7 @@ func identityLines(id *apiclient.Identity, now time.Time) io.WriterTo {
 	f.Add("scope", strings.Join(id.Scope, ", "))
 	f.Add("mesh", id.Mesh)
 	f.Add("name", id.Name)
+	f.Add("workload", id.Workload)
 	f.Add("account", id.ServiceAccount)
 	f.Add("proved", strings.Join(id.Proved, ", "))
 	f.Add("id (jti)", id.ID)

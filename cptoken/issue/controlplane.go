@@ -86,6 +86,9 @@ func keySerial(t *cptoken.Token) (uint64, error) {
 // checkShape refuses a token that is signed with a control plane key and is no
 // control plane token, or that names two keys.
 func checkShape(t *cptoken.Token, serial uint64) error {
+	if err := t.CheckNames(cptoken.ControlPlane); err != nil {
+		return err
+	}
 	switch {
 	case t.Claims.Kind != cptoken.ControlPlane:
 		return again(cptoken.Refuse(cptoken.WrongKind, "the token's claims are not those of a control plane token"))

@@ -109,6 +109,7 @@ func (k *SigningKey) complete(c *cptoken.Claims, validFor time.Duration, now tim
 	}
 	c.Kind = k.ref.Kind
 	c.TokenSerialNumber = 0
+	c.RenewableUntil, c.Renewal, c.Root = time.Time{}, 0, ""
 	if c.Kind == cptoken.Zone && len(c.Scope) == 0 {
 		c.Scope = cptoken.DefaultScopes[:]
 	}
@@ -194,6 +195,8 @@ type (
 		Mesh string
 		Tags map[string][]string
 		Type string
+		// Workload is left out where it is empty: Kuma before 2.13 knows no such claim.
+		Workload string `json:",omitempty"`
 		registered
 	}
 	userClaims struct {
@@ -218,7 +221,7 @@ func encodeClaims(c *cptoken.Claims) (string, error) {
 		if tags == nil {
 			tags = map[string][]string{}
 		}
-		claims = dataplaneClaims{c.Name, c.Mesh, tags, c.Type, r}
+		claims = dataplaneClaims{c.Name, c.Mesh, tags, c.Type, c.Workload, r}
 	case cptoken.User:
 		claims = userClaims{c.Name, append([]string{}, c.Groups...), r}
 	}

@@ -157,6 +157,8 @@ type Identity struct {
 	Mesh   string              `json:"mesh,omitempty"`
 	Name   string              `json:"name,omitempty"`
 	Tags   map[string][]string `json:"tags,omitempty"`
+	// Workload is the label kuma.io/workload that the proxy must have.
+	Workload string `json:"workload,omitempty"`
 	// ServiceAccount is namespace/name.
 	ServiceAccount string     `json:"serviceAccount,omitempty"`
 	ID             string     `json:"jti,omitempty"`

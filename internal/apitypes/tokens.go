@@ -9,7 +9,7 @@ const HeaderKeyWaiting = "Meridian-Key-Waiting"
 // of this and the other issuing calls is text/plain: the token alone.
 type ControlPlaneTokenRequest struct {
 	Zone     string `json:"zone"`
-	ValidFor string `json:"validFor,omitempty"` // a duration; empty: 87600h
+	ValidFor string `json:"validFor,omitempty"` // a duration; absent, and empty: 87600h
 }
 
 // ZoneTokenRequest is the body of POST /tokens/zone. No scope means egress and
@@ -28,7 +28,7 @@ type DataplaneTokenRequest struct {
 	Tags     map[string][]string `json:"tags,omitempty"`
 	Type     string              `json:"type,omitempty"`
 	ValidFor string              `json:"validFor,omitempty"`
-	// Workload is what newer clients of Kuma's send. It must be empty.
+	// Workload is the label kuma.io/workload that the proxy's resource must have.
 	Workload string `json:"workload,omitempty"`
 }
 

@@ -36,7 +36,7 @@ func (l *link) dataplaneToken(ctx context.Context, r kds.TokenRequest) (kds.Issu
 	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, l.md), l.client.cfg.AnswerTimeout)
 	defer cancel()
 	m := &kdspb.DataplaneTokenRequest{
-		UserToken: r.UserToken, Name: r.Name, Mesh: r.Mesh, Type: r.Type, ValidFor: r.ValidFor, RequestId: r.RequestID,
+		UserToken: r.UserToken, Name: r.Name, Mesh: r.Mesh, Type: r.Type, Workload: r.Workload, ValidFor: r.ValidFor, RequestId: r.RequestID,
 		Tags: make(map[string]*kdspb.TagValues, len(r.Tags)),
 	}
 	for tag, values := range r.Tags {

@@ -38,7 +38,9 @@ type DataplaneTokenRequest struct {
 	// A duration such as "720h"; empty: as long as the zone may ask for.
 	ValidFor string `protobuf:"bytes,6,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
 	// Under which the request stands in the logs of both sides; may be empty.
-	RequestId     string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The label kuma.io/workload that the proxy must have; empty: any.
+	Workload      string `protobuf:"bytes,8,opt,name=workload,proto3" json:"workload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -118,6 +120,13 @@ func (x *DataplaneTokenRequest) GetValidFor() string {
 func (x *DataplaneTokenRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DataplaneTokenRequest) GetWorkload() string {
+	if x != nil {
+		return x.Workload
 	}
 	return ""
 }
@@ -372,7 +381,7 @@ var File_kds_kdspb_relay_proto protoreflect.FileDescriptor
 
 const file_kds_kdspb_relay_proto_rawDesc = "" +
 	"\n" +
-	"\x15kds/kdspb/relay.proto\x12\vmeridian.v1\"\xc1\x02\n" +
+	"\x15kds/kdspb/relay.proto\x12\vmeridian.v1\"\xdd\x02\n" +
 	"\x15DataplaneTokenRequest\x12\x1d\n" +
 	"\n" +
 	"user_token\x18\x01 \x01(\tR\tuserToken\x12\x12\n" +
@@ -382,7 +391,8 @@ const file_kds_kdspb_relay_proto_rawDesc = "" +
 	"\x04type\x18\x05 \x01(\tR\x04type\x12\x1b\n" +
 	"\tvalid_for\x18\x06 \x01(\tR\bvalidFor\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\a \x01(\tR\trequestId\x1aO\n" +
+	"request_id\x18\a \x01(\tR\trequestId\x12\x1a\n" +
+	"\bworkload\x18\b \x01(\tR\bworkload\x1aO\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.meridian.v1.TagValuesR\x05value:\x028\x01\"#\n" +

@@ -94,7 +94,7 @@ func (s *Server) relay(ctx context.Context, c *call, m *kdspb.DataplaneTokenRequ
 
 func requestFrom(m *kdspb.DataplaneTokenRequest) kds.TokenRequest {
 	r := kds.TokenRequest{
-		UserToken: m.GetUserToken(), Name: m.GetName(), Mesh: m.GetMesh(), Type: m.GetType(),
+		UserToken: m.GetUserToken(), Name: m.GetName(), Mesh: m.GetMesh(), Type: m.GetType(), Workload: m.GetWorkload(),
 		ValidFor: m.GetValidFor(), RequestID: m.GetRequestId(),
 	}
 	for tag, values := range m.GetTags() {

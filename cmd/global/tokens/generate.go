@@ -108,6 +108,7 @@ Examples:
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: "default"},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
+			&cli.StringFlag{Name: "workload", Usage: "the workload of the proxy, its label kuma.io/workload: `NAME`; any where it is not given"},
 			&cli.StringFlag{Name: "proxy-type", Aliases: []string{"type"}, Usage: "the `TYPE` of the proxy: dataplane, ingress or egress"},
 			validForFlag()}, offlineFlags()...)...),
 		Action: func(c *cli.Context) error {
@@ -125,6 +126,7 @@ Examples:
 				}
 				return issueOffline(c, cptoken.Claims{
 					Kind: cptoken.Dataplane, Name: c.String("name"), Mesh: mesh, Tags: tags, Type: c.String("proxy-type"),
+					Workload: c.String("workload"),
 				})
 			}
 			g, err := client.Connect(c)
@@ -132,7 +134,7 @@ Examples:
 				return err
 			}
 			request := apitypes.DataplaneTokenRequest{
-				Name: c.String("name"), Mesh: mesh, Tags: tags, Type: c.String("proxy-type"), ValidFor: d,
+				Name: c.String("name"), Mesh: mesh, Tags: tags, Type: c.String("proxy-type"), Workload: c.String("workload"), ValidFor: d,
 			}
 			return printToken(c)(g.DataplaneToken(c.Context, request))
 		},

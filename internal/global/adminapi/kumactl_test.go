@@ -442,8 +442,12 @@ func playKumactl(t *testing.T, e *env, k *kumactl, more int) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := k.generate("dataplane", map[string]any{"mesh": "default", "workload": "billing"}); err == nil {
-		t.Error("a claim that nobody checks is issued")
+	bound, err := k.generate("dataplane", map[string]any{"mesh": "default", "workload": "billing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims, err := verifier.Verify(e.store.View(), cptoken.Dataplane, bound); err != nil || claims.Workload != "billing" {
+		t.Errorf("a token for a workload: %+v, %v", claims, err)
 	}
 
 	// Lists of revoked tokens are secrets; so are keys, of which only the public half

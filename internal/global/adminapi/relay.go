@@ -51,6 +51,7 @@ func (api *API) relay(ctx context.Context, a *act, r Relayed) (token, newer stri
 	}
 	claims := cptoken.Claims{
 		Kind: cptoken.Dataplane, Name: r.Request.Name, Mesh: r.Request.Mesh, Tags: r.Request.Tags, Type: r.Request.Type,
+		Workload: r.Request.Workload,
 	}
 	longest, err := a.rights.Issue(claims)
 	if err != nil {

@@ -102,21 +102,41 @@ func (api *API) tokenToRevoke(body apitypes.RevokeRequest) (cptoken.Kind, string
 			return "", "", nil, federation.InvalidField("kind", "the token is not a %s", wanted.TokenName())
 		}
 	}
-	claims, err := api.verifyAt(kind, body.Token, beginOf(token.Claims))
+	claims, err := api.verifyAt(kind, body.Token, token.Claims.Began())
 	if err != nil {
 		return "", "", nil, badToken(err)
 	}
 	if body.Mesh != "" && body.Mesh != claims.Mesh {
 		return "", "", nil, federation.InvalidField("mesh", "the token belongs to another mesh")
 	}
-	revoked := cptoken.RevokedID{ID: token.RevocationID()}
+	revoked := cptoken.RevokedID{ID: token.RevocationID(), Expires: api.keepUntil(token, claims)}
 	if len(revoked.ID) > cptoken.MaxIDLen {
 		return "", "", nil, federation.InvalidField("token", "its id has more than %d bytes", cptoken.MaxIDLen)
 	}
-	if !claims.ExpiresAt.IsZero() {
-		revoked.Expires = claims.ExpiresAt.Unix()
-	}
 	return kind, claims.Mesh, []cptoken.RevokedID{revoked}, nil
+}
+
+// keepUntil is when the revocation of a verified token may be forgotten, in Unix
+// seconds: when the token, and every renewal of it, has expired. It is 0, never,
+// where another token can have the same id and live longer: one of a key whose
+// private half others have or had.
+func (api *API) keepUntil(token *cptoken.Token, claims *cptoken.Claims) int64 {
+	if claims.ExpiresAt.IsZero() || api.othersSign(token) {
+		return 0
+	}
+	return latest(claims.ExpiresAt, claims.RenewableUntil).Unix()
+}
+
+// othersSign reports whether somebody else than this cluster may sign tokens with
+// the key of a verified token: the key is registered or was imported.
+func (api *API) othersSign(token *cptoken.Token) bool {
+	id := cptoken.GrantOf(keysOnly{api.store.View()}, token).Key
+	if serial, ok := cptoken.ParseSerialKID(id.KID); ok && id.Kind == cptoken.ControlPlane {
+		_, imported := api.store.ControlPlaneKey(serial)
+		return imported
+	}
+	key, known := api.store.Key(id)
+	return !known || key.Imported || key.Registered != nil
 }
 
 // verifyAt verifies a token of any kind at a time of its own.
@@ -134,15 +154,6 @@ type keysOnly struct{ cptoken.View }
 
 func (keysOnly) Revoked(cptoken.Kind, string, string) bool             { return false }
 func (keysOnly) CutOff(cptoken.Kind, string, string) (never time.Time) { return never }
-
-// beginOf is a time at which a token was valid, if it ever was.
-func beginOf(c cptoken.Claims) time.Time {
-	at := latest(c.NotBefore, c.IssuedAt)
-	if at.IsZero() && !c.ExpiresAt.IsZero() {
-		at = c.ExpiresAt.Add(-time.Second)
-	}
-	return at
-}
 
 // badToken refuses a token that was not issued here. It is the request that is
 // wrong, not the caller, whose own token is another one.

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,49 @@ func TestRevokeTokenWithoutID(t *testing.T) {
 	}
 	if _, err := e.verify(cptoken.ControlPlane, token); cptoken.ReasonOf(err) != cptoken.Revoked {
 		t.Errorf("the revoked token: %v", err)
+	}
+}
+
+// Where others sign with the same key, another token can have the same id and live
+// longer: such a revocation is kept for good.
+func TestRevocationsThatNeverEnd(t *testing.T) {
+	e := newEnv(t)
+	private, body := e.offlineKey(nil)
+	e.want(201, "PUT", "/v1/public-keys/zone-token/ci", body, nil)
+	registered := e.offline(private, "ci", cptoken.Claims{Kind: cptoken.Zone, Zone: "west"}, time.Hour)
+	secret := []byte(strings.Repeat("s", 32))
+	e.want(201, "PUT", "/global-secrets/control-plane-signing-key-0002", secretWith(secret), nil)
+	exp := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+	imported := signHS256(secret, `{"alg":"HS256","kid":"2","typ":"JWT"}`, `{"Zone":"west","jti":"one","exp":`+exp+`}`)
+	importedRSA, err := issue.GeneratePEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.want(201, "PUT", "/global-secrets/user-token-signing-key-7", secretWith(importedRSA), nil)
+	key, err := e.store.Signer(cptoken.User, "")
+	if err != nil || key.Ref().Serial != 7 {
+		t.Fatalf("the imported key does not sign: %v", err)
+	}
+	importedUser, _, err := key.Issue(cptoken.Claims{Name: "ann"}, time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, token := range map[cptoken.Kind]string{cptoken.Zone: registered, cptoken.ControlPlane: imported, cptoken.User: importedUser} {
+		var got apitypes.RevokeResult
+		e.want(200, "POST", "/v1/revocations", apitypes.RevokeRequest{Token: token, Kind: string(kind)}, &got)
+		if entries := e.store.Revocations(kind, "", "", 10); len(entries) != 1 || entries[0].Expires != 0 {
+			t.Errorf("%s: %+v, want no expiry", kind, entries)
+		}
+	}
+}
+
+// The revocation of a token that may be renewed outlives every renewal.
+func TestRevocationOfARenewableToken(t *testing.T) {
+	e := newEnv(t)
+	token := &cptoken.Token{KID: "1", HasKID: true, Claims: cptoken.Claims{Kind: cptoken.Zone}}
+	claims := &cptoken.Claims{Kind: cptoken.Zone, RenewableUntil: time.Unix(2000, 0), Registered: cptoken.Registered{ExpiresAt: time.Unix(1000, 0)}}
+	if got := e.api.keepUntil(token, claims); got != 2000 {
+		t.Errorf("kept until %d, want 2000", got)
 	}
 }
 

@@ -58,10 +58,7 @@ func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Reques
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
-	if body.Workload != "" {
-		return federation.InvalidField("workload", "is not a claim that Meridian issues or checks")
-	}
-	claims := cptoken.Claims{Kind: cptoken.Dataplane, Name: body.Name, Mesh: body.Mesh, Tags: body.Tags, Type: body.Type}
+	claims := cptoken.Claims{Kind: cptoken.Dataplane, Name: body.Name, Mesh: body.Mesh, Tags: body.Tags, Type: body.Type, Workload: body.Workload}
 	longest, err := a.rights.Issue(claims)
 	if err != nil {
 		return err

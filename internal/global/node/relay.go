@@ -16,7 +16,7 @@ type relay struct{ node *Node }
 func (r relay) DataplaneToken(ctx context.Context, zone string, q kds.TokenRequest) (kds.IssuedToken, error) {
 	token, newer, err := r.node.api.RelayDataplaneToken(ctx, adminapi.Relayed{
 		Zone: zone, UserToken: q.UserToken, RequestID: q.RequestID,
-		Request: apitypes.DataplaneTokenRequest{Name: q.Name, Mesh: q.Mesh, Tags: q.Tags, Type: q.Type, ValidFor: q.ValidFor},
+		Request: apitypes.DataplaneTokenRequest{Name: q.Name, Mesh: q.Mesh, Tags: q.Tags, Type: q.Type, Workload: q.Workload, ValidFor: q.ValidFor},
 	})
 	return kds.IssuedToken{Token: token, KeyWaiting: newer}, err
 }

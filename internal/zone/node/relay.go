@@ -11,7 +11,7 @@ import (
 func (n *Node) relay(ctx context.Context, r proxyport.RelayedRequest) (token, keyWaiting string, err error) {
 	issued, err := n.client.DataplaneToken(ctx, kds.TokenRequest{
 		UserToken: r.UserToken, RequestID: r.RequestID,
-		Name: r.Name, Mesh: r.Mesh, Tags: r.Tags, Type: r.Type, ValidFor: r.ValidFor,
+		Name: r.Name, Mesh: r.Mesh, Tags: r.Tags, Type: r.Type, Workload: r.Workload, ValidFor: r.ValidFor,
 	})
 	return issued.Token, issued.KeyWaiting, err
 }

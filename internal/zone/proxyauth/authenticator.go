@@ -69,7 +69,8 @@ type Proxy struct {
 	// gateway: each with the set of its values.
 	Mesh, Name string
 	Tags       map[string][]string
-	// Labels are those of the resource; service account tokens are held against them.
+	// Labels are those of the resource; a dataplane token that names a workload is
+	// held against them.
 	Labels map[string]string
 }
 
@@ -272,7 +273,8 @@ func (d describes) token(zone, _ string, method Method, c *cptoken.Claims) error
 	if method == ZoneToken {
 		return c.CheckZoneProxy(zone, cptoken.Scope(d.p.Type))
 	}
-	return c.CheckDataplane(cptoken.Proxy{Mesh: d.p.Mesh, Name: d.p.Name, Type: d.p.Type, Tags: d.p.Tags})
+	return c.CheckDataplane(cptoken.Proxy{Mesh: d.p.Mesh, Name: d.p.Name, Type: d.p.Type, Tags: d.p.Tags,
+		Workload: d.p.Labels[cptoken.WorkloadLabel]})
 }
 
 func (d describes) account(ctx context.Context, r Reviewer, _, token string) (Account, error) {

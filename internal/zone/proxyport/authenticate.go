@@ -26,7 +26,7 @@ type AuthenticateRequest struct {
 	ProxyType string `json:"proxyType"`
 	// Mesh, Name and Tags are the proxy's own; a dataplane token is held against
 	// them. Mesh is required for data plane proxies. Labels are those of its
-	// resource, which service account tokens are held against.
+	// resource: a dataplane token with a workload is held against kuma.io/workload.
 	Mesh   string              `json:"mesh,omitempty"`
 	Name   string              `json:"name,omitempty"`
 	Tags   map[string][]string `json:"tags,omitempty"`
@@ -53,6 +53,8 @@ type Identity struct {
 	Mesh  string              `json:"mesh,omitempty"`
 	Name  string              `json:"name,omitempty"`
 	Tags  map[string][]string `json:"tags,omitempty"`
+	// Workload is the label kuma.io/workload that the proxy must have.
+	Workload string `json:"workload,omitempty"`
 
 	ServiceAccount string `json:"serviceAccount,omitempty"` // namespace/name
 	// ID is under which the token is revoked: its jti, or a hash where it has none.
@@ -171,6 +173,7 @@ func identityOf(a *proxyauth.Admission) *Identity {
 	id := &Identity{Method: string(a.Method), Zone: a.Zone, ID: a.TokenID, Revision: a.Revision.String(), Proved: a.Proved()}
 	if c := a.Claims; c != nil {
 		id.Kind, id.Scope, id.Mesh, id.Name, id.Tags = string(c.Kind), c.Scope, c.Mesh, c.Name, c.Tags
+		id.Workload = c.Workload
 	}
 	if a.Account != nil {
 		id.ServiceAccount = a.Account.Namespace + "/" + a.Account.Name

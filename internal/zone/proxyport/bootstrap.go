@@ -156,9 +156,11 @@ func (s *Server) registered(ctx context.Context, req *bootstrap.Request, token s
 	if kind == proxyres.Dataplane {
 		claim.Mesh = cmp.Or(req.Mesh, proxyres.DefaultMesh)
 	}
-	// The tags are those of a resource that is not there.
-	if _, err := s.cfg.Auth.Authenticate(ctx, claim, token); err != nil && cptoken.ReasonOf(err) != cptoken.TagMismatch {
-		return nil, err
+	// The tags and the workload are those of a resource that is not there.
+	if _, err := s.cfg.Auth.Authenticate(ctx, claim, token); err != nil {
+		if reason := cptoken.ReasonOf(err); reason != cptoken.TagMismatch && reason != cptoken.WrongWorkload {
+			return nil, err
+		}
 	}
 	return nil, federation.Errorf(federation.NotFound, "no %s is registered as %.80q", kind, req.NodeID()).WithReason(notThere).
 		WithHint("send its resource as dataplaneResource")
