@@ -22,13 +22,14 @@ type fsm struct {
 	progress  broadcast // any command
 	admission broadcast // a change that may concern who holds a session
 	picture   broadcast // a change of what lists show
+	trust     broadcast // a change of who is trusted with a connection
 
 	failed  atomic.Pointer[federation.Error]
 	failure chan struct{} // closed when failed is set
 }
 
 func newFSM() *fsm {
-	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), picture: newBroadcast(), failure: make(chan struct{})}
+	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), picture: newBroadcast(), trust: newBroadcast(), failure: make(chan struct{})}
 	f.published.Store(f.state.capture())
 	return f
 }
@@ -99,6 +100,9 @@ func (f *fsm) publish() {
 	}
 	if pictureChanged(before, f.state) {
 		f.picture.wake()
+	}
+	if trustChanged(before, f.state) {
+		f.trust.wake()
 	}
 	f.progress.wake()
 }

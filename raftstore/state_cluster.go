@@ -26,7 +26,7 @@ func (s *State) found(index uint64, by string, op *storepb.Found) (uint64, error
 	if err := checkSealCheck(op.SealCheck); err != nil {
 		return 0, err
 	}
-	s.cluster, s.sealCheck = op.ClusterId, op.SealCheck
+	s.cluster, s.sealCheck = op.ClusterId, s.supersede(op.SealCheck)
 	s.enter(history, index)
 	for _, mesh := range op.Meshes {
 		if err := federation.ValidateName("meshes", mesh); err != nil {
@@ -208,7 +208,7 @@ func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 		if err := checkSealCheck(op.SealCheck); err != nil {
 			return 0, err
 		}
-		s.sealCheck = op.SealCheck
+		s.sealCheck = s.supersede(op.SealCheck)
 	}
 	for _, dropped := range op.DropSealKeyIds {
 		for id, k := range s.keys.all() {

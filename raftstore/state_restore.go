@@ -124,6 +124,7 @@ func (s *State) commitRestore(index uint64, op *storepb.CommitRestore) (uint64, 
 	at := max(index, next.applied+1)
 	next.share()
 	next.keepSerials(s)
+	next.keepTrust(s)
 	next.staged = stagedRestore{parts: s.staged.none()}
 	next.offset = s.offset + (at - index)
 	next.level = s.level

@@ -34,6 +34,7 @@ type SealKeys struct {
 type sealKey struct {
 	id   string
 	aead func() cipher.AEAD // a function, as SigningKey.secret is
+	peer func() []byte      // the key of [SealKeys.ProvePeer]
 }
 
 // NewSealKey returns the line of a seal key file for a new random key.
@@ -137,7 +138,14 @@ func newSealKey(raw []byte) (*sealKey, error) {
 	}
 	mac := hmac.New(sha256.New, raw)
 	mac.Write([]byte("meridian seal key id"))
-	return &sealKey{id: hex.EncodeToString(mac.Sum(nil)[:4]), aead: func() cipher.AEAD { return aead }}, nil
+	peer, err := peerKey(raw)
+	if err != nil {
+		return nil, err
+	}
+	return &sealKey{
+		id:   hex.EncodeToString(mac.Sum(nil)[:4]),
+		aead: func() cipher.AEAD { return aead }, peer: func() []byte { return peer },
+	}, nil
 }
 
 // ActiveID returns the id of the key that seals: eight hexadecimal digits, from

@@ -854,8 +854,11 @@ func (x *Sealed) GetCiphertext() []byte {
 
 // SealCheck is a known text sealed under a seal key: it finds a wrong key.
 type SealCheck struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sealed        *Sealed                `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Sealed *Sealed                `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// In the state: the seal keys that this one took the place of, the latest last.
+	// They prove nothing any more.
+	FormerIds     []string `protobuf:"bytes,2,rep,name=former_ids,json=formerIds,proto3" json:"former_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -893,6 +896,13 @@ func (*SealCheck) Descriptor() ([]byte, []int) {
 func (x *SealCheck) GetSealed() *Sealed {
 	if x != nil {
 		return x.Sealed
+	}
+	return nil
+}
+
+func (x *SealCheck) GetFormerIds() []string {
+	if x != nil {
+		return x.FormerIds
 	}
 	return nil
 }
@@ -3790,9 +3800,11 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x1e\n" +
 	"\n" +
 	"ciphertext\x18\x03 \x01(\fR\n" +
-	"ciphertext\">\n" +
+	"ciphertext\"]\n" +
 	"\tSealCheck\x121\n" +
-	"\x06sealed\x18\x01 \x01(\v2\x19.meridian.store.v1.SealedR\x06sealed\"\xee\x01\n" +
+	"\x06sealed\x18\x01 \x01(\v2\x19.meridian.store.v1.SealedR\x06sealed\x12\x1d\n" +
+	"\n" +
+	"former_ids\x18\x02 \x03(\tR\tformerIds\"\xee\x01\n" +
 	"\n" +
 	"PrepareKey\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +

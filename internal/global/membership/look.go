@@ -174,7 +174,7 @@ func (m *Membership) tryFound(ctx context.Context, p prospect) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	for _, a := range p.founders() {
-		if err := m.cfg.Peers.Promise(ctx, m.AddressOf(a.NodeID), promise); err != nil {
+		if err := m.cfg.Peers.Promise(ctx, peer.Target{Node: a.NodeID, Addr: m.AddressOf(a.NodeID)}, promise); err != nil {
 			m.say("founding", "node "+a.NodeID+" does not let this node found: "+err.Error())
 			return
 		}
@@ -211,18 +211,18 @@ func (m *Membership) joinAt(ctx context.Context, answers []peer.Hello) {
 	if m.content() {
 		return
 	}
-	leader, known := "", false
+	leader, known := peer.Target{}, false
 	for _, a := range answers {
 		known = known || a.HoldsState
 		if a.HoldsState && a.Leader == a.NodeID {
-			leader = m.AddressOf(a.NodeID) // its own word counts most
+			leader = peer.Target{Node: a.NodeID, Addr: m.AddressOf(a.NodeID)} // its own word counts most
 			break
 		}
 		if a.HoldsState && a.Leader != "" && a.Leader != request.NodeID {
-			leader = a.LeaderAddress
+			leader = peer.Target{Node: a.Leader, Addr: a.LeaderAddress}
 		}
 	}
-	if leader == "" {
+	if leader.Addr == "" {
 		if known {
 			m.say("joining", "a cluster exists but has no leader: waiting for one")
 		}

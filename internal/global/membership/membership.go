@@ -41,8 +41,8 @@ type Store interface {
 // Peers asks other nodes; *peer.Client does.
 type Peers interface {
 	Hello(ctx context.Context, addr string, self peer.Hello) (peer.Hello, error)
-	Promise(ctx context.Context, addr string, p peer.Promise) error
-	Join(ctx context.Context, addr string, r peer.JoinRequest) error
+	Promise(ctx context.Context, to peer.Target, p peer.Promise) error
+	Join(ctx context.Context, to peer.Target, r peer.JoinRequest) error
 }
 
 // Fleet knows which members report; *fleet.Fleet does.

@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/global/peer"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 )
 
@@ -26,7 +27,7 @@ func (p *peers) auditOf(ctx context.Context, member string, q audit.Query) (audi
 	if addr == "" {
 		return audit.Page{}, federation.Errorf(federation.NotFound, "node %.64q is no member", member)
 	}
-	return p.client.Audit(ctx, addr, q)
+	return p.client.Audit(ctx, peer.Target{Node: member, Addr: addr}, q)
 }
 
 // refusedZone notes that a zone was refused, and has an address that fails often wait.

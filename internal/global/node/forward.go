@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/global/adminapi"
+	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -28,31 +29,31 @@ const (
 // What follows is adminapi.Cluster.
 
 func (p *peers) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, requestID string) error {
-	addr, err := p.leader()
+	to, err := p.leader()
 	// Reads do not wait for an election: they are answered here.
 	if err != nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		addr, err = p.awaitLeader(r.Context())
+		to, err = p.awaitLeader(r.Context())
 	}
 	if err != nil {
 		return err
 	}
-	return p.client.Forward(w, r, addr, caller, requestID, p.store.WaitApplied)
+	return p.client.Forward(w, r, to, caller, requestID, p.store.WaitApplied)
 }
 
 // awaitLeader gives an election the time that it mostly needs; nothing was sent yet.
 // It returns early where the caller has gone, or this member itself leads by now.
-func (p *peers) awaitLeader(ctx context.Context) (addr string, err error) {
+func (p *peers) awaitLeader(ctx context.Context) (to peer.Target, err error) {
 	ctx, cancel := context.WithTimeout(ctx, electionPatience)
 	defer cancel()
 	ticker := time.NewTicker(electionPoll)
 	defer ticker.Stop()
 	for {
-		if addr, err = p.leader(); err == nil || p.leading() {
-			return addr, err
+		if to, err = p.leader(); err == nil || p.leading() {
+			return to, err
 		}
 		select {
 		case <-ctx.Done():
-			return "", err
+			return peer.Target{}, err
 		case <-ticker.C:
 		}
 	}
@@ -77,11 +78,11 @@ func (p *peers) catchUp(ctx context.Context) bool {
 	if p.store.IsLeader() {
 		return false // there is nobody who knows more
 	}
-	addr, err := p.leader()
+	to, err := p.leader()
 	if err != nil {
 		return false
 	}
-	index, err := p.client.ReadIndex(ctx, addr)
+	index, err := p.client.ReadIndex(ctx, to)
 	return err == nil && p.store.WaitApplied(ctx, index) == nil
 }
 
@@ -155,9 +156,9 @@ func (s seeing) SeeZone(ctx context.Context, name string) (federation.Zone, erro
 	if z, known := s.Zone(name); s.IsLeader() || known && !z.Deleted && !z.FirstSeen.IsZero() {
 		return s.Store.SeeZone(ctx, name)
 	}
-	addr, err := s.peers.leader()
+	to, err := s.peers.leader()
 	if err != nil {
 		return federation.Zone{}, err
 	}
-	return s.peers.client.SeeZone(ctx, addr, name)
+	return s.peers.client.SeeZone(ctx, to, name)
 }

@@ -258,6 +258,7 @@ func (n *Node) serve(ctx context.Context) error {
 	// Health answers from the first moment, so that whoever waits for readiness
 	// can tell a node that is starting from one that is not there.
 	group.Go(func() error { return n.cfg.TLS.Run(ctx) })
+	group.Go(func() error { return n.reviewConnections(ctx) })
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.listeners.diagnostics, Handler: n.diagnostics()})
 	group.Go(func() error { return n.followLeadership(ctx) })
 	group.Go(func() error { return n.keepPicture(ctx) })

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 type peers struct {
 	membership *membership.Membership
 	port       *peer.Port
+	gate       *peer.Gate
 	dialer     *peer.Dialer
 	client     *peer.Client
 	store      *raftstore.Store
@@ -48,16 +50,20 @@ type digested struct {
 }
 
 func (n *Node) newPeers(cluster string) *peers {
-	server, client := n.cfg.TLS.Peer(cluster, tlsutil.ALPNRaft, tlsutil.ALPNHTTP2)
 	log := n.cfg.Logger.With("component", "peers")
 	p := &peers{
-		port: peer.NewPort(n.listeners.peer, server, log), dialer: peer.NewDialer(client, n.cfg.DialPeers),
 		fleet: n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, heard: map[string]digested{},
 		preflights: !n.cfg.Bootstrap, nonVoter: n.cfg.NonVoter, own: n.latest,
 	}
 	if p.advertise == "" {
 		p.advertise = endpoints.Dialable(n.listeners.peer)
 	}
+	p.gate = peer.NewGate(peer.GateConfig{
+		Node: func() string { return p.store.NodeID() }, Seal: n.cfg.Seal, Admission: p, Logger: log,
+		Verify: func(chain []*x509.Certificate) error { return n.cfg.TLS.VerifyPeer(chain, cluster) },
+	})
+	p.port = peer.NewPort(n.listeners.peer, func() tlsutil.PeerEnd { return n.cfg.TLS.PeerServer(cluster, peer.Protocols...) }, p.gate, log)
+	p.dialer = peer.NewDialer(func(protocol string) tlsutil.PeerEnd { return n.cfg.TLS.PeerClient(cluster, protocol) }, p.gate, n.cfg.DialPeers)
 	p.client = peer.NewClient(p.dialer, func() string { return p.store.ClusterID() })
 	p.membership = membership.New(membership.Config{
 		Peers: p.client, Fleet: n.fleet, Advertise: p.advertise, Version: n.cfg.Version,
@@ -73,7 +79,7 @@ func (p *peers) attach(s *raftstore.Store) {
 }
 
 func (p *peers) dialRaft(ctx context.Context, addr string) (net.Conn, error) {
-	return p.dialer.Connect(ctx, addr, tlsutil.ALPNRaft)
+	return p.dialer.Connect(ctx, "", addr, tlsutil.ALPNRaft)
 }
 
 // preflight refuses to start beside a node that runs under the same id. It runs
@@ -106,8 +112,8 @@ func (p *peers) leading() bool {
 	return lead.Err() == nil
 }
 
-// leader returns where the leader is, or an Unavailable error.
-func (p *peers) leader() (string, error) {
+// leader returns who the leader is and where, or an Unavailable error.
+func (p *peers) leader() (peer.Target, error) {
 	id, addr := p.store.Leader()
 	if id == "" || id == p.store.NodeID() {
 		e := federation.Errorf(federation.Unavailable, "no leader is known at present, nothing was changed").WithReason("no_leader")
@@ -115,12 +121,12 @@ func (p *peers) leader() (string, error) {
 			e.Detail = "this node has just become the leader and is not ready yet"
 		}
 		e.RetryAfter = time.Second
-		return "", e.WithHint("try again in a moment; with a majority of the members gone there is no leader")
+		return peer.Target{}, e.WithHint("try again in a moment; with a majority of the members gone there is no leader")
 	}
 	if found := p.membership.AddressOf(id); found != "" {
 		addr = found
 	}
-	return addr, nil
+	return peer.Target{Node: id, Addr: addr}, nil
 }
 
 // memberIDs are all members, with and without a vote: all of them carry zones.
@@ -132,7 +138,8 @@ func (p *peers) memberIDs() []string {
 	return ids
 }
 
-func (p *peers) isMember(id string) bool {
+// IsMember is part of peer.Node.
+func (p *peers) IsMember(id string) bool {
 	for _, m := range p.store.Members() {
 		if m.ID == id {
 			return true
@@ -175,7 +182,7 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 	if !p.leading() {
 		return peer.ReportAnswer{}, notLeading()
 	}
-	if !p.isMember(r.Member) {
+	if !p.IsMember(r.Member) {
 		return peer.ReportAnswer{}, federation.Errorf(federation.Forbidden, "node %.64q is no member", r.Member).WithReason("removed")
 	}
 	p.membership.Heard(r)

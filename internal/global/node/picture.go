@@ -34,13 +34,13 @@ func (n *Node) keepPicture(ctx context.Context) error {
 // recall asks once. A leader that cannot tell leaves the last picture as it is.
 func (p *peers) recall(ctx context.Context) {
 	before := p.fleet.Leadership()
-	addr, err := p.leader()
+	to, err := p.leader()
 	if err != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	picture, err := p.client.Picture(ctx, addr)
+	picture, err := p.client.Picture(ctx, to)
 	if err != nil {
 		return
 	}

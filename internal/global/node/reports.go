@@ -89,20 +89,20 @@ func (n *Node) followLeadership(ctx context.Context) error {
 
 // report sends a report to the leader, without the sessions where it has them.
 func (p *peers) report(ctx context.Context, r fleet.Report, version string, debug func(string, ...any)) {
-	addr, err := p.leader()
+	to, err := p.leader()
 	if err != nil {
 		return // there is nobody to tell; the new leader asks for everything anyway
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	out := peer.Report{Member: r.Member, Applied: r.Applied, Version: version, Level: raftstore.Level, NonVoter: p.nonVoter, Digest: digestOf(r.Sessions)}
-	answer, err := p.client.Report(ctx, addr, out)
+	answer, err := p.client.Report(ctx, to, out)
 	if err == nil && answer.Full {
 		out.Full, out.Sessions = true, r.Sessions
-		_, err = p.client.Report(ctx, addr, out)
+		_, err = p.client.Report(ctx, to, out)
 	}
 	if err != nil && ctx.Err() == nil {
-		debug("the leader did not take this member's report", "leader", addr, "error", err)
+		debug("the leader did not take this member's report", "leader", to.Addr, "error", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,12 +31,17 @@ type Client struct {
 // NewClient returns a client. cluster returns the id of this node's cluster, "" as
 // long as it knows none.
 func NewClient(d *Dialer, cluster func() string) *Client {
+	// A proved connection is HTTP/2 from its first byte.
 	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &Client{cluster: cluster, transport: &http.Transport{
 		Protocols: protocols,
-		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			return d.Connect(ctx, addr, tlsutil.ALPNHTTP2)
+		DialTLSContext: func(ctx context.Context, _, host string) (net.Conn, error) {
+			node, addr, err := splitHost(host)
+			if err != nil {
+				return nil, err
+			}
+			return d.Connect(ctx, node, addr, tlsutil.ALPNPeerHTTP2)
 		},
 		IdleConnTimeout: idleTimeout, ResponseHeaderTimeout: writeTimeout, MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression: true,
@@ -46,56 +53,79 @@ func NewClient(d *Dialer, cluster func() string) *Client {
 // Close ends the connections that are idle.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
+// Target is whom a request is for.
+type Target struct {
+	// Node is the id of the node that is meant: the request is sent to no other one.
+	// Empty: whoever answers, which is for [Client.Hello].
+	Node string
+	Addr string
+}
+
+// host is what the transport keeps connections by. A connection that was proved by one
+// node serves no request that is meant for another one at the same address.
+func (t Target) host() string { return hex.EncodeToString([]byte(t.Node + "@" + t.Addr)) }
+
+// splitHost undoes [Target.host], to which the transport adds a port.
+func splitHost(host string) (node, addr string, err error) {
+	host, _, _ = strings.Cut(host, ":")
+	data, err := hex.DecodeString(host)
+	node, addr, ok := strings.Cut(string(data), "@")
+	if err != nil || !ok {
+		return "", "", federation.Errorf(federation.Internal, "%.80q names no peer", host)
+	}
+	return node, addr, nil
+}
+
 // Hello asks the node at an address who it is.
 func (c *Client) Hello(ctx context.Context, addr string, self Hello) (Hello, error) {
-	return call[Hello](ctx, c, addr, pathHello, self)
+	return call[Hello](ctx, c, Target{Addr: addr}, pathHello, self)
 }
 
 // Promise asks a node to let the founder found.
-func (c *Client) Promise(ctx context.Context, addr string, p Promise) error {
-	_, err := call[struct{}](ctx, c, addr, pathPromise, p)
+func (c *Client) Promise(ctx context.Context, to Target, p Promise) error {
+	_, err := call[struct{}](ctx, c, to, pathPromise, p)
 	return err
 }
 
 // Join asks the leader at an address to take this node in.
-func (c *Client) Join(ctx context.Context, addr string, r JoinRequest) error {
-	_, err := call[struct{}](ctx, c, addr, pathJoin, r)
+func (c *Client) Join(ctx context.Context, to Target, r JoinRequest) error {
+	_, err := call[struct{}](ctx, c, to, pathJoin, r)
 	return err
 }
 
 // Report tells the leader what this member holds.
-func (c *Client) Report(ctx context.Context, addr string, r Report) (ReportAnswer, error) {
-	return call[ReportAnswer](ctx, c, addr, pathReport, r)
+func (c *Client) Report(ctx context.Context, to Target, r Report) (ReportAnswer, error) {
+	return call[ReportAnswer](ctx, c, to, pathReport, r)
 }
 
 // ReadIndex asks the leader how far the state is.
-func (c *Client) ReadIndex(ctx context.Context, addr string) (uint64, error) {
-	answer, err := call[ReadIndex](ctx, c, addr, pathReadIndex, struct{}{})
+func (c *Client) ReadIndex(ctx context.Context, to Target) (uint64, error) {
+	answer, err := call[ReadIndex](ctx, c, to, pathReadIndex, struct{}{})
 	return answer.Index, err
 }
 
 // Picture asks the leader which zones are where.
-func (c *Client) Picture(ctx context.Context, addr string) (Picture, error) {
-	return call[Picture](ctx, c, addr, pathPicture, struct{}{})
+func (c *Client) Picture(ctx context.Context, to Target) (Picture, error) {
+	return call[Picture](ctx, c, to, pathPicture, struct{}{})
 }
 
 // SeeZone has the leader record that a zone joined.
-func (c *Client) SeeZone(ctx context.Context, addr, zone string) (federation.Zone, error) {
-	return call[federation.Zone](ctx, c, addr, pathSeeZone, SeeZone{zone})
+func (c *Client) SeeZone(ctx context.Context, to Target, zone string) (federation.Zone, error) {
+	return call[federation.Zone](ctx, c, to, pathSeeZone, SeeZone{zone})
 }
 
 // Audit asks a member for its part of the audit log.
-func (c *Client) Audit(ctx context.Context, addr string, q audit.Query) (audit.Page, error) {
-	return call[audit.Page](ctx, c, addr, pathAudit, q)
+func (c *Client) Audit(ctx context.Context, to Target, q audit.Query) (audit.Page, error) {
+	return call[audit.Page](ctx, c, to, pathAudit, q)
 }
 
-func call[Out any](ctx context.Context, c *Client, addr, path string, in any) (out Out, err error) {
+func call[Out any](ctx context.Context, c *Client, to Target, path string, in any) (out Out, err error) {
 	data, err := json.Marshal(in)
 	if err != nil {
 		return out, federation.Errorf(federation.Internal, "encoding a request to a peer: %w", err)
 	}
-	header := http.Header{"Content-Type": {"application/json"}}
-	resp, err := c.send(ctx, outgoing{http.MethodPost, addr, path, addr}, header, inMemory(data))
+	header, addr := http.Header{"Content-Type": {"application/json"}}, to.Addr
+	resp, err := c.send(ctx, outgoing{http.MethodPost, to, path, addr}, header, inMemory(data))
 	if err != nil {
 		return out, err
 	}
@@ -114,7 +144,12 @@ func call[Out any](ctx context.Context, c *Client, addr, path string, in any) (o
 }
 
 // outgoing says which request goes where.
-type outgoing struct{ method, addr, target, host string }
+type outgoing struct {
+	method string
+	to     Target
+	path   string
+	host   string // the Host header
+}
 
 // payload is a body, and its size; -1 where that is not known.
 type payload struct {
@@ -127,9 +162,9 @@ func inMemory(data []byte) payload { return payload{bytes.NewReader(data), int64
 // send makes one attempt. It tells a request that was not sent from one of which
 // nobody knows.
 func (c *Client) send(ctx context.Context, o outgoing, header http.Header, body payload) (*http.Response, error) {
-	addr := o.addr
+	addr := o.to.Addr
 	// Without GetBody: the transport must not send a request a second time.
-	req, err := http.NewRequestWithContext(ctx, o.method, "https://"+addr+o.target, io.NopCloser(body.body))
+	req, err := http.NewRequestWithContext(ctx, o.method, "https://"+o.to.host()+o.path, io.NopCloser(body.body))
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making a request to the peer at %.200q: %w", addr, err)
 	}

@@ -7,8 +7,10 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // Dial connects to an address over TCP; tests put a network of their own there.
@@ -22,39 +24,65 @@ func overTCP(ctx context.Context, addr string) (net.Conn, error) {
 
 // Dialer connects to peers.
 type Dialer struct {
-	client *tls.Config
+	client func(protocol string) tlsutil.PeerEnd
 	dial   Dial
+	gate   *Gate
 }
 
-// NewDialer returns a Dialer. client proves who this node is and decides who is a
-// peer; a nil dial means TCP.
-func NewDialer(client *tls.Config, dial Dial) *Dialer {
+// NewDialer returns a Dialer. client returns the TLS end of one connection, which shows
+// who this node is and decides who is a peer; a nil dial means TCP.
+func NewDialer(client func(protocol string) tlsutil.PeerEnd, gate *Gate, dial Dial) *Dialer {
 	if dial == nil {
 		dial = overTCP
 	}
-	return &Dialer{client: client, dial: dial}
+	return &Dialer{client: client, gate: gate, dial: dial}
 }
 
-// Connect returns a connection of the given protocol with both ends proven.
-func (d *Dialer) Connect(ctx context.Context, addr, protocol string) (net.Conn, error) {
+// Connect returns a connection of the given protocol on which both ends have proved the
+// seal key. node is the id of the node that is meant, "" for whoever answers there.
+func (d *Dialer) Connect(ctx context.Context, node, addr, protocol string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	raw, err := d.dial(ctx, addr)
 	if err != nil {
 		return nil, unreachable(addr, err)
 	}
-	config := d.client.Clone()
-	config.NextProtos = []string{protocol}
-	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	conn, err := d.handshake(ctx, raw, node, protocol)
+	if err != nil {
 		raw.Close()
 		return nil, unreachable(addr, err)
 	}
-	if got := conn.ConnectionState().NegotiatedProtocol; got != protocol {
-		conn.Close()
-		return nil, unreachable(addr, errors.New("what answers there is not a peer port"))
-	}
 	return conn, nil
+}
+
+func (d *Dialer) handshake(ctx context.Context, raw net.Conn, node, protocol string) (*Conn, error) {
+	end := d.client(protocol)
+	conn := tls.Client(raw, end.Config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	if conn.ConnectionState().NegotiatedProtocol != protocol {
+		return nil, errors.New("what answers there is not a peer port")
+	}
+	var proof Proof
+	err := within(ctx, raw, func() (err error) {
+		proof, err = d.gate.prove(conn, end.Shown(), node)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d.gate.keep(conn, proof)
+}
+
+// within ends the reads and writes of f when ctx ends.
+func within(ctx context.Context, conn net.Conn, f func() error) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	err := f()
+	if !stop() && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // unreachable says in one line why an address is no peer now.
@@ -62,11 +90,16 @@ func unreachable(addr string, err error) *federation.Error {
 	e := federation.Errorf(federation.Unavailable, "the peer at %s cannot be reached: %s", addr, plainCause(err)).WithCause(err)
 	var record tls.RecordHeaderError
 	var own *federation.Error
+	if errors.As(err, &own) {
+		e = e.WithReason(own.Reason)
+	}
 	switch {
 	case errors.As(err, &record):
 		return e.WithHint("what answers there speaks no TLS, perhaps HTTP: name the port of --peer-addr, 5683 by default")
 	case errors.As(err, &own) && own.Hint != "":
 		return e.WithHint("%s", own.Hint)
+	case strings.Contains(err.Error(), "no application protocol"):
+		return e.WithHint("it runs a version whose members do not prove the seal key: stop all members, then start all of them with this version (docs/upgrade.md)")
 	case strings.Contains(err.Error(), "remote error: tls"):
 		return e.WithHint("the peer refuses this node's certificate: both need a node's certificate of the same cluster and CA")
 	}

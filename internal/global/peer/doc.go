@@ -7,12 +7,38 @@
 // meridian://<cluster>/node/<name>, of the cluster's CA; a zone's, a user's or
 // another cluster's certificate ends the handshake. ALPN tells two protocols apart:
 //
-//	raft  Raft's own messages; each connection begins with the id of the node that
-//	      it is meant for, see raftstore
-//	h2    HTTP/2, what follows
+//	meridian-raft/2  Raft's own messages; each connection begins with the id of the node
+//	                 that it is meant for, see raftstore
+//	meridian-h2/2    HTTP/2, what follows
 //
-// A connection has 10 s for its handshake. Of a protocol that nobody asked for it is
-// closed.
+// A connection has 10 s for its handshake and proof. Of a protocol that nobody asked for
+// it is closed. A version that proves nothing offers "h2"; it is told so (403, seal_key).
+//
+// # The proof of the seal key
+//
+// A certificate alone opens nothing. Before the first byte of either protocol both ends
+// prove that they hold a seal key:
+//
+//	dialer → acceptor   its node id, the id of the node that it means (or none), and for
+//	                    each seal key that it holds, the newest first, a MAC
+//	acceptor → dialer   its node id and its own MAC under the newest seal key that both
+//	                    hold, or why it refuses
+//
+// Each message is JSON behind its length in two bytes. A MAC is an HMAC-SHA256, under a
+// key that HKDF derives from the seal key, over the role of the end that makes it, the
+// connection's tls-exporter (RFC 9266), its protocol, both certificates, the seal key's id
+// and the node ids. So it proves nothing on another connection, and nothing when it is sent
+// back. Proving the key to who lacks it would do no harm; the dialer proves first only
+// because it takes one round trip less to tell it what is wrong.
+//
+// A seal key that the cluster has replaced proves nothing (see [Admission]); a rotation
+// needs no order, since members that hold both keys prove themselves with either one.
+// What is judged at the beginning of a connection is judged again when it changes
+// ([Gate.Review]): the CA, the seal key, who was expelled. A dialer that means one node
+// sends no request to another one that answers at its address.
+//
+// Who can prove the seal key can open every signing key, so that what it says about the
+// callers whose requests it forwards is believed, and for no other reason.
 //
 // # Requests
 //
@@ -44,6 +70,10 @@
 //	/v1/peer/audit       audit.Query → audit.Page. What was done through this member, and
 //	                     who was refused there.
 //
+// Hello, promise and join are for every node that has proved the seal key, a report and a
+// join for the node itself only. Everything else is for members, as the node that answers
+// sees them: 403 with reason removed for others.
+//
 // A node that does not lead answers what is meant for the leader with 503 and reason
 // not_leader; nothing was changed then. Every request carries "Meridian-Cluster", the
 // cluster's id, once the sender knows it; a node of another cluster refuses it (409,
@@ -54,8 +84,16 @@
 // /v1/peer/api/… is the HTTP API of the global for callers whom another member has
 // authenticated: method, path, query, body, Content-Type, If-Match and X-Request-Id are
 // the caller's; "Meridian-Caller" says who that is (see internal/access). There is one
-// hop: what is forwarded is answered by the leader or refused, never passed on. The
-// answer bears "Meridian-Applied", the leader's Raft index, up to which the forwarding
+// hop: what is forwarded is answered by the leader or refused, never passed on. How each
+// caller gets there:
+//
+//	caller               recognised by the member that it asks      told to the leader as
+//	bearer token         its signature, revocation and expiry       name and groups, via token
+//	client certificate   its chain and role at this moment          name, via cert
+//	admin socket         the socket's file permissions              admin, via socket
+//	loopback (dev)       a loopback address and a local Host        admin, via loopback
+//
+// The token itself and the certificate stay with the member that was asked. The answer bears "Meridian-Applied", the leader's Raft index, up to which the forwarding
 // member waits before it passes the answer on unchanged, so that a caller who then reads
 // at the same member sees what it wrote.
 //

@@ -32,11 +32,11 @@ var passedOn = []string{"Content-Type", "If-Match", "If-None-Match", "Accept", "
 // ours are the headers of an answer that belong to this hop.
 var ours = []string{"Connection", "Date", headerApplied}
 
-// Forward sends a request to the leader at an address as that caller's, and passes
+// Forward sends a request to the leader as that caller's, and passes
 // the answer on unchanged once await has seen the leader's index. It has written
 // nothing where it returns an error. A body of more than 1 MiB is passed on as it comes:
 // the leader bounds what it takes, by the kind of the request.
-func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, caller access.Caller, requestID string,
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, to Target, caller access.Caller, requestID string,
 	await func(ctx context.Context, index uint64) error,
 ) error {
 	body, timeout, err := bodyOf(w, r)
@@ -57,7 +57,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 	if r.TLS == nil {
 		header.Set(headerPlain, "true")
 	}
-	resp, err := c.send(ctx, outgoing{r.Method, addr, pathAPI + r.URL.RequestURI(), r.Host}, header, body)
+	resp, err := c.send(ctx, outgoing{r.Method, to, pathAPI + r.URL.RequestURI(), r.Host}, header, body)
 	if err != nil {
 		return err
 	}
@@ -69,10 +69,10 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, addr string, ca
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return unknown(addr, err)
+		return unknown(to.Addr, err)
 	}
 	if resp.StatusCode == http.StatusServiceUnavailable {
-		if e := federation.AsError(refusal(addr, resp, data)); e.Reason == "not_leader" {
+		if e := federation.AsError(refusal(to.Addr, resp, data)); e.Reason == "not_leader" {
 			return e // nothing was changed, and who leads by now this node may know
 		}
 	}

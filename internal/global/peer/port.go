@@ -21,15 +21,21 @@ const maxHandshakes = 256
 // Port splits the connections to the peer port by their protocol.
 type Port struct {
 	listener net.Listener
-	server   *tls.Config
+	server   func() tlsutil.PeerEnd
+	gate     *Gate
 	log      *slog.Logger
 	raft, h2 *half
 }
 
-// NewPort returns the port of a bound listener. server decides who is a peer.
-func NewPort(listener net.Listener, server *tls.Config, log *slog.Logger) *Port {
+// Protocols are those of the port: what it serves behind the proof, and HTTP/2 as
+// versions spoke it that proved nothing, which are told so.
+var Protocols = []string{tlsutil.ALPNRaft, tlsutil.ALPNPeerHTTP2, tlsutil.ALPNHTTP2}
+
+// NewPort returns the port of a bound listener. server returns the TLS end of one
+// connection, which decides who is a node of the cluster.
+func NewPort(listener net.Listener, server func() tlsutil.PeerEnd, gate *Gate, log *slog.Logger) *Port {
 	return &Port{
-		listener: listener, server: server, log: log,
+		listener: listener, server: server, gate: gate, log: log,
 		raft: newHalf(listener.Addr()), h2: newHalf(listener.Addr()),
 	}
 }
@@ -73,31 +79,54 @@ func (p *Port) Run(ctx context.Context) error {
 	}
 }
 
-// admit makes the handshake and hands the connection to its protocol.
+// admit has both ends prove themselves and hands the connection to its protocol.
 func (p *Port) admit(ctx context.Context, raw net.Conn) {
-	conn := tls.Server(raw, p.server)
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	proving, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
+	conn, to, err := p.handshake(proving, raw)
+	if err != nil {
 		if !errors.Is(err, context.Canceled) {
 			p.log.Warn("a peer was refused", "remote", raw.RemoteAddr().String(), "cause", plainCause(err))
 		}
 		raw.Close()
 		return
 	}
+	if !to.give(proving, conn) {
+		conn.Close()
+	}
+}
+
+// handshake returns a connection on which both ends have proved the seal key, and its
+// protocol. A connection of a version that proves nothing is for the refusal that
+// [Handler] has for it.
+func (p *Port) handshake(ctx context.Context, raw net.Conn) (net.Conn, *half, error) {
+	end := p.server()
+	conn := tls.Server(raw, end.Config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, nil, err
+	}
 	to := p.h2
 	switch conn.ConnectionState().NegotiatedProtocol {
 	case tlsutil.ALPNRaft:
 		to = p.raft
+	case tlsutil.ALPNPeerHTTP2:
 	case tlsutil.ALPNHTTP2:
+		return conn, p.h2, nil
 	default:
-		p.log.Warn("a peer was refused", "remote", raw.RemoteAddr().String(), "cause", "it asks for no protocol of this port")
-		conn.Close()
-		return
+		conn.Close() // with an alert that says so
+		return nil, nil, errors.New("it asks for no protocol of this port")
 	}
-	if !to.give(ctx, conn) {
-		conn.Close()
+	var proof Proof
+	err := within(ctx, raw, func() (err error) {
+		proof, err = p.gate.check(conn, end.Shown())
+		return err
+	})
+	if err != nil {
+		_ = conn.CloseWrite() // what was said to it arrives before the end
+		return nil, nil, err
 	}
+	proved, err := p.gate.keep(conn, proof)
+	return proved, to, err
 }
 
 // half is the listener of one protocol.

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,12 +11,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apierr"
@@ -34,6 +38,7 @@ type node struct {
 }
 
 func (n node) ClusterID() string                       { return n.id }
+func (n node) IsMember(id string) bool                 { return id == dialling }
 func (n node) Applied() uint64                         { return 42 }
 func (n node) Hello(from Hello) Hello                  { return Hello{NodeID: "n1", Address: from.Address} }
 func (n node) Promise(Promise) error                   { return n.err }
@@ -69,17 +74,98 @@ func certificate(t *testing.T, ca *tlsutil.Authority, id tlsutil.Identity) tls.C
 	return cert
 }
 
+// The ids of the two ends.
+const (
+	dialling  = "n2"
+	answering = "n1"
+)
+
+// sealKey is the seal key of the tests' cluster.
+var sealKey = newSeal()
+
+// newSeal makes seal keys, the newest first; those that are given come last.
+func newSeal(lines ...[]byte) *issue.SealKeys {
+	if len(lines) == 0 {
+		lines = [][]byte{sealLine()}
+	}
+	keys, err := issue.ParseSealKeys(bytes.Join(lines, nil))
+	if err != nil {
+		panic(err)
+	}
+	return keys
+}
+
+func sealLine() []byte {
+	line, err := issue.NewSealKey()
+	if err != nil {
+		panic(err)
+	}
+	return line
+}
+
+// trust is an Admission that a test may change.
+type trust struct {
+	mu       sync.Mutex
+	former   []string
+	expelled []string
+}
+
+func (a *trust) FormerSealKey(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.former, id)
+}
+
+func (a *trust) Expelled(node string, _ *x509.Certificate) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Contains(a.expelled, node) {
+		return federation.Errorf(federation.Forbidden, "node %s was expelled", node).WithReason("expelled")
+	}
+	return nil
+}
+
+// end is a node in a test: what it shows, holds and takes.
+type end struct {
+	source *tlsutil.Source
+	seal   Seal
+	trust  *trust
+	id     string
+	gate   *Gate
+}
+
+func newEnd(source *tlsutil.Source, id string, seal Seal) *end {
+	e := &end{source: source, seal: seal, trust: &trust{}, id: id}
+	e.gate = NewGate(GateConfig{
+		Node: func() string { return e.id }, Seal: seal, Admission: e.trust, Logger: slog.New(slog.DiscardHandler),
+		Verify: func(chain []*x509.Certificate) error { return source.VerifyPeer(chain, cluster) },
+	})
+	return e
+}
+
+func (e *end) port(l net.Listener) *Port {
+	return NewPort(l, func() tlsutil.PeerEnd { return e.source.PeerServer(cluster, Protocols...) }, e.gate, slog.New(slog.DiscardHandler))
+}
+
+func (e *end) dialer(t *testing.T) *Dialer {
+	return NewDialer(func(protocol string) tlsutil.PeerEnd { return e.source.PeerClient(cluster, protocol) }, e.gate, nil)
+}
+
 var member = tlsutil.Identity{Cluster: cluster, Role: tlsutil.RoleNode, Name: "a"}
 
 // serve runs a port and returns its address and its port.
 func serve(t *testing.T, ca *tlsutil.Authority, n Node, api http.Handler) (string, *Port) {
 	t.Helper()
+	return newEnd(tlsutil.Static(certificate(t, ca, member), ca.Pool()), answering, sealKey).serve(t, n, api)
+}
+
+func (e *end) serve(t *testing.T, n Node, api http.Handler) (string, *Port) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, _ := tlsutil.Static(certificate(t, ca, member), ca.Pool()).Peer(cluster, tlsutil.ALPNRaft, tlsutil.ALPNHTTP2)
-	p := NewPort(listener, server, slog.New(slog.DiscardHandler))
+	p := e.port(listener)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() { ended <- p.Run(ctx) }()
@@ -95,10 +181,9 @@ func serve(t *testing.T, ca *tlsutil.Authority, n Node, api http.Handler) (strin
 	return listener.Addr().String(), p
 }
 
-func dialer(t *testing.T, cert tls.Certificate, pool *x509.CertPool, cluster string) *Dialer {
+func dialer(t *testing.T, cert tls.Certificate, pool *x509.CertPool) *Dialer {
 	t.Helper()
-	_, client := tlsutil.Static(cert, pool).Peer(cluster)
-	return NewDialer(client, nil)
+	return newEnd(tlsutil.Static(cert, pool), dialling, sealKey).dialer(t)
 }
 
 func newClient(t *testing.T, d *Dialer, id string) *Client {
@@ -111,21 +196,21 @@ func newClient(t *testing.T, d *Dialer, id string) *Client {
 func TestRequests(t *testing.T) {
 	ca := authority(t)
 	addr, _ := serve(t, ca, node{id: "c1"}, http.NotFoundHandler())
-	c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool(), cluster), "c1")
-	ctx := context.Background()
+	c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool()), "c1")
+	ctx, to := context.Background(), Target{answering, addr}
 	if h, err := c.Hello(ctx, addr, Hello{Address: "x:1"}); err != nil || h.NodeID != "n1" || h.Address != "x:1" {
 		t.Errorf("hello %+v %v", h, err)
 	}
-	if a, err := c.Report(ctx, addr, Report{Member: "m"}); err != nil || !a.Full {
+	if a, err := c.Report(ctx, to, Report{Member: dialling}); err != nil || !a.Full {
 		t.Errorf("report %+v %v", a, err)
 	}
-	if i, err := c.ReadIndex(ctx, addr); err != nil || i != 7 {
+	if i, err := c.ReadIndex(ctx, to); err != nil || i != 7 {
 		t.Errorf("read index %d %v", i, err)
 	}
-	if z, err := c.SeeZone(ctx, addr, "west"); err != nil || z.Name != "west" {
+	if z, err := c.SeeZone(ctx, to, "west"); err != nil || z.Name != "west" {
 		t.Errorf("see zone %+v %v", z, err)
 	}
-	other := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool(), cluster), "c2")
+	other := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool()), "c2")
 	if _, err := other.Hello(ctx, addr, Hello{}); federation.AsError(err).Reason != "other_cluster" {
 		t.Errorf("another cluster: %v", err)
 	}
@@ -137,8 +222,8 @@ func TestErrorsTravel(t *testing.T) {
 	want := federation.Errorf(federation.Unavailable, "this node is not the leader").WithReason("not_leader").WithHint("ask another")
 	want.RetryAfter = 2 * time.Second
 	addr, _ := serve(t, ca, node{err: want}, http.NotFoundHandler())
-	c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool(), cluster), "")
-	_, err := c.ReadIndex(context.Background(), addr)
+	c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool()), "")
+	_, err := c.ReadIndex(context.Background(), Target{answering, addr})
 	got := federation.AsError(err)
 	if got.Code != want.Code || got.Detail != want.Detail || got.Reason != want.Reason || got.Hint != want.Hint || got.RetryAfter != want.RetryAfter {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -158,13 +243,13 @@ func TestStrangersAreRefused(t *testing.T) {
 		"another cluster's certificate": certificate(t, ca, elsewhere),
 		"no certificate":                {},
 	} {
-		for _, protocol := range []string{tlsutil.ALPNHTTP2, tlsutil.ALPNRaft} {
+		for _, protocol := range Protocols {
 			// The client trusts whom it talks to: the port has to refuse.
-			config := &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}
+			config := &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{protocol}}
 			if cert.Certificate != nil {
 				config.Certificates = []tls.Certificate{cert}
 			}
-			conn, err := NewDialer(config, nil).Connect(context.Background(), addr, protocol)
+			conn, err := tls.Dial("tcp", addr, config)
 			if err != nil {
 				continue
 			}
@@ -189,7 +274,7 @@ func TestWhatIsNoPeer(t *testing.T) {
 		"a node of another CA":     {impostor, "not of this cluster's CA"},
 		"nobody":                   {"127.0.0.1:1", "connection refused"},
 	} {
-		c := newClient(t, dialer(t, mine, ca.Pool(), cluster), "")
+		c := newClient(t, dialer(t, mine, ca.Pool()), "")
 		_, err := c.Hello(context.Background(), tt.addr, Hello{})
 		e := federation.AsError(err)
 		if e == nil || e.Code != federation.Unavailable || !strings.Contains(e.Detail, tt.says) || strings.Contains(e.Detail, "\n") {
@@ -202,8 +287,8 @@ func TestWhatIsNoPeer(t *testing.T) {
 func TestProtocolsApart(t *testing.T) {
 	ca := authority(t)
 	addr, p := serve(t, ca, node{}, http.NotFoundHandler())
-	d := dialer(t, certificate(t, ca, member), ca.Pool(), cluster)
-	raft, err := d.Connect(context.Background(), addr, tlsutil.ALPNRaft)
+	d := dialer(t, certificate(t, ca, member), ca.Pool())
+	raft, err := d.Connect(context.Background(), "", addr, tlsutil.ALPNRaft)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +304,7 @@ func TestProtocolsApart(t *testing.T) {
 	if n, err := accepted.Read(make([]byte, 1)); n != 1 || err != nil {
 		t.Errorf("read %d %v", n, err)
 	}
-	if _, err := d.Connect(context.Background(), addr, "http/1.1"); err == nil {
+	if _, err := d.Connect(context.Background(), "", addr, "http/1.1"); err == nil {
 		t.Error("a protocol that the port does not have was taken")
 	}
 }
@@ -240,11 +325,11 @@ func TestForward(t *testing.T) {
 		_, _ = w.Write([]byte("tea"))
 	})
 	addr, _ := serve(t, ca, node{}, api)
-	c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool(), cluster), "")
+	c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool()), "")
 	r := httptest.NewRequest("PUT", "http://api.example/zones/a%2Fb?size=1", strings.NewReader("{}"))
 	w := httptest.NewRecorder()
 	var awaited uint64
-	err := c.Forward(w, r, addr, caller, "id-1", func(_ context.Context, index uint64) error { awaited = index; return nil })
+	err := c.Forward(w, r, Target{answering, addr}, caller, "id-1", func(_ context.Context, index uint64) error { awaited = index; return nil })
 	if err != nil || w.Code != http.StatusTeapot || w.Body.String() != "tea" || w.Header().Get("ETag") != `"x"` || awaited != 42 {
 		t.Errorf("%v: answer %d %q, awaited %d", err, w.Code, w.Body, awaited)
 	}
@@ -261,10 +346,10 @@ func TestOutcomesOfForwarding(t *testing.T) {
 		calls++
 		panic(http.ErrAbortHandler)
 	}))
-	d := dialer(t, certificate(t, ca, member), ca.Pool(), cluster)
+	d := dialer(t, certificate(t, ca, member), ca.Pool())
 	forward := func(addr string) error {
 		r := httptest.NewRequest("POST", "http://x/v1/revocations", strings.NewReader("{}"))
-		return newClient(t, d, "").Forward(httptest.NewRecorder(), r, addr, access.Caller{Name: "a", Via: "token"}, "id",
+		return newClient(t, d, "").Forward(httptest.NewRecorder(), r, Target{answering, addr}, access.Caller{Name: "a", Via: "token"}, "id",
 			func(context.Context, uint64) error { return nil })
 	}
 	if err := forward(addr); federation.CodeOf(err) != federation.UnknownOutcome || calls != 1 {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +20,8 @@ import (
 // Node answers the requests of other members.
 type Node interface {
 	ClusterID() string
+	// IsMember reports whether a node is a member, as the leader sees it.
+	IsMember(node string) bool
 	Applied() uint64
 	Hello(from Hello) Hello
 	Promise(p Promise) error
@@ -34,21 +35,54 @@ type Node interface {
 }
 
 // Handler serves the requests of this package. api serves what is forwarded; nil
-// until it can.
+// until it can. It answers nobody who has not proved the seal key, and of who has, only
+// members, except where it must tell a node how to become one.
 func Handler(n Node, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+pathHello, answer(maxBody, func(_ context.Context, from Hello) (Hello, error) { return n.Hello(from), nil }))
 	mux.Handle("POST "+pathPromise, answer(maxBody, func(_ context.Context, p Promise) (struct{}, error) { return struct{}{}, n.Promise(p) }))
-	mux.Handle("POST "+pathJoin, answer(maxBody, func(ctx context.Context, r JoinRequest) (struct{}, error) { return struct{}{}, n.Join(ctx, r) }))
-	mux.Handle("POST "+pathReport, answer(maxReport, func(_ context.Context, r Report) (ReportAnswer, error) { return n.Report(r) }))
-	mux.Handle("POST "+pathReadIndex, answer(maxBody, func(context.Context, struct{}) (ReadIndex, error) {
+	mux.Handle("POST "+pathJoin, answer(maxBody, func(ctx context.Context, r JoinRequest) (struct{}, error) {
+		if err := speaksForItself(ctx, r.NodeID); err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, n.Join(ctx, r)
+	}))
+	members := http.NewServeMux()
+	members.Handle("POST "+pathReport, answer(maxReport, func(ctx context.Context, r Report) (ReportAnswer, error) {
+		if err := speaksForItself(ctx, r.Member); err != nil {
+			return ReportAnswer{}, err
+		}
+		return n.Report(r)
+	}))
+	members.Handle("POST "+pathReadIndex, answer(maxBody, func(context.Context, struct{}) (ReadIndex, error) {
 		index, err := n.ReadIndex()
 		return ReadIndex{index}, err
 	}))
-	mux.Handle("POST "+pathPicture, answer(maxBody, func(context.Context, struct{}) (Picture, error) { return n.Picture() }))
-	mux.Handle("POST "+pathSeeZone, answer(maxBody, func(ctx context.Context, z SeeZone) (federation.Zone, error) { return n.SeeZone(ctx, z.Zone) }))
-	mux.Handle("POST "+pathAudit, answer(maxBody, func(_ context.Context, q audit.Query) (audit.Page, error) { return n.Audit(q) }))
-	forwarded := http.StripPrefix(pathAPI, api)
+	members.Handle("POST "+pathPicture, answer(maxBody, func(context.Context, struct{}) (Picture, error) { return n.Picture() }))
+	members.Handle("POST "+pathSeeZone, answer(maxBody, func(ctx context.Context, z SeeZone) (federation.Zone, error) { return n.SeeZone(ctx, z.Zone) }))
+	members.Handle("POST "+pathAudit, answer(maxBody, func(_ context.Context, q audit.Query) (audit.Page, error) { return n.Audit(q) }))
+	members.Handle(pathAPI+"/", http.StripPrefix(pathAPI, forwarded(n, api)))
+	mux.Handle("/", membersOnly(n, members))
+	return provedOnly(sameCluster(n, mux))
+}
+
+// provedOnly refuses connections on which no seal key was proved: those of versions
+// whose members did not.
+func provedOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if proofOf(r.Context()) == nil {
+			w.Header().Set("Connection", "close")
+			apierr.WriteError(w, federation.Errorf(federation.Forbidden, "this member takes only nodes that prove the seal key, and the version that asks does not").
+				WithReason(reasonSealKey).
+				WithHint("stop all members, then start all of them with this version (docs/upgrade.md)"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// sameCluster refuses nodes of another cluster.
+func sameCluster(n Node, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mine, theirs := n.ClusterID(), r.Header.Get(headerCluster)
 		if mine != "" && theirs != "" && mine != theirs {
@@ -57,14 +91,37 @@ func Handler(n Node, api http.Handler) http.Handler {
 				WithHint("two clusters have each other in --join, or share a CA and name: look at --join and at the data folders"))
 			return
 		}
-		if strings.HasPrefix(r.URL.Path, pathAPI+"/") {
-			if r.Header.Get(headerPlain) != "" {
-				r.TLS = nil // as the caller came, for the addresses in the answer
-			}
-			forwarded.ServeHTTP(&stamped{ResponseWriter: w, applied: n.Applied}, r)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// membersOnly refuses nodes that are no members, or no longer.
+func membersOnly(n Node, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if node := proofOf(r.Context()).Node; !n.IsMember(node) {
+			apierr.WriteError(w, federation.Errorf(federation.Forbidden, "node %.64q is no member", node).WithReason("removed").
+				WithHint("it joins again with an empty data folder"))
 			return
 		}
-		mux.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// speaksForItself refuses a node that speaks in another one's name.
+func speaksForItself(ctx context.Context, node string) error {
+	if proved := proofOf(ctx).Node; proved != node {
+		return federation.Errorf(federation.Forbidden, "node %.64q speaks for node %.64q", proved, node).WithReason("other_node")
+	}
+	return nil
+}
+
+// forwarded serves what another member passes on.
+func forwarded(n Node, api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(headerPlain) == "" { // as the caller came, for the addresses in the answer
+			r.TLS = proofOf(r.Context()).state
+		}
+		api.ServeHTTP(&stamped{ResponseWriter: w, applied: n.Applied}, r)
 	})
 }
 
@@ -134,9 +191,10 @@ const (
 // a short while.
 func (p *Port) Serve(ctx context.Context, h http.Handler) error {
 	protocols := new(http.Protocols)
-	protocols.SetHTTP2(true)
+	protocols.SetHTTP2(true) // of versions that prove nothing; they are told so
+	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler: h, Protocols: protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		Handler: h, Protocols: protocols, ConnContext: withProof, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ReadHeaderTimeout: handshakeTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}

@@ -9,9 +9,12 @@ import (
 
 // Protocols told apart by ALPN (RFC 7301).
 const (
-	ALPNRaft  = "raft"
 	ALPNHTTP2 = "h2"
 	ALPNHTTP1 = "http/1.1"
+
+	// Between members, behind the proof of the seal key; see internal/global/peer.
+	ALPNRaft      = "meridian-raft/2"
+	ALPNPeerHTTP2 = "meridian-h2/2"
 )
 
 // LoadPool reads a PEM file of CA certificates.
@@ -72,59 +75,4 @@ func (s *Source) certificate() (*tls.Certificate, error) {
 		return cert, nil
 	}
 	return nil, federation.Errorf(federation.Internal, "this port has no TLS certificate")
-}
-
-// Peer returns the configurations of both ends of the peer port: TLS 1.3, both
-// sides prove that they are nodes of the cluster. Host names are not compared:
-// the identity is the URI SAN, and nodes move between addresses. Whoever dials
-// chooses one of the protocols.
-func (s *Source) Peer(cluster string, protocols ...string) (server, client *tls.Config) {
-	verify := func(state tls.ConnectionState) error { return verifyNode(state, s.Current().Pool, cluster) }
-	server = &tls.Config{
-		MinVersion:       tls.VersionTLS13,
-		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
-		ClientAuth:       tls.RequireAnyClientCert, // verified below, for both ends alike
-		NextProtos:       protocols,
-		VerifyConnection: verify,
-	}
-	client = &tls.Config{
-		MinVersion:           tls.VersionTLS13,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return s.certificate() },
-		NextProtos:           protocols,
-		// The chain is verified by VerifyConnection against the cluster's CA;
-		// only the comparison with a host name is left out.
-		InsecureSkipVerify: true,
-		VerifyConnection:   verify,
-	}
-	return server, client
-}
-
-// verifyNode checks the other end's chain against the cluster's CA and its
-// identity against the role that the peer port takes.
-func verifyNode(state tls.ConnectionState, pool *x509.CertPool, cluster string) error {
-	if len(state.PeerCertificates) == 0 {
-		return federation.Errorf(federation.Unauthenticated, "the peer showed no certificate")
-	}
-	leaf := state.PeerCertificates[0]
-	intermediates := x509.NewCertPool()
-	for _, c := range state.PeerCertificates[1:] {
-		intermediates.AddCert(c)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: pool, Intermediates: intermediates,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-	if err != nil {
-		return federation.Errorf(federation.Unauthenticated, "the peer's certificate is not of this cluster's CA: %w", err)
-	}
-	id, err := IdentityOf(leaf)
-	switch {
-	case err != nil:
-		return err
-	case id.Role != RoleNode:
-		return federation.Errorf(federation.Forbidden, "the peer port takes nodes, the certificate names the %s %.64q", id.Role, id.Name)
-	case id.Cluster != cluster:
-		return federation.Errorf(federation.Forbidden, "the peer's certificate is of another cluster: %.64q", id.Cluster)
-	}
-	return nil
 }

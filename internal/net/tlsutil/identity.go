@@ -108,18 +108,11 @@ func (s *Source) User(state *tls.ConnectionState, cluster string) (string, error
 	if len(state.PeerCertificates) == 0 {
 		return "", federation.Errorf(federation.Unauthenticated, "no client certificate was shown").WithReason("missing_certificate")
 	}
-	leaf, pool := state.PeerCertificates[0], s.Current().Pool
-	if pool == nil { // the library would take the system's CAs
+	if s.Current().Pool == nil {
 		return "", federation.Errorf(federation.Unauthenticated, "this port knows no CA of users").WithReason("bad_certificate")
 	}
-	between := x509.NewCertPool()
-	for _, c := range state.PeerCertificates[1:] {
-		between.AddCert(c)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: pool, Intermediates: between, CurrentTime: s.options.Now(),
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
+	leaf := state.PeerCertificates[0]
+	err := s.verify(state.PeerCertificates, x509.ExtKeyUsageClientAuth)
 	if err != nil {
 		return "", federation.Errorf(federation.Unauthenticated, "the client certificate is not good: %w", err).WithReason("bad_certificate").
 			WithHint("have a new one made: global certs user")

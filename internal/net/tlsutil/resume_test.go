@@ -27,11 +27,11 @@ func TestSessionsAreResumed(t *testing.T) {
 
 	// The zone trusts another CA from now on.
 	was := zone.Current()
-	zone.current.Store(&Material{Certificate: was.Certificate, Pool: other.Pool(), sessions: was.sessions})
+	zone.replace(&Material{Certificate: was.Certificate, Pool: other.Pool(), sessions: was.sessions})
 	if resumed, err := talk(t, server, zone.Client()); err == nil {
 		t.Errorf("a member of a CA that is not trusted any more was taken, resumed: %v", resumed)
 	}
-	zone.current.Store(was)
+	zone.replace(was)
 	if _, err := talk(t, server, zone.Client()); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestSessionsAreResumed(t *testing.T) {
 	// nothing.
 	now := *member.Current()
 	now.Pool = other.Pool()
-	member.current.Store(&now)
+	member.replace(&now)
 	if resumed, err := talk(t, server, zone.Client()); err == nil {
 		t.Errorf("a zone of a CA that is not trusted any more was taken, resumed: %v", resumed)
 	}

@@ -37,7 +37,8 @@ type Source struct {
 	files   Files
 	options Options
 	current atomic.Pointer[Material]
-	follow  *disk.Follower[contents] // nil if there are no files
+	changed atomic.Pointer[chan struct{}] // closed when current is another one
+	follow  *disk.Follower[contents]      // nil if there are no files
 
 	mu     sync.Mutex
 	warned time.Time // when expiry was last looked at
@@ -79,7 +80,7 @@ func OpenSelfMade(dir string, id Identity, hosts []string, o Options) (*Source, 
 // Static returns a source that never changes. pool may be nil.
 func Static(cert tls.Certificate, pool *x509.CertPool) *Source {
 	s := newSource(Files{}, Options{})
-	s.current.Store(&Material{Certificate: &cert, Pool: pool, sessions: tls.NewLRUClientSessionCache(Sessions)})
+	s.replace(&Material{Certificate: &cert, Pool: pool, sessions: tls.NewLRUClientSessionCache(Sessions)})
 	return s
 }
 
@@ -101,6 +102,19 @@ func (s *Source) Files() Files { return s.files }
 
 // Current is the material of this moment.
 func (s *Source) Current() *Material { return s.current.Load() }
+
+// Changed is closed when the material of this moment has been replaced. Ask for it
+// before Current.
+func (s *Source) Changed() <-chan struct{} { return *s.changed.Load() }
+
+// replace puts material in place and tells those who wait for it.
+func (s *Source) replace(m *Material) {
+	next := make(chan struct{})
+	s.current.Store(m)
+	if before := s.changed.Swap(&next); before != nil {
+		close(*before)
+	}
+}
 
 // Run follows the files until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
@@ -125,7 +139,9 @@ func (s *Source) use(c contents) error {
 	if err != nil {
 		return err
 	}
-	if old := s.current.Swap(m); old == nil {
+	first := s.Current() == nil
+	s.replace(m)
+	if first {
 		return nil
 	}
 	s.mu.Lock()

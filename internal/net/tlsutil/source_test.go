@@ -232,7 +232,7 @@ func TestConfigurationsFollowTheSource(t *testing.T) {
 	d.put(ca, nodeA)
 	s := d.open()
 	web, kds := s.Server(), s.ServerOptionalClient(ALPNHTTP2)
-	peerServer, peerClient := s.Peer("prod", ALPNRaft)
+	peerServer, peerClient := s.PeerServer("prod", ALPNRaft).Config, s.PeerClient("prod", ALPNRaft).Config
 
 	d.write(d.files.CA, append(ca.CertPEM(), next.CertPEM()...))
 	d.put(next, nodeA)
@@ -249,7 +249,7 @@ func TestConfigurationsFollowTheSource(t *testing.T) {
 		t.Errorf("a server that takes client certificates: %v, %v", server, client)
 	}
 	peer := Static(mustIssue(t, next, Identity{"prod", RoleNode, "b"}), next.Pool())
-	otherServer, otherClient := peer.Peer("prod", ALPNRaft)
+	otherServer, otherClient := peer.PeerServer("prod", ALPNRaft).Config, peer.PeerClient("prod", ALPNRaft).Config
 	if server, client := handshake(t, peerServer, otherClient); server != nil || client != nil {
 		t.Errorf("the peer port: %v, %v", server, client)
 	}

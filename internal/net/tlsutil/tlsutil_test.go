@@ -92,8 +92,8 @@ func TestPeerPortTakesNodesOfTheClusterOnly(t *testing.T) {
 		{"a node of another CA", node(other, "prod", "b", RoleNode), ours.Pool(), "not of this cluster's CA"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			server, _ := Static(serverCert, ours.Pool()).Peer("prod", ALPNRaft)
-			_, client := Static(tc.cert, tc.pool).Peer("prod", ALPNRaft)
+			server := Static(serverCert, ours.Pool()).PeerServer("prod", ALPNRaft).Config
+			client := Static(tc.cert, tc.pool).PeerClient("prod", ALPNRaft).Config
 			serverErr, clientErr := handshake(t, server, client)
 			if tc.reason == "" {
 				if serverErr != nil || clientErr != nil {
@@ -119,7 +119,7 @@ func TestPeerClientRefusesAForeignServer(t *testing.T) {
 	} {
 		// A server that would take anybody: only the client can refuse.
 		server := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{ALPNRaft}}
-		_, client := Static(mustIssue(t, ours, Identity{"prod", RoleNode, "b"}), ours.Pool()).Peer("prod", ALPNRaft)
+		client := Static(mustIssue(t, ours, Identity{"prod", RoleNode, "b"}), ours.Pool()).PeerClient("prod", ALPNRaft).Config
 		if _, err := handshake(t, server, client); err == nil {
 			t.Errorf("%s was taken for a peer", name)
 		}
@@ -129,7 +129,8 @@ func TestPeerClientRefusesAForeignServer(t *testing.T) {
 func TestPeersSpeakTLS13AndTheProtocolOnly(t *testing.T) {
 	a := mustAuthority(t)
 	cert := mustIssue(t, a, Identity{"prod", RoleNode, "a"})
-	server, client := Static(cert, a.Pool()).Peer("prod", ALPNRaft)
+	end := Static(cert, a.Pool())
+	server, client := end.PeerServer("prod", ALPNRaft).Config, end.PeerClient("prod", ALPNRaft).Config
 	old := client.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	if _, err := handshake(t, server, old); err == nil {
