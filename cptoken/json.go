@@ -37,12 +37,22 @@ type reader struct {
 
 	open []string // keys of the objects that are open, outermost first
 	err  string   // what is wrong, "" for nothing
+	in   string   // the known member of the outermost object that err is in, "" for none
+	want string   // how that member must be written
 }
 
 // fail records what is wrong, the first time.
 func (r *reader) fail(what string) {
 	if r.err == "" {
 		r.err = what + ", byte " + strconv.Itoa(r.pos)
+	}
+}
+
+// member notes that what is wrong, if anything just became so, is wrong with a known
+// member of the outermost object.
+func (r *reader) member(name string) {
+	if r.err != "" && r.in == "" {
+		r.in, r.want = name, writtenAs[name]
 	}
 }
 

@@ -115,7 +115,9 @@ func (t *Token) readHeader() error {
 			r.fail("crit, of which nothing is known here")
 		default:
 			r.skip()
+			continue
 		}
+		r.member(key)
 	}
 	return r.finish("header")
 }
@@ -125,10 +127,13 @@ func (r *reader) finish(part string) error {
 	if r.next() != 0 || r.pos < len(r.s) {
 		r.fail("something stands behind the end")
 	}
-	if r.err != "" {
-		return malformed("the " + part + ": " + r.err)
+	if r.err == "" {
+		return nil
 	}
-	return nil
+	if r.want != "" {
+		return malformed(r.in+" in its "+part+" is not "+r.want).WithHint("whoever issues the token must write %s as %s", r.in, r.want)
+	}
+	return malformed("its "+part+" is not as it must be: "+r.err).WithHint("whoever issues the token must write its %s as one JSON object without duplicate keys", part)
 }
 
 func malformed(what string) *Refusal {

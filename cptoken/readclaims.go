@@ -119,6 +119,21 @@ func (s claimSet) kind(alg string) Kind {
 	return kind
 }
 
+// writtenAs says how each claim must be written, and each parameter of the header.
+var writtenAs = map[string]string{
+	"exp": aDate, "nbf": aDate, "iat": aDate,
+	"jti": "a string of at most 128 printable characters without blank or comma", "TokenSerialNumber": "a whole number",
+	"Zone": aString, "Name": aString, "Mesh": aString, "Type": aString,
+	"Scope": aList, "Groups": aList, "Tags": "an object of arrays of strings",
+	"alg": aString, "kid": "a string of at most 128 bytes", "typ": "JWT",
+}
+
+const (
+	aString = "a string"
+	aList   = "an array of strings"
+	aDate   = "a number, the seconds since 1970"
+)
+
 // readClaims reads the claims. Fractions of a second fall to the side of less
 // validity.
 func (t *Token) readClaims() error {
@@ -167,7 +182,9 @@ func (t *Token) readClaims() error {
 				t.odd = append(t.odd, key)
 			}
 			r.skip()
+			continue
 		}
+		r.member(key)
 	}
 	c.Kind = set.kind(t.Alg)
 	t.HasSerial, t.has = set&hasSerial != 0, set

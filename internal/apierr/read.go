@@ -56,7 +56,7 @@ func ReadBytes(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, err
 // readBounded reads a body of at most limit bytes.
 func readBounded(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	tooLong := federation.Errorf(federation.TooLarge, "the body has more than %d bytes", limit).
-		WithHint("send less at once")
+		WithReason("too_large").WithHint("send less at once")
 	if r.ContentLength > limit && r.Header.Get("Expect") != "" {
 		return nil, tooLong // the caller waits to be told before it sends
 	}
@@ -74,7 +74,10 @@ func readBounded(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, e
 	case int64(data.Len()) > limit:
 		// Were the connection closed while the caller still sends, its system would
 		// throw the answer away. So a good part of the rest is taken and dropped.
-		w.Header().Set("Connection", "close")
+		// On HTTP/2 the stream alone ends, and what others ask beside it goes on.
+		if r.ProtoMajor < 2 {
+			w.Header().Set("Connection", "close")
+		}
 		_, _ = io.CopyN(io.Discard, r.Body, min(maxDropped, dropped*limit))
 		return nil, tooLong
 	}

@@ -117,15 +117,18 @@ func BodyOf(err error) Body {
 // the answer out of caches.
 func WriteError(w http.ResponseWriter, err error) {
 	body := BodyOf(err)
-	h := w.Header()
-	e := federation.AsError(err)
+	SetHeaders(w.Header(), federation.AsError(err))
+	WriteJSON(w, body.Status, body)
+}
+
+// SetHeaders sets the headers that belong to the status of an error.
+func SetHeaders(h http.Header, e *federation.Error) {
 	if challenge := Challenge(e); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if seconds := RetryAfter(e); seconds > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
-	WriteJSON(w, body.Status, body)
 }
 
 // MissingToken is the reason of a refusal where no token came at all.

@@ -18,13 +18,14 @@ import (
 type guard struct {
 	name  string
 	next  http.Handler
+	tests func(*http.Request) bool // nil: none
 	log   *slog.Logger
 	lines *loglimit.Limiter
 }
 
 // ServeHTTP implements http.Handler.
 func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	out := &answer{ResponseWriter: w}
+	out := &answer{ResponseWriter: w, keep: g.tests != nil && g.tests(r)}
 	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok && c != nil {
 		c.stopGrace()
 	}
@@ -57,16 +58,19 @@ func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func clip(s string) string { return s[:min(40, len(s))] }
 
 // answer notes whether an answer has begun. It closes the connection of who has
-// not proved who they are: a place for one that has.
+// not proved who they are: a place for one that has. On HTTP/2 that ends what others
+// ask over the same connection, so it is left open where the answer is about a token
+// that is not the caller's own.
 type answer struct {
 	http.ResponseWriter
+	keep  bool
 	begun bool
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
 	a.begun = a.begun || status >= 200
-	if status == http.StatusUnauthorized {
+	if status == http.StatusUnauthorized && !a.keep {
 		a.Header().Set("Connection", "close")
 	}
 	a.ResponseWriter.WriteHeader(status)

@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -171,6 +172,32 @@ func TestConnectionsThatEnd(t *testing.T) {
 	} {
 		if got := ask(t, address, tc.request); !strings.Contains(got, tc.want) {
 			t.Errorf("%s: answered %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// A 401 about somebody else's token says nothing about the caller: on HTTP/2 the end
+// of the connection would take other callers' requests with it.
+func TestAnswersAboutATokenUnderTestCloseNothing(t *testing.T) {
+	address, _ := startServer(t, Server{
+		Handler:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }),
+		TestsTokens: func(r *http.Request) bool { return r.URL.Path == "/test" },
+	})
+	conn := dial(t, address)
+	in := bufio.NewReader(conn)
+	for path, closes := range map[string]bool{"/test": false, "/own": true} {
+		if !closes {
+			if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil || resp.StatusCode != http.StatusUnauthorized || resp.Close {
+				t.Errorf("%s: %v, %v", path, resp, err)
+			}
+			continue
+		}
+		if got := ask(t, address, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); !strings.Contains(got, "Connection: close") {
+			t.Errorf("%s: %q", path, got)
 		}
 	}
 }

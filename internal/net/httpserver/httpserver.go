@@ -43,6 +43,10 @@ type Server struct {
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain HTTP
 	Logger   *slog.Logger
+	// TestsTokens reports whether a request asks about a token that is not its
+	// caller's own: a 401 then says nothing about the caller, and closes nothing. nil:
+	// none does.
+	TestsTokens func(*http.Request) bool
 	// Connections that may be open at once; 0: 4096.
 	Connections int
 	// Strangers is how many connections there may be whose caller was not trusted
@@ -77,7 +81,7 @@ func (s Server) Run(ctx context.Context) error {
 		limited.lobby = lobby.New(s.Strangers)
 	}
 	server := &http.Server{
-		Handler:           guard{name: s.Name, next: s.Handler, log: s.Logger, lines: lines},
+		Handler:           guard{name: s.Name, next: s.Handler, tests: s.TestsTokens, log: s.Logger, lines: lines},
 		TLSConfig:         s.TLS,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,

@@ -73,6 +73,7 @@ func (n *Node) proxyPort() httpserver.Server {
 	plain := n.server.Proxies()
 	return httpserver.Server{
 		Name: "proxies", Listener: n.dp, TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1),
+		TestsTokens: n.server.TestsTokens,
 		Connections: proxyConnections, Strangers: proxyStrangers,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if xds.Is(r) {

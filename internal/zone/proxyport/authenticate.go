@@ -69,16 +69,14 @@ type Identity struct {
 
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	var req AuthenticateRequest
-	err := apierr.ReadJSON(w, r, maxAuthenticate, &req)
+	err := s.unread(apierr.ReadJSON(w, r, maxAuthenticate, &req))
 	var id *Identity
 	if err == nil {
 		id, err = s.identify(r.Context(), r.URL.Path, req)
 	}
 	if err != nil {
-		e := federation.AsError(err)
-		s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a proxy",
-			slog.String("remote", r.RemoteAddr), slog.String("proxyType", clip(req.ProxyType)), slog.String("mesh", clip(req.Mesh)),
-			slog.String("name", clip(req.Name)), slog.String("reason", e.Reason), slog.String("detail", e.Error()))
+		s.refused(r, "refused a proxy", err, slog.String("proxyType", clip(req.ProxyType)), slog.String("mesh", clip(req.Mesh)),
+			slog.String("name", clip(req.Name)))
 		apierr.WriteError(w, err)
 		return
 	}
@@ -114,23 +112,27 @@ type BatchResult struct {
 
 func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 	var req BatchRequest
-	err := apierr.ReadJSON(w, r, maxBatchBytes, &req)
+	err := s.unread(apierr.ReadJSON(w, r, maxBatchBytes, &req))
 	if n := len(req.Requests); err == nil && (n == 0 || n > MaxBatch) {
-		err = federation.InvalidField("requests", "must hold 1 to %d requests, has %d", MaxBatch, n)
+		err = s.unread(federation.InvalidField("requests", "must hold 1 to %d requests, has %d", MaxBatch, n))
 	}
 	if err != nil {
+		s.refused(r, "refused a batch", err)
 		apierr.WriteError(w, err)
 		return
 	}
 	out := BatchAnswer{Results: make([]BatchResult, len(req.Requests))}
 	refused := 0
+	var first error
 	for i, one := range req.Requests {
 		id, err := s.identify(r.Context(), r.URL.Path, one)
 		if err == nil {
 			out.Results[i] = BatchResult{Status: http.StatusOK, Identity: id}
 			continue
 		}
-		refused++
+		if refused++; first == nil {
+			first = err
+		}
 		body := apierr.BodyOf(err)
 		out.Results[i] = BatchResult{Status: body.Status, Error: &body}
 	}
@@ -138,8 +140,7 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Trust(r.Context())
 	}
 	if refused > 0 {
-		s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused proxies of a batch", slog.String("remote", r.RemoteAddr),
-			slog.Int("refused", refused), slog.Int("of", len(req.Requests)))
+		s.refused(r, "refused proxies of a batch", first, slog.Int("refused", refused), slog.Int("of", len(req.Requests)))
 	}
 	apierr.WriteJSON(w, http.StatusOK, out)
 }
@@ -160,10 +161,8 @@ func (s *Server) admit(ctx context.Context, path string, req AuthenticateRequest
 			Type: req.ProxyType, Mesh: req.Mesh, Name: req.Name, Tags: req.Tags, Labels: req.Labels,
 		}, req.Token)
 	case req.describes():
-		err := federation.InvalidField("require", "is given beside what the proxy says of itself").
-			WithHint("state who the holder must be in require, or leave require out and hold the token against a description")
-		s.cfg.Auth.Count(proxyauth.KindUnknown, err)
-		return nil, err
+		return nil, s.unread(federation.InvalidField("require", "is given beside what the proxy says of itself").
+			WithHint("state who the holder must be in require, or leave require out and hold the token against a description"))
 	}
 	return s.cfg.Auth.Prove(ctx, req.Require, path, req.Token)
 }

@@ -33,7 +33,7 @@ func (s *Server) bootstrap(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		req, err = bootstrap.ParseRequest(body)
 	}
-	if err == nil {
+	if s.unread(err) == nil {
 		err = s.answerBootstrap(w, r, req)
 	}
 	if err == nil {
@@ -43,10 +43,8 @@ func (s *Server) bootstrap(w http.ResponseWriter, r *http.Request) {
 	if req != nil {
 		who = *req
 	}
-	e := federation.AsError(err)
-	s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a bootstrap",
-		slog.String("remote", r.RemoteAddr), slog.String("proxyType", clip(who.ProxyType)), slog.String("mesh", clip(who.Mesh)),
-		slog.String("name", clip(who.Name)), slog.String("reason", e.Reason), slog.String("detail", e.Error()))
+	s.refused(r, "refused a bootstrap", err, slog.String("proxyType", clip(who.ProxyType)), slog.String("mesh", clip(who.Mesh)),
+		slog.String("name", clip(who.Name)))
 	writeBootstrapError(w, r, err)
 }
 
@@ -79,6 +77,7 @@ func writeBootstrapError(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	apierr.SetHeaders(h, e)
 	w.WriteHeader(apierr.Status(e.Code))
 	_, _ = w.Write([]byte(text + "\n")) // the status is out: a caller who went away cannot be told
 }
@@ -87,11 +86,11 @@ func writeBootstrapError(w http.ResponseWriter, r *http.Request, err error) {
 func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bootstrap.Request) error {
 	token, err := bootstrapToken(r, req)
 	if err != nil {
-		return err
+		return s.unread(err)
 	}
 	resource, err := req.Resource()
 	if err != nil {
-		return err
+		return s.unread(err)
 	}
 	in := bootstrap.Input{Request: req, TokenPath: s.cfg.Bootstrap.TokenPath, CA: s.cfg.Bootstrap.CA(), Token: strings.TrimSpace(token)}
 	if resource != nil {
@@ -100,8 +99,8 @@ func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bo
 		return err
 	}
 	if resource.Zone != "" && resource.Zone != s.cfg.Zone {
-		return cptoken.Refuse(cptoken.WrongZone, "the %s says that it is of zone %s, this is zone %s", resource.Kind, resource.Zone, s.cfg.Zone).
-			WithHint("connect it to its own zone, or correct its resource")
+		return s.unread(cptoken.Refuse(cptoken.WrongZone, "the %s says that it is of zone %s, this is zone %s", resource.Kind, resource.Zone, s.cfg.Zone).
+			WithHint("connect it to its own zone, or correct its resource"))
 	}
 	admission, err := s.cfg.Auth.Authenticate(r.Context(), claimOf(resource), token)
 	if err != nil {

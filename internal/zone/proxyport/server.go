@@ -132,6 +132,7 @@ func (s *Server) Proxies() http.Handler {
 		"/bootstrap":             {http.MethodPost: s.bootstrap},
 		"/v1/authenticate":       {http.MethodPost: s.authenticate},
 		"/v1/authenticate/batch": {http.MethodPost: s.authenticateBatch},
+		"/v1/introspect":         {http.MethodPost: s.introspect},
 		jwksPath + "zone":        {http.MethodGet: s.jwks},
 	}
 	keys := map[string]http.HandlerFunc{http.MethodGet: s.jwks}
@@ -142,6 +143,34 @@ func (s *Server) Proxies() http.Handler {
 		}
 		fixed.ServeHTTP(w, r)
 	}))
+}
+
+// TestsTokens reports whether a request to the port for proxies asks about a token
+// that its caller did not present for itself.
+func (s *Server) TestsTokens(r *http.Request) bool {
+	switch r.URL.Path {
+	case "/v1/authenticate", "/v1/authenticate/batch", "/v1/introspect":
+		return true
+	}
+	return false
+}
+
+// refused logs a refusal so that it can be found from the request: with its path, and
+// the id that its client gave it.
+func (s *Server) refused(r *http.Request, msg string, err error, attrs ...slog.Attr) {
+	e := federation.AsError(err)
+	s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, msg, append([]slog.Attr{
+		slog.String("remote", r.RemoteAddr), slog.String("path", clip(r.URL.Path)), slog.String("requestId", clip(r.Header.Get("X-Request-Id"))),
+		slog.String("reason", e.Reason), slog.String("detail", e.Error()),
+	}, attrs...)...)
+}
+
+// unread counts an error that came before any token was looked at, and returns it.
+func (s *Server) unread(err error) error {
+	if err != nil {
+		s.cfg.Auth.Count(proxyauth.KindUnknown, err)
+	}
+	return err
 }
 
 // API returns the handler of the zone's HTTP API.

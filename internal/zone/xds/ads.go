@@ -115,10 +115,12 @@ func (s *Server) attach(ctx context.Context, node *core.Node, from proxies.Calle
 	md, _ := metadata.FromIncomingContext(ctx)
 	token, err := proxyauth.FromHeader(md.Get("authorization"))
 	if err != nil {
+		s.cfg.Auth.Count(proxyauth.KindUnknown, err)
 		return nil, err
 	}
 	resource, err := s.resourceOf(node)
 	if err != nil {
+		s.cfg.Auth.Count(proxyauth.KindUnknown, err)
 		return nil, err
 	}
 	authCtx, cancel := context.WithTimeout(ctx, maxAuthenticate)
