@@ -17,16 +17,16 @@ import (
 // whose folder was emptied, which has forgotten what it acknowledged, would then
 // vote in the name of the one that it was, and acknowledged writes could be lost.
 // So an address has the form id@host:port, and each connection begins with the id.
-type addresses struct{ *Store }
+type addresses struct{ store *Store }
 
 // ServerAddr implements raft.ServerAddressProvider.
 func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if a.cfg.AddressOf != nil {
-		if at := a.cfg.AddressOf(string(id)); at != "" {
+	if a.store.cfg.AddressOf != nil {
+		if at := a.store.cfg.AddressOf(string(id)); at != "" {
 			return joinAddress(string(id), at), nil
 		}
 	}
-	if r := a.raft.Load(); r != nil {
+	if r := a.store.raft.Load(); r != nil {
 		for _, server := range members(r) {
 			if server.ID == id {
 				return joinAddress(string(id), string(server.Address)), nil

@@ -226,16 +226,22 @@ func (f *folder) plan(id string, cfg Config) (*storepb.History, Recovery, error)
 // recoverFSM is the state while Raft rewrites the folder: what it snapshots is in the
 // new history.
 type recoverFSM struct {
-	*fsm
+	of      *fsm
 	history *storepb.History
 }
 
+// Apply implements raft.FSM.
+func (f recoverFSM) Apply(l *raft.Log) any { return f.of.Apply(l) }
+
+// Restore implements raft.FSM.
+func (f recoverFSM) Restore(in io.ReadCloser) error { return f.of.Restore(in) }
+
 // Snapshot implements raft.FSM.
 func (f recoverFSM) Snapshot() (raft.FSMSnapshot, error) {
-	if err := f.failed.Load(); err != nil {
+	if err := f.of.failed.Load(); err != nil {
 		return nil, err
 	}
-	s := f.state
+	s := f.of.state
 	s.share()
 	if _, err := s.beginHistory(s.applied, &storepb.BeginHistory{History: f.history}); err != nil {
 		return nil, err

@@ -10,10 +10,10 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	console "github.com/meridiankds/meridian/internal/cli"
 	configfile "github.com/meridiankds/meridian/internal/config"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/rolefile"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -62,7 +62,7 @@ Examples:
 				return err
 			}
 			if path := c.String("config"); path != "" {
-				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, proxyauth.Section); err != nil {
+				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, keyring.Section); err != nil {
 					return err
 				}
 			}
@@ -97,7 +97,7 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		Profiles: c.Bool("pprof"),
 		Version:  version(), Logger: logger,
 	}
-	if cfg.Authn, cfg.ReloadAuthn, err = proxyauth.FromFile(c.String("config"), os.LookupEnv); err != nil {
+	if cfg.Authn, cfg.ReloadAuthn, err = keyring.FromFile(c.String("config"), os.LookupEnv); err != nil {
 		return zonenode.Config{}, err
 	}
 	if path := c.String("cp-token-file"); path != "" {

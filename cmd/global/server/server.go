@@ -16,8 +16,8 @@ import (
 	configfile "github.com/meridiankds/meridian/internal/config"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/rolefile"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -155,7 +155,7 @@ func prepare(c *cli.Context, flags []cli.Flag) error {
 		return err
 	}
 	if path := c.String("config"); path != "" {
-		return configfile.Apply(path, console.FlagNames(flags, "config"), c, proxyauth.Section)
+		return configfile.Apply(path, console.FlagNames(flags, "config"), c, keyring.Section)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 			return globalnode.Config{}, err
 		}
 	}
-	authn, reload, err := proxyauth.FromFile(c.String("config"), os.LookupEnv)
+	authn, reload, err := keyring.FromFile(c.String("config"), os.LookupEnv)
 	if err != nil {
 		return globalnode.Config{}, err
 	}

@@ -85,7 +85,7 @@ func leadersWord(a *act, r *http.Request) bool {
 // elsewhere has the leader answer what is the leader's: changes, and the reads
 // above. Every member signs tokens and reads its own state.
 func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error) {
-	if api.cfg.Cluster == nil || api.store.IsLeader() {
+	if api.cfg.Cluster == nil || api.cfg.Leads() {
 		return false, nil
 	}
 	read := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -119,7 +119,7 @@ func (api *API) oneHop(*act, http.ResponseWriter, *http.Request) (bool, error) {
 // askLeader has the leader answer a request whose body was read already, where
 // this member is not it.
 func (api *API) askLeader(a *act, w http.ResponseWriter, r *http.Request, body any) (done bool, err error) {
-	if api.cfg.Cluster == nil || api.store.IsLeader() {
+	if api.cfg.Cluster == nil || api.cfg.Leads() {
 		return false, nil
 	}
 	data, err := json.Marshal(body)

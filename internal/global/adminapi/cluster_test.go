@@ -30,7 +30,7 @@ func (*others) Remove(string, bool) error      { return nil }
 // What a member without a leader signs, and what it does not.
 func TestIssuingWithoutALeader(t *testing.T) {
 	o := &others{}
-	e := newEnv(t, func(c *Config) { c.Store, c.Cluster = follower{c.Store}, o })
+	e := newEnv(t, func(c *Config) { follow(c); c.Cluster = o })
 	for _, tt := range []struct {
 		silence  time.Duration
 		validFor string
@@ -65,7 +65,7 @@ func TestWhatIsForwarded(t *testing.T) {
 		w.WriteHeader(299)
 		return nil
 	}}
-	e := newEnv(t, func(c *Config) { c.Store, c.Cluster = follower{c.Store}, o })
+	e := newEnv(t, func(c *Config) { follow(c); c.Cluster = o })
 	for request, want := range map[[2]string]int{
 		{"PUT", "/zones/west"}: 299, {"POST", "/v1/revocations"}: 299, {"GET", "/v1/zones"}: 299, {"GET", "/v1/cluster"}: 299,
 		{"GET", "/zones/_overview"}: 299, {"GET", "/v1/keys/zone/1/holding"}: 299, {"POST", "/v1/cluster/remove"}: 299,
@@ -97,7 +97,7 @@ func TestWhatIsForwarded(t *testing.T) {
 
 // What was forwarded to a member that does not lead is not passed on again.
 func TestOneHop(t *testing.T) {
-	e := newEnv(t, func(c *Config) { c.Store = follower{c.Store} })
+	e := newEnv(t, follow)
 	h := http.Header{}
 	access.Caller{Name: "ann", Groups: []string{"admin"}, Via: access.ViaToken}.SetHeader(h)
 	w := e.callAs(e.api.Handler(Peer), "PUT", "/zones/west", `{}`, "Meridian-Caller", h.Get("Meridian-Caller"))

@@ -69,7 +69,7 @@ func newEnv(t *testing.T, change ...func(*Config)) *env {
 	t.Helper()
 	e := &env{T: t, store: openStore(t), fleet: fleet.New(fleet.Options{})}
 	cfg := Config{
-		Store: e.store, Fleet: e.fleet, Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{}),
+		Store: e.store, Leads: e.store.IsLeader, Fleet: e.fleet, Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{}),
 		LocalhostIsAdmin: true, Version: "1.2.3", Hostname: "global-1",
 		Logger: slog.New(slog.NewJSONHandler(&e.log, nil)),
 		// No test waits for what does not come.

@@ -39,7 +39,7 @@ func (api *API) getWhoAmI(a *act, w http.ResponseWriter, _ *http.Request) error 
 func (api *API) getStatus(_ *act, w http.ResponseWriter, _ *http.Request) error {
 	_, rev := api.store.Head()
 	s := apitypes.Status{
-		NodeID: api.store.NodeID(), ClusterID: api.store.ClusterID(), IsLeader: api.store.IsLeader(),
+		NodeID: api.store.NodeID(), ClusterID: api.store.ClusterID(), IsLeader: api.cfg.Leads(),
 		Revision: rev.String(), Applied: api.store.Applied(), Version: api.cfg.Version,
 		// The store opens with a seal key or not at all.
 		Sealed:       true,

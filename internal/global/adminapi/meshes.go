@@ -110,7 +110,7 @@ func (api *API) startFirstKey(ctx context.Context, a *act, mesh string, wait tim
 			first = k
 		}
 	}
-	if first.Serial == 0 || !api.store.IsLeader() {
+	if first.Serial == 0 || !api.cfg.Leads() {
 		return nil
 	}
 	// A zone of Kuma's never acknowledges a dataplane key. To wait for one that no token

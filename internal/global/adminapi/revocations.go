@@ -150,8 +150,9 @@ func (api *API) verifyAt(kind cptoken.Kind, raw string, at time.Time) (*cptoken.
 }
 
 // keysOnly is a View in which nothing is revoked.
-type keysOnly struct{ cptoken.View }
+type keysOnly struct{ of cptoken.View }
 
+func (k keysOnly) Key(id cptoken.KeyID) *cptoken.PublicKey             { return k.of.Key(id) }
 func (keysOnly) Revoked(cptoken.Kind, string, string) bool             { return false }
 func (keysOnly) CutOff(cptoken.Kind, string, string) (never time.Time) { return never }
 

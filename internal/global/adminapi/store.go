@@ -21,7 +21,6 @@ type Store interface {
 type State interface {
 	NodeID() string
 	ClusterID() string
-	IsLeader() bool
 	Leader() (id, addr string)
 	Applied() uint64
 	Head() (cluster string, rev federation.Revision)

@@ -68,10 +68,12 @@ func TestImportWaitsForZones(t *testing.T) {
 	}
 }
 
+// follow makes an API one of a member that does not lead.
+func follow(c *Config) { c.Store, c.Leads = follower{c.Store}, func() bool { return false } }
+
 // follower is a store that leads nothing.
 type follower struct{ Store }
 
-func (follower) IsLeader() bool            { return false }
 func (follower) Leader() (id, addr string) { return "node-9", "192.0.2.9:5683" }
 
 // Only the leader hears from all members, so only it may judge a gate.
@@ -80,7 +82,8 @@ func TestGatesAreTheLeaders(t *testing.T) {
 	_, text := newRSA(t)
 	e.want(201, "POST", "/v1/keys/prepare", `{"kind":"zone"}`, nil)
 	cfg := e.api.cfg
-	cfg.Store = follower{e.store}
+	cfg.Store = e.store
+	follow(&cfg)
 	e.admin = New(cfg).Handler(Socket)
 	for _, r := range [][2]string{
 		{"POST /v1/keys/activate", `{"kind":"zone","kid":"2"}`},

@@ -17,13 +17,17 @@ import (
 	"github.com/meridiankds/meridian/kds"
 )
 
-// Store is what admission needs of the replicated state; *raftstore.Store is one.
+// Store is what admission needs of the replicated state. It is implemented on purpose:
+// the keys are more than those of the cluster, and a member that does not lead cannot
+// record a zone itself.
 type Store interface {
-	View() cptoken.View
+	// VerifyingKeys are all keys that zone tokens are verified with.
+	VerifyingKeys() cptoken.View
 	ControlPlaneKey(serial uint64) (key *issue.SigningKey, imported bool)
 	Zone(name string) (federation.Zone, bool)
 	Zones() []federation.Zone
-	SeeZone(ctx context.Context, name string) (federation.Zone, error)
+	// RecordZone notes, at the leader, that the zone joined.
+	RecordZone(ctx context.Context, name string) (federation.Zone, error)
 }
 
 // Config is what an Authenticator is made from. All fields but Now are required.
@@ -87,7 +91,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, c kds.Credentials) (kd
 				WithReason("too_many_zones").
 				WithHint("have zones authenticate, or delete the zones that are not yours")
 		}
-		seen, err := a.cfg.Store.SeeZone(ctx, c.Zone)
+		seen, err := a.cfg.Store.RecordZone(ctx, c.Zone)
 		if err != nil {
 			return kds.Admission{}, err
 		}
@@ -158,7 +162,7 @@ func (a *Authenticator) byToken(c kds.Credentials) (kds.Admission, error) {
 	if err != nil {
 		return kds.Admission{}, err
 	}
-	view := a.cfg.Store.View()
+	view := a.cfg.Store.VerifyingKeys()
 	admission := kds.Admission{Zone: c.Zone, Authenticated: true}
 	var claims *cptoken.Claims
 	if token.Claims.Kind == cptoken.Zone {
@@ -208,7 +212,7 @@ func (a *Authenticator) Judge(ad kds.Admission) error {
 			return ad.Grant.RemovedKey()
 		}
 	}
-	return ad.Grant.Check(a.cfg.Store.View(), a.cfg.Now())
+	return ad.Grant.Check(a.cfg.Store.VerifyingKeys(), a.cfg.Now())
 }
 
 func bearer(c kds.Credentials) (string, error) {

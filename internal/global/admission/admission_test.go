@@ -45,7 +45,7 @@ func newStore(t *testing.T) *fakeStore {
 	return s
 }
 
-func (s *fakeStore) View() cptoken.View { return s }
+func (s *fakeStore) VerifyingKeys() cptoken.View { return s }
 
 func (s *fakeStore) Key(id cptoken.KeyID) *cptoken.PublicKey {
 	if id == s.public.ID {
@@ -72,7 +72,7 @@ func (s *fakeStore) Zone(name string) (federation.Zone, bool) {
 
 func (s *fakeStore) Zones() []federation.Zone { return make([]federation.Zone, s.count) }
 
-func (s *fakeStore) SeeZone(_ context.Context, name string) (federation.Zone, error) {
+func (s *fakeStore) RecordZone(_ context.Context, name string) (federation.Zone, error) {
 	s.seen = append(s.seen, name)
 	return federation.Zone{Name: name, Enabled: !s.disabled}, s.seeErr
 }

@@ -2,20 +2,13 @@ package node
 
 import (
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
-	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/internal/keyring"
 )
-
-// replicated is the cluster's keys and revocations as a keyring sees them.
-type replicated struct{ *raftstore.Store }
-
-// Changed tells of what may concern whom the keys let in.
-func (r replicated) Changed() <-chan struct{} { return r.WatchAdmission() }
 
 // openKeyring joins the cluster's keys and those of this node's own settings.
 func (n *Node) openKeyring() (err error) {
-	n.keyring, err = proxyauth.NewKeyring(proxyauth.KeyringConfig{
-		Source: replicated{n.store}, Settings: n.cfg.Authn, Reload: n.cfg.ReloadAuthn,
+	n.keyring, err = keyring.New(keyring.Config{
+		Source: keySource{n.store}, Settings: n.cfg.Authn, Reload: n.cfg.ReloadAuthn,
 		Logger: n.cfg.Logger.With("component", "authn"),
 		Replaced: func() {
 			select {

@@ -11,9 +11,9 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/peer"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/rolefile"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -93,8 +93,8 @@ type Config struct {
 	// A global takes of it which tokens it must not issue, and with which keys of its
 	// own it verifies zone tokens that let a zone's control plane join (scope cp).
 	// ReloadAuthn reads it anew, completed; nil: it stands in no file.
-	Authn       proxyauth.Settings
-	ReloadAuthn func() (proxyauth.Settings, error)
+	Authn       keyring.Settings
+	ReloadAuthn func() (keyring.Settings, error)
 
 	// WriteAdminToken leaves an administrator's token in the data folder.
 	WriteAdminToken bool

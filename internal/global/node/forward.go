@@ -6,13 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/global/adminapi"
 	"github.com/meridiankds/meridian/internal/global/peer"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
-	"github.com/meridiankds/meridian/raftstore"
 )
 
 const (
@@ -128,37 +124,4 @@ func (f *refreshing) do(ctx context.Context, catchUp func(context.Context) bool)
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// leading is the store as the API sees it: a leader is one only once its fleet
-// has begun anew, because gates are judged by what members report to it.
-type leading struct {
-	*raftstore.Store
-	peers *peers
-}
-
-// IsLeader hides the store's own.
-func (l leading) IsLeader() bool { return l.peers.leading() }
-
-// seeing is the store as admission sees it: that a zone joined is recorded by the
-// leader, and the keys of this node's own settings verify zone tokens too.
-type seeing struct {
-	*raftstore.Store
-	peers *peers
-	keys  *proxyauth.Keyring
-}
-
-// View hides the store's own.
-func (s seeing) View() cptoken.View { return s.keys.View() }
-
-// SeeZone hides the store's own.
-func (s seeing) SeeZone(ctx context.Context, name string) (federation.Zone, error) {
-	if z, known := s.Zone(name); s.IsLeader() || known && !z.Deleted && !z.FirstSeen.IsZero() {
-		return s.Store.SeeZone(ctx, name)
-	}
-	to, err := s.peers.leader()
-	if err != nil {
-		return federation.Zone{}, err
-	}
-	return s.peers.client.SeeZone(ctx, to, name)
 }

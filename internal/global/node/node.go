@@ -16,11 +16,11 @@ import (
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/peer"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -45,8 +45,8 @@ type Node struct {
 	peers     *peers
 	audit     *audit.Log
 	slow      *throttle.Limiter
-	keyring   *proxyauth.Keyring // of zone tokens that let a control plane join
-	rekeyed   chan struct{}      // tells judgeSessions that this node's own keys changed
+	keyring   *keyring.Keyring // of zone tokens that let a control plane join
+	rekeyed   chan struct{}    // tells judgeSessions that this node's own keys changed
 	ready     chan struct{}
 
 	metrics     *metrics.Set
@@ -113,7 +113,7 @@ func (n *Node) open() (err error) {
 	}
 	n.kds = kdsserver.New(n.kdsConfig(identity.Cluster, verifier))
 	n.api = adminapi.New(adminapi.Config{
-		Store: leading{n.store, n.peers}, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
+		Store: n.store, Leads: n.peers.leading, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
 		Members: n.peers.memberIDs, Cluster: n.peers,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Roles: n.cfg.Roles.Roles,
@@ -148,11 +148,11 @@ func (n *Node) storeConfig() raftstore.Config {
 
 func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kdsserver.Config {
 	cfg := kdsserver.Config{
-		Source: n.store, Catalog: catalog{n.store},
-		Authenticator: sealedGate{admission.New(admission.Config{
-			Store: seeing{n.store, n.peers, n.keyring}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
+		Source: n.store, Catalog: kumaCatalog{n.store},
+		Authenticator: sealedGate{zones: admission.New(admission.Config{
+			Store: admissionStore{n.store, n.peers, n.keyring}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
-		}), n.store, n.verified},
+		}), store: n.store, verified: n.verified},
 		Relay:   relay{n},
 		Logger:  n.cfg.Logger.With("component", "kds"),
 		Refused: n.refusedZone,

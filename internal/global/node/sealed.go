@@ -1,44 +1,6 @@
 package node
 
-import (
-	"cmp"
-	"context"
-
-	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/global/admission"
-	"github.com/meridiankds/meridian/internal/metrics"
-	"github.com/meridiankds/meridian/kds"
-	"github.com/meridiankds/meridian/raftstore"
-)
-
-// The gate must not hide what the Authenticator can do beside admitting.
-var _ kds.Judge = sealedGate{}
-
-// sealedGate admits no zone while this member lacks a seal key: it could not verify
-// every control plane token, and the zone finds a member that can. It judges open
-// sessions as the Authenticator does.
-type sealedGate struct {
-	*admission.Authenticator
-	store    *raftstore.Store
-	verified metrics.Counter
-}
-
-// Authenticate implements kds.Authenticator.
-func (g sealedGate) Authenticate(ctx context.Context, c kds.Credentials) (kds.Admission, error) {
-	if err := g.store.CanSign(); err != nil {
-		return kds.Admission{}, err
-	}
-	a, err := g.Authenticator.Authenticate(ctx, c)
-	switch {
-	case err != nil:
-		e := federation.AsError(err)
-		g.verified.Add(string(cptoken.ControlPlane), cmp.Or(e.Reason, string(e.Code)))
-	case a.Authenticated:
-		g.verified.Add(string(cptoken.ControlPlane), "accepted")
-	}
-	return a, err
-}
+import "context"
 
 // renewAdminToken leaves an administrator's token in the data folder, where that is
 // wanted and this node can sign one.

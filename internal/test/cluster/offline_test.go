@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
+	"github.com/meridiankds/meridian/internal/keyring"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
@@ -88,7 +89,7 @@ func TestOfflineTokens(t *testing.T) {
 	g := StartGlobal(t, slog.New(slog.DiscardHandler))
 	g.ConfigureZone = func(c *zonenode.Config) {
 		if c.Zone == "west" {
-			c.Authn.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = []proxyauth.PublicKey{{KID: "key-1", KeyFile: keyFile}}
+			c.Authn.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = []keyring.PublicKey{{KID: "key-1", KeyFile: keyFile}}
 		}
 	}
 	west, east := g.StartZone("west", g.KDS()), g.StartZone("east", g.KDS())
@@ -124,7 +125,7 @@ func TestOfflineTokens(t *testing.T) {
 	west.Expect("a stranger's", ssl.token(stranger, "key-9", claims("west")), "egress", Refused("unknown_key"))
 
 	// A session of the zone's own key ends when its token is revoked, by its hash.
-	admission, err := west.Node.Auth().Authenticate(t.Context(), proxyauth.Proxy{Type: proxyauth.TypeEgress}, bare)
+	admission, err := west.Node.Auth().Authenticate(t.Context(), proxyauth.Proxy{Type: cptoken.TypeEgress}, bare)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestOfflineTokens(t *testing.T) {
 	// Another key in the file takes over, and ends what the former one opened.
 	other := ssl.token(static, "key-1", claims("west", "jti", "another"))
 	west.Expect("before the file is replaced", other, "egress", Accepted)
-	if admission, err = west.Node.Auth().Authenticate(t.Context(), proxyauth.Proxy{Type: proxyauth.TypeEgress}, other); err != nil {
+	if admission, err = west.Node.Auth().Authenticate(t.Context(), proxyauth.Proxy{Type: cptoken.TypeEgress}, other); err != nil {
 		t.Fatal(err)
 	}
 	second, err := west.Node.Sessions().Open(t.Context(), sessions.Opening{Grant: admission.Grant, Subject: admission.Subject()})
@@ -165,13 +166,13 @@ func TestOfflineTokens(t *testing.T) {
 func TestOfflineControlPlaneToken(t *testing.T) {
 	ssl := newOpenSSL(t)
 	private, public := ssl.key("cp", false)
-	key := proxyauth.PublicKey{KID: "key-1", Key: public}
-	var settings proxyauth.Settings
+	key := keyring.PublicKey{KID: "key-1", Key: public}
+	var settings keyring.Settings
 	var mu sync.Mutex
-	set := func(keys ...proxyauth.PublicKey) {
+	set := func(keys ...keyring.PublicKey) {
 		mu.Lock()
 		defer mu.Unlock()
-		settings = proxyauth.Settings{}
+		settings = keyring.Settings{}
 		settings.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = keys
 		if err := settings.Complete(); err != nil {
 			t.Error(err)
@@ -181,7 +182,7 @@ func TestOfflineControlPlaneToken(t *testing.T) {
 	g := StartGlobal(t, slog.New(slog.DiscardHandler), func(g *Global) {
 		g.Configure = func(c *globalnode.Config) {
 			c.Authn = settings
-			c.ReloadAuthn = func() (proxyauth.Settings, error) {
+			c.ReloadAuthn = func() (keyring.Settings, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				return settings, nil

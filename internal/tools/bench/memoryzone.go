@@ -97,14 +97,20 @@ func (z *memoryZone) check(rev federation.Revision, id string) error {
 
 // diskZone is a zone's copy as zones have it.
 type diskZone struct {
-	*keysync.Store
+	store  *keysync.Store
 	number int
 	seen   *arrivals
 }
 
+// Position implements kds.Sink.
+func (z *diskZone) Position() (cluster string, rev federation.Revision) { return z.store.Position() }
+
+// Heard implements kds.Sink.
+func (z *diskZone) Heard(member string, at time.Time) { z.store.Heard(member, at) }
+
 // Apply implements kds.Sink.
 func (z *diskZone) Apply(ctx context.Context, p cptoken.Part) error {
-	err := z.Store.Apply(ctx, p)
+	err := z.store.Apply(ctx, p)
 	if err == nil && p.Last {
 		z.seen.saw(z.number)
 	}
@@ -112,7 +118,7 @@ func (z *diskZone) Apply(ctx context.Context, p cptoken.Part) error {
 }
 
 func (z *diskZone) check(rev federation.Revision, id string) error {
-	v := z.View()
+	v := z.store.View()
 	if !v.Revision().Covers(rev) {
 		return fmt.Errorf("zone %d stands at %s, not at %s", z.number, v.Revision(), rev)
 	}

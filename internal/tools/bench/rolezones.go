@@ -150,7 +150,7 @@ func (r *zonesRole) copy(i int, zone, dir string) (copyOf, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	return &diskZone{Store: store, number: i, seen: &r.seen}, store.Instance(), nil
+	return &diskZone{store: store, number: i, seen: &r.seen}, store.Instance(), nil
 }
 
 // expected is what every zone must have seen: up to a revision, and this id.
@@ -216,7 +216,7 @@ func (r *zonesRole) leave() {
 	r.running.Wait()
 	for _, z := range r.zones {
 		if d, ok := z.(*diskZone); ok {
-			_ = d.Close()
+			_ = d.store.Close()
 		}
 	}
 	r.zones, r.clients, r.cancel = nil, nil, nil

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
 	"github.com/meridiankds/meridian/keysync"
@@ -12,19 +13,23 @@ import (
 // cacheBytes bounds the memory of verified signatures.
 const cacheBytes = 16 << 20
 
-// held is the zone's copy of what the global sent.
-type held struct{ *keysync.Store }
+// keySource is the zone's copy of what the global sent, as the keyring joins it with
+// the zone's own keys.
+type keySource struct{ copy *keysync.Store }
 
-// View returns what the zone knows now.
-func (h held) View() cptoken.View { return h.Store.View() }
+// View implements keyring.Source.
+func (k keySource) View() cptoken.View { return k.copy.View() }
+
+// Changed implements keyring.Source.
+func (k keySource) Changed() <-chan struct{} { return k.copy.Changed() }
 
 // authenticate makes what decides over proxies, and over the sessions that an
 // admission opened: both see the same keys.
 func (n *Node) authenticate() (err error) {
 	log := n.cfg.Logger.With("component", "authn")
 	n.verifier = cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
-	n.keyring, err = proxyauth.NewKeyring(proxyauth.KeyringConfig{
-		Source: held{n.store}, Settings: n.cfg.Authn, Reload: n.cfg.ReloadAuthn, Logger: log,
+	n.keyring, err = keyring.New(keyring.Config{
+		Source: keySource{n.store}, Settings: n.cfg.Authn, Reload: n.cfg.ReloadAuthn, Logger: log,
 		Replaced: func() { n.sessions.Judge() },
 	})
 	if err != nil {
@@ -59,4 +64,4 @@ func (n *Node) Sessions() *sessions.Registry { return n.sessions }
 func (n *Node) Auth() *proxyauth.Authenticator { return n.auth }
 
 // Keyring is every key that verifies tokens here.
-func (n *Node) Keyring() *proxyauth.Keyring { return n.keyring }
+func (n *Node) Keyring() *keyring.Keyring { return n.keyring }

@@ -12,9 +12,9 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/rolefile"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // The ports of a zone.
@@ -55,10 +55,10 @@ type Config struct {
 	LocalhostIsAdmin bool
 	// Authn says how proxies prove who they are; the zero value is good. Node
 	// completes it.
-	Authn proxyauth.Settings
+	Authn keyring.Settings
 	// ReloadAuthn reads Authn anew, completed: of these the public keys are followed.
 	// nil: they stand in no file.
-	ReloadAuthn func() (proxyauth.Settings, error)
+	ReloadAuthn func() (keyring.Settings, error)
 	// Roles are what users of the HTTP API may do; nil: the group "admin"
 	// everything, others nothing.
 	Roles *rolefile.File

@@ -26,11 +26,11 @@ func (c *Config) reviewer() (proxyauth.Reviewer, error) {
 
 // accounts is the reviewer as the authenticator of proxies wants it: a token that
 // is good must be this proxy's as well.
-type accounts struct{ *tokenreview.Reviewer }
+type accounts struct{ tokens *tokenreview.Reviewer }
 
 // Review implements proxyauth.Reviewer.
 func (a accounts) Review(ctx context.Context, token string, p proxyauth.Proxy) (proxyauth.Account, error) {
-	id, err := a.Reviewer.Review(ctx, token)
+	id, err := a.tokens.Review(ctx, token)
 	if err == nil {
 		err = id.Check(tokenreview.Proxy{Name: p.Name, Labels: p.Labels})
 	}
@@ -42,7 +42,7 @@ func (a accounts) Review(ctx context.Context, token string, p proxyauth.Proxy) (
 
 // Identify implements proxyauth.Reviewer.
 func (a accounts) Identify(ctx context.Context, token string) (proxyauth.Account, error) {
-	id, err := a.Reviewer.Review(ctx, token)
+	id, err := a.tokens.Review(ctx, token)
 	if err != nil {
 		return proxyauth.Account{}, err
 	}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/test/kube"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // TestServiceAccountTokens plays proxies of a Kubernetes cluster against a zone
@@ -26,8 +26,8 @@ func TestServiceAccountTokens(t *testing.T) {
 	defer server.Close()
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	cfg := config(filepath.Join(dir, "zone"))
-	cfg.Authn.Auth.Type = proxyauth.ServiceAccountToken
-	cfg.Authn.Authn.ServiceAccountToken = proxyauth.AccountSettings{Audience: "meridian-zone", Kubeconfig: filepath.Join(dir, "kubeconfig")}
+	cfg.Authn.Auth.Type = keyring.ServiceAccountToken
+	cfg.Authn.Authn.ServiceAccountToken = keyring.AccountSettings{Audience: "meridian-zone", Kubeconfig: filepath.Join(dir, "kubeconfig")}
 	if err := cfg.Authn.Complete(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +86,8 @@ func TestServiceAccountTokens(t *testing.T) {
 }
 
 func TestServiceAccountTokensNeedAnAudience(t *testing.T) {
-	var s proxyauth.Settings
-	s.Authn.DPProxy.Type = proxyauth.ServiceAccountToken
+	var s keyring.Settings
+	s.Authn.DPProxy.Type = keyring.ServiceAccountToken
 	if err := s.Complete(); err == nil || !strings.Contains(err.Error(), "dpServer.authn.serviceAccountToken.audience") {
 		t.Errorf("got %v", err)
 	}

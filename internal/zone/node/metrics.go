@@ -5,7 +5,6 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/metrics"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // measure registers what a zone shows at /metrics, all of it read at each scrape.
@@ -24,7 +23,7 @@ func (n *Node) measure() {
 	m.Gauge("keys", "Keys that this zone verifies with, by kind and state.", []string{"kind", "state"}, n.keySamples)
 	m.Gauge("proxies_unauthenticated", "Whether proxies of a type are believed without proof (none).", []string{"type"}, func() (samples []metrics.Sample) {
 		unproven := n.auth.Unproven()
-		for _, t := range []string{proxyauth.TypeDataplane, proxyauth.TypeEgress, proxyauth.TypeIngress} {
+		for _, t := range []string{cptoken.TypeDataplane, cptoken.TypeEgress, cptoken.TypeIngress} {
 			samples = append(samples, metrics.Sample{Labels: []string{t}, Value: metrics.Bool(slices.Contains(unproven, t))[0].Value})
 		}
 		return samples

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/throttle"
@@ -40,7 +41,7 @@ type Node struct {
 	client   *kdsclient.Client
 	server   *proxyport.Server
 	verifier *cptoken.Verifier
-	keyring  *proxyauth.Keyring
+	keyring  *keyring.Keyring
 	auth     *proxyauth.Authenticator
 	sessions *sessions.Registry
 	proxies  *proxies.Registry

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
@@ -39,15 +40,15 @@ func resource(t *testing.T) *proxyres.Resource {
 
 // by is an admission with a token of an id, for a name or for any.
 func by(id, name string) *proxyauth.Admission {
-	return &proxyauth.Admission{Method: proxyauth.DataplaneToken, TokenID: id, Proxy: proxyauth.Proxy{Type: "dataplane", Mesh: "default", Name: "a"},
+	return &proxyauth.Admission{Method: keyring.DataplaneToken, TokenID: id, Proxy: proxyauth.Proxy{Type: "dataplane", Mesh: "default", Name: "a"},
 		Claims: &cptoken.Claims{Kind: cptoken.Dataplane, Name: name}, Grant: cptoken.ForeignGrant(id, time.Time{}, time.Time{})}
 }
 
 func TestWhoMayHaveAName(t *testing.T) {
 	now := time.Now()
 	pod := by("", "")
-	pod.Method, pod.Claims, pod.Account = proxyauth.ServiceAccountToken, nil, &proxyauth.Account{Namespace: "n", Name: "sa", Pod: "a"}
-	none := &proxyauth.Admission{Method: proxyauth.None, Proxy: pod.Proxy, Grant: cptoken.ForeignGrant("", time.Time{}, time.Time{})}
+	pod.Method, pod.Claims, pod.Account = keyring.ServiceAccountToken, nil, &proxyauth.Account{Namespace: "n", Name: "sa", Pod: "a"}
+	none := &proxyauth.Admission{Method: keyring.None, Proxy: pod.Proxy, Grant: cptoken.ForeignGrant("", time.Time{}, time.Time{})}
 	for name, tc := range map[string]struct {
 		holder, newcomer *proxyauth.Admission
 		remote           string

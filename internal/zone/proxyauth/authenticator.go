@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/zone/statement"
 )
@@ -17,8 +18,8 @@ import (
 type Config struct {
 	Zone string
 	// Settings are completed.
-	Settings Settings
-	Keyring  *Keyring
+	Settings keyring.Settings
+	Keyring  *keyring.Keyring
 	Verifier *cptoken.Verifier
 	// Reviewer judges service account tokens; required where a method is
 	// ServiceAccountToken.
@@ -63,7 +64,7 @@ type Account struct {
 
 // Proxy is who wants to be believed: what it says of itself, in its resource.
 type Proxy struct {
-	// Type is TypeDataplane, TypeIngress or TypeEgress.
+	// Type is cptoken.TypeDataplane, cptoken.TypeIngress or cptoken.TypeEgress.
 	Type string
 	// Mesh is required of data plane proxies. Tags are those of all inbounds and the
 	// gateway: each with the set of its values.
@@ -77,7 +78,7 @@ type Proxy struct {
 // Admission is what an accepted proxy proved.
 type Admission struct {
 	// Method is how; where it is None nothing was proven.
-	Method Method
+	Method keyring.Method
 	// Zone is this zone, Proxy who was believed.
 	Zone  string
 	Proxy Proxy
@@ -98,7 +99,7 @@ type Admission struct {
 
 // Subject names the proxy for people: "egress west", "dataplane default/backend-1".
 func (a *Admission) Subject() string {
-	if a.Proxy.Type != TypeDataplane {
+	if a.Proxy.Type != cptoken.TypeDataplane {
 		if a.Proxy.Name != "" {
 			return a.Proxy.Type + " " + a.Zone + "/" + a.Proxy.Name
 		}
@@ -135,9 +136,9 @@ func New(cfg Config) (*Authenticator, error) {
 	}
 	for _, m := range []struct {
 		field  string
-		method Method
-	}{{fileNames.zoneProxy, cfg.Settings.Authn.ZoneProxy.Type}, {fileNames.dpProxy, cfg.Settings.Authn.DPProxy.Type}} {
-		if m.method == ServiceAccountToken && cfg.Reviewer == nil {
+		method keyring.Method
+	}{{keyring.ZoneProxyType, cfg.Settings.Authn.ZoneProxy.Type}, {keyring.DPProxyType, cfg.Settings.Authn.DPProxy.Type}} {
+		if m.method == keyring.ServiceAccountToken && cfg.Reviewer == nil {
 			return nil, federation.InvalidField(m.field, "is serviceAccountToken, and no Kubernetes API is named that could vouch for one").
 				WithHint("use zoneToken or dpToken outside of Kubernetes")
 		}
@@ -173,9 +174,9 @@ const (
 )
 
 // kindOf returns the kind of what is to be presented, as it is counted.
-func kindOf(method Method) string {
-	return map[Method]string{
-		ZoneToken: string(cptoken.Zone), DataplaneToken: string(cptoken.Dataplane), ServiceAccountToken: kindServiceAccount, None: kindNone,
+func kindOf(method keyring.Method) string {
+	return map[keyring.Method]string{
+		keyring.ZoneToken: string(cptoken.Zone), keyring.DataplaneToken: string(cptoken.Dataplane), keyring.ServiceAccountToken: kindServiceAccount, keyring.None: kindNone,
 	}[method]
 }
 
@@ -183,7 +184,7 @@ func kindOf(method Method) string {
 // operator's statement.
 type asked interface {
 	// token holds verified claims of a token of ours against it.
-	token(zone, proxyType string, method Method, c *cptoken.Claims) error
+	token(zone, proxyType string, method keyring.Method, c *cptoken.Claims) error
 	// account asks the reviewer.
 	account(ctx context.Context, r Reviewer, proxyType, token string) (Account, error)
 	// nothing decides where callers prove nothing.
@@ -191,7 +192,7 @@ type asked interface {
 }
 
 // decide holds a credential against what is asked, and counts the outcome.
-func (a *Authenticator) decide(ctx context.Context, method Method, proxyType, credential string, q asked) (*Admission, error) {
+func (a *Authenticator) decide(ctx context.Context, method keyring.Method, proxyType, credential string, q asked) (*Admission, error) {
 	admission, err := a.judge(ctx, method, proxyType, credential, q)
 	a.Count(kindOf(method), err)
 	if err != nil {
@@ -212,23 +213,23 @@ func (a *Authenticator) Count(kind string, err error) {
 	a.cfg.Verified(kind, result)
 }
 
-func (a *Authenticator) judge(ctx context.Context, method Method, proxyType, credential string, q asked) (*Admission, error) {
+func (a *Authenticator) judge(ctx context.Context, method keyring.Method, proxyType, credential string, q asked) (*Admission, error) {
 	if err := a.Stale(); err != nil {
 		return nil, err
 	}
 	view := a.cfg.Keyring.View()
-	if method == None {
+	if method == keyring.None {
 		if err := q.nothing(); err != nil {
 			return nil, err
 		}
-		return &Admission{Revision: revisionOf(view), Grant: cptoken.ForeignGrant("", time.Time{}, time.Time{})}, nil
+		return &Admission{Revision: keyring.RevisionOf(view), Grant: cptoken.ForeignGrant("", time.Time{}, time.Time{})}, nil
 	}
 	token, err := oneToken(credential, method)
 	if err != nil {
 		return nil, err
 	}
 	var admission *Admission
-	if method == ServiceAccountToken {
+	if method == keyring.ServiceAccountToken {
 		admission, err = a.byAccount(ctx, proxyType, token, q)
 	} else {
 		admission, err = a.byToken(view, method, proxyType, token, q)
@@ -236,12 +237,12 @@ func (a *Authenticator) judge(ctx context.Context, method Method, proxyType, cre
 	if err != nil {
 		return nil, err
 	}
-	admission.Revision = revisionOf(view)
+	admission.Revision = keyring.RevisionOf(view)
 	return admission, nil
 }
 
 // byToken holds a zone or dataplane token against one view from beginning to end.
-func (a *Authenticator) byToken(view cptoken.View, method Method, proxyType, token string, q asked) (*Admission, error) {
+func (a *Authenticator) byToken(view cptoken.View, method keyring.Method, proxyType, token string, q asked) (*Admission, error) {
 	claims, err := a.cfg.Verifier.Verify(view, cptoken.Kind(kindOf(method)), token)
 	if err != nil {
 		return nil, err
@@ -269,8 +270,8 @@ func (a *Authenticator) byAccount(ctx context.Context, proxyType, token string, 
 // describes is a proxy that says who it is.
 type describes struct{ p Proxy }
 
-func (d describes) token(zone, _ string, method Method, c *cptoken.Claims) error {
-	if method == ZoneToken {
+func (d describes) token(zone, _ string, method keyring.Method, c *cptoken.Claims) error {
+	if method == keyring.ZoneToken {
 		return c.CheckZoneProxy(zone, cptoken.Scope(d.p.Type))
 	}
 	return c.CheckDataplane(cptoken.Proxy{Mesh: d.p.Mesh, Name: d.p.Name, Type: d.p.Type, Tags: d.p.Tags,
@@ -287,9 +288,9 @@ func (describes) nothing() error { return nil }
 // JSON check spells it.
 func (p *Proxy) Validate() error {
 	switch p.Type {
-	case TypeIngress, TypeEgress:
+	case cptoken.TypeIngress, cptoken.TypeEgress:
 		return nil // a zone proxy belongs to no mesh
-	case TypeDataplane:
+	case cptoken.TypeDataplane:
 		return federation.ValidateName("mesh", p.Mesh)
 	case "":
 		return federation.InvalidField("proxyType", "must not be empty: use ingress, egress or dataplane")

@@ -9,20 +9,21 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/keyring"
 )
 
 // newAuth returns an authenticator of zone west, and its keyring.
-func newAuth(t *testing.T, source Source, s Settings, edit func(*Config)) *Authenticator {
+func newAuth(t *testing.T, source keyring.Source, s keyring.Settings, edit func(*Config)) *Authenticator {
 	t.Helper()
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	keyring, err := NewKeyring(KeyringConfig{Source: source, Settings: s})
+	ring, err := keyring.New(keyring.Config{Source: source, Settings: s})
 	if err != nil {
 		t.Fatal(err)
 	}
 	clock := func() time.Time { return testNow }
-	cfg := Config{Zone: "west", Settings: s, Keyring: keyring,
+	cfg := Config{Zone: "west", Settings: s, Keyring: ring,
 		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: clock}), Now: clock}
 	if edit != nil {
 		edit(&cfg)
@@ -35,8 +36,8 @@ func newAuth(t *testing.T, source Source, s Settings, edit func(*Config)) *Authe
 }
 
 var (
-	egress  = Proxy{Type: TypeEgress, Name: "egress-1"}
-	backend = Proxy{Type: TypeDataplane, Mesh: "default", Name: "backend-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
+	egress  = Proxy{Type: cptoken.TypeEgress, Name: "egress-1"}
+	backend = Proxy{Type: cptoken.TypeDataplane, Mesh: "default", Name: "backend-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
 )
 
 func zoneClaims(scopes ...string) map[string]any {
@@ -51,37 +52,37 @@ func boolean(b bool) *bool { return &b }
 func TestMethods(t *testing.T) {
 	zoneToken := sign(t, globalKey(), "1", registered(zoneClaims("egress", "dataplane")))
 	dpToken := sign(t, globalKey(), "1", registered(meshClaims()))
-	type types = AuthnSettings
-	of := func(zoneProxy, dataplane Method) types {
-		return types{ZoneProxy: ZoneProxySettings{Type: zoneProxy}, DPProxy: DPProxySettings{Type: dataplane}}
+	type types = keyring.AuthnSettings
+	of := func(zoneProxy, dataplane keyring.Method) types {
+		return types{ZoneProxy: keyring.ZoneProxySettings{Type: zoneProxy}, DPProxy: keyring.DPProxySettings{Type: dataplane}}
 	}
 	for name, test := range map[string]struct {
 		authn  types
 		proxy  Proxy
 		token  string
-		method Method
+		method keyring.Method
 		reason string
 	}{
-		"defaults, egress":           {types{}, egress, zoneToken, ZoneToken, ""},
-		"defaults, data plane":       {types{}, backend, dpToken, DataplaneToken, ""},
-		"a newline behind it":        {types{}, backend, dpToken + "\n", DataplaneToken, ""},
+		"defaults, egress":           {types{}, egress, zoneToken, keyring.ZoneToken, ""},
+		"defaults, data plane":       {types{}, backend, dpToken, keyring.DataplaneToken, ""},
+		"a newline behind it":        {types{}, backend, dpToken + "\n", keyring.DataplaneToken, ""},
 		"no token":                   {types{}, backend, "", "", "missing_token"},
 		"an empty file":              {types{}, egress, " \n", "", "missing_token"},
 		"two tokens":                 {types{}, backend, dpToken + "\n" + dpToken, "", "malformed"},
 		"the other's token":          {types{}, backend, zoneToken, "", "wrong_kind"},
-		"ingress with egress":        {types{}, Proxy{Type: TypeIngress}, zoneToken, "", "out_of_scope"},
-		"data plane by zone token":   {of("", ZoneToken), backend, zoneToken, ZoneToken, ""},
-		"zone token, a dp token":     {of("", ZoneToken), backend, dpToken, "", "wrong_kind"},
-		"none":                       {of(None, ""), egress, "", None, ""},
-		"none, whatever":             {of(None, ""), egress, "x y", None, ""},
-		"none of the other's":        {of(None, ""), backend, "", "", "missing_token"},
-		"service account":            {of("", ServiceAccountToken), backend, "sa", ServiceAccountToken, ""},
-		"service account, bad token": {of("", ServiceAccountToken), backend, "no", "", "bad_account"},
+		"ingress with egress":        {types{}, Proxy{Type: cptoken.TypeIngress}, zoneToken, "", "out_of_scope"},
+		"data plane by zone token":   {of("", keyring.ZoneToken), backend, zoneToken, keyring.ZoneToken, ""},
+		"zone token, a dp token":     {of("", keyring.ZoneToken), backend, dpToken, "", "wrong_kind"},
+		"none":                       {of(keyring.None, ""), egress, "", keyring.None, ""},
+		"none, whatever":             {of(keyring.None, ""), egress, "x y", keyring.None, ""},
+		"none of the other's":        {of(keyring.None, ""), backend, "", "", "missing_token"},
+		"service account":            {of("", keyring.ServiceAccountToken), backend, "sa", keyring.ServiceAccountToken, ""},
+		"service account, bad token": {of("", keyring.ServiceAccountToken), backend, "no", "", "bad_account"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var counted []string
 			test.authn.ServiceAccountToken.Audience = "meridian-zone"
-			a := newAuth(t, newCopy(t), Settings{Authn: test.authn}, func(c *Config) {
+			a := newAuth(t, newCopy(t), keyring.Settings{Authn: test.authn}, func(c *Config) {
 				c.Reviewer = reviewer{}
 				c.Verified = func(labels ...string) { counted = labels }
 			})
@@ -127,23 +128,23 @@ func (r reviewer) Identify(ctx context.Context, token string) (Account, error) {
 }
 
 func TestReviewerIsRequired(t *testing.T) {
-	s := Settings{Auth: AuthSettings{Type: ServiceAccountToken}}
+	s := keyring.Settings{Auth: keyring.AuthSettings{Type: keyring.ServiceAccountToken}}
 	s.Authn.ServiceAccountToken.Audience = "meridian-zone"
 	if err := s.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	keyring, err := NewKeyring(KeyringConfig{Source: newCopy(t), Settings: s})
+	ring, err := keyring.New(keyring.Config{Source: newCopy(t), Settings: s})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Config{Zone: "west", Settings: s, Keyring: keyring}); federation.CodeOf(err) != federation.Invalid {
+	if _, err := New(Config{Zone: "west", Settings: s, Keyring: ring}); federation.CodeOf(err) != federation.Invalid {
 		t.Errorf("without a reviewer: %v", err)
 	}
 }
 
 func TestProxyValidate(t *testing.T) {
-	a := newAuth(t, newCopy(t), Settings{}, nil)
-	for _, p := range []Proxy{{}, {Type: "gateway"}, {Type: TypeDataplane}, {Type: TypeDataplane, Mesh: "A B"}} {
+	a := newAuth(t, newCopy(t), keyring.Settings{}, nil)
+	for _, p := range []Proxy{{}, {Type: "gateway"}, {Type: cptoken.TypeDataplane}, {Type: cptoken.TypeDataplane, Mesh: "A B"}} {
 		if _, err := a.Authenticate(t.Context(), p, "x"); federation.CodeOf(err) != federation.Invalid {
 			t.Errorf("%+v: %v", p, err)
 		}
@@ -152,8 +153,8 @@ func TestProxyValidate(t *testing.T) {
 
 func TestStaleRefusesEverybody(t *testing.T) {
 	heard := testNow.Add(-2 * time.Hour)
-	for _, method := range []Method{None, ZoneToken} {
-		s := Settings{Authn: AuthnSettings{ZoneProxy: ZoneProxySettings{Type: method}}}
+	for _, method := range []keyring.Method{keyring.None, keyring.ZoneToken} {
+		s := keyring.Settings{Authn: keyring.AuthnSettings{ZoneProxy: keyring.ZoneProxySettings{Type: method}}}
 		a := newAuth(t, newCopy(t), s, func(c *Config) {
 			c.MaxStale, c.Contact = time.Hour, func() time.Time { return heard }
 		})

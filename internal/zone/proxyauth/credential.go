@@ -5,6 +5,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/keyring"
 )
 
 // FromHeader returns what a proxy presents in the values of its authorization
@@ -28,7 +29,7 @@ func FromHeader(values []string) (string, error) {
 }
 
 // oneToken strips what surrounds a token in a file, and refuses what is none.
-func oneToken(credential string, method Method) (string, error) {
+func oneToken(credential string, method keyring.Method) (string, error) {
 	token := strings.TrimSpace(credential)
 	if token == "" {
 		return "", federation.Errorf(federation.Unauthenticated, "the proxy presents no token").
@@ -42,11 +43,11 @@ func oneToken(credential string, method Method) (string, error) {
 }
 
 // howToPresent says how a proxy comes by what it must present.
-func howToPresent(method Method) string {
+func howToPresent(method keyring.Method) string {
 	switch method {
-	case ZoneToken:
+	case keyring.ZoneToken:
 		return "issue one with: global generate zone-token, and start the proxy with --dataplane-token-file"
-	case DataplaneToken:
+	case keyring.DataplaneToken:
 		return "issue one with: global generate dataplane-token, and start the proxy with --dataplane-token-file"
 	}
 	return "start the proxy with the file of its service account's token"

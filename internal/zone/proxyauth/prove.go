@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/statement"
 )
 
@@ -79,9 +80,9 @@ func (a *Authenticator) typeFor(credential string) string {
 	if inspected, err := cptoken.Inspect(strings.TrimSpace(credential)); err == nil {
 		said = inspected.Claims
 	}
-	types := []string{likelyType(said), TypeDataplane, TypeEgress}
+	types := []string{likelyType(said), cptoken.TypeDataplane, cptoken.TypeEgress}
 	for _, t := range types {
-		if a.cfg.Settings.Method(t) != None {
+		if a.cfg.Settings.Method(t) != keyring.None {
 			return t
 		}
 	}
@@ -91,23 +92,23 @@ func (a *Authenticator) typeFor(credential string) string {
 // likelyType is the type of proxy that a token is most likely for.
 func likelyType(said cptoken.Claims) string {
 	if said.Kind != cptoken.Zone {
-		return TypeDataplane
+		return cptoken.TypeDataplane
 	}
 	for _, scope := range []cptoken.Scope{cptoken.ScopeEgress, cptoken.ScopeIngress, cptoken.ScopeDataplane} {
 		if slices.Contains(said.Scope, scope) {
 			return string(scope)
 		}
 	}
-	return TypeEgress
+	return cptoken.TypeEgress
 }
 
 // states is an operator's statement.
 type states struct {
 	s        statement.Statement
-	settings Settings
+	settings keyring.Settings
 }
 
-func (q states) token(zone, proxyType string, _ Method, c *cptoken.Claims) error {
+func (q states) token(zone, proxyType string, _ keyring.Method, c *cptoken.Claims) error {
 	return q.s.CheckToken(zone, proxyType, c)
 }
 
@@ -118,7 +119,7 @@ func (q states) account(ctx context.Context, r Reviewer, proxyType, token string
 	}
 	types := []string{proxyType}
 	if !q.s.Stated() { // then it may be of any type that accounts are asked for
-		types = slices.DeleteFunc([]string{TypeDataplane, TypeIngress, TypeEgress}, func(t string) bool { return q.settings.Method(t) != ServiceAccountToken })
+		types = slices.DeleteFunc([]string{cptoken.TypeDataplane, cptoken.TypeIngress, cptoken.TypeEgress}, func(t string) bool { return q.settings.Method(t) != keyring.ServiceAccountToken })
 	}
 	return account, q.s.CheckAccount(types, account.Entry)
 }

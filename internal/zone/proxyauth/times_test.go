@@ -11,6 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/internal/keyring"
 )
 
 // timesView is a View with a cut-off over everything.
@@ -49,14 +50,14 @@ func timesVerifiers(t *testing.T) map[string]timesVerifier {
 	public(cptoken.KeyID{Kind: cptoken.User, KID: "1"}, nil)
 	public(cptoken.KeyID{Kind: cptoken.Zone, KID: "ci"}, &cptoken.Constraints{MaxLifetime: bound})
 	public(cptoken.KeyID{Kind: cptoken.Zone, KID: "ci-free"}, &cptoken.Constraints{AllowNoExpiry: true, AllowNoID: true})
-	settings := Settings{}
-	settings.Authn.DPProxy.DPToken.Validator.PublicKeys = []PublicKey{
+	settings := keyring.Settings{}
+	settings.Authn.DPProxy.DPToken.Validator.PublicKeys = []keyring.PublicKey{
 		{KID: "own", Mesh: "default", Key: publicPEM(globalKey()), MaxLifetime: bound.String()},
 	}
 	if err := settings.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	keyring, err := NewKeyring(KeyringConfig{Source: source, Settings: settings})
+	ring, err := keyring.New(keyring.Config{Source: source, Settings: settings})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func timesVerifiers(t *testing.T) map[string]timesVerifier {
 			sign: func(t *testing.T, claims map[string]any) string { return sign(t, globalKey(), kid, claims) },
 			verify: func(raw string, cutOff, now time.Time) error {
 				v := cptoken.NewVerifier(cptoken.VerifierOptions{Now: func() time.Time { return now }, CacheBytes: -1})
-				_, err := v.Verify(timesView{keyring.View(), cutOff}, kind, raw)
+				_, err := v.Verify(timesView{ring.View(), cutOff}, kind, raw)
 				return err
 			},
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/keyring"
 )
 
 // warnEvery is how often it is said that proxies are believed without proof.
@@ -13,8 +14,8 @@ const warnEvery = time.Hour
 // Unproven lists the types of proxies that are believed without proof.
 func (a *Authenticator) Unproven() []string {
 	var types []string
-	for _, t := range []string{TypeDataplane, TypeIngress, TypeEgress} {
-		if a.cfg.Settings.Method(t) == None {
+	for _, t := range []string{cptoken.TypeDataplane, cptoken.TypeIngress, cptoken.TypeEgress} {
+		if a.cfg.Settings.Method(t) == keyring.None {
 			types = append(types, t)
 		}
 	}
@@ -37,7 +38,7 @@ func (a *Authenticator) warn(ctx context.Context, hours <-chan time.Time) error 
 	}
 	for {
 		a.cfg.Logger.Warn("proxies are not authenticated: any of them can say that it is any other, and receive what is meant for that one",
-			"proxyTypes", types, "hint", "set "+fileNames.zoneProxy+" and "+fileNames.dpProxy+", and unset "+EnvAuthType)
+			"proxyTypes", types, "hint", "set "+keyring.ZoneProxyType+" and "+keyring.DPProxyType+", and unset "+keyring.EnvAuthType)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -47,10 +48,10 @@ func (a *Authenticator) warn(ctx context.Context, hours <-chan time.Time) error 
 }
 
 // Settings returns how proxies of this zone authenticate.
-func (a *Authenticator) Settings() Settings { return a.cfg.Settings }
+func (a *Authenticator) Settings() keyring.Settings { return a.cfg.Settings }
 
 // Keyring returns the keys of this zone.
-func (a *Authenticator) Keyring() *Keyring { return a.cfg.Keyring }
+func (a *Authenticator) Keyring() *keyring.Keyring { return a.cfg.Keyring }
 
 // MaxStale returns for how long the global may stay unheard; 0: for ever.
 func (a *Authenticator) MaxStale() time.Duration { return a.cfg.MaxStale }

@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/bootstrap"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
@@ -115,7 +116,7 @@ func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bo
 		return err
 	}
 	in.Resource, in.Address, in.CheckHost = resource, host, s.cfg.Bootstrap.Covers(hostOf(host))
-	if admission.Method == proxyauth.None {
+	if admission.Method == keyring.None {
 		in.Token, in.TokenPath = "", false // nobody asks for it: it need not travel
 	}
 	text, err := bootstrap.Make(in)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
@@ -60,7 +61,7 @@ func TestIntrospectWhereNothingCanBeDecided(t *testing.T) {
 	if status, body := z.introspect(token); status != 503 {
 		t.Errorf("%d %s", status, body)
 	}
-	none := newZoneOf(t, proxyauth.Config{Settings: proxyauth.Settings{Auth: proxyauth.AuthSettings{Type: proxyauth.None}}}, nil)
+	none := newZoneOf(t, proxyauth.Config{Settings: keyring.Settings{Auth: keyring.AuthSettings{Type: keyring.None}}}, nil)
 	if status, body := none.introspect(token); status != 200 || body != `{"active":false}` {
 		t.Errorf("where nothing is verified: %d %s", status, body)
 	}

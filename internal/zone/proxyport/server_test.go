@@ -21,6 +21,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
@@ -99,7 +100,7 @@ func newZoneOf(t *testing.T, auth proxyauth.Config, edit func(*Config)) *zone {
 		_, at := store.Contact()
 		return at
 	}
-	if auth.Keyring, err = proxyauth.NewKeyring(proxyauth.KeyringConfig{Source: held{store}, Settings: auth.Settings}); err != nil {
+	if auth.Keyring, err = keyring.New(keyring.Config{Source: held{store}, Settings: auth.Settings}); err != nil {
 		t.Fatal(err)
 	}
 	if cfg.Auth, err = proxyauth.New(auth); err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
 
@@ -85,7 +85,7 @@ func answerOf(t *testing.T, cell string) answer {
 // TestStatementTable walks the table of statements in the documentation, for every
 // way to ask.
 func TestStatementTable(t *testing.T) {
-	w := newWorld(t, proxyauth.ZoneToken, proxyauth.DataplaneToken, accounts)
+	w := newWorld(t, keyring.ZoneToken, keyring.DataplaneToken, accounts)
 	for _, row := range rowsOf(t, "| stated | the token says | answer |") {
 		stated, token, want := pairsOf(row[0]), tokenOf(t, row[1]), answerOf(t, row[2])
 		for way, ask := range ways {
@@ -99,7 +99,7 @@ func TestStatementTable(t *testing.T) {
 // TestAdmissionTable walks the table of admission in the documentation. The ways of
 // proxies themselves, ADS and /bootstrap, ask the same Authenticator.
 func TestAdmissionTable(t *testing.T) {
-	w := newWorld(t, proxyauth.ZoneToken, proxyauth.DataplaneToken, accounts)
+	w := newWorld(t, keyring.ZoneToken, keyring.DataplaneToken, accounts)
 	for _, row := range rowsOf(t, "| the proxy says | the token says | answer | proved |") {
 		says, want := pairsOf(row[0]), answerOf(t, row[2])
 		request := proxyport.AuthenticateRequest{Token: tokenOf(t, row[1]), ProxyType: says["proxyType"], Mesh: says["mesh"], Name: says["name"], Tags: map[string][]string{}}
@@ -123,7 +123,7 @@ func TestAdmissionTable(t *testing.T) {
 
 // A description beside a statement would leave open which of the two counts.
 func TestDescriptionBesideStatement(t *testing.T) {
-	w := newWorld(t, proxyauth.ZoneToken, proxyauth.DataplaneToken, accounts)
+	w := newWorld(t, keyring.ZoneToken, keyring.DataplaneToken, accounts)
 	for _, r := range []proxyport.AuthenticateRequest{{ProxyType: "egress"}, {Mesh: "default"}, {Name: "x"}, {Tags: tags("x")}, {Labels: map[string]string{"a": "b"}}} {
 		r.Token, r.Require = sign(t, claims{"Mesh": "default"}), map[string]string{}
 		if status, _ := w.post(t, "/v1/authenticate", r, &proxyport.Identity{}); status != 400 {

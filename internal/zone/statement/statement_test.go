@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/statement"
 )
 
 // facts are what a token proves, as the model has it: written down for each token by
 // hand, apart from the code under test.
 type facts struct {
-	method   proxyauth.Method // by which it is good
+	method   keyring.Method // by which it is good
 	types    []string
 	mesh     string
 	name     string
@@ -30,24 +30,24 @@ var presented = []struct {
 }{
 	{"", nil, facts{}},
 	{"garbage", nil, facts{}},
-	{"", claims{"Zone": "west", "Scope": list{"egress"}}, facts{method: proxyauth.ZoneToken, types: list{"egress"}}},
-	{"", claims{"Zone": "west", "Scope": list{"ingress"}}, facts{method: proxyauth.ZoneToken, types: list{"ingress"}}},
-	{"", claims{"Zone": "west", "Scope": list{"egress", "ingress"}}, facts{method: proxyauth.ZoneToken, types: list{"egress", "ingress"}}},
-	{"", claims{"Zone": "west", "Scope": list{"dataplane"}}, facts{method: proxyauth.ZoneToken, types: list{"dataplane"}}},
-	{"", claims{"Zone": "west", "Scope": list{"cp"}}, facts{method: proxyauth.ZoneToken}},
-	{"", claims{"Zone": "east", "Scope": list{"egress", "ingress", "dataplane"}}, facts{method: proxyauth.ZoneToken}},
-	{"", claims{"Mesh": "default"}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
-	{"", claims{"Mesh": "default", "Name": "backend-1"}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "backend-1"}},
-	{"", claims{"Mesh": "default", "Tags": tags("backend")}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "default", services: list{"backend"}}},
-	{"", claims{"Mesh": "default", "Tags": tags("backend", "web")}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "default", services: list{"backend", "web"}}},
-	{"", claims{"Mesh": "default", "Name": "backend-1", "Tags": tags("backend")}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "backend-1", services: list{"backend"}}},
-	{"", claims{"Mesh": "default", "Tags": tags()}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
-	{"", claims{"Mesh": "payments", "Name": "backend-1", "Tags": tags("backend")}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "payments", name: "backend-1", services: list{"backend"}}},
-	{"", claims{"Mesh": "default", "Name": "web-1", "Tags": tags("web")}, facts{method: proxyauth.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "web-1", services: list{"web"}}},
-	{"", claims{"Mesh": "default", "Type": "ingress"}, facts{method: proxyauth.DataplaneToken}},
-	{"entry", nil, facts{method: proxyauth.ServiceAccountToken, types: list{"dataplane"}, mesh: "default", services: list{"backend"}}},
-	{"egress-entry", nil, facts{method: proxyauth.ServiceAccountToken, types: list{"egress"}}},
-	{"no-entry", nil, facts{method: proxyauth.ServiceAccountToken, types: list{"dataplane"}}},
+	{"", claims{"Zone": "west", "Scope": list{"egress"}}, facts{method: keyring.ZoneToken, types: list{"egress"}}},
+	{"", claims{"Zone": "west", "Scope": list{"ingress"}}, facts{method: keyring.ZoneToken, types: list{"ingress"}}},
+	{"", claims{"Zone": "west", "Scope": list{"egress", "ingress"}}, facts{method: keyring.ZoneToken, types: list{"egress", "ingress"}}},
+	{"", claims{"Zone": "west", "Scope": list{"dataplane"}}, facts{method: keyring.ZoneToken, types: list{"dataplane"}}},
+	{"", claims{"Zone": "west", "Scope": list{"cp"}}, facts{method: keyring.ZoneToken}},
+	{"", claims{"Zone": "east", "Scope": list{"egress", "ingress", "dataplane"}}, facts{method: keyring.ZoneToken}},
+	{"", claims{"Mesh": "default"}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
+	{"", claims{"Mesh": "default", "Name": "backend-1"}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "backend-1"}},
+	{"", claims{"Mesh": "default", "Tags": tags("backend")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", services: list{"backend"}}},
+	{"", claims{"Mesh": "default", "Tags": tags("backend", "web")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", services: list{"backend", "web"}}},
+	{"", claims{"Mesh": "default", "Name": "backend-1", "Tags": tags("backend")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "backend-1", services: list{"backend"}}},
+	{"", claims{"Mesh": "default", "Tags": tags()}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
+	{"", claims{"Mesh": "payments", "Name": "backend-1", "Tags": tags("backend")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "payments", name: "backend-1", services: list{"backend"}}},
+	{"", claims{"Mesh": "default", "Name": "web-1", "Tags": tags("web")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "web-1", services: list{"web"}}},
+	{"", claims{"Mesh": "default", "Type": "ingress"}, facts{method: keyring.DataplaneToken}},
+	{"entry", nil, facts{method: keyring.ServiceAccountToken, types: list{"dataplane"}, mesh: "default", services: list{"backend"}}},
+	{"egress-entry", nil, facts{method: keyring.ServiceAccountToken, types: list{"egress"}}},
+	{"no-entry", nil, facts{method: keyring.ServiceAccountToken, types: list{"dataplane"}}},
 }
 
 type (
@@ -66,7 +66,7 @@ var accounts = reviewer{
 }
 
 // methodOf is how a zone authenticates a type of proxy.
-func (w *world) methodOf(proxyType string) proxyauth.Method {
+func (w *world) methodOf(proxyType string) keyring.Method {
 	if proxyType == "dataplane" {
 		return w.dataplane
 	}
@@ -79,7 +79,7 @@ func (w *world) allows(stated map[string]string, f facts) bool {
 		return w.methodOf(proxyType) == f.method && slices.Contains(f.types, proxyType)
 	}
 	if len(stated) == 0 {
-		return w.zoneProxy == proxyauth.None && w.dataplane == proxyauth.None || slices.ContainsFunc(list{"dataplane", "egress", "ingress"}, is)
+		return w.zoneProxy == keyring.None && w.dataplane == keyring.None || slices.ContainsFunc(list{"dataplane", "egress", "ingress"}, is)
 	}
 	proxyType := stated["proxyType"]
 	if proxyType == "" {
@@ -149,9 +149,9 @@ func TestWhatIsStatedIsProved(t *testing.T) {
 		}
 		tokens = append(tokens, p.token)
 	}
-	const sa, none, zoneToken, dpToken = proxyauth.ServiceAccountToken, proxyauth.None, proxyauth.ZoneToken, proxyauth.DataplaneToken
+	const sa, none, zoneToken, dpToken = keyring.ServiceAccountToken, keyring.None, keyring.ZoneToken, keyring.DataplaneToken
 	yes := 0
-	for _, methods := range [][2]proxyauth.Method{{zoneToken, dpToken}, {zoneToken, zoneToken}, {sa, sa}, {none, none}, {none, dpToken}, {zoneToken, none}} {
+	for _, methods := range [][2]keyring.Method{{zoneToken, dpToken}, {zoneToken, zoneToken}, {sa, sa}, {none, none}, {none, dpToken}, {zoneToken, none}} {
 		w := newWorld(t, methods[0], methods[1], accounts)
 		combinations(func(stated map[string]string) {
 			proxyType := stated["proxyType"]

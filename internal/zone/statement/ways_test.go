@@ -20,6 +20,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
@@ -84,12 +85,12 @@ func (r reviewer) Identify(_ context.Context, token string) (proxyauth.Account, 
 
 // world is a zone whose proxies authenticate in some way.
 type world struct {
-	zoneProxy, dataplane proxyauth.Method
+	zoneProxy, dataplane keyring.Method
 	envoy                *xds.Server
 	http                 http.Handler
 }
 
-func newWorld(t *testing.T, zoneProxy, dataplane proxyauth.Method, accounts reviewer) *world {
+func newWorld(t *testing.T, zoneProxy, dataplane keyring.Method, accounts reviewer) *world {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(&signer().PublicKey)
 	if err != nil {
@@ -101,13 +102,13 @@ func newWorld(t *testing.T, zoneProxy, dataplane proxyauth.Method, accounts revi
 			t.Fatal(err)
 		}
 	}
-	settings := proxyauth.Settings{}
+	settings := keyring.Settings{}
 	settings.Authn.ZoneProxy.Type, settings.Authn.DPProxy.Type = zoneProxy, dataplane
 	settings.Authn.ServiceAccountToken.Audience = "meridian-zone"
 	if err := settings.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := proxyauth.NewKeyring(proxyauth.KeyringConfig{Source: held, Settings: settings})
+	ring, err := keyring.New(keyring.Config{Source: held, Settings: settings})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,7 @@ import (
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/keyring"
 )
 
 func TestTheRightTokenGetsResources(t *testing.T) {
@@ -53,7 +52,7 @@ func TestTheRightTokenGetsResources(t *testing.T) {
 func TestEachWrongTokenHasItsReason(t *testing.T) {
 	// There are more refusals than lines in a second, in any order: each has its own.
 	var seconds atomic.Int64
-	b := newBench(t, func(c *Config, _ *proxyauth.Settings) {
+	b := newBench(t, func(c *Config, _ *keyring.Settings) {
 		c.Now = func() time.Time { return time.Unix(seconds.Add(1), 0) }
 	})
 	conn := b.dial()
@@ -282,7 +281,7 @@ func TestNoFirstRequest(t *testing.T) {
 // silentStreams opens more of them than may wait, and reports whether there was the
 // time for all of them, and one that is not silent, before the first had to go.
 func silentStreams(t *testing.T, d time.Duration) bool {
-	b := newBench(t, func(c *Config, _ *proxyauth.Settings) {
+	b := newBench(t, func(c *Config, _ *keyring.Settings) {
 		c.Limits = Limits{FirstRequest: d, Waiting: 4}
 	})
 	conn := b.dial()
@@ -354,7 +353,7 @@ func TestTheFolderIsFollowed(t *testing.T) {
 	}
 	const mine = "dataplane/meshes/default/services/backend/clusters.yaml"
 	write(mine, clusterFile("a", "b"))
-	b := newBench(t, func(c *Config, _ *proxyauth.Settings) { c.Dir = openDir(t, path) })
+	b := newBench(t, func(c *Config, _ *keyring.Settings) { c.Dir = openDir(t, path) })
 	stream := b.open(b.dial(), sign(t, backendClaims))
 	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
 	names := func(m *discovery.DiscoveryResponse) (list []string) {

@@ -9,11 +9,10 @@ import (
 	"time"
 
 	authz "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"google.golang.org/grpc/codes"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
 // check asks as an Envoy does.
@@ -103,7 +102,7 @@ func TestExtAuthzDenies(t *testing.T) {
 
 // A zone that asks for nothing says so of whom it lets in.
 func TestExtAuthzWithoutAuthentication(t *testing.T) {
-	b := newBench(t, func(_ *Config, s *proxyauth.Settings) { s.Auth.Type = proxyauth.None })
+	b := newBench(t, func(_ *Config, s *keyring.Settings) { s.Auth.Type = keyring.None })
 	client := authz.NewAuthorizationClient(b.dial())
 	r := b.check(client, map[string]string{"proxyType": "egress"}, nil)
 	if r.GetStatus().GetMessage() != "not_proved" {

@@ -34,6 +34,7 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
@@ -168,19 +169,19 @@ type bench struct {
 	stop    func()
 }
 
-func newBench(t testing.TB, edit func(*Config, *proxyauth.Settings)) *bench {
+func newBench(t testing.TB, edit func(*Config, *keyring.Settings)) *bench {
 	t.Helper()
 	b := &bench{t: t, copy: newCopy(t), log: &logBook{}}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	cfg := Config{Zone: "west", Logger: log, Trust: httpserver.Trust}
-	var settings proxyauth.Settings
+	var settings keyring.Settings
 	if edit != nil {
 		edit(&cfg, &settings)
 	}
 	if err := settings.Complete(); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := proxyauth.NewKeyring(proxyauth.KeyringConfig{Source: b.copy, Settings: settings})
+	ring, err := keyring.New(keyring.Config{Source: b.copy, Settings: settings})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
-package proxyauth
+package keyring
 
 import (
+	"time"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 )
@@ -9,8 +11,8 @@ import (
 // cut-offs are the global's, and hold for tokens of either. Where both have a key
 // of one kid, the zone's counts: its operator wrote it beside this very zone.
 type view struct {
-	cptoken.View // what the global sent
-	own          *ownKeys
+	held cptoken.View // what the global sent
+	own  *ownKeys
 }
 
 // Key implements cptoken.View.
@@ -21,7 +23,17 @@ func (v *view) Key(id cptoken.KeyID) *cptoken.PublicKey {
 	if v.own.alone[id.Kind] {
 		return nil
 	}
-	return v.View.Key(id)
+	return v.held.Key(id)
+}
+
+// Revoked implements cptoken.View.
+func (v *view) Revoked(kind cptoken.Kind, mesh, id string) bool {
+	return v.held.Revoked(kind, mesh, id)
+}
+
+// CutOff implements cptoken.View.
+func (v *view) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
+	return v.held.CutOff(kind, mesh, kid)
 }
 
 // Empty implements cptoken.EmptyView: nothing has been received from the global,
@@ -30,14 +42,14 @@ func (v *view) Empty() bool {
 	if v.own.alone[cptoken.Zone] && v.own.alone[cptoken.Dataplane] {
 		return false
 	}
-	held, ok := v.View.(cptoken.EmptyView)
+	held, ok := v.held.(cptoken.EmptyView)
 	return ok && held.Empty()
 }
 
-// revisionOf returns up to which of the global's changes a view holds everything.
-func revisionOf(v cptoken.View) federation.Revision {
+// RevisionOf returns up to which of the global's changes a view holds everything.
+func RevisionOf(v cptoken.View) federation.Revision {
 	if joined, ok := v.(*view); ok {
-		v = joined.View
+		v = joined.held
 	}
 	if r, ok := v.(interface{ Revision() federation.Revision }); ok {
 		return r.Revision()

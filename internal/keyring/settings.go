@@ -1,8 +1,9 @@
-package proxyauth
+package keyring
 
 import (
 	"strconv"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 )
 
@@ -115,7 +116,13 @@ func (s *Settings) Complete() error {
 // names are how one source spells the settings that say a type.
 type names struct{ auth, zoneProxy, dpProxy string }
 
-var fileNames = names{"dpServer.auth.type", "dpServer.authn.zoneProxy.type", "dpServer.authn.dpProxy.type"}
+// The names of the two types in a configuration file.
+const (
+	ZoneProxyType = "dpServer.authn.zoneProxy.type"
+	DPProxyType   = "dpServer.authn.dpProxy.type"
+)
+
+var fileNames = names{"dpServer.auth.type", ZoneProxyType, DPProxyType}
 
 // spread replaces Auth.Type by what it stands for.
 func (s *Settings) spread(n names) error {
@@ -174,7 +181,7 @@ func (s *Settings) Accounts() bool {
 
 // Method returns how proxies of a type prove who they are.
 func (s *Settings) Method(proxyType string) Method {
-	if proxyType == TypeDataplane {
+	if proxyType == cptoken.TypeDataplane {
 		return s.Authn.DPProxy.Type
 	}
 	return s.Authn.ZoneProxy.Type

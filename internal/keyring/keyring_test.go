@@ -1,8 +1,7 @@
-package proxyauth
+package keyring
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,99 +12,6 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 )
-
-// ownSettings have the zone's own key under the kid "key-1", for both kinds.
-func ownSettings(secrets bool) Settings {
-	var s Settings
-	s.Authn.ZoneProxy.ZoneToken.Validator = ValidatorSettings{
-		UseSecrets: boolean(secrets), PublicKeys: []PublicKey{{KID: "key-1", Key: publicPEM(ownKey())}},
-	}
-	s.Authn.DPProxy.DPToken.Validator = ValidatorSettings{
-		UseSecrets: boolean(secrets), PublicKeys: []PublicKey{{KID: "key-1", Mesh: "default", Key: publicPEM(ownKey())}},
-	}
-	return s
-}
-
-// TestKeysTogetherAndAlone plays the settings of the users' documents: secrets and
-// the zone's own keys together, and either alone; with nothing in the tokens but
-// the claims that are documented.
-func TestKeysTogetherAndAlone(t *testing.T) {
-	bare := map[string]string{
-		"egress":     sign(t, ownKey(), "key-1", zoneClaims("egress", "ingress")),
-		"data plane": sign(t, ownKey(), "key-1", meshClaims()),
-	}
-	full := map[string]string{
-		"egress":     sign(t, globalKey(), "1", registered(zoneClaims("egress", "ingress"))),
-		"data plane": sign(t, globalKey(), "1", registered(meshClaims())),
-	}
-	proxies := map[string]Proxy{"egress": egress, "data plane": backend}
-	for name, test := range map[string]struct {
-		settings         Settings
-		ofGlobal, ofZone string
-	}{
-		"secrets alone": {Settings{}, "", "unknown_key"},
-		"both":          {ownSettings(true), "", ""},
-		"own alone":     {ownSettings(false), "unknown_key", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a := newAuth(t, newCopy(t), test.settings, nil)
-			for what, p := range proxies {
-				if _, err := a.Authenticate(t.Context(), p, full[what]); string(cptoken.ReasonOf(err)) != test.ofGlobal {
-					t.Errorf("%s with a token of the global's: %v, want %q", what, err, test.ofGlobal)
-				}
-				if _, err := a.Authenticate(t.Context(), p, bare[what]); string(cptoken.ReasonOf(err)) != test.ofZone {
-					t.Errorf("%s with a token of the zone's own key: %v, want %q", what, err, test.ofZone)
-				}
-			}
-		})
-	}
-}
-
-// TestOwnKeysAreRevocable revokes a token of the zone's own key, by its hash as it
-// has no jti, and one that has.
-func TestOwnKeysAreRevocable(t *testing.T) {
-	source := newCopy(t)
-	a := newAuth(t, source, ownSettings(false), nil)
-	for _, claims := range []map[string]any{zoneClaims("egress"), registered(zoneClaims("egress"))} {
-		token := sign(t, ownKey(), "key-1", claims)
-		admission, err := a.Authenticate(t.Context(), egress, token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		source.revoke(admission.TokenID)
-		if _, err := a.Authenticate(t.Context(), egress, token); cptoken.ReasonOf(err) != cptoken.Revoked {
-			t.Errorf("revoked as %s: %v", admission.TokenID, err)
-		}
-		if err := admission.Grant.Check(a.Keyring().View(), testNow); cptoken.ReasonOf(err) != cptoken.Revoked {
-			t.Errorf("what it opened: %v", err)
-		}
-	}
-}
-
-func TestOwnKeyBounds(t *testing.T) {
-	s := ownSettings(false)
-	key := &s.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys[0]
-	key.AllowNoID, key.MaxLifetime = boolean(false), "30m"
-	a := newAuth(t, newCopy(t), s, nil)
-	cp := registered(zoneClaims("cp"))
-	cp["exp"] = testNow.Unix() + 1800
-	if _, err := a.cfg.Verifier.Verify(a.Keyring().View(), cptoken.Zone, sign(t, ownKey(), "key-1", cp)); cptoken.ReasonOf(err) != cptoken.NotAllowed {
-		t.Errorf("for a control plane: %v", err)
-	}
-	claims := registered(zoneClaims("egress"))
-	for want, edit := range map[cptoken.Reason]func(){
-		cptoken.NotAllowed:    func() {},
-		"":                    func() { claims["exp"] = testNow.Unix() + 1800 },
-		cptoken.MissingID:     func() { claims["exp"] = testNow.Unix() + 1800; delete(claims, "jti") },
-		cptoken.MissingExpiry: func() { delete(claims, "exp") },
-	} {
-		claims = registered(zoneClaims("egress"))
-		edit()
-		if _, err := a.Authenticate(t.Context(), egress, sign(t, ownKey(), "key-1", claims)); cptoken.ReasonOf(err) != want {
-			t.Errorf("%v, want %q", err, want)
-		}
-	}
-}
 
 // TestKeyringFollowsItsFiles replaces a key file, the list, and both by rubbish.
 func TestKeyringFollowsItsFiles(t *testing.T) {
@@ -124,8 +30,8 @@ func TestKeyringFollowsItsFiles(t *testing.T) {
 	}
 	now, replaced := s, 0
 	var log bytes.Buffer
-	k, err := NewKeyring(KeyringConfig{
-		Source: newCopy(t), Settings: s, Reload: func() (Settings, error) { return now, nil },
+	k, err := New(Config{
+		Source: &fakeSource{}, Settings: s, Reload: func() (Settings, error) { return now, nil },
 		Replaced: func() { replaced++ }, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
@@ -137,7 +43,7 @@ func TestKeyringFollowsItsFiles(t *testing.T) {
 	if first == nil || replaced != 0 || k.View() != k.View() {
 		t.Fatalf("at start: %v, replaced %d times", first, replaced)
 	}
-	write(publicPEM(globalKey()))
+	write(publicPEM(otherKey()))
 	k.Check()
 	second := k.View().Key(id)
 	if second == nil || second.Fingerprint() == first.Fingerprint() || replaced != 1 {
@@ -150,12 +56,30 @@ func TestKeyringFollowsItsFiles(t *testing.T) {
 	if got := k.View().Key(id); got != second || strings.Count(log.String(), "cannot be used") != 1 || strings.Contains(log.String(), "rubbish") {
 		t.Fatalf("rubbish: %v, log %s", got, log.String())
 	}
-	write(publicPEM(globalKey()))
+	write(publicPEM(otherKey()))
 	now.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = nil
 	now.Authn.ZoneProxy.Type = None
 	k.Check()
 	if got := k.View().Key(id); got != nil || replaced != 2 || !strings.Contains(log.String(), "takes a restart") {
 		t.Fatalf("the list was emptied: %v, %d, log %s", got, replaced, log.String())
+	}
+}
+
+// A view passes on what the global revoked and cut off, for its own keys too.
+func TestViewKeepsWhatTheGlobalTookBack(t *testing.T) {
+	var s Settings
+	s.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = []PublicKey{{KID: "key-1", Key: publicPEM(ownKey())}}
+	source := &fakeSource{revoked: "lost", cut: time.Unix(1_800_000_000, 0)}
+	k, err := New(Config{Source: source, Settings: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := k.View()
+	if v == source.View() || v.Key(cptoken.KeyID{Kind: cptoken.Zone, KID: "key-1"}) == nil {
+		t.Fatal("the view lacks the own key")
+	}
+	if !v.Revoked(cptoken.Zone, "", "lost") || v.Revoked(cptoken.Zone, "", "kept") || !v.CutOff(cptoken.Zone, "", "key-1").Equal(source.cut) {
+		t.Error("the view does not answer what the global's does")
 	}
 }
 
@@ -194,11 +118,11 @@ func TestSettingsRefused(t *testing.T) {
 		}
 	}
 	twice := zone(ValidatorSettings{PublicKeys: []PublicKey{{KID: "k", Key: good}, {KID: "k", Key: good}}})
-	if _, err := NewKeyring(KeyringConfig{Source: newCopy(t), Settings: twice}); federation.CodeOf(err) != federation.Invalid {
+	if _, err := New(Config{Source: &fakeSource{}, Settings: twice}); federation.CodeOf(err) != federation.Invalid {
 		t.Errorf("one kid twice: %v", err)
 	}
 	missing := zone(ValidatorSettings{PublicKeys: []PublicKey{{KID: "k", KeyFile: filepath.Join(t.TempDir(), "none.pem")}}})
-	if _, err := NewKeyring(KeyringConfig{Source: newCopy(t), Settings: missing}); federation.CodeOf(err) != federation.Invalid {
+	if _, err := New(Config{Source: &fakeSource{}, Settings: missing}); federation.CodeOf(err) != federation.Invalid {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -240,23 +164,5 @@ func TestEnvironment(t *testing.T) {
 	}
 	if s.Authn.ZoneProxy.ZoneToken.Issues() || !s.ReloadTokens() || !s.Authn.DPProxy.DPToken.Validator.Secrets() || !s.Authn.DPProxy.DPToken.Issues() {
 		t.Errorf("%+v", s)
-	}
-}
-
-func TestWarnsOfNone(t *testing.T) {
-	var log bytes.Buffer
-	s := Settings{Auth: AuthSettings{Type: None}}
-	a := newAuth(t, newCopy(t), s, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-	hours, ended := make(chan time.Time), make(chan error)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { ended <- a.warn(ctx, hours) }()
-	hours <- testNow
-	hours <- testNow // taken once the first is dealt with
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(log.String(), "proxies are not authenticated"); n != 3 {
-		t.Errorf("warned %d times, want at start and on two hours: %s", n, log.String())
 	}
 }

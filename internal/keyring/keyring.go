@@ -1,4 +1,4 @@
-package proxyauth
+package keyring
 
 import (
 	"cmp"
@@ -15,7 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/disk"
 )
 
-// Source is the zone's copy of what the global sent.
+// Source is the copy of the global's keys and revocations that this process holds.
 type Source interface {
 	// View returns what is known now; the same value while nothing changes.
 	View() cptoken.View
@@ -23,11 +23,11 @@ type Source interface {
 	Changed() <-chan struct{}
 }
 
-// ReloadEvery is how often a Keyring looks at its files.
-const ReloadEvery = time.Second
+// reloadEvery is how often a Keyring looks at its files.
+const reloadEvery = time.Second
 
-// KeyringConfig is what [NewKeyring] needs.
-type KeyringConfig struct {
+// Config is what [New] needs.
+type Config struct {
 	Source Source
 	// Settings as they are at start, completed.
 	Settings Settings
@@ -40,18 +40,18 @@ type KeyringConfig struct {
 	Logger   *slog.Logger // nil: no log
 }
 
-// Keyring is every key that verifies tokens at a zone: those that the global sent,
-// and the zone's own. It is safe for concurrent use.
+// Keyring is every key that verifies tokens in this process: those of the global, and
+// those that this process's own settings name. It is safe for concurrent use.
 type Keyring struct {
-	cfg     KeyringConfig
+	cfg     Config
 	own     atomic.Pointer[ownKeys]
 	last    atomic.Pointer[view] // the view that was made last
 	follow  *disk.Follower[*ownKeys]
 	differs bool // has logged that other settings changed; of follow's looks
 }
 
-// NewKeyring reads the public keys that the settings name. It starts nothing.
-func NewKeyring(cfg KeyringConfig) (*Keyring, error) {
+// New reads the public keys that the settings name. It starts nothing.
+func New(cfg Config) (*Keyring, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -81,7 +81,7 @@ func (k *Keyring) View() cptoken.View {
 	if own.none() {
 		return held
 	}
-	if v := k.last.Load(); v != nil && v.View == held && v.own == own {
+	if v := k.last.Load(); v != nil && v.held == held && v.own == own {
 		return v
 	}
 	v := &view{held, own}
@@ -90,7 +90,7 @@ func (k *Keyring) View() cptoken.View {
 }
 
 // Changed returns a channel that is closed when the global's part of View changes
-// next; of the zone's own part KeyringConfig.Replaced is told.
+// next; of the zone's own part Config.Replaced is told.
 func (k *Keyring) Changed() <-chan struct{} { return k.cfg.Source.Changed() }
 
 // Own returns the zone's own keys, ordered by kind, mesh and kid.
@@ -107,7 +107,7 @@ func (k *Keyring) Secrets(kind cptoken.Kind) bool { return !k.own.Load().alone[k
 
 // Run follows the files that public keys stand in until ctx ends. It returns nil.
 func (k *Keyring) Run(ctx context.Context) error {
-	return k.follow.Run(ctx, ReloadEvery)
+	return k.follow.Run(ctx, reloadEvery)
 }
 
 // Check reads the files once and takes over what changed in them, all of it or

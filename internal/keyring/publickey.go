@@ -1,4 +1,4 @@
-package proxyauth
+package keyring
 
 import (
 	"io"

@@ -1,4 +1,4 @@
-package proxyauth
+package keyring
 
 import configfile "github.com/meridiankds/meridian/internal/config"
 

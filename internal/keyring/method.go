@@ -1,4 +1,4 @@
-package proxyauth
+package keyring
 
 import "github.com/meridiankds/meridian/federation"
 
@@ -17,13 +17,6 @@ const (
 	ServiceAccountToken Method = "serviceAccountToken"
 	// None: nothing. Any proxy can say that it is any other.
 	None Method = "none"
-)
-
-// Types of proxies, as Proxy.Type and the wire have them.
-const (
-	TypeDataplane = "dataplane"
-	TypeIngress   = "ingress"
-	TypeEgress    = "egress"
 )
 
 // validateMethod checks the type of zoneProxy or, where dataplane is set, dpProxy.
