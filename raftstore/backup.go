@@ -303,7 +303,7 @@ func notRestored(err error) error {
 	if federation.CodeOf(err) != federation.UnknownOutcome {
 		return err
 	}
-	return federation.Errorf(federation.Unavailable, "the leadership was lost while the backup was sent, and nothing was restored: %w", err).
+	return federation.Errorf(federation.Unavailable, "the leadership was lost while the backup was sent, and nothing was restored: %w", err).WithReason("leader_lost").
 		WithHint("send the backup again")
 }
 

@@ -106,7 +106,7 @@ func unfinished(err error) error {
 	if federation.CodeOf(err) != federation.UnknownOutcome {
 		return err
 	}
-	return federation.Errorf(federation.Unavailable, "the change was not made: %w", err).WithHint("try again in a few seconds")
+	return federation.Errorf(federation.Unavailable, "the change was not made: %w", err).WithReason("leader_lost").WithHint("try again in a few seconds")
 }
 
 // dropStage tidies up; whether it succeeds does not matter.

@@ -12,9 +12,12 @@ import (
 )
 
 // runApp runs a command line in this process.
-func runApp(args ...string) (code int, out, errs string) {
+func runApp(args ...string) (code int, out, errs string) { return runWith("", args...) }
+
+// runWith runs a command line in this process with that on standard input.
+func runWith(input string, args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
-	app := newApp(console.IO{In: strings.NewReader(""), Out: &o, Err: &e})
+	app := newApp(console.IO{In: strings.NewReader(input), Out: &o, Err: &e})
 	code = console.Run(context.Background(), app, append([]string{"global"}, args...))
 	return code, o.String(), e.String()
 }

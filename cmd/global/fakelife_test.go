@@ -139,6 +139,7 @@ func (f *fake) life() {
 		f.mux.HandleFunc("PUT "+path, written)
 		f.mux.HandleFunc("DELETE "+path, written)
 	}
+	f.mux.HandleFunc("DELETE /meshes/{name}", func(w http.ResponseWriter, _ *http.Request) { reply(w, apitypes.Mesh{}) })
 	f.mux.HandleFunc("DELETE /zones/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("name") == "nowhere" {
 			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no zone nowhere"})

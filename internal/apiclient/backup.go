@@ -30,22 +30,21 @@ func (g *Global) SaveSnapshot(ctx context.Context, stale bool) (io.ReadCloser, e
 	if stale {
 		q.query = url.Values{"stale": {"true"}}
 	}
-	resp, err := g.c.stream(ctx, q, nil, 0)
+	resp, err := g.c.stream(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	return resp.Body, nil
 }
 
-// RestoreSnapshot sends a backup of size bytes, -1 where that is not known, and waits
-// until it is the state of the cluster.
-func (g *Global) RestoreSnapshot(ctx context.Context, backup io.Reader, size int64, force bool) (apitypes.RestoreResult, error) {
+// RestoreSnapshot sends a backup and waits until it is the state of the cluster.
+func (g *Global) RestoreSnapshot(ctx context.Context, backup *Upload, force bool) (apitypes.RestoreResult, error) {
 	var done apitypes.RestoreResult
 	q := call{
 		method: http.MethodPost, path: []string{"v1", "snapshot", "restore"},
-		query: url.Values{"force": {strconv.FormatBool(force)}}, changes: true,
+		query: url.Values{"force": {strconv.FormatBool(force)}}, upload: backup, changes: true,
 	}
-	resp, err := g.c.stream(ctx, q, backup, size)
+	resp, err := g.c.stream(ctx, q)
 	if err != nil {
 		return done, err
 	}
@@ -69,7 +68,15 @@ func (g *Global) RotateSeal(ctx context.Context) (apitypes.SealRotation, error) 
 
 // stream sends a request without a bound on its duration, and returns an answer of
 // status 2xx, whose body is still to be read.
-func (c *client) stream(ctx context.Context, q call, body io.Reader, size int64) (*http.Response, error) {
+func (c *client) stream(ctx context.Context, q call) (resp *http.Response, err error) {
+	err = c.again(ctx, q, func(q call) error {
+		resp, err = c.streamOnce(ctx, q)
+		return err
+	})
+	return resp, err
+}
+
+func (c *client) streamOnce(ctx context.Context, q call) (*http.Response, error) {
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(info httptrace.WroteRequestInfo) {
 		sent.Store(info.Err == nil)
@@ -85,8 +92,7 @@ func (c *client) stream(ctx context.Context, q call, body io.Reader, size int64)
 		t.DisableKeepAlives = true // this transport is for one request
 		patient.Transport = t
 	}
-	if body != nil {
-		req.Body, req.ContentLength = io.NopCloser(body), size
+	if q.upload != nil {
 		req.Header.Set("Content-Type", "application/octet-stream")
 		req.Header.Set("Expect", "100-continue")
 	}

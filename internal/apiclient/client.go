@@ -16,8 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -42,6 +40,9 @@ type client struct {
 	// stale is told for how long the node has not heard the leader, where an answer
 	// says so; nil: nobody is.
 	stale func(time.Duration)
+	// waits is told why a change is sent again; nil: nobody is.
+	waits    func(error)
+	patience time.Duration
 }
 
 // newClient returns a client of the target; agent is what it calls itself,
@@ -55,7 +56,7 @@ func newClient(t Target, agent string) (*client, error) {
 		MaxResponseHeaderBytes: 32 << 10,
 		ForceAttemptHTTP2:      true,
 	}
-	c := &client{target: t, base: strings.TrimSuffix(t.Address, "/"), agent: agent}
+	c := &client{target: t, base: strings.TrimSuffix(t.Address, "/"), agent: agent, patience: patience}
 	if path, ok := strings.CutPrefix(t.Address, "unix://"); ok {
 		c.base = "http://localhost" // a Host that the node takes for its own
 		transport.Proxy = nil
@@ -102,15 +103,16 @@ type call struct {
 	path   []string // segments, escaped here
 	query  url.Values
 	body   any // sent as JSON unless nil
-	// text is sent as text/plain in place of body; such a call may take long.
-	text     io.Reader
-	textSize int64 // -1: unknown
-	into     any   // where the JSON answer goes; a *string takes the text; nil: dropped
+	// upload is sent as it comes in place of body, as text/plain by do; such a call may
+	// take long.
+	upload *Upload
+	into   any // where the JSON answer goes; a *string takes the text; nil: dropped
 	// header takes the answer's header, nil: dropped.
 	header *http.Header
 	// changes says that the request changes something, so that an outcome can be
 	// unknown.
 	changes bool
+	id      string // of the request, the same for every attempt
 }
 
 // answer is what came back: a status and as much of the body as it may have.
@@ -121,8 +123,13 @@ type answer struct {
 }
 
 // do sends the request and reads the answer into q.into. An answer of status 300
-// or above is returned as the error that it stands for.
+// or above is returned as the error that it stands for. What the cluster has no leader
+// for just now is sent again.
 func (c *client) do(ctx context.Context, q call) error {
+	return c.again(ctx, q, func(q call) error { return c.attempt(ctx, q) })
+}
+
+func (c *client) attempt(ctx context.Context, q call) error {
 	a, err := c.send(ctx, q)
 	switch {
 	case err != nil:
@@ -139,7 +146,7 @@ func (c *client) do(ctx context.Context, q call) error {
 // send sends the request and returns the answer, whatever its status.
 func (c *client) send(ctx context.Context, q call) (answer, error) {
 	timeout, through := callTimeout, c.http
-	if q.text != nil {
+	if q.upload != nil {
 		timeout, through = bulkTimeout, c.patient()
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -213,8 +220,8 @@ func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
 		}
 		body = bytes.NewReader(data)
 	}
-	if q.text != nil {
-		body = q.text
+	if q.upload != nil {
+		body = q.upload.reader()
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, address, body)
 	if err != nil {
@@ -223,13 +230,13 @@ func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
 	if q.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if q.text != nil {
+	if q.upload != nil {
 		req.Header.Set("Content-Type", "text/plain; charset=utf-8")
-		req.ContentLength = q.textSize
+		req.ContentLength = q.upload.Size
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.agent)
-	req.Header.Set("X-Request-Id", uuid.NewString())
+	req.Header.Set("X-Request-Id", q.id)
 	if c.target.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.target.token)
 	}

@@ -10,7 +10,8 @@
 //
 // A call that changes something and breaks after the request was sent has an
 // outcome that nobody here knows: that is the code UnknownOutcome, and nothing
-// is sent again.
+// is sent again. A change that a node refused because the cluster elects a leader
+// changed nothing: it is sent again for ten seconds, under the same request id.
 //
 // Tokens are sent where they were meant to go and nowhere else: not in the clear
 // to another machine, not to where a redirect points, not into an error.

@@ -18,6 +18,9 @@ type Global struct{ c *client }
 // for how long it has not: what it shows may be old.
 func (g *Global) OnStale(f func(silent time.Duration)) { g.c.stale = f }
 
+// OnWaiting has f told why a change is sent again: the cluster has no leader just now.
+func (g *Global) OnWaiting(f func(cause error)) { g.c.waits = f }
+
 // NewGlobal returns a client of the target; agent is what it calls itself,
 // "global/<version>". Nothing is dialled before the first call.
 func NewGlobal(t Target, agent string) (*Global, error) {

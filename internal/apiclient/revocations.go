@@ -2,7 +2,6 @@ package apiclient
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,10 +15,8 @@ import (
 type Bulk struct {
 	Kind, Mesh, Reason string
 	Withdraw           bool
-	// IDs are one a line or separated by commas; Size is their length in bytes, -1
-	// where it is not known.
-	IDs  io.Reader
-	Size int64
+	// IDs are one a line or separated by commas.
+	IDs *Upload
 }
 
 // RevokeBulk sends a list of ids. All of it takes effect at once, or nothing does.
@@ -36,7 +33,7 @@ func (g *Global) RevokeBulk(ctx context.Context, b Bulk) (apitypes.RevokeResult,
 	var into apitypes.RevokeResult
 	err := g.c.do(ctx, call{
 		method: http.MethodPost, path: []string{"v1", "revocations", "bulk"}, query: query,
-		text: b.IDs, textSize: b.Size, into: &into, changes: true,
+		upload: b.IDs, into: &into, changes: true,
 	})
 	return into, err
 }

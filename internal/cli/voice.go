@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/mattn/go-isatty"
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/federation"
@@ -55,14 +56,18 @@ func (v *Voice) line(label, text string) {
 	fmt.Fprintf(v.err, "%s: %s%s\n", v.program, label, Line(text))
 }
 
-// IsTerminal reports whether somebody sits at the stream: it is a character
-// device, and the environment does not call it a dumb one. /dev/null counts,
-// which harms nobody.
+// IsTerminal reports whether somebody sits at the stream: it is a terminal, and the
+// environment does not call it a dumb one.
 func IsTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {
 		return false
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	terminal := false
+	err = conn.Control(func(fd uintptr) { terminal = isatty.IsTerminal(fd) })
+	return err == nil && terminal
 }

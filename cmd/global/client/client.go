@@ -41,6 +41,12 @@ func ConnectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {
 	if err != nil {
 		return nil, err
 	}
+	return New(c, target)
+}
+
+// New returns a client of a target that says on standard error what a user should know
+// while it works: that an answer may be old, and that a change waits for a leader.
+func New(c *cli.Context, target apiclient.Target) (*apiclient.Global, error) {
 	g, err := apiclient.NewGlobal(target, Agent(c))
 	if err != nil {
 		return nil, err
@@ -50,6 +56,10 @@ func ConnectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {
 		once.Do(func() {
 			console.VoiceOf(c.App).Warn("this member has not heard a leader for %s: what it shows may be old", silent)
 		})
+	})
+	var waiting sync.Once
+	g.OnWaiting(func(cause error) {
+		waiting.Do(func() { console.VoiceOf(c.App).Say("%s; trying again", cause) })
 	})
 	return g, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -32,11 +31,11 @@ func revokeFile(c *cli.Context, format console.Format) error {
 	if err != nil {
 		return err
 	}
-	counted := &countingReader{in: in}
 	bulk := apiclient.Bulk{
-		Kind: string(kind), Mesh: mesh, Reason: c.String("reason"), Withdraw: c.Bool("withdraw"), IDs: counted, Size: size,
+		Kind: string(kind), Mesh: mesh, Reason: c.String("reason"), Withdraw: c.Bool("withdraw"),
+		IDs: &apiclient.Upload{From: in, Size: size},
 	}
-	result, err := sendBulk(c.Context, console.VoiceOf(c.App), g, bulk, counted)
+	result, err := sendBulk(c.Context, console.VoiceOf(c.App), g, bulk)
 	if err != nil {
 		return err
 	}
@@ -54,9 +53,9 @@ func revokeFile(c *cli.Context, format console.Format) error {
 }
 
 // openIDs opens the file of ids, or standard input, and says how long it is.
-func openIDs(c *cli.Context, name string) (io.ReadCloser, int64, error) {
+func openIDs(c *cli.Context, name string) (*os.File, int64, error) {
 	if name == "-" {
-		return io.NopCloser(c.App.Reader), -1, nil
+		return client.Spool(c.App.Reader)
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -66,7 +65,8 @@ func openIDs(c *cli.Context, name string) (io.ReadCloser, int64, error) {
 	info, err := f.Stat()
 	switch {
 	case err != nil || !info.Mode().IsRegular():
-		return f, -1, nil // a pipe, which has an end all the same
+		defer f.Close()
+		return client.Spool(f) // a pipe, which has an end all the same
 	case info.Size() == 0:
 		f.Close()
 		return nil, 0, federation.Errorf(federation.Invalid, "%s is empty", name)
@@ -74,20 +74,8 @@ func openIDs(c *cli.Context, name string) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-// countingReader counts what was read, for the progress.
-type countingReader struct {
-	in   io.Reader
-	read atomic.Int64
-}
-
-func (r *countingReader) Read(p []byte) (int, error) {
-	n, err := r.in.Read(p)
-	r.read.Add(int64(n))
-	return n, err
-}
-
 // sendBulk sends the list and shows how far it is.
-func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b apiclient.Bulk, sent *countingReader) (result apitypes.RevokeResult, err error) {
+func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b apiclient.Bulk) (result apitypes.RevokeResult, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -101,7 +89,7 @@ func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b 
 		case <-done:
 			return true, "", nil
 		default:
-			return false, progressOf(voice, sent.read.Load(), b.Size), nil
+			return false, progressOf(voice, b.IDs.Sent.Load(), b.IDs.Size), nil
 		}
 	}})
 	cancel()
@@ -115,10 +103,7 @@ func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b 
 // progressOf says how much of a list is on its way.
 func progressOf(voice *console.Voice, sent, size int64) string {
 	const mega = 1e6
-	switch {
-	case size < 0:
-		return fmt.Sprintf("sent %.1f MB", float64(sent)/mega)
-	case sent < size:
+	if sent < size {
 		return voice.Bar(int(sent>>10), int(size>>10)) + fmt.Sprintf("sent %.1f of %.1f MB", float64(sent)/mega, float64(size)/mega)
 	}
 	return fmt.Sprintf("all %.1f MB are sent, the global replicates them", float64(size)/mega)

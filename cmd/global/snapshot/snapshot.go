@@ -183,11 +183,15 @@ Examples:
 			if err := console.Arguments(c, 1, 1, "global snapshot inspect FILE"); err != nil {
 				return err
 			}
-			in, _, err := openBackup(c, c.Args().First())
-			if err != nil {
-				return err
+			var in io.Reader = c.App.Reader
+			if name := c.Args().First(); name != "-" {
+				f, _, err := openBackup(name)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				in = f
 			}
-			defer in.Close()
 			found, err := raftstore.InspectBackup(in)
 			if err != nil {
 				return err
@@ -198,11 +202,8 @@ Examples:
 	}
 }
 
-// openBackup opens a backup; its size is -1 where it comes from standard input.
-func openBackup(c *cli.Context, name string) (io.ReadCloser, int64, error) {
-	if name == "-" {
-		return io.NopCloser(c.App.Reader), -1, nil
-	}
+// openBackup opens a backup that is in a file, and says how long it is.
+func openBackup(name string) (*os.File, int64, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, 0, federation.Errorf(federation.Invalid, "the backup cannot be opened: %w", err).WithHint("check the file's name")
@@ -214,6 +215,10 @@ func openBackup(c *cli.Context, name string) (io.ReadCloser, int64, error) {
 	if err != nil {
 		f.Close()
 		return nil, 0, federation.Errorf(federation.Invalid, "the backup cannot be read: %w", err).WithHint("name a file that `global snapshot save` wrote")
+	}
+	if !info.Mode().IsRegular() {
+		defer f.Close()
+		return client.Spool(f) // a pipe, which has an end all the same
 	}
 	return f, info.Size(), nil
 }
@@ -249,29 +254,19 @@ func restoreSnapshot(c *cli.Context) error {
 	if err := console.Arguments(c, 1, 1, "global snapshot restore FILE"); err != nil {
 		return err
 	}
-	in, size, err := openBackup(c, c.Args().First())
+	backup, size, err := checkedBackup(c, c.Args().First())
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	if file, ok := in.(*os.File); ok {
-		// What is damaged need not travel.
-		if _, err := raftstore.InspectBackup(file); err != nil {
-			return err
-		}
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
-			return federation.Errorf(federation.Invalid, "the backup cannot be read twice: %w", err).
-				WithHint("give it on standard input: global snapshot restore - < FILE")
-		}
-	}
+	defer backup.Close()
 	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}
-	if err := agreeToRestore(c, size); err != nil {
+	if err := agreeToRestore(c); err != nil {
 		return err
 	}
-	done, err := g.RestoreSnapshot(c.Context, in, size, c.Bool("force"))
+	done, err := g.RestoreSnapshot(c.Context, &apiclient.Upload{From: backup, Size: size}, c.Bool("force"))
 	if err != nil {
 		return err
 	}
@@ -281,11 +276,32 @@ func restoreSnapshot(c *cli.Context) error {
 	})
 }
 
-// agreeToRestore asks who sits at a terminal before state is replaced. Standard input
-// is the backup where it has no size.
-func agreeToRestore(c *cli.Context, size int64) error {
+// checkedBackup opens a backup, or keeps standard input, and reads it once: what is
+// damaged need not travel.
+func checkedBackup(c *cli.Context, name string) (*os.File, int64, error) {
+	open := func() (*os.File, int64, error) { return openBackup(name) }
+	if name == "-" {
+		open = func() (*os.File, int64, error) { return client.Spool(c.App.Reader) }
+	}
+	in, size, err := open()
+	if err != nil {
+		return nil, 0, err
+	}
+	_, err = raftstore.InspectBackup(in)
+	if err == nil {
+		_, err = in.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		in.Close()
+		return nil, 0, err
+	}
+	return in, size, nil
+}
+
+// agreeToRestore asks who sits at a terminal before state is replaced.
+func agreeToRestore(c *cli.Context) error {
 	voice := console.VoiceOf(c.App)
-	if size < 0 || !c.Bool("force") || c.Bool("yes") || !voice.Interactive() {
+	if c.Args().First() == "-" || !c.Bool("force") || c.Bool("yes") || !voice.Interactive() {
 		return nil
 	}
 	yes, err := voice.Confirm("replace the state that the cluster holds")

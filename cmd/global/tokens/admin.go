@@ -52,7 +52,7 @@ func adminToken(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	g, err := apiclient.NewGlobal(target, client.Agent(c))
+	g, err := client.New(c, target)
 	if err != nil {
 		return err
 	}

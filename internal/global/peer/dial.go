@@ -103,7 +103,7 @@ func unreachable(addr string, err error) *federation.Error {
 	case strings.Contains(err.Error(), "remote error: tls"):
 		return e.WithHint("the peer refuses this node's certificate: both need a node's certificate of the same cluster and CA")
 	}
-	return e
+	return e.WithReason("peer_unreachable") // it may be back, or another one lead, in a moment
 }
 
 // plainCause is what an operator needs of a network error.

@@ -187,6 +187,7 @@ var owners = map[string][]string{
 	"github.com/envoyproxy/go-control-plane/...": {"kds/wire", "kds/kuma", "kds/server", "kds/client", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
 	"google.golang.org/protobuf":                 {"kds/wire", "kds/kuma", "kds/server", "kds/client", "kds/kdspb", "raftstore", "raftstore/storepb", "internal/zone/xdsdir", "internal/zone/agent", "internal/zone/xds"},
 	"github.com/urfave/cli/v2":                   {"cmd/global/...", "cmd/zone", "internal/cli"},
+	"github.com/mattn/go-isatty":                 {"internal/cli"},
 	"github.com/prometheus/client_golang":        {"internal/metrics"},
 	"go.yaml.in/yaml/v3":                         {"internal/yamldoc"}, // of the readers of YAML the one that tells lines
 }

@@ -77,7 +77,7 @@ func revokeBulk(ctx context.Context, api *apiclient.Global, n int) error {
 		ids.WriteByte('\n')
 	}
 	text := ids.String()
-	result, err := api.RevokeBulk(ctx, apiclient.Bulk{Kind: "zone-token", Reason: agent, IDs: strings.NewReader(text), Size: int64(len(text))})
+	result, err := api.RevokeBulk(ctx, apiclient.Bulk{Kind: "zone-token", Reason: agent, IDs: &apiclient.Upload{From: strings.NewReader(text), Size: int64(len(text))}})
 	if err == nil && result.Revision == "" {
 		err = fmt.Errorf("the revocation came to %+v", result)
 	}

@@ -1,0 +1,93 @@
+package apiclient
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+const (
+	// patience is how long a change is sent again to a cluster without a leader. An
+	// election takes a second or two; a majority that is gone does not come back in ten.
+	patience = 10 * time.Second
+	// againEvery is the pause between two attempts where the node names none.
+	againEvery = 250 * time.Millisecond
+)
+
+// leaderless are the reasons with which a node says that it found no leader for a
+// change, and that nothing was changed.
+var leaderless = map[string]bool{
+	"no_leader": true, "not_leader": true, "peer_unreachable": true, "leader_lost": true,
+}
+
+// again makes attempts at a call for as long as the only obstacle is an election. All
+// of them carry one request id, so that a change is made once whatever is lost on
+// the way.
+func (c *client) again(ctx context.Context, q call, attempt func(call) error) error {
+	q.id = uuid.NewString()
+	for deadline := time.Now().Add(c.patience); ; {
+		err := attempt(q)
+		e := federation.AsError(err)
+		if e == nil || e.Code != federation.Unavailable || !leaderless[e.Reason] || q.method == http.MethodGet || !q.upload.repeatable() {
+			return err
+		}
+		pause := max(e.RetryAfter, againEvery)
+		if !time.Now().Add(pause).Before(deadline) {
+			return err
+		}
+		if c.waits != nil {
+			c.waits(err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Upload is a long body. It can be sent again where From is an [io.ReaderAt] of a
+// known size.
+type Upload struct {
+	From io.Reader
+	Size int64 // -1: unknown
+	Sent atomic.Int64
+}
+
+// repeatable reports whether another attempt can send the same body. No body can.
+func (u *Upload) repeatable() bool {
+	if u == nil {
+		return true
+	}
+	_, ok := u.From.(io.ReaderAt)
+	return ok && u.Size >= 0
+}
+
+// reader returns the body for one attempt. An attempt that was answered early may
+// still be reading its own.
+func (u *Upload) reader() io.Reader {
+	u.Sent.Store(0)
+	if at, ok := u.From.(io.ReaderAt); ok && u.Size >= 0 {
+		return &counting{io.NewSectionReader(at, 0, u.Size), &u.Sent}
+	}
+	return &counting{u.From, &u.Sent}
+}
+
+// counting counts what is read.
+type counting struct {
+	in   io.Reader
+	read *atomic.Int64
+}
+
+// Read implements io.Reader.
+func (r *counting) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	r.read.Add(int64(n))
+	return n, err
+}
