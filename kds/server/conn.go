@@ -63,6 +63,9 @@ func (c *connection) Close() error {
 	return err
 }
 
+// NetConn is the connection below, see tlsutil.Follow.
+func (c *connection) NetConn() net.Conn { return c.Conn }
+
 func (c *connection) startGrace(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

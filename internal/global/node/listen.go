@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // listeners are the ports of a node; what is not wanted is nil.
@@ -45,6 +46,11 @@ func (c *Config) listen() (*listeners, error) {
 			return nil, err
 		}
 		*port.into = listener
+	}
+	for _, port := range []*net.Listener{&l.apiTLS, &l.kds} { // they take client certificates
+		if *port != nil {
+			*port = tlsutil.Follow(*port)
+		}
 	}
 	return l, nil
 }

@@ -70,6 +70,9 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
+// NetConn is the connection below, see tlsutil.Follow.
+func (c *connection) NetConn() net.Conn { return c.Conn }
+
 // startGrace gives the connection, whose TLS is done, so long to its first request.
 func (c *connection) startGrace(d time.Duration) {
 	c.mu.Lock()
@@ -90,6 +93,9 @@ func (c *connection) stopGrace() {
 
 // below finds the connection below TLS.
 func below(conn net.Conn) *connection {
+	if c, ok := conn.(*connection); ok {
+		return c
+	}
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn()
 	}

@@ -29,20 +29,40 @@ func LoadPool(caFile string) (*x509.CertPool, error) {
 // Server returns the configuration of a port that authenticates its callers by
 // tokens: TLS 1.2 or newer. A client certificate is not asked for.
 func (s *Source) Server(protocols ...string) *tls.Config {
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
-		NextProtos:     protocols,
-	}
+	return s.server(protocols, func(*tls.ClientHelloInfo, *Material, *tls.Config) {})
 }
 
 // ServerOptionalClient is [Source.Server] for a port where a client certificate
-// may stand in for a token: one that is presented must be of a CA of the source.
+// may stand in for a token: one that is presented must be of a CA of the source. The
+// port's listener is one of [Follow], so that a connection whose certificate is good no
+// longer is ended; on another one no certificate is taken.
 func (s *Source) ServerOptionalClient(protocols ...string) *tls.Config {
-	c := s.Server(protocols...)
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		now := s.Server(protocols...)
-		now.ClientAuth, now.ClientCAs = tls.VerifyClientCertIfGiven, s.Current().Pool
+	return s.server(protocols, func(hello *tls.ClientHelloInfo, m *Material, c *tls.Config) {
+		c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, m.Pool
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 {
+				return nil
+			}
+			return s.takes(hello.Conn, state.PeerCertificates)
+		}
+	})
+}
+
+// server makes the configuration anew for each connection, from the material of the
+// moment. A session is resumed only with the material that it began with.
+func (s *Source) server(protocols []string, more func(*tls.ClientHelloInfo, *Material, *tls.Config)) *tls.Config {
+	base := func() *tls.Config {
+		return &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
+			NextProtos:     protocols,
+		}
+	}
+	c := base()
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		m, now := s.Current(), base()
+		now.SetSessionTicketKeys([][32]byte{m.tickets})
+		more(hello, m, now)
 		return now, nil
 	}
 	return c

@@ -1,8 +1,10 @@
 package tlsutil
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"net/url"
 	"strings"
 
@@ -80,6 +82,14 @@ func IdentityOf(cert *x509.Certificate) (Identity, error) {
 	return Identity{}, badIdentity("the certificate's role is not node, zone or user")
 }
 
+// KeyOf names a certificate's key: "sha256:" and the SHA-256 of its public part
+// (SubjectPublicKeyInfo), in hexadecimal. Certificates that are made anew for the same
+// key have the same name.
+func KeyOf(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
 // KeepIdentity returns an [Options].Accept that takes certificates of the role,
 // and after the first one its identity alone: a node whose certificate names
 // another cluster or another node wants a restart, not a reload.
@@ -129,6 +139,9 @@ func (s *Source) User(state *tls.ConnectionState, cluster string) (string, error
 	}
 	if err := id.Validate(); err != nil {
 		return "", badIdentity("the certificate's user has a name that users do not have")
+	}
+	if err := s.Refused(leaf); err != nil {
+		return "", err
 	}
 	return id.Name, nil
 }

@@ -2,6 +2,7 @@ package tlsutil
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -29,8 +30,16 @@ type Material struct {
 	CAs  []*x509.Certificate
 
 	// sessions are those that were begun with this material; others are never
-	// resumed with it.
+	// resumed with it. tickets is the key of those that a server began.
 	sessions tls.ClientSessionCache
+	tickets  [32]byte
+}
+
+// newMaterial returns material without any file, which resumes no session of before.
+func newMaterial() *Material {
+	m := &Material{sessions: tls.NewLRUClientSessionCache(Sessions)}
+	_, _ = rand.Read(m.tickets[:]) // it never fails
+	return m
 }
 
 // Sessions is how many TLS sessions a caller keeps, one for each address that it
@@ -85,7 +94,7 @@ func readPEMFile(path string) ([]byte, error) {
 // parse makes the material of the contents. An error names the file at fault and
 // never shows what is in it.
 func (f Files) parse(c contents) (*Material, error) {
-	m := &Material{sessions: tls.NewLRUClientSessionCache(Sessions)}
+	m := newMaterial()
 	if f.CA != "" {
 		cas, err := ParseCertificates(c.ca)
 		if err != nil || len(cas) == 0 {

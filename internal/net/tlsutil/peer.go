@@ -87,7 +87,7 @@ func (s *Source) VerifyPeer(chain []*x509.Certificate, cluster string) error {
 	case id.Cluster != cluster:
 		return federation.Errorf(federation.Forbidden, "the peer's certificate is of another cluster: %.64q", id.Cluster)
 	}
-	return nil
+	return s.Refused(chain[0])
 }
 
 // verify holds a chain against the CAs of this moment.

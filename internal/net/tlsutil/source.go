@@ -30,7 +30,8 @@ type Options struct {
 
 // Source is TLS material that may be replaced while it is used: the
 // configurations that it makes take the material of the moment at each
-// handshake. Connections that are open stay open.
+// handshake. Connections that are open are held against new material too, see
+// [Source.Review].
 //
 // Its methods are safe for concurrent use.
 type Source struct {
@@ -40,8 +41,13 @@ type Source struct {
 	changed atomic.Pointer[chan struct{}] // closed when current is another one
 	follow  *disk.Follower[contents]      // nil if there are no files
 
+	refuse atomic.Pointer[func(*x509.Certificate) error] // nil: nobody
+
 	mu     sync.Mutex
 	warned time.Time // when expiry was last looked at
+
+	openMu sync.Mutex
+	open   map[*followed][]*x509.Certificate // what was shown on them
 }
 
 // OpenSource reads the files. What cannot be used is an error that says why;
@@ -80,7 +86,9 @@ func OpenSelfMade(dir string, id Identity, hosts []string, o Options) (*Source, 
 // Static returns a source that never changes. pool may be nil.
 func Static(cert tls.Certificate, pool *x509.CertPool) *Source {
 	s := newSource(Files{}, Options{})
-	s.replace(&Material{Certificate: &cert, Pool: pool, sessions: tls.NewLRUClientSessionCache(Sessions)})
+	m := newMaterial()
+	m.Certificate, m.Pool = &cert, pool
+	s.replace(m)
 	return s
 }
 
@@ -94,7 +102,7 @@ func newSource(files Files, o Options) *Source {
 	if o.Accept == nil {
 		o.Accept = func(*x509.Certificate) error { return nil }
 	}
-	return &Source{files: files, options: o}
+	return &Source{files: files, options: o, open: map[*followed][]*x509.Certificate{}}
 }
 
 // Files are where the material comes from.
@@ -107,13 +115,15 @@ func (s *Source) Current() *Material { return s.current.Load() }
 // before Current.
 func (s *Source) Changed() <-chan struct{} { return *s.changed.Load() }
 
-// replace puts material in place and tells those who wait for it.
+// replace puts material in place, ends the connections that are not good with it, and
+// tells those who wait for it.
 func (s *Source) replace(m *Material) {
 	next := make(chan struct{})
 	s.current.Store(m)
 	if before := s.changed.Swap(&next); before != nil {
 		close(*before)
 	}
+	s.Review()
 }
 
 // Run follows the files until ctx ends.

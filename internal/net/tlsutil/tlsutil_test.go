@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -44,10 +45,11 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 // connect is handshake that tells, too, what the client knows of the connection.
 func connect(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	below, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	listener := tls.NewListener(Follow(below), server)
 	defer listener.Close()
 	done := make(chan error, 1)
 	go func() {
