@@ -90,7 +90,7 @@ func (c *Claims) validateDataplane() error {
 		return err
 	}
 	if c.Name != "" {
-		if err := validateText("name", c.Name); err != nil {
+		if err := validatePrintable("name", c.Name); err != nil {
 			return err
 		}
 	}
@@ -100,9 +100,12 @@ func (c *Claims) validateDataplane() error {
 		}
 	}
 	switch c.Type {
-	case "", TypeDataplane, TypeIngress, TypeEgress:
+	case "", TypeDataplane:
+	case TypeIngress, TypeEgress:
+		return federation.InvalidField("type", "no zone would accept it: an %s belongs to no mesh, and proves itself with a zone token", c.Type).
+			WithHint("issue one with: global generate zone-token --zone ZONE --scope %s", c.Type)
 	default:
-		return federation.InvalidField("type", "%.40q is not a type of proxy: use dataplane, ingress or egress", c.Type)
+		return federation.InvalidField("type", "%.40q is not a type of proxy that has dataplane tokens: use dataplane", c.Type)
 	}
 	return validateTags(c.Tags)
 }
@@ -128,8 +131,11 @@ func validateTags(tags map[string][]string) error {
 			return federation.InvalidField(field, "has %d values, at most %d are allowed", len(values), MaxTagValues)
 		}
 		for _, v := range values {
-			if err := validateText(field, v); err != nil {
+			if err := validatePrintable(field, v); err != nil {
 				return err
+			}
+			if strings.Contains(v, ",") {
+				return federation.InvalidField(field, "%.80q has a comma, and would read as two values", v)
 			}
 		}
 	}
@@ -147,6 +153,17 @@ func (c *Claims) validateUser() error {
 		if err := validateText(fmt.Sprintf("groups[%d]", i), g); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// validatePrintable checks a text that zones hand on in a header: printable ASCII.
+func validatePrintable(field, s string) error {
+	if err := validateText(field, s); err != nil {
+		return err
+	}
+	if strings.ContainsFunc(s, func(c rune) bool { return c > '~' }) {
+		return federation.InvalidField(field, "%.80q has characters that a header cannot carry: use printable ASCII", s)
 	}
 	return nil
 }

@@ -70,6 +70,11 @@ func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
 	f.Add("last heard", heard(s.Global, now))
 	f.Add("proxies", provenBy(s.Authentication))
 	f.Add("keys", keyCounts(s.Keys))
+	for _, k := range s.Keys {
+		if k.NotInKeySet != "" {
+			f.Add("not in key sets", kindName(k.Kind)+" key "+k.KID+": "+k.NotInKeySet)
+		}
+	}
 	f.Add("revoked", revokedCounts(s.Revocations))
 	if s.CutOffs > 0 {
 		f.Add("cut-offs", fmt.Sprint(s.CutOffs))

@@ -19,8 +19,8 @@ func full() map[cptoken.Kind]cptoken.Claims {
 	return map[cptoken.Kind]cptoken.Claims{
 		cptoken.ControlPlane: {Zone: "west"},
 		cptoken.Zone:         {Zone: "west", Scope: []cptoken.Scope{cptoken.ScopeIngress, cptoken.ScopeDataplane}},
-		cptoken.Dataplane: {Mesh: "default", Name: "dp-<1>&", Type: "ingress",
-			Tags: map[string][]string{"kuma.io/service": {"b", "a"}, "\"q\"\\": {"é 😀"}}},
+		cptoken.Dataplane: {Mesh: "default", Name: "dp-<1>&", Type: "dataplane",
+			Tags: map[string][]string{"kuma.io/service": {"b", "a"}, "é \"q\" 😀\\": {"e <&"}}},
 		cptoken.User: {Name: "Jörg <j@example.com>", Groups: []string{"admin", "a&b"}},
 	}
 }
@@ -73,7 +73,7 @@ func TestIssuedBytes(t *testing.T) {
 		"control plane": {cptoken.ControlPlane, cptoken.Claims{Zone: "west", TokenSerialNumber: 9}, `{"alg":"HS256","kid":"2","typ":"JWT"}`, `{"Zone":"west","TokenSerialNumber":2,` + tail},
 		"zone":          {cptoken.Zone, cptoken.Claims{Zone: "west", Scope: []cptoken.Scope{"ingress"}}, `{"alg":"RS256","kid":"3","typ":"JWT"}`, `{"Zone":"west","Scope":["ingress"],` + tail},
 		"zone, default": {cptoken.Zone, cptoken.Claims{Zone: "west"}, `{"alg":"RS256","kid":"3","typ":"JWT"}`, `{"Zone":"west","Scope":["egress","ingress"],` + tail},
-		"dataplane":     {cptoken.Dataplane, cptoken.Claims{Mesh: "default", Name: "dp", Tags: map[string][]string{"b": {"2", "1"}, "a": {"x"}}, Type: "egress"}, `{"alg":"RS256","kid":"1","typ":"JWT"}`, `{"Name":"dp","Mesh":"default","Tags":{"a":["x"],"b":["2","1"]},"Type":"egress",` + tail},
+		"dataplane":     {cptoken.Dataplane, cptoken.Claims{Mesh: "default", Name: "dp", Tags: map[string][]string{"b": {"2", "1"}, "a": {"x"}}, Type: "dataplane"}, `{"alg":"RS256","kid":"1","typ":"JWT"}`, `{"Name":"dp","Mesh":"default","Tags":{"a":["x"],"b":["2","1"]},"Type":"dataplane",` + tail},
 		"dataplane, no": {cptoken.Dataplane, cptoken.Claims{Mesh: "default"}, `{"alg":"RS256","kid":"1","typ":"JWT"}`, `{"Name":"","Mesh":"default","Tags":{},"Type":"",` + tail},
 		"user":          {cptoken.User, cptoken.Claims{Name: "john", Groups: []string{"a", "b"}}, `{"alg":"RS256","kid":"1","typ":"JWT"}`, `{"Name":"john","Groups":["a","b"],` + tail},
 		"user, no":      {cptoken.User, cptoken.Claims{Name: "john"}, `{"alg":"RS256","kid":"1","typ":"JWT"}`, `{"Name":"john","Groups":[],` + tail},

@@ -75,6 +75,8 @@ type ZoneKey struct {
 	Fingerprint string `json:"fingerprint"`
 	Registered  bool   `json:"registered,omitempty"`
 	Static      bool   `json:"static,omitempty"` // of the zone's own settings
+	// NotInKeySet says why the zone's key sets leave the key out; "" where they have it.
+	NotInKeySet string `json:"notInKeySet,omitempty"`
 }
 
 // Status asks the zone for its state.

@@ -109,7 +109,7 @@ Examples:
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
 			&cli.StringFlag{Name: "workload", Usage: "the workload of the proxy, its label kuma.io/workload: `NAME`; any where it is not given"},
-			&cli.StringFlag{Name: "proxy-type", Aliases: []string{"type"}, Usage: "the `TYPE` of the proxy: dataplane, ingress or egress"},
+			&cli.StringFlag{Name: "proxy-type", Aliases: []string{"type"}, Usage: "the `TYPE` of the proxy: dataplane; ingresses and egresses have zone tokens"},
 			validForFlag()}, offlineFlags()...)...),
 		Action: func(c *cli.Context) error {
 			mesh := c.String("mesh")

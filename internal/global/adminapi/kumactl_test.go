@@ -422,7 +422,7 @@ func playKumactl(t *testing.T, e *env, k *kumactl, more int) {
 		{cptoken.Zone, map[string]any{"zone": "west", "scope": []string{"ingress", "egress"}, "validFor": "720h0m0s"}},
 		{cptoken.Zone, map[string]any{"zone": "west", "scope": []string{"cp"}, "validFor": "720h0m0s"}},
 		{cptoken.Dataplane, map[string]any{"name": "dp-1", "mesh": "default", "tags": map[string][]string{"kuma.io/service": {"web"}}, "type": "", "validFor": "24h0m0s", "workload": ""}},
-		{cptoken.Dataplane, map[string]any{"name": "", "mesh": "payments", "tags": map[string][]string{}, "type": "ingress", "validFor": "24h0m0s"}},
+		{cptoken.Dataplane, map[string]any{"name": "", "mesh": "payments", "tags": map[string][]string{}, "type": "dataplane", "validFor": "24h0m0s"}},
 		{cptoken.User, map[string]any{"name": "john", "groups": []string{"a", "b"}, "validFor": "1h0m0s"}},
 	} {
 		token, err := k.generate(string(tt.kind), tt.body)

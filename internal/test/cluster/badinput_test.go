@@ -131,7 +131,6 @@ func TestBadInputAtTheProxiesPort(t *testing.T) {
 		"good": good, "mesh alone": issue(cptoken.Claims{}), "another mesh alone": issue(cptoken.Claims{}),
 		"another name": issue(cptoken.Claims{Name: "backend-2"}),
 		"another tag":  issue(cptoken.Claims{Tags: map[string][]string{"kuma.io/service": {"web"}}}),
-		"another type": issue(cptoken.Claims{Type: "ingress"}),
 		"of a zone":    g.ZoneToken("west"),
 	}
 	resource := `{"type":"Dataplane","mesh":"default","name":"backend-1","networking":{"address":"127.0.0.1","inbound":[{"port":18080,"tags":{"kuma.io/service":"backend"}}]}}`
@@ -160,16 +159,15 @@ func TestBadInputAtTheProxiesPort(t *testing.T) {
 		"another mesh": {func(b map[string]any) {
 			b["mesh"], b["dataplaneResource"] = "other", strings.Replace(resource, `"default"`, `"other"`, 1)
 		}, nil, 403, "wrong_mesh"},
-		"two meshes":         {with("mesh", "other"), nil, 400, ""},
-		"another name":       {with("dataplaneToken", tokens["another name"]), nil, 403, "wrong_name"},
-		"another tag value":  {with("dataplaneToken", tokens["another tag"]), nil, 403, "tag_mismatch"},
-		"another proxy type": {with("dataplaneToken", tokens["another type"]), nil, 403, "wrong_type"},
-		"another kind":       {with("dataplaneToken", tokens["of a zone"]), nil, 401, "wrong_kind"},
-		"changed":            {with("dataplaneToken", good[:len(good)-8]+"AAAAAAAA"), nil, 401, "bad_signature"},
-		"two documents":      {with("dataplaneResource", resource+"\n---\n"+resource), nil, 400, ""},
-		"10 MB":              {with("dataplaneResource", resource+strings.Repeat(" ", 10<<20)), nil, 413, ""},
-		"no resource":        {with("dataplaneResource", "hello"), nil, 400, ""},
-		"another port":       {with("adminPort", 70000), nil, 400, ""},
+		"two meshes":        {with("mesh", "other"), nil, 400, ""},
+		"another name":      {with("dataplaneToken", tokens["another name"]), nil, 403, "wrong_name"},
+		"another tag value": {with("dataplaneToken", tokens["another tag"]), nil, 403, "tag_mismatch"},
+		"another kind":      {with("dataplaneToken", tokens["of a zone"]), nil, 401, "wrong_kind"},
+		"changed":           {with("dataplaneToken", good[:len(good)-8]+"AAAAAAAA"), nil, 401, "bad_signature"},
+		"two documents":     {with("dataplaneResource", resource+"\n---\n"+resource), nil, 400, ""},
+		"10 MB":             {with("dataplaneResource", resource+strings.Repeat(" ", 10<<20)), nil, 413, ""},
+		"no resource":       {with("dataplaneResource", "hello"), nil, 400, ""},
+		"another port":      {with("adminPort", 70000), nil, 400, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, reason := ask(tt.change, tt.headers...)

@@ -1,6 +1,8 @@
 package proxyport
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -35,8 +37,8 @@ type jwk struct {
 
 // jwks answers GET /v1/jwks/…: the keys that verify zone tokens, or the dataplane
 // tokens of a mesh, with which this zone verifies them itself. A mesh that is not
-// known has none. Keys are public: nothing is asked of the caller. Registered keys
-// with bounds are left out, since a key set cannot say them.
+// known has no set. Keys are public: nothing is asked of the caller. Keys whose bounds a
+// set cannot state are left out.
 func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
 	kind, mesh, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, jwksPath), "/")
 	switch {
@@ -51,10 +53,16 @@ func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
 		apierr.WriteError(w, err)
 		return
 	}
+	keys, known := s.publicKeys(cptoken.Kind(kind), mesh)
+	if !known && mesh != "" {
+		apierr.WriteError(w, federation.Errorf(federation.NotFound, "no key of a mesh %.80q is known here", mesh).
+			WithHint("check the name of the mesh: global get meshes"))
+		return
+	}
 	set := struct {
 		Keys []jwk `json:"keys"`
 	}{Keys: []jwk{}}
-	for _, k := range s.publicKeys(cptoken.Kind(kind), mesh) {
+	for _, k := range keys {
 		pub := k.RSA()
 		set.Keys = append(set.Keys, jwk{
 			Kty: "RSA", Use: "sig", Alg: k.Alg, Kid: k.ID.KID,
@@ -66,24 +74,31 @@ func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "application/jwk-set+json")
 	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(jwksAge.Seconds())))
 	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(http.StatusOK)
-	_ = json.NewEncoder(w).Encode(set) // the status is out: a caller who went away cannot be told
+	body, err := json.Marshal(set)
+	if err != nil { // of strings alone
+		apierr.WriteError(w, err)
+		return
+	}
+	sum := sha256.Sum256(body)
+	h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
+	// ServeContent answers If-None-Match and HEAD (RFC 9110, section 13).
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
 // publicKeys are the keys of a kind and mesh that anybody may verify with: the
-// global's, where they count here, and the zone's own.
-func (s *Server) publicKeys(kind cptoken.Kind, mesh string) (keys []*cptoken.PublicKey) {
+// global's, where they count here, and the zone's own. known reports whether there is
+// any key of them, also one that a set cannot express.
+func (s *Server) publicKeys(kind cptoken.Kind, mesh string) (keys []*cptoken.PublicKey, known bool) {
 	ring := s.cfg.Auth.Keyring()
 	view := ring.View() // the one that decides which of two keys of one kid counts
 	all := slices.Concat(ring.Own(), s.cfg.Store.View().Keys())
 	for _, k := range all {
-		if k.ID.Kind == kind && k.ID.Mesh == mesh && view.Key(k.ID) == k && !bounded(k.Registered) {
-			keys = append(keys, k)
+		if k.ID.Kind == kind && k.ID.Mesh == mesh && view.Key(k.ID) == k {
+			known = true
+			if k.OutsideKeySets() == "" {
+				keys = append(keys, k)
+			}
 		}
 	}
-	return keys
-}
-
-func bounded(c *cptoken.Constraints) bool {
-	return c != nil && (len(c.Zones) > 0 || len(c.Scopes) > 0 || c.MaxLifetime > 0)
+	return keys, known
 }

@@ -2,6 +2,7 @@ package proxyport
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
@@ -188,7 +190,7 @@ func TestJWKS(t *testing.T) {
 	pub := testSigner().PublicKey
 	key := fmt.Sprintf(`{"kty":"RSA","use":"sig","alg":"RS256","kid":"1","n":"%s","e":"AQAB"}`, base64.RawURLEncoding.EncodeToString(pub.N.Bytes()))
 	for path, want := range map[string]string{
-		"/v1/jwks/zone": `{"keys":[` + key + `]}`, "/v1/jwks/dataplane/default": `{"keys":[` + key + `]}`, "/v1/jwks/dataplane/other": `{"keys":[]}`,
+		"/v1/jwks/zone": `{"keys":[` + key + `]}`, "/v1/jwks/dataplane/default": `{"keys":[` + key + `]}`,
 	} {
 		w := get(path)
 		if w.Code != 200 || strings.TrimSpace(w.Body.String()) != want || w.Header().Get("Cache-Control") != "public, max-age=60" {
@@ -198,14 +200,73 @@ func TestJWKS(t *testing.T) {
 	if big.NewInt(int64(pub.E)).Cmp(big.NewInt(65537)) != 0 {
 		t.Fatal("the test's key has another exponent")
 	}
-	for _, path := range []string{"/v1/jwks/user", "/v1/jwks/", "/v1/jwks/control-plane", "/v1/jwks/zone/default", "/v1/jwks/dataplane", "/v1/jwks/dataplane/..", "/v1/jwks"} {
+	for _, path := range []string{"/v1/jwks/user", "/v1/jwks/", "/v1/jwks/control-plane", "/v1/jwks/zone/default", "/v1/jwks/dataplane", "/v1/jwks/dataplane/..", "/v1/jwks/dataplane/other", "/v1/jwks"} {
 		if w := get(path); w.Code != 404 {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
+	// A copy is asked for again without being sent again, and is another one after a change.
+	tag := get("/v1/jwks/zone").Header().Get("ETag")
+	r := httptest.NewRequest(http.MethodGet, "/v1/jwks/zone", nil)
+	r.Header.Set("If-None-Match", tag)
+	w := httptest.NewRecorder()
+	if z.server.Proxies().ServeHTTP(w, r); w.Code != 304 || tag == "" || w.Body.Len() > 0 {
+		t.Errorf("with the ETag %s: %d %s", tag, w.Code, w.Body)
+	}
 	z.learn(cptoken.Change{Index: 2, RemovedKey: &cptoken.KeyID{Kind: cptoken.Zone, KID: "1"}})
 	if w := get("/v1/jwks/zone"); strings.TrimSpace(w.Body.String()) != `{"keys":[]}` {
 		t.Errorf("a removed key: %s", w.Body)
+	}
+	if get("/v1/jwks/zone").Header().Get("ETag") == tag {
+		t.Error("another set has the same ETag")
+	}
+}
+
+// TestKeySetsHaveWhatTheyCanExpress: a registered key stands in the set unless it is
+// bound by something that the set cannot say, and the status says which are not and why.
+func TestKeySetsHaveWhatTheyCanExpress(t *testing.T) {
+	z := newZone(t, nil)
+	der, err := x509.MarshalPKIXPublicKey(&testSigner().PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]struct {
+		bounds cptoken.Constraints
+		why    string // "" where the key stands in the set
+	}{
+		"unbound":   {cptoken.Constraints{AllowNoExpiry: true, AllowNoID: true}, ""},
+		"defaults":  {cptoken.Constraints{Scopes: cptoken.DefaultScopes[:]}, ""},
+		"zone-own":  {cptoken.Constraints{Scopes: []cptoken.Scope{"ingress", "egress", "dataplane"}}, ""},
+		"one-scope": {cptoken.Constraints{Scopes: []cptoken.Scope{"egress"}}, "scopes"},
+		"one-zone":  {cptoken.Constraints{Zones: []string{"west"}}, "zones west"},
+		"short":     {cptoken.Constraints{MaxLifetime: time.Hour}, "lifetime 1h0m0s"},
+	}
+	var changes []cptoken.Change
+	for kid, k := range all {
+		key, err := cptoken.NewPublicKey(cptoken.KeyID{Kind: cptoken.Zone, KID: kid}, cptoken.AlgRS256, cptoken.Retiring, der, &k.bounds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes = append(changes, cptoken.Change{Index: 1, Key: key})
+	}
+	z.learn(changes...)
+	w := httptest.NewRecorder()
+	z.server.Proxies().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/jwks/zone", nil))
+	in := w.Body.String()
+	w = httptest.NewRecorder()
+	z.server.status(w, nil)
+	var status Status
+	if err := json.Unmarshal(w.Body.Bytes(), &status); err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, k := range status.Keys {
+		told[k.KID] = k.NotInKeySet
+	}
+	for kid, k := range all {
+		if strings.Contains(in, `"kid":"`+kid+`"`) != (k.why == "") || !strings.Contains(told[kid], k.why) || (told[kid] == "") != (k.why == "") {
+			t.Errorf("%s: told %q, the set is %s", kid, told[kid], in)
+		}
 	}
 }
 

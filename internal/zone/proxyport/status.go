@@ -92,6 +92,8 @@ type Key struct {
 	Fingerprint string `json:"fingerprint"` // SHA-256 of the SubjectPublicKeyInfo, hexadecimal
 	Registered  bool   `json:"registered,omitempty"`
 	Static      bool   `json:"static,omitempty"` // of this zone's own settings
+	// NotInKeySet says why the zone's key sets leave the key out; "" where they have it.
+	NotInKeySet string `json:"notInKeySet,omitempty"`
 }
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
@@ -134,7 +136,17 @@ func keyOf(k *cptoken.PublicKey) Key {
 	return Key{
 		Kind: string(k.ID.Kind), Mesh: k.ID.Mesh, KID: k.ID.KID, State: string(k.State),
 		Alg: k.Alg, Fingerprint: hex.EncodeToString(fingerprint[:]), Registered: k.Registered != nil,
+		NotInKeySet: outsideKeySets(k),
 	}
+}
+
+// outsideKeySets says why no key set of this zone has the key. User tokens are not for
+// the services behind proxies, and there is no set for them.
+func outsideKeySets(k *cptoken.PublicKey) string {
+	if k.ID.Kind != cptoken.Zone && k.ID.Kind != cptoken.Dataplane {
+		return ""
+	}
+	return k.OutsideKeySets()
 }
 
 func (s *Server) authentication() Authentication {
