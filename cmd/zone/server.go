@@ -8,11 +8,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	console "github.com/meridiankds/meridian/internal/cli"
 	configfile "github.com/meridiankds/meridian/internal/config"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/rolefile"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
@@ -104,7 +104,7 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		cfg.Token = zonenode.TokenFromFile(path)
 	}
 	if path := c.String("roles-file"); path != "" {
-		if cfg.Roles, err = rolefile.Open(path, logger.With("component", "roles")); err != nil {
+		if cfg.Roles, err = access.OpenFile(path, logger.With("component", "roles")); err != nil {
 			return zonenode.Config{}, err
 		}
 	}

@@ -12,12 +12,12 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	console "github.com/meridiankds/meridian/internal/cli"
 	configfile "github.com/meridiankds/meridian/internal/config"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/keyring"
-	"github.com/meridiankds/meridian/internal/rolefile"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -180,9 +180,9 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 			return globalnode.Config{}, err
 		}
 	}
-	var roles *rolefile.File
+	var roles *access.File
 	if path := c.String("roles-file"); path != "" {
-		if roles, err = rolefile.Open(path, logger.With("component", "roles")); err != nil {
+		if roles, err = access.OpenFile(path, logger.With("component", "roles")); err != nil {
 			return globalnode.Config{}, err
 		}
 	}

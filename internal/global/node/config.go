@@ -10,10 +10,10 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/rolefile"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -57,7 +57,7 @@ type Config struct {
 	LocalhostIsAdmin bool
 	// Roles are what users of the HTTP API may do; nil: the group "admin"
 	// everything, others nothing.
-	Roles *rolefile.File
+	Roles *access.File
 	// AuditRoom is how many bytes the audit log may have; 0: audit.DefaultRoom.
 	AuditRoom int64
 	// Bootstrap lets an empty data folder found a cluster alone, without looking

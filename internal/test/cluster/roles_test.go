@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/meridiankds/meridian/internal/access"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/rolefile"
 )
 
 // tlsClient calls HTTPS ports with a client certificate, or none.
@@ -62,12 +62,12 @@ func ask(t *testing.T, client *http.Client, method, url, body string) (said, err
 // certificate gets anywhere.
 func TestUsersWithCertificates(t *testing.T) {
 	file := filepath.Join(TempDir(t), "roles.yaml")
-	bind := func(text string) *rolefile.File {
+	bind := func(text string) *access.File {
 		t.Helper()
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f, err := rolefile.Open(file, slog.New(slog.DiscardHandler))
+		f, err := access.OpenFile(file, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestTheLeaderChecksToo(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`bindings: [{role: admin, users: [jane]}]`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lax, err := rolefile.Open(file, slog.New(slog.DiscardHandler))
+	lax, err := access.OpenFile(file, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/yamldoc"
 	"github.com/meridiankds/meridian/internal/zone/resource"
+	"github.com/meridiankds/meridian/internal/zone/yamldoc"
 )
 
 // DefaultAdminPort is where Envoy's admin interface listens, on loopback, for a

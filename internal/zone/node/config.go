@@ -11,10 +11,10 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/rolefile"
 )
 
 // The ports of a zone.
@@ -61,7 +61,7 @@ type Config struct {
 	ReloadAuthn func() (keyring.Settings, error)
 	// Roles are what users of the HTTP API may do; nil: the group "admin"
 	// everything, others nothing.
-	Roles *rolefile.File
+	Roles *access.File
 	// MaxStale makes the zone refuse when it has not heard from the global for
 	// so long; 0: never.
 	MaxStale time.Duration

@@ -1,4 +1,4 @@
-package rolefile
+package access
 
 import (
 	"bytes"
@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/access"
 )
 
 const first = `
@@ -32,25 +31,25 @@ func TestFollowsTheFile(t *testing.T) {
 		}
 	}
 	write(first)
-	f, err := Open(path, slog.New(slog.NewTextHandler(log, nil)))
+	f, err := OpenFile(path, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	may := func(p access.Permission) bool {
-		return f.Roles().Of(access.Caller{Name: "x", Groups: []string{"audit"}}).Allow(p) == nil
+	may := func(p Permission) bool {
+		return f.Roles().Of(Caller{Name: "x", Groups: []string{"audit"}}).Allow(p) == nil
 	}
 	digest := f.Roles().Digest()
 	f.Check()
-	if !may(access.Read) || may(access.Revoke) || f.Roles().Digest() != digest || log.Len() != 0 {
+	if !may(Read) || may(Revoke) || f.Roles().Digest() != digest || log.Len() != 0 {
 		t.Errorf("the file as it was: %s %s", f.Roles().Digest(), log)
 	}
 	write("bindings: [{role: revoker, groups: [audit]}]")
 	f.Check()
-	if may(access.Revoke) {
+	if may(Revoke) {
 		t.Error("taken over at the first look, which may have seen half a file")
 	}
 	f.Check()
-	if !may(access.Revoke) || may(access.Read) || f.Roles().Digest() == digest || !strings.Contains(log.String(), "role bindings were replaced") {
+	if !may(Revoke) || may(Read) || f.Roles().Digest() == digest || !strings.Contains(log.String(), "role bindings were replaced") {
 		t.Errorf("not taken over: %s", log)
 	}
 	log.Reset()
@@ -58,7 +57,7 @@ func TestFollowsTheFile(t *testing.T) {
 	for range 4 {
 		f.Check()
 	}
-	if !may(access.Revoke) || strings.Count(log.String(), "cannot be used") != 1 {
+	if !may(Revoke) || strings.Count(log.String(), "cannot be used") != 1 {
 		t.Errorf("a bad file: %s", log)
 	}
 	if err := os.Remove(path); err != nil {
@@ -67,7 +66,7 @@ func TestFollowsTheFile(t *testing.T) {
 	for range 3 {
 		f.Check()
 	}
-	if !may(access.Revoke) {
+	if !may(Revoke) {
 		t.Error("with the file gone, what was in force is not any more")
 	}
 }
@@ -87,7 +86,7 @@ func TestBadFiles(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := Open(path, slog.Default())
+		_, err := OpenFile(path, slog.Default())
 		e := federation.AsError(err)
 		if err == nil || !strings.Contains(e.Error(), want) || e.Hint == "" || strings.Contains(e.Error(), "\n") || !strings.Contains(e.Error(), path) {
 			t.Errorf("%q: %v (%+v)", text, err, e)
@@ -101,21 +100,21 @@ func TestBadFiles(t *testing.T) {
 		if err := os.Chmod(open, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(open, slog.Default()); err == nil || !strings.Contains(err.Error(), "written by others") || federation.AsError(err).Hint == "" {
+		if _, err := OpenFile(open, slog.Default()); err == nil || !strings.Contains(err.Error(), "written by others") || federation.AsError(err).Hint == "" {
 			t.Errorf("mode %#o: %v", mode, err)
 		}
 	}
 	if err := os.Chmod(open, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(open, slog.Default()); err != nil {
+	if _, err := OpenFile(open, slog.Default()); err != nil {
 		t.Errorf("mode 0644: %v", err)
 	}
-	if _, err := Open(filepath.Join(dir, "none"), slog.Default()); err == nil {
+	if _, err := OpenFile(filepath.Join(dir, "none"), slog.Default()); err == nil {
 		t.Error("a file that is not there")
 	}
 	var none *File
-	if none.Roles().Of(access.Caller{Name: "x"}).Allow(access.AnyRole) == nil || none.Run(t.Context()) != nil {
+	if none.Roles().Of(Caller{Name: "x"}).Allow(AnyRole) == nil || none.Run(t.Context()) != nil {
 		t.Error("no file binds somebody")
 	}
 }

@@ -1,19 +1,4 @@
-// Package rolefile reads the YAML file that --roles-file names, which binds roles
-// to users and groups, and follows it while a node runs: a binding that is taken
-// away counts no longer within seconds, without a restart.
-//
-//	bindings:
-//	- role: auditor
-//	  groups: [audit]
-//	- role: issuer
-//	  users: [ci]
-//	  kinds: [zone-token]
-//	  zones: [west, east]
-//	  maxValidity: 720h
-//
-// The members are those of [access.Binding]. Each node reads a file of its own; the
-// digest tells whether two nodes have the same.
-package rolefile
+package access
 
 import (
 	"bytes"
@@ -24,26 +9,40 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/access"
 	configfile "github.com/meridiankds/meridian/internal/config"
 	"github.com/meridiankds/meridian/internal/disk"
 )
 
-// ReloadEvery is how often a running node looks at the file.
-const ReloadEvery = 5 * time.Second
+// reloadEvery is how often a running node looks at the file.
+const reloadEvery = 5 * time.Second
 
-// File is the roles of a file that may be replaced. Its methods are safe for
-// concurrent use. A nil File is [access.DefaultRoles].
+// File is the roles of the YAML file that --roles-file names, which binds roles to
+// users and groups. It is followed while a node runs: a binding that is taken away
+// counts no longer within seconds, without a restart.
+//
+//	bindings:
+//	- role: auditor
+//	  groups: [audit]
+//	- role: issuer
+//	  users: [ci]
+//	  kinds: [zone-token]
+//	  zones: [west, east]
+//	  maxValidity: 720h
+//
+// The members are those of [Binding]. Each node reads a file of its own; the digest
+// tells whether two nodes have the same.
+//
+// Its methods are safe for concurrent use. A nil File is [DefaultRoles].
 type File struct {
 	path    string
 	log     *slog.Logger
-	current atomic.Pointer[access.Roles]
+	current atomic.Pointer[Roles]
 	follow  *disk.Follower[[]byte]
 }
 
-// Open reads the file. What is wrong with it is an error now; later, in [File.Check],
+// OpenFile reads the file. What is wrong with it is an error now; later, in [File.Check],
 // the bindings that were good stay in force.
-func Open(path string, log *slog.Logger) (*File, error) {
+func OpenFile(path string, log *slog.Logger) (*File, error) {
 	f := &File{path: path, log: log}
 	var err error
 	f.follow, err = disk.Follow(disk.Following[[]byte]{
@@ -63,9 +62,9 @@ func Open(path string, log *slog.Logger) (*File, error) {
 }
 
 // Roles are those in force now.
-func (f *File) Roles() *access.Roles {
+func (f *File) Roles() *Roles {
 	if f == nil {
-		return access.DefaultRoles()
+		return DefaultRoles()
 	}
 	return f.current.Load()
 }
@@ -75,7 +74,7 @@ func (f *File) Run(ctx context.Context) error {
 	if f == nil {
 		return nil
 	}
-	return f.follow.Run(ctx, ReloadEvery)
+	return f.follow.Run(ctx, reloadEvery)
 }
 
 // Check reads the file once and takes over what changed in it when two looks in a
@@ -114,9 +113,9 @@ func (f *File) read() ([]byte, error) {
 	return data, nil
 }
 
-func (f *File) parse(data []byte) (*access.Roles, error) {
+func (f *File) parse(data []byte) (*Roles, error) {
 	var content struct {
-		Bindings *[]access.Binding `json:"bindings"`
+		Bindings *[]Binding `json:"bindings"`
 	}
 	hint := "it holds bindings: a list with role, users or groups, and for issuers kinds, zones, meshes and maxValidity"
 	if err := configfile.Unmarshal(data, f.path, what, &content); err != nil {
@@ -125,7 +124,7 @@ func (f *File) parse(data []byte) (*access.Roles, error) {
 	if content.Bindings == nil {
 		return nil, federation.Errorf(federation.Invalid, "the %s %s holds no bindings", what, f.path).WithHint("%s; write bindings: [] to bind nobody", hint)
 	}
-	roles, err := access.NewRoles(*content.Bindings)
+	roles, err := NewRoles(*content.Bindings)
 	if err != nil {
 		e := federation.AsError(err)
 		if e.Hint == "" {
