@@ -9,143 +9,24 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
 // A backup is a snapshot as snapshot.go describes it: the same frames, checksums
 // and format number as those in the data folder.
 
-// Backup is what a backup says about itself.
-type Backup struct {
-	Format    int
-	Level     uint32
-	ClusterID string
-	Revision  federation.Revision
-	Applied   uint64
-	// Time is the time of the last change in it.
-	Time time.Time
-	// SealKeys are the ids of the seal keys that are needed to use it.
-	SealKeys []string
-	// Counts of what it holds; deleted zones do not count.
-	Keys, Zones, Meshes, Revocations, CutOffs int
-	// SHA256 is over the content of all its records; Bytes is its size.
-	SHA256 []byte
-	Bytes  int64
-}
-
-// errNotFounded marks a snapshot of a cluster that was not founded yet.
-var errNotFounded = errors.New("it is of a cluster that was never founded")
-
-// unusableBackup says why a backup cannot be read.
-func unusableBackup(err error) *federation.Error {
-	if errors.Is(err, errNewer) {
-		return federation.Errorf(federation.Invalid, "the backup was written by a newer version of this program: %w", err).
-			WithReason("newer").WithHint("use the newer version; nothing was changed")
-	}
-	return federation.Errorf(federation.Invalid, "the backup is damaged or is none: %w", err).
-		WithReason("damaged").WithHint("use another backup; nothing was changed")
-}
-
-// backupReader gathers what a backup says about itself, and what is sealed in it.
-type backupReader struct {
-	info   Backup
-	check  *storepb.SealCheck
-	sealed []*storepb.KeyRecord
-}
-
-// InspectBackup reads a whole backup, whose size it does not bound, and keeps
-// nothing of it. It is an Invalid error where a byte is changed or missing, or where
-// a newer program wrote it.
-func InspectBackup(in io.Reader) (Backup, error) {
-	b, err := readBackup(in)
-	return b.info, err
-}
-
-func readBackup(in io.Reader) (backupReader, error) {
-	counted := &counter{r: in}
-	b := backupReader{info: Backup{Format: snapshotFormat}}
-	end, err := scanSnapshot(counted, b.add)
-	if err == nil && (b.info.ClusterID == "" || b.check == nil) {
-		err = errNotFounded
-	}
-	if failed := counted.failed; failed != nil {
-		return b, failed // the source failed, the backup did not
-	}
-	if err != nil {
-		return b, unusableBackup(err)
-	}
-	b.info.SHA256, b.info.Bytes = end.Sha256, counted.n
-	slices.Sort(b.info.SealKeys)
-	b.info.SealKeys = slices.Compact(b.info.SealKeys)
-	return b, nil
-}
-
-// counter counts bytes, and keeps an error of the source apart from one in what it
-// gave.
-type counter struct {
-	r      io.Reader
-	n      int64
-	failed error
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	if err != nil && err != io.EOF {
-		c.failed = err
-	}
-	return n, err
-}
-
-func (b *backupReader) add(record *storepb.Record, first bool) error {
-	info := &b.info
-	if _, ok := record.What.(*storepb.Record_Header); ok != first {
-		return errors.New("the header must come first, and once")
-	}
-	switch r := record.What.(type) {
-	case *storepb.Record_Header:
-		rs := &restorer{state: &State{}}
-		if err := rs.header(r.Header); err != nil {
-			return err
-		}
-		s := rs.state
-		info.Level, info.ClusterID, info.Revision = s.level, s.cluster, s.rev()
-		info.Applied, info.Time = s.applied, millis(s.time)
-	case *storepb.Record_SealCheck:
-		b.check = r.SealCheck
-		info.SealKeys = append(info.SealKeys, r.SealCheck.GetSealed().GetSealKeyId())
-	case *storepb.Record_Key:
-		info.Keys++
-		if r.Key.Sealed != nil {
-			b.sealed = append(b.sealed, r.Key)
-			info.SealKeys = append(info.SealKeys, r.Key.Sealed.SealKeyId)
-		}
-	case *storepb.Record_Zone:
-		if !r.Zone.Deleted {
-			info.Zones++
-		}
-	case *storepb.Record_Mesh:
-		info.Meshes++
-	case *storepb.Record_Revocations:
-		info.Revocations += len(r.Revocations.Ids)
-	case *storepb.Record_CutOff:
-		info.CutOffs++
-	}
-	return nil
-}
-
 // usableWith refuses a backup whose keys these seal keys do not open.
-func (b *backupReader) usableWith(seal *issue.SealKeys) error {
-	err := seal.VerifyCheck(sealedFrom(b.check.Sealed))
-	for _, k := range b.sealed {
+func usableWith(b state.BackupContents, seal *issue.SealKeys) error {
+	err := seal.VerifyCheck(sealedFrom(b.SealCheck.Sealed))
+	for _, k := range b.Sealed {
 		if err != nil {
 			break
 		}
@@ -156,7 +37,7 @@ func (b *backupReader) usableWith(seal *issue.SealKeys) error {
 	}
 	if err != nil {
 		return federation.Errorf(federation.Invalid, "wrong seal key: the backup needs the seal keys %v, and this node has %v: %w",
-			b.info.SealKeys, seal.IDs(), err).WithReason("wrong_seal_key").
+			b.Info.SealKeys, seal.IDs(), err).WithReason("wrong_seal_key").
 			WithHint("add the backup's seal key as a further line to the seal key file of every node, start them again, and restore then; nothing was changed")
 	}
 	return nil
@@ -182,12 +63,10 @@ func (s *Store) Save(_ context.Context, opts SaveOptions, out io.Writer) error {
 		}
 	}
 	st := s.fsm.current()
-	if !st.founded() {
+	if !st.Founded() {
 		return federation.Errorf(federation.Unavailable, "the cluster is not founded yet").WithReason("not_founded")
 	}
-	backup := st.capture()
-	backup.staged = stagedRestore{parts: st.staged.none()}
-	return backup.writeSnapshot(out)
+	return st.WriteBackup(out)
 }
 
 // RestoreOptions say how far a restore may go.
@@ -211,18 +90,18 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	}
 	defer os.Remove(spool.Name())
 	defer spool.Close()
-	b, err := readBackup(spool)
+	b, err := state.ReadBackup(spool)
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
-	if err := b.usableWith(s.cfg.Seal); err != nil {
+	if err := usableWith(b, s.cfg.Seal); err != nil {
 		return Backup{}, Change{}, err
 	}
 	st := s.fsm.current()
-	if err := st.mayBeReplaced(opts.Force); err != nil {
+	if err := st.MayBeReplaced(opts.Force); err != nil {
 		return Backup{}, Change{}, err
 	}
-	history, err := newHistory(s.cfg, st.history, b.info.Revision.History)
+	history, err := newHistory(s.cfg, st.History(), b.Info.Revision.History)
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
@@ -230,50 +109,65 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
-	s.log.Warn("the state was replaced by a backup", "by", o.By, "cluster", b.info.ClusterID,
-		"backup", b.info.Revision.String(), "revision", change.Revision.String())
-	return b.info, change, nil
+	s.log.Warn("the state was replaced by a backup", "by", o.By, "cluster", b.Info.ClusterID,
+		"backup", b.Info.Revision.String(), "revision", change.Revision.String())
+	return b.Info, change, nil
 }
 
 // spool copies what comes over the network to a file that the next start removes,
 // so that it can be checked as a whole before anything is made of it.
 func (s *Store) spool(in io.Reader) (_ *os.File, err error) {
-	f, err := os.CreateTemp(filepath.Join(s.cfg.Dir, snapshotsDir), "restore-*.tmp")
+	f, err := os.CreateTemp(filepath.Join(s.cfg.Dir, disk.SnapshotsDir), "restore-*.tmp")
 	if err != nil {
-		return nil, unwritable(s.cfg.Dir, err)
+		return nil, disk.Unwritable(s.cfg.Dir, err)
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
 		}
 	}()
-	source := &counter{r: io.LimitReader(in, MaxBackup+1)}
+	source := &sourceReader{Reader: io.LimitReader(in, state.MaxBackup+1)}
 	switch n, err := io.Copy(f, source); {
 	case source.failed != nil:
 		return nil, federation.Errorf(federation.Invalid, "the backup did not arrive: %w", source.failed).
 			WithHint("send it again; nothing was changed")
 	case err != nil:
-		return nil, unwritable(f.Name(), err)
-	case n > MaxBackup:
-		return nil, federation.Errorf(federation.TooLarge, "the backup has more than %d bytes", int64(MaxBackup))
+		return nil, disk.Unwritable(f.Name(), err)
+	case n > state.MaxBackup:
+		return nil, federation.Errorf(federation.TooLarge, "the backup has more than %d bytes", int64(state.MaxBackup))
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, unreadable(f.Name(), err)
+		return nil, disk.Unreadable(f.Name(), err)
 	}
 	return f, nil
+}
+
+// sourceReader keeps an error of a source apart from one of where it is copied to.
+type sourceReader struct {
+	io.Reader
+	failed error
+}
+
+// Read implements io.Reader.
+func (r *sourceReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		r.failed = err
+	}
+	return n, err
 }
 
 // sendBackup replicates the parts and their commit.
 func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit *storepb.CommitRestore) (Change, error) {
 	if _, err := spool.Seek(0, io.SeekStart); err != nil {
-		return Change{}, unreadable(spool.Name(), err)
+		return Change{}, disk.Unreadable(spool.Name(), err)
 	}
 	commit.RestoreId = uuid.NewString()
-	sum, buf := sha256.New(), make([]byte, restorePartBytes)
+	sum, buf := sha256.New(), make([]byte, state.RestorePartBytes)
 	for more := true; more; {
 		n, err := io.ReadFull(spool, buf)
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return Change{}, unreadable(spool.Name(), err)
+			return Change{}, disk.Unreadable(spool.Name(), err)
 		}
 		more = err == nil
 		if n == 0 {

@@ -3,7 +3,6 @@ package raftstore
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"path/filepath"
@@ -14,15 +13,12 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
 var ann = Origin{By: "ann"}
-
-func sha256Of(data []byte) []byte {
-	sum := sha256.Sum256(data)
-	return sum[:]
-}
 
 func save(t testing.TB, m *member) []byte {
 	t.Helper()
@@ -50,7 +46,7 @@ func TestInspectBackup(t *testing.T) {
 	m := start(t, alone(t, t.TempDir(), testSeal(t))).awaitReady()
 	rev := revokeOn(t, m, "a", "b")
 	data := save(t, m)
-	b, err := InspectBackup(bytes.NewReader(data))
+	b, err := state.InspectBackup(bytes.NewReader(data))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,21 +57,21 @@ func TestInspectBackup(t *testing.T) {
 	for i := range data {
 		bad := bytes.Clone(data)
 		bad[i] ^= 0x10
-		if _, err := InspectBackup(bytes.NewReader(bad)); federation.CodeOf(err) != federation.Invalid {
+		if _, err := state.InspectBackup(bytes.NewReader(bad)); federation.CodeOf(err) != federation.Invalid {
 			t.Fatalf("a flipped bit in byte %d: %v", i, err)
 		}
 	}
-	_, err = InspectBackup(bytes.NewReader(data[:len(data)-1]))
+	_, err = state.InspectBackup(bytes.NewReader(data[:len(data)-1]))
 	wantCode(t, err, federation.Invalid, "damaged")
 	newer := bytes.Clone(data)
-	newer[len(snapshotMagic)+3]++
-	_, err = InspectBackup(bytes.NewReader(newer))
+	newer[len("MRDNSNAP")+3]++
+	_, err = state.InspectBackup(bytes.NewReader(newer))
 	wantCode(t, err, federation.Invalid, "newer")
 	broken := errors.New("the disk is gone")
-	if _, err := InspectBackup(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+	if _, err := state.InspectBackup(iotest.ErrReader(broken)); !errors.Is(err, broken) {
 		t.Errorf("a source that fails: %v", err)
 	}
-	if _, err := InspectBackup(bytes.NewReader(snapshotBytes(t, NewState()))); federation.CodeOf(err) != federation.Invalid {
+	if _, err := state.InspectBackup(bytes.NewReader(snapshotBytes(t, state.NewState()))); federation.CodeOf(err) != federation.Invalid {
 		t.Errorf("a snapshot of nothing: %v", err)
 	}
 }
@@ -143,7 +139,7 @@ func TestRestoreOverTheSameCluster(t *testing.T) {
 	m.stop()
 	m = start(t, alone(t, dir, seal)).awaitReady()
 	check()
-	if left, err := filepath.Glob(filepath.Join(dir, snapshotsDir, "restore-*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(dir, disk.SnapshotsDir, "restore-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
 }
@@ -199,7 +195,7 @@ func TestRestoreIntoANewCluster(t *testing.T) {
 	}
 	verify()
 	key, err := m.PrepareKey(ctx, ann, cptoken.Zone, "")
-	if err != nil || key.Serial != 1+serialGap+1 {
+	if err != nil || key.Serial != 1+100+1 {
 		t.Errorf("serial %d: %v", key.Serial, err)
 	}
 	m.stop()
@@ -226,7 +222,7 @@ func TestRestoreRefuses(t *testing.T) {
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)/2] ^= 1
 	newer := bytes.Clone(good)
-	newer[len(snapshotMagic)+3]++
+	newer[len("MRDNSNAP")+3]++
 	for name, tc := range map[string]struct {
 		in     io.Reader
 		code   federation.Code
@@ -246,7 +242,7 @@ func TestRestoreRefuses(t *testing.T) {
 		if !bytes.Equal(before, snapshotBytes(t, m.fsm.current())) {
 			t.Errorf("%s: the state changed", name)
 		}
-		if left, err := filepath.Glob(filepath.Join(dir, snapshotsDir, "*")); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(dir, disk.SnapshotsDir, "*")); err != nil || len(left) > 0 {
 			t.Errorf("%s: left behind %v %v", name, left, err)
 		}
 	}
@@ -320,72 +316,8 @@ func TestSaveComesFromTheLeader(t *testing.T) {
 		if err := m.Save(context.Background(), SaveOptions{Stale: true}, &b); err != nil {
 			t.Error(err)
 		}
-		if _, err := InspectBackup(&b); err != nil {
+		if _, err := state.InspectBackup(&b); err != nil {
 			t.Error(err)
-		}
-	}
-}
-
-// TestRestoreInTheCore holds the rules of the commands themselves.
-func TestRestoreInTheCore(t *testing.T) {
-	c := fullCore(t)
-	backup := reread(t, c.s)
-	data := snapshotBytes(t, backup)
-	part := func(id string, n uint32, data []byte) *storepb.Command {
-		return &storepb.Command{Op: &storepb.Command_RestorePart{RestorePart: &storepb.RestorePart{RestoreId: id, Part: n, Data: data}}}
-	}
-	commit := func(id string, parts uint32, data []byte, history byte) *storepb.Command {
-		return &storepb.Command{Op: &storepb.Command_CommitRestore{CommitRestore: &storepb.CommitRestore{
-			RestoreId: id, Parts: parts, Sha256: sha256Of(data), Force: true,
-			History: &storepb.History{Id: historyID(history), CreatedMs: testTime + int64(history)},
-		}}}
-	}
-	c.refused("conflict", "no_restore", commit("r", 1, data, 2))
-	c.refused("conflict", "no_restore", part("r", 1, data))
-	c.ok(part("r", 0, data[:1000]))
-	c.refused("conflict", "", part("r", 2, data[1000:]))
-	c.refused("conflict", "no_restore", commit("r", 1, data, 2))
-	c.s = reread(t, c.s) // a member that joins meanwhile
-	c.ok(part("r", 1, data[1000:]))
-	c.refused("conflict", "", commit("r", 2, data, 0)) // a history that is not newer
-	damaged := bytes.Clone(data)
-	damaged[500] ^= 1
-	c.ok(commit("r", 2, data, 2))
-	c.refused("conflict", "no_restore", commit("r", 2, data, 3))
-	c.ok(part("d", 0, damaged))
-	c.refused("invalid", "damaged", commit("d", 1, damaged, 3))
-	c.ok(&storepb.Command{Op: &storepb.Command_DropRestore{DropRestore: &storepb.DropRestore{RestoreId: "d"}}})
-	c.refused("conflict", "no_restore", commit("d", 1, damaged, 3))
-	c.ok(part("x", 0, data))
-	c.ok(part("y", 0, data)) // another restore takes its place
-	c.refused("conflict", "no_restore", commit("x", 1, data, 3))
-	if c.s.staged.parts.len != 1 {
-		t.Errorf("%d parts wait", c.s.staged.parts.len)
-	}
-	c.now += 48 * 3600 * 1000
-	c.ok(cmdPrune(c.now))
-	if c.s.staged.id != "" {
-		t.Error("an abandoned restore was not pruned")
-	}
-	reread(t, c.s)
-}
-
-// TestUntouched: what counts as a cluster that may be replaced without --force.
-func TestUntouched(t *testing.T) {
-	if !newCore(t).s.untouched() {
-		t.Error("a new cluster holds state")
-	}
-	for name, cmd := range map[string]*storepb.Command{
-		"a zone":       {Op: &storepb.Command_SeeZone{SeeZone: &storepb.SeeZone{Name: "west"}}},
-		"a mesh":       cmdMesh("shop", 1),
-		"a revocation": cmdRevoke(cptoken.User, "", 0, "x"),
-		"a key":        cmdPrepare(cptoken.ControlPlane, "", 2),
-		"a cut-off":    cmdCutOff(cptoken.User, "", testTime/1000),
-	} {
-		c := newCore(t)
-		c.ok(cmd)
-		if c.s.untouched() {
-			t.Errorf("%s does not count", name)
 		}
 	}
 }
@@ -398,7 +330,7 @@ func TestBackupHoldsNoPrivateKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := save(t, m)
-	for _, k := range m.fsm.current().keys.all() {
+	for k := range m.fsm.current().Records() {
 		key, err := m.open(k)
 		if err != nil {
 			t.Fatal(err)

@@ -14,12 +14,39 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/raftfake"
+	"github.com/meridiankds/meridian/raftstore/disk"
 )
+
+// TestAnEmptiedNodeDoesNotVote: a node at the address of a member, without the
+// member's folder, hears nothing that is meant for the member.
+func TestAnEmptiedNodeDoesNotVote(t *testing.T) {
+	c := startCluster(t)
+	leader := c.leader(c.members)
+	at := 0
+	for i, m := range c.members {
+		if m != leader {
+			at = i
+		}
+	}
+	former := c.members[at].NodeID()
+	c.members[at].stop()
+	c.dirs[at] = t.TempDir()
+	cfg := c.config(at)
+	cfg.Bootstrap = false
+	emptied := start(t, cfg)
+	c.members[at] = emptied
+	<-emptied.Running()
+	time.Sleep(500 * time.Millisecond) // what must not happen has no condition to wait for
+	if emptied.HoldsState() || emptied.NodeID() == former {
+		t.Error("it took over the member's place")
+	}
+}
 
 // cluster is three members in one process.
 type cluster struct {
 	t       testing.TB
-	net     *Network
+	net     *raftfake.Network
 	seal    *issue.SealKeys
 	members []*member
 	dirs    []string
@@ -37,7 +64,7 @@ func (c *cluster) config(i int) Config {
 // startCluster founds a cluster with the first member and adds two more.
 func startCluster(t testing.TB) *cluster {
 	t.Helper()
-	c := &cluster{t: t, net: NewNetwork(), seal: testSeal(t)}
+	c := &cluster{t: t, net: raftfake.NewNetwork(), seal: testSeal(t)}
 	for i := range 3 {
 		c.dirs = append(c.dirs, t.TempDir())
 		c.members = append(c.members, start(t, c.config(i)))
@@ -223,7 +250,7 @@ func TestMemberCatchesUpBySnapshot(t *testing.T) {
 	}
 	c.members[at] = start(t, c.config(at)).awaitReady()
 	c.agree(c.members, change.Revision)
-	entries := contents(t, c.dirs[at]+"/"+snapshotsDir)
+	entries := contents(t, c.dirs[at]+"/"+disk.SnapshotsDir)
 	if len(entries) < 2 {
 		t.Errorf("the member has no snapshot: %d files", len(entries))
 	}
@@ -299,7 +326,7 @@ func (m *member) configure(change func(r *raft.Raft) raft.IndexFuture) error {
 
 // TestNewMemberWaits: an empty folder without leave to found a cluster founds none.
 func TestNewMemberWaits(t *testing.T) {
-	layer, err := NewNetwork().Listen("alone")
+	layer, err := raftfake.NewNetwork().Listen("alone")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,8 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/disk"
+	files "github.com/meridiankds/meridian/internal/disk"
+	"github.com/meridiankds/meridian/raftstore/disk"
 )
 
 // filledFolder returns the data folder of a node that was stopped, with a snapshot
@@ -75,7 +76,7 @@ func logDump(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	_, err = disk.WalkBolt(f, info.Size(), func(bucket, key, value []byte) error {
+	_, err = files.WalkBolt(f, info.Size(), func(bucket, key, value []byte) error {
 		fmt.Fprintf(&b, "%s %x %x\n", bucket, key, value)
 		return nil
 	})
@@ -102,7 +103,7 @@ func wantDamaged(t testing.TB, err error, path string) {
 func TestFlippedBitsInTheLog(t *testing.T) {
 	seal := testSeal(t)
 	dir, _ := filledFolder(t, seal)
-	path := filepath.Join(dir, logFile)
+	path := filepath.Join(dir, disk.LogFile)
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +121,7 @@ func TestFlippedBitsInTheLog(t *testing.T) {
 	defer f.Close()
 	for i := 0; i < len(good); i += stride {
 		flip(t, f, i, good[i]^1<<(i%8))
-		err := checkFolder(dir, &identity{}, false)
+		err := disk.CheckDirectory(dir, &disk.Identity{}, false)
 		if err != nil {
 			refused++
 			wantDamaged(t, err, path)
@@ -138,7 +139,7 @@ func TestFlippedBitsInTheLog(t *testing.T) {
 	if refused == 0 || harmless == 0 {
 		t.Error("the test does not test both")
 	}
-	if err := checkFolder(dir, &identity{}, false); err != nil {
+	if err := disk.CheckDirectory(dir, &disk.Identity{}, false); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -171,7 +172,7 @@ func onlyTimes(t testing.TB, want, got string) bool {
 func TestTruncatedLogIsRefused(t *testing.T) {
 	seal := testSeal(t)
 	dir, _ := filledFolder(t, seal)
-	path := filepath.Join(dir, logFile)
+	path := filepath.Join(dir, disk.LogFile)
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +182,7 @@ func TestTruncatedLogIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, good[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := checkFolder(dir, &identity{}, false); err != nil {
+		if err := disk.CheckDirectory(dir, &disk.Identity{}, false); err != nil {
 			wantDamaged(t, err, path)
 		} else if logDump(t, path) != want {
 			t.Fatalf("%d of %d bytes were taken for the log", n, len(good))
@@ -220,12 +221,12 @@ func TestFlippedBitsInOtherFiles(t *testing.T) {
 	seal := testSeal(t)
 	dir, _ := filledFolder(t, seal)
 	for name, data := range contents(t, dir) {
-		if name == "/"+logFile {
+		if name == "/"+disk.LogFile {
 			continue
 		}
 		path := filepath.Join(dir, name)
 		folder := filepath.Dir(path)
-		if name == "/"+identityFile {
+		if name == "/"+disk.IdentityFile {
 			folder = path
 		}
 		good := []byte(data)
@@ -248,17 +249,17 @@ func testFlip(t *testing.T, dir, path, named string, good []byte, i int, seal *i
 	if err := os.WriteFile(path, bad, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n, _, err := loadIdentity(dir)
+	n, _, err := disk.LoadIdentity(dir)
 	if err == nil {
-		err = n.verifySeal(dir, seal)
+		err = n.VerifySeal(dir, seal)
 	}
 	if err == nil {
-		err = checkFolder(dir, &identity{}, false)
+		err = disk.CheckDirectory(dir, &disk.Identity{}, false)
 	}
 	switch {
 	case err != nil:
 		wantDamaged(t, err, named)
-	case filepath.Base(path) == "meta.json" || filepath.Base(path) == identityFile:
+	case filepath.Base(path) == "meta.json" || filepath.Base(path) == disk.IdentityFile:
 		if !sameMeaning(t, good, bad) {
 			t.Fatalf("a flipped bit in byte %d of %s was not noticed: %q", i, path, bad)
 		}
@@ -272,7 +273,7 @@ func testFlip(t *testing.T, dir, path, named string, good []byte, i int, seal *i
 func sameMeaning(t testing.TB, a, b []byte) bool {
 	t.Helper()
 	type content struct {
-		identity
+		disk.Identity
 		raft.SnapshotMeta
 		CRC []byte
 	}
@@ -288,13 +289,13 @@ func sameMeaning(t testing.TB, a, b []byte) bool {
 func TestMissingFilesAreRefused(t *testing.T) {
 	seal := testSeal(t)
 	for _, tc := range []struct{ remove, named string }{
-		{identityFile, identityFile}, {logFile, logFile}, {snapshotsDir, logFile},
+		{disk.IdentityFile, disk.IdentityFile}, {disk.LogFile, disk.LogFile}, {disk.SnapshotsDir, disk.LogFile},
 	} {
 		dir, _ := filledFolder(t, seal)
 		if err := os.RemoveAll(filepath.Join(dir, tc.remove)); err != nil {
 			t.Fatal(err)
 		}
-		if tc.remove == snapshotsDir {
+		if tc.remove == disk.SnapshotsDir {
 			// The log goes back to its first entry, so that it alone is enough.
 			if _, err := Open(alone(t, dir, seal)); err != nil {
 				t.Errorf("without snapshots, but with the whole log: %v", err)

@@ -13,9 +13,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/raftstore/storepb"
+	"github.com/meridiankds/meridian/raftstore/disk"
 )
 
 // counting is a context that knows how many watch it.
@@ -121,34 +120,34 @@ func (f *fullLog) StoreLog(l *raft.Log) error { return f.StoreLogs([]*raft.Log{l
 // node was ready.
 func TestNodeThatCannotStoreEnds(t *testing.T) {
 	full := &fullLog{LogStore: raft.NewInmemStore()}
-	g := newGuardedLog(full)
+	g := disk.NewGuardedLog(full)
 	write := func(fail bool) {
 		full.full = fail
 		if err := g.StoreLog(&raft.Log{Index: 1}); (err != nil) != fail {
 			t.Fatalf("stored: %v", err)
 		}
 	}
-	for range 3 * maxUnstored {
-		for range maxUnstored - 1 {
+	for range 3 * disk.MaxUnstored {
+		for range disk.MaxUnstored - 1 {
 			write(true)
 		}
 		write(false)
 	}
 	select {
-	case <-g.gaveUp:
+	case <-g.GaveUp():
 		t.Fatal("gave up on a disk that has room again")
 	default:
 	}
-	for range maxUnstored {
+	for range disk.MaxUnstored {
 		write(true)
 	}
 	s := &Store{cfg: Config{Dir: "folder"}, ready: make(chan struct{})}
 	err := s.awaitUnstored(t.Context(), g)
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join("folder", logFile)) || federation.AsError(err).Hint == "" {
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join("folder", disk.LogFile)) || federation.AsError(err).Hint == "" {
 		t.Errorf("ended with %v", err)
 	}
 	close(s.ready)
-	if err := s.awaitUnstored(t.Context(), newGuardedLog(full)); err != nil {
+	if err := s.awaitUnstored(t.Context(), disk.NewGuardedLog(full)); err != nil {
 		t.Errorf("a node that was ready ends with %v", err)
 	}
 }
@@ -157,26 +156,12 @@ func TestNodeThatCannotStoreEnds(t *testing.T) {
 func TestSnapshotsArePrivate(t *testing.T) {
 	dir, seal := t.TempDir(), testSeal(t)
 	start(t, alone(t, dir, seal)).awaitReady().stop()
-	path := filepath.Join(dir, snapshotsDir)
+	path := filepath.Join(dir, disk.SnapshotsDir)
 	if err := os.Chmod(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	start(t, alone(t, dir, seal)).awaitReady().stop()
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v %v", info.Mode(), err)
-	}
-}
-
-// TestMessagesNameKeysAsUsersDo: what operators read is what they can type.
-func TestMessagesNameKeysAsUsersDo(t *testing.T) {
-	c := newCore(t)
-	for want, id := range map[string]cptoken.KeyID{
-		"key zone-token 7 does":                          {Kind: cptoken.Zone, KID: "7"},
-		"key control-plane-token 7 does":                 {Kind: cptoken.ControlPlane, KID: "7"},
-		"key dataplane-token 7 of mesh default does not": {Kind: cptoken.Dataplane, Mesh: "default", KID: "7"},
-	} {
-		if _, err := c.s.findKey(&storepb.KeyStep{Kind: string(id.Kind), Mesh: id.Mesh, Kid: id.KID}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: want %q", err, want)
-		}
 	}
 }

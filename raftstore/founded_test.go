@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/meridiankds/meridian/raftstore/disk"
+
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/meridiankds/meridian/federation"
@@ -20,7 +22,7 @@ func emptyLog(t testing.TB, path string, term uint64) {
 	}
 	defer db.Close()
 	if term > 0 {
-		if err := (sumStable{db}).SetUint64([]byte("CurrentTerm"), term); err != nil {
+		if err := (disk.SumStable{StableStore: db}).SetUint64([]byte("CurrentTerm"), term); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,9 +49,9 @@ func TestLostLogIsRefused(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				dir, _ := filledFolder(t, seal)
-				path := filepath.Join(dir, logFile)
+				path := filepath.Join(dir, disk.LogFile)
 				if !snapshots {
-					remove(t, filepath.Join(dir, snapshotsDir))
+					remove(t, filepath.Join(dir, disk.SnapshotsDir))
 				}
 				lose(t, path)
 				before := contents(t, dir)
@@ -76,13 +78,13 @@ func remove(t testing.TB, path string) {
 func TestLogLostAfterOpen(t *testing.T) {
 	seal := testSeal(t)
 	dir, _ := filledFolder(t, seal)
-	remove(t, filepath.Join(dir, snapshotsDir))
+	remove(t, filepath.Join(dir, disk.SnapshotsDir))
 	s, err := Open(alone(t, dir, seal))
 	if err != nil {
 		t.Fatal(err)
 	}
-	remove(t, filepath.Join(dir, logFile))
-	wantDamaged(t, s.Run(t.Context()), filepath.Join(dir, logFile))
+	remove(t, filepath.Join(dir, disk.LogFile))
+	wantDamaged(t, s.Run(t.Context()), filepath.Join(dir, disk.LogFile))
 }
 
 // TestUnfinishedFirstStart: a node that was killed anywhere in its first start
@@ -106,13 +108,13 @@ func TestUnfinishedFirstStart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			leave(filepath.Join(dir, logFile))
+			leave(filepath.Join(dir, disk.LogFile))
 			m := start(t, alone(t, dir, seal)).awaitReady()
 			if m.NodeID() != s.NodeID() {
 				t.Error("the node has another name")
 			}
 			m.stop()
-			if n, _, err := loadIdentity(dir); err != nil || n.Cluster != m.ClusterID() || n.Cluster == "" {
+			if n, _, err := disk.LoadIdentity(dir); err != nil || n.Cluster != m.ClusterID() || n.Cluster == "" {
 				t.Errorf("node.json names cluster %q: %v", n.Cluster, err)
 			}
 		})
@@ -126,17 +128,17 @@ func TestForgottenLeader(t *testing.T) {
 	if _, err := Open(alone(t, dir, seal)); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, logFile)
+	path := filepath.Join(dir, disk.LogFile)
 	emptyLog(t, path, 2)
 	db, err := raftboltdb.NewBoltStore(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if err := forgetBootstrap(sumLog{db}, sumStable{db}, sumSnapshots{}); err != nil {
+	if err := disk.ForgetBootstrap(disk.SumLog{LogStore: db}, disk.SumStable{StableStore: db}, disk.SumSnapshots{}); err != nil {
 		t.Fatal(err)
 	}
-	if term, err := (sumStable{db}).GetUint64([]byte("CurrentTerm")); err != nil || term != 2 {
+	if term, err := (disk.SumStable{StableStore: db}).GetUint64([]byte("CurrentTerm")); err != nil || term != 2 {
 		t.Errorf("term %d %v", term, err)
 	}
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
 // fsm is the state behind Raft. Raft calls Apply, Snapshot and Restore from one
 // goroutine; everybody else reads what was published.
 type fsm struct {
-	state     *State
-	published atomic.Pointer[State]
+	state     *state.State
+	published atomic.Pointer[state.State]
 	watch     broadcast // a change that zones see
 	progress  broadcast // any command
 	admission broadcast // a change that may concern who holds a session
@@ -29,18 +30,18 @@ type fsm struct {
 }
 
 func newFSM() *fsm {
-	f := &fsm{state: NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), picture: newBroadcast(), trust: newBroadcast(), failure: make(chan struct{})}
-	f.published.Store(f.state.capture())
+	f := &fsm{state: state.NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), picture: newBroadcast(), trust: newBroadcast(), failure: make(chan struct{})}
+	f.published.Store(f.state.Capture())
 	return f
 }
 
-func (f *fsm) current() *State { return f.published.Load() }
+func (f *fsm) current() *state.State { return f.published.Load() }
 
 // outcome is what Apply answers to the proposer: the result, and the state right
 // after it.
 type outcome struct {
 	result *storepb.Result
-	state  *State
+	state  *state.State
 }
 
 // errHalted is the answer to everything after a command that could not be applied.
@@ -52,7 +53,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 	if f.failed.Load() != nil {
 		return errHalted
 	}
-	cmd, err := DecodeCommand(l.Data)
+	cmd, err := state.DecodeCommand(l.Data)
 	if err == nil {
 		var result *storepb.Result
 		if result, err = f.apply(l.Index, cmd); err == nil {
@@ -77,7 +78,7 @@ func (f *fsm) apply(index uint64, cmd *storepb.Command) (result *storepb.Result,
 
 func commandError(index uint64, err error) *federation.Error {
 	e := federation.Errorf(federation.Internal, "entry %d of the replicated log cannot be applied: %w", index, err)
-	if errors.Is(err, errNewer) {
+	if errors.Is(err, state.ErrNewer) {
 		return e.WithHint("start this node with the newer version of the program; nothing is lost")
 	}
 	return e.WithHint("move this node's data folder away and let it join again as a new member, or restore a backup")
@@ -91,17 +92,17 @@ func (f *fsm) fail(err *federation.Error) {
 
 // publish lets readers see the state, then wakes those who wait for it.
 func (f *fsm) publish() {
-	before := f.published.Swap(f.state.capture())
-	if before.rev() != f.state.rev() {
+	before := f.published.Swap(f.state.Capture())
+	if before.Revision() != f.state.Revision() {
 		f.watch.wake()
 	}
-	if admissionChanged(before, f.state) {
+	if state.AdmissionChanged(before, f.state) {
 		f.admission.wake()
 	}
-	if pictureChanged(before, f.state) {
+	if state.ReadViewChanged(before, f.state) {
 		f.picture.wake()
 	}
-	if trustChanged(before, f.state) {
+	if state.TrustChanged(before, f.state) {
 		f.trust.wake()
 	}
 	f.progress.wake()
@@ -120,23 +121,23 @@ func (f *fsm) Restore(in io.ReadCloser) error {
 	if f.failed.Load() != nil {
 		return errHalted
 	}
-	state, err := readSnapshot(in)
+	next, err := state.ReadSnapshot(in)
 	if err != nil {
 		e := federation.Errorf(federation.Internal, "a snapshot cannot be restored: %w", err)
-		if errors.Is(err, errNewer) {
+		if errors.Is(err, state.ErrNewer) {
 			e = e.WithHint("start this node with the newer version of the program; nothing is lost")
 		}
 		f.fail(e)
 		return err
 	}
-	f.state = state
+	f.state = next
 	f.publish()
 	return nil
 }
 
-type fsmSnapshot struct{ state *State }
+type fsmSnapshot struct{ state *state.State }
 
-func (s fsmSnapshot) Persist(sink raft.SnapshotSink) error { return s.state.writeSnapshot(sink) }
+func (s fsmSnapshot) Persist(sink raft.SnapshotSink) error { return s.state.WriteSnapshot(sink) }
 
 func (fsmSnapshot) Release() {}
 

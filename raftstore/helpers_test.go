@@ -1,21 +1,23 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/raftnet"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,7 +114,7 @@ func (m *member) until(what string, ok func() bool) {
 // alone returns the config of a node that founds a cluster on a loopback port.
 func alone(t testing.TB, dir string, seal *issue.SealKeys) Config {
 	t.Helper()
-	layer, err := Loopback("127.0.0.1:0")
+	layer, err := raftnet.Loopback("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,10 +130,15 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func randomUUID() string {
-	var u uid
-	rand.Read(u[:])
-	return u.String()
+func randomUUID() string { return uuid.NewString() }
+
+func snapshotBytes(t testing.TB, s *state.State) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if err := s.WriteSnapshot(&buf); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
 }
 
 func revokedIDs(n int) []cptoken.RevokedID {
@@ -154,5 +161,3 @@ func wantCode(t testing.TB, err error, code federation.Code, reason string) {
 }
 
 func addr(s string) raft.ServerAddress { return raft.ServerAddress(s) }
-
-func historyID(n byte) string { return hex.EncodeToString([]byte{0, 0, 0, 0, 0, 0, 0, n}) }

@@ -132,7 +132,7 @@ func (s *Store) prepareLead(ctx context.Context, r *raft.Raft, found func() (*st
 	if err := r.Barrier(0).Error(); err != nil {
 		return s.replicationError(err)
 	}
-	if !s.fsm.current().founded() {
+	if !s.fsm.current().Founded() {
 		if err := s.found(ctx, found); err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (s *Store) found(ctx context.Context, found func() (*storepb.Found, error))
 	}
 	cmd := &storepb.Command{Level: s.foundAt.Load(), Op: &storepb.Command_Found{Found: founding}}
 	_, err = s.replicate(ctx, Origin{By: "founding"}, "", cmd)
-	if err != nil && !(federation.CodeOf(err) == federation.Conflict && s.fsm.current().founded()) {
+	if err != nil && !(federation.CodeOf(err) == federation.Conflict && s.fsm.current().Founded()) {
 		return err
 	}
 	s.log.Info("the cluster is founded", "cluster", s.ClusterID(), "keys", len(s.Keys()))

@@ -10,10 +10,10 @@ import (
 // at most [Level], and what the state holds is of it.
 func (s *Store) FeatureLevel() uint32 {
 	st := s.fsm.current()
-	if !st.founded() {
+	if !st.Founded() {
 		return 0
 	}
-	return st.level
+	return st.FeatureLevel()
 }
 
 // RaiseLevel has the cluster go over to a feature level. Who calls it has made sure

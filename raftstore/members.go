@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // Member is one node of the cluster as Raft has it.
@@ -55,7 +56,7 @@ func (s *Store) Bootstrap(level uint32) error {
 	if r == nil {
 		return notRunning()
 	}
-	s.foundAt.Store(min(max(firstLevel, level), Level))
+	s.foundAt.Store(min(max(state.FirstLevel, level), state.Level))
 	alone := raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.cfg.Advertise,
 	}}}

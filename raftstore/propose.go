@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -33,17 +34,17 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 	if r == nil {
 		return outcome{}, s.notLeader()
 	}
-	cmd.Level, cmd.TimeMs, cmd.By = max(firstLevel, cmd.Level), s.cfg.Now().UnixMilli(), o.By
+	cmd.Level, cmd.TimeMs, cmd.By = max(state.FirstLevel, cmd.Level), s.cfg.Now().UnixMilli(), o.By
 	if o.RequestID != "" {
 		cmd.RequestId = o.RequestID + "/" + verb
 	}
-	data, err := EncodeCommand(cmd)
+	data, err := state.EncodeCommand(cmd)
 	if err != nil {
 		return outcome{}, federation.Errorf(federation.Invalid, "the change cannot be written: %w", err)
 	}
-	if len(data) > MaxCommand {
+	if len(data) > state.MaxCommand {
 		return outcome{}, federation.Errorf(federation.TooLarge,
-			"the change has %d bytes, at most %d fit into one", len(data), MaxCommand).WithHint("send it in pieces")
+			"the change has %d bytes, at most %d fit into one", len(data), state.MaxCommand).WithHint("send it in pieces")
 	}
 	if ctx.Err() != nil {
 		return outcome{}, federation.Errorf(federation.Unavailable, "the request ended before it was taken up: %w", context.Cause(ctx))
@@ -61,7 +62,7 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 		return outcome{}, federation.Errorf(federation.UnknownOutcome, "this node stopped while the change was made").
 			WithHint("look whether it was made, then try again")
 	}
-	return out, resultError(out.result)
+	return out, state.ResultError(out.result)
 }
 
 // notLeader refuses a write and names the node that takes it.
@@ -95,5 +96,5 @@ func (s *Store) replicationError(err error) error {
 
 // changeOf is the answer to writes that have no record to show.
 func changeOf(out outcome) Change {
-	return Change{Revision: out.state.rev(), Changed: out.result.GetChanged()}
+	return Change{Revision: out.state.Revision(), Changed: out.result.GetChanged()}
 }

@@ -55,12 +55,3 @@ func (c *pruneClock) limit(watermark, wanted int64) (limited int64, held time.Du
 
 // maxHeld keeps a clock that is far off from overflowing a duration.
 const maxHeld = 100 * 365 * 24 * time.Hour
-
-// pruneBase is from where the watermark advances: itself, or the beginning of the
-// history where nothing was pruned yet.
-func (s *State) pruneBase() int64 {
-	if s.watermark > 0 {
-		return s.watermark
-	}
-	return s.history.Created
-}

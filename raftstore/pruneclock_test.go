@@ -110,8 +110,8 @@ func TestWrongClockForgetsNothing(t *testing.T) {
 		if !m.View().Revoked(cptoken.Zone, "", ids[0].ID) {
 			t.Fatal("a revocation of a valid token is forgotten")
 		}
-		if w := m.fsm.current().watermark; w > time.Now().UnixMilli() {
-			t.Fatalf("the watermark is at %v", millis(w))
+		if w := m.fsm.current().Watermark().UnixMilli(); w > time.Now().UnixMilli() {
+			t.Fatalf("the watermark is at %v", time.UnixMilli(w).UTC())
 		}
 	}
 }

@@ -53,7 +53,7 @@ func (s *Store) caughtUp(p *process) bool {
 		return false
 	}
 	st := s.fsm.current()
-	return st.founded() && st.applied-st.offset >= p.lastCommand(commit)
+	return st.Founded() && st.RaftApplied() >= p.lastCommand(commit)
 }
 
 // lastCommand returns the index of the last command up to an index, 0 where the log

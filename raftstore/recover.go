@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/raftnet"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -62,13 +63,13 @@ func Recover(dir string, opts RecoverOptions) (Recovery, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	node, isNew, err := loadIdentity(dir)
+	node, isNew, err := disk.LoadIdentity(dir)
 	if err == nil && isNew {
 		err = federation.Errorf(federation.Invalid, "%s is not the data folder of a node", dir).
 			WithHint("name the folder of the node that is left with --data-dir")
 	}
 	if err == nil {
-		err = checkFolder(dir, &node, false)
+		err = disk.CheckDirectory(dir, &node, false)
 	}
 	if err != nil {
 		return Recovery{}, err
@@ -86,7 +87,7 @@ func Recover(dir string, opts RecoverOptions) (Recovery, error) {
 
 // folder is what a data folder holds, without Raft running.
 type folder struct {
-	state    *State
+	state    *state.State
 	conf     raft.Configuration
 	snapshot uint64
 	last     uint64
@@ -94,20 +95,18 @@ type folder struct {
 
 // readFolder replays a folder that was checked, and writes nothing.
 func readFolder(dir string) (*folder, error) {
-	f := &folder{state: NewState()}
-	if err := f.newestSnapshot(filepath.Join(dir, snapshotsDir)); err != nil {
+	f := &folder{state: state.NewState()}
+	if err := f.newestSnapshot(filepath.Join(dir, disk.SnapshotsDir)); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, logFile)
-	db, err := raftboltdb.New(raftboltdb.Options{
-		Path: path, BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: time.Second},
-	})
+	path := filepath.Join(dir, disk.LogFile)
+	db, err := disk.ReadLog(dir)
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, disk.Unreadable(path, err)
 	}
-	err = f.replay(sumLog{db})
+	err = f.replay(disk.SumLog{LogStore: db})
 	if err = errors.Join(err, db.Close()); err != nil {
-		return nil, damaged(path, err)
+		return nil, disk.Damaged(path, err)
 	}
 	return f, nil
 }
@@ -116,10 +115,10 @@ func readFolder(dir string) (*folder, error) {
 func (f *folder) newestSnapshot(dir string) error {
 	best := ""
 	var bestMeta raft.SnapshotMeta
-	err := eachSnapshot(dir, func(path string) error {
-		meta, err := readDescription(path)
+	err := disk.EachSnapshot(dir, func(path string) error {
+		meta, err := disk.ReadDescription(path)
 		if err != nil {
-			return damaged(path, err)
+			return disk.Damaged(path, err)
 		}
 		newer := meta.Term > bestMeta.Term || meta.Term == bestMeta.Term &&
 			(meta.Index > bestMeta.Index || meta.Index == bestMeta.Index && meta.ID > bestMeta.ID)
@@ -131,11 +130,11 @@ func (f *folder) newestSnapshot(dir string) error {
 	if err != nil || best == "" {
 		return err
 	}
-	state, meta, err := openSnapshot(best)
+	newest, meta, err := disk.OpenSnapshot(best)
 	if err != nil {
-		return damaged(best, err)
+		return disk.Damaged(best, err)
 	}
-	f.state, f.conf, f.snapshot, f.last = state, meta.Configuration, meta.Index, meta.Index
+	f.state, f.conf, f.snapshot, f.last = newest, meta.Configuration, meta.Index, meta.Index
 	return nil
 }
 
@@ -151,7 +150,7 @@ func (f *folder) replay(log raft.LogStore) error {
 		}
 		switch l.Type {
 		case raft.LogCommand:
-			cmd, err := DecodeCommand(l.Data)
+			cmd, err := state.DecodeCommand(l.Data)
 			if err != nil {
 				return fmt.Errorf("entry %d of the log: %w", index, err)
 			}
@@ -188,8 +187,7 @@ func (f *folder) votes(id string) bool {
 // plan says what a recovery comes to, or why there is nothing to recover.
 func (f *folder) plan(id string, cfg Config) (*storepb.History, Recovery, error) {
 	r := Recovery{
-		NodeID: id, ClusterID: f.state.cluster, Before: f.state.rev(), LastIndex: f.last, Snapshot: f.snapshot,
-		Keys: f.state.keys.len, Zones: f.state.zones.len,
+		NodeID: id, ClusterID: f.state.Cluster(), Before: f.state.Revision(), LastIndex: f.last, Snapshot: f.snapshot,
 	}
 	voters := 0
 	for _, s := range f.conf.Servers {
@@ -199,12 +197,10 @@ func (f *folder) plan(id string, cfg Config) (*storepb.History, Recovery, error)
 		}
 		r.Members = append(r.Members, m)
 	}
-	for _, list := range f.state.lists.all() {
-		r.Revocations += list.live
-	}
+	r.Keys, r.Zones, r.Revocations = f.state.Size()
 	self := f.self(id).Servers
 	switch {
-	case !f.state.founded():
+	case !f.state.Founded():
 		return nil, r, federation.Errorf(federation.Invalid, "%s holds no cluster: it was never founded, or this node never caught up", cfg.Dir).
 			WithHint("recover on a member that has the state, or restore a backup into a new cluster")
 	case len(self) == 0:
@@ -214,12 +210,12 @@ func (f *folder) plan(id string, cfg Config) (*storepb.History, Recovery, error)
 		return nil, r, federation.Errorf(federation.Conflict, "node %s is the only voter already: no majority is lost", id).
 			WithReason("alone").WithHint("start it: global server --data-dir %s …", cfg.Dir)
 	}
-	history, err := newHistory(cfg, f.state.history)
+	history, err := newHistory(cfg, f.state.History())
 	if err != nil {
 		return nil, r, err
 	}
-	next, err := historyFrom(history)
-	r.Revision = federation.Revision{History: next, Index: f.state.applied}
+	next, err := state.ParseHistory(history)
+	r.Revision = federation.Revision{History: next, Index: f.state.Applied()}
 	return history, r, err
 }
 
@@ -241,35 +237,29 @@ func (f recoverFSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.of.failed.Load(); err != nil {
 		return nil, err
 	}
-	s := f.of.state
-	s.share()
-	if _, err := s.beginHistory(s.applied, &storepb.BeginHistory{History: f.history}); err != nil {
+	next, err := f.of.state.Recovered(f.history)
+	if err != nil {
 		return nil, err
 	}
-	s.skipSerials() // the lost members may have used the next ones
-	return fsmSnapshot{s.capture()}, nil
+	return fsmSnapshot{next}, nil
 }
 
 // recoverFolder has Raft write the snapshot and forget the log.
 func recoverFolder(cfg Config, alone raft.Configuration, history *storepb.History) (err error) {
-	s := &Store{cfg: cfg, log: cfg.Logger}
-	db, err := s.openLog()
+	db, err := disk.OpenLog(cfg.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := s.tidySnapshots(); err != nil {
-		return err
-	}
-	logger := raftLogger(cfg.Logger)
-	files, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, keptSnapshots, logger)
+	logger := raftnet.Logger(cfg.Logger)
+	snaps, err := disk.OpenSnapshots(cfg.Dir, logger)
 	if err != nil {
-		return unwritable(filepath.Join(cfg.Dir, snapshotsDir), err)
+		return err
 	}
 	conf := raft.DefaultConfig()
 	conf.ProtocolVersion, conf.LocalID, conf.Logger = raft.ProtocolVersionMax, alone.Servers[0].ID, logger
 	_, trans := raft.NewInmemTransport(alone.Servers[0].Address) // dials nobody
-	err = raft.RecoverCluster(conf, recoverFSM{newFSM(), history}, sumLog{db}, sumStable{db}, sumSnapshots{files}, trans, alone)
+	err = raft.RecoverCluster(conf, recoverFSM{newFSM(), history}, disk.SumLog{LogStore: db}, disk.SumStable{StableStore: db}, snaps, trans, alone)
 	if err = errors.Join(err, trans.Close()); err != nil {
 		return federation.Errorf(federation.Internal, "the folder %s could not be rewritten: %w", cfg.Dir, err).
 			WithHint("check that its disk is not full, and run it again")

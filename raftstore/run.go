@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/raftnet"
+
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/federation"
@@ -21,9 +21,6 @@ import (
 
 const (
 	logCacheEntries  = 64 // entries may have half a MiB each
-	keptSnapshots    = 2
-	peerConnections  = 3
-	peerTimeout      = 10 * time.Second
 	snapshotInterval = 2 * time.Minute
 )
 
@@ -35,7 +32,7 @@ func (s *Store) Run(ctx context.Context) error {
 	if !s.started.CompareAndSwap(false, true) {
 		return federation.Errorf(federation.Internal, "the store was started before")
 	}
-	db, err := s.openLog()
+	db, err := disk.OpenLog(s.cfg.Dir)
 	if err != nil {
 		return errors.Join(err, s.closeLayer())
 	}
@@ -46,7 +43,7 @@ func (s *Store) Run(ctx context.Context) error {
 	err = s.serve(ctx, p)
 	p.stop(s)
 	if closed := db.Close(); closed != nil {
-		err = errors.Join(err, unwritable(filepath.Join(s.cfg.Dir, logFile), closed))
+		err = errors.Join(err, disk.Unwritable(filepath.Join(s.cfg.Dir, disk.LogFile), closed))
 	}
 	return err
 }
@@ -59,35 +56,12 @@ func (s *Store) closeLayer() error {
 	return nil
 }
 
-// openLog opens raft.db for writing. It was checked by Open; recover guards against
-// what happened to it since.
-func (s *Store) openLog() (db *raftboltdb.BoltStore, err error) {
-	path := filepath.Join(s.cfg.Dir, logFile)
-	defer func() {
-		if p := recover(); p != nil {
-			err = damaged(path, fmt.Errorf("opening it failed: %v", p))
-		}
-	}()
-	db, err = raftboltdb.New(raftboltdb.Options{
-		Path:                    path,
-		BoltOptions:             &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
-		MsgpackUseNewTimeFormat: true,
-	})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, inUse(path, err)
-	}
-	if err != nil {
-		return nil, unwritable(path, err)
-	}
-	return db, nil
-}
-
 // process is Raft while it runs.
 type process struct {
 	raft   *raft.Raft
-	trans  *transport
+	trans  *raftnet.Transport
 	logs   raft.LogStore
-	stored *guardedLog // what logs writes to
+	stored *disk.GuardedLog // what logs writes to
 	notify chan bool
 	fresh  bool // this start made the cluster's first configuration
 }
@@ -95,31 +69,27 @@ type process struct {
 func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = damaged(s.cfg.Dir, fmt.Errorf("starting Raft failed: %v", r))
+			err = disk.Damaged(s.cfg.Dir, fmt.Errorf("starting Raft failed: %v", r))
 		}
 	}()
-	logger := raftLogger(s.log)
+	logger := raftnet.Logger(s.log)
 	p = &process{notify: make(chan bool, 16)}
 	conf := s.raftConfig()
 	conf.Logger, conf.NotifyCh = logger, p.notify
 
-	if err := s.tidySnapshots(); err != nil {
+	snaps, err := disk.OpenSnapshots(s.cfg.Dir, logger)
+	if err != nil {
 		return nil, err
 	}
-	files, err := raft.NewFileSnapshotStoreWithLogger(s.cfg.Dir, keptSnapshots, logger)
-	if err != nil {
-		return nil, unwritable(filepath.Join(s.cfg.Dir, snapshotsDir), err)
-	}
-	snaps, stable := sumSnapshots{files}, sumStable{db}
-	p.stored = newGuardedLog(sumLog{db})
+	stable := disk.SumStable{StableStore: db}
+	p.stored = disk.NewGuardedLog(disk.SumLog{LogStore: db})
 	logs, err := raft.NewLogCache(logCacheEntries, p.stored)
 	if err != nil {
 		return nil, err
 	}
 	p.logs = logs
-	p.trans = newTransport(&raft.NetworkTransportConfig{
-		Stream: newPeerLayer(advertised{s.cfg.Layer, s.cfg.Advertise}, s.node.ID), MaxPool: peerConnections, Timeout: peerTimeout,
-		Logger: logger, MsgpackUseNewTimeFormat: true, ServerAddressProvider: addresses{s},
+	p.trans = raftnet.NewTransport(raftnet.Config{
+		Layer: s.cfg.Layer, Advertise: s.cfg.Advertise, Self: s.node.ID, Addresses: addresses{s}, Logger: logger,
 	})
 	trans := p.trans
 	defer func() {
@@ -127,12 +97,12 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 			err = errors.Join(err, trans.Close())
 		}
 	}()
-	if err := forgetBootstrap(logs, stable, snaps); err != nil {
-		return nil, unwritable(filepath.Join(s.cfg.Dir, logFile), err)
+	if err := disk.ForgetBootstrap(logs, stable, snaps); err != nil {
+		return nil, disk.Unwritable(filepath.Join(s.cfg.Dir, disk.LogFile), err)
 	}
 	known, err := raft.HasExistingState(logs, stable, snaps)
 	if err != nil {
-		return nil, damaged(s.cfg.Dir, err)
+		return nil, disk.Damaged(s.cfg.Dir, err)
 	}
 	if !known && s.cfg.Bootstrap {
 		if err := s.mayFound(); err != nil {
@@ -143,19 +113,19 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 			Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.cfg.Advertise,
 		}}}
 		if err := raft.BootstrapCluster(conf, logs, stable, snaps, p.trans, alone); err != nil {
-			return nil, unwritable(filepath.Join(s.cfg.Dir, logFile), err)
+			return nil, disk.Unwritable(filepath.Join(s.cfg.Dir, disk.LogFile), err)
 		}
 	}
-	var between raft.Transport = plainNames{p.trans}
-	if s.cfg.Intercept != nil {
-		between = intercepted{plainNames{p.trans}, s.node.ID, s.cfg.Intercept}
+	var between raft.Transport = p.trans
+	if s.cfg.WrapTransport != nil {
+		between = s.cfg.WrapTransport(s.node.ID, between)
 	}
 	p.raft, err = raft.NewRaft(conf, s.fsm, logs, stable, snaps, between)
 	if err != nil {
 		if f := s.fsm.failed.Load(); f != nil {
 			return nil, f
 		}
-		return nil, damaged(s.cfg.Dir, err)
+		return nil, disk.Damaged(s.cfg.Dir, err)
 	}
 	s.raft.Store(p.raft)
 	begun := time.Now()
@@ -179,31 +149,6 @@ func (s *Store) raftConfig() *raft.Config {
 	conf.ShutdownOnRemove = false
 	conf.NoLegacyTelemetry = true
 	return conf
-}
-
-// tidySnapshots makes the folder as private as the rest, and removes snapshots that
-// were never finished.
-func (s *Store) tidySnapshots() error {
-	dir := filepath.Join(s.cfg.Dir, snapshotsDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return unwritable(dir, err)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil { // it may be there from before
-		return unwritable(dir, err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return unreadable(dir, err)
-	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".tmp") {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return unwritable(dir, err)
-		}
-	}
-	return nil
 }
 
 // serve does what a member does beside Raft, until ctx ends or it cannot go on.
@@ -244,7 +189,7 @@ func (p *process) stop(s *Store) {
 	if err := p.raft.Shutdown().Error(); err != nil {
 		s.log.Warn("Raft did not stop cleanly", "error", err)
 	}
-	p.trans.end()
+	p.trans.End()
 }
 
 func voters(r *raft.Raft) (n int) {
@@ -262,4 +207,24 @@ func members(r *raft.Raft) []raft.Server {
 		return nil
 	}
 	return future.Configuration().Servers
+}
+
+// mayFound refuses to found a cluster in the folder of a node that has one.
+func (s *Store) mayFound() error {
+	if s.node.Cluster == "" {
+		return nil
+	}
+	return s.node.LostLog(s.cfg.Dir, "it holds no state")
+}
+
+// awaitUnstored ends a node that cannot store anything before it was ready once.
+func (s *Store) awaitUnstored(ctx context.Context, g *disk.GuardedLog) error {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+	case <-g.GaveUp():
+		return disk.Unwritable(filepath.Join(s.cfg.Dir, disk.LogFile), fmt.Errorf(
+			"no entry could be stored in %d attempts, the last time: %w", disk.MaxUnstored, g.Err()))
+	}
+	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -42,10 +44,10 @@ type Sealing struct {
 // them this node lacks.
 func (s *Store) Sealing() Sealing {
 	st := s.fsm.current()
-	have := Sealing{Active: st.sealKeyID(), Held: s.cfg.Seal.IDs(), Sealed: map[string]int{}}
-	for _, k := range st.keys.all() {
-		if k.sealed != nil {
-			have.Sealed[k.sealed.SealKeyId]++
+	have := Sealing{Active: st.SealKeyID(), Held: s.cfg.Seal.IDs(), Sealed: map[string]int{}}
+	for k := range st.Records() {
+		if k.Sealed() != nil {
+			have.Sealed[k.Sealed().SealKeyId]++
 		}
 	}
 	lacks := s.lacks(st)
@@ -73,14 +75,14 @@ func (s *Store) CanSign() error {
 func (s *Store) Usable() uint64 {
 	st := s.fsm.current()
 	if first := s.lacks(st).first; first > 0 {
-		return min(st.applied, first-1)
+		return min(st.Applied(), first-1)
 	}
-	return st.applied
+	return st.Applied()
 }
 
 // lacking is what a node cannot open of the keys and check that it was found for.
 type lacking struct {
-	root  *node[cptoken.KeyID, *keyRecord]
+	of    any // State.KeysVersion
 	check *storepb.SealCheck
 
 	keys     []cptoken.KeyID
@@ -92,20 +94,20 @@ type lacking struct {
 // every admission.
 type lackCache struct{ last atomic.Pointer[lacking] }
 
-func (s *Store) lacks(st *State) *lacking {
-	if last := s.lack.last.Load(); last != nil && last.root == st.keys.root && last.check == st.sealCheck {
+func (s *Store) lacks(st *state.State) *lacking {
+	if last := s.lack.last.Load(); last != nil && last.of == st.KeysVersion() && last.check == st.SealCheck() {
 		return last
 	}
-	l := &lacking{root: st.keys.root, check: st.sealCheck}
+	l := &lacking{of: st.KeysVersion(), check: st.SealCheck()}
 	held := s.cfg.Seal.IDs()
-	if id := st.sealKeyID(); id != "" && !slices.Contains(held, id) {
+	if id := st.SealKeyID(); id != "" && !slices.Contains(held, id) {
 		l.sealKeys = append(l.sealKeys, id)
 	}
-	for id, k := range st.keys.all() {
-		if k.sealed == nil || slices.Contains(held, k.sealed.SealKeyId) {
+	for k := range st.Records() {
+		if k.Sealed() == nil || slices.Contains(held, k.Sealed().SealKeyId) {
 			continue
 		}
-		l.keys, l.sealKeys = append(l.keys, id), append(l.sealKeys, k.sealed.SealKeyId)
+		l.keys, l.sealKeys = append(l.keys, k.ID), append(l.sealKeys, k.Sealed().SealKeyId)
 		if l.first == 0 || k.PreparedIndex < l.first {
 			l.first = k.PreparedIndex
 		}
@@ -116,14 +118,11 @@ func (s *Store) lacks(st *State) *lacking {
 	return l
 }
 
-// sealKeyID is the id of the seal key under which new keys are sealed.
-func (s *State) sealKeyID() string { return s.sealCheck.GetSealed().GetSealKeyId() }
-
 // sealer returns the seal keys with the cluster's own in front: the order in one
 // node's file alone changes nothing, so that files can be changed one node after the
 // other.
 func (s *Store) sealer() (*issue.SealKeys, error) {
-	id := s.fsm.current().sealKeyID()
+	id := s.fsm.current().SealKeyID()
 	if id == "" {
 		id = s.node.SealCheck.SealKeyID // of the founding
 	}
@@ -166,7 +165,7 @@ func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 			return done, err
 		}
 		if len(batch.Items) == 0 {
-			if st.sealKeyID() == done.Under {
+			if st.SealKeyID() == done.Under {
 				return done, nil
 			}
 			if err := s.finishReseal(st, batch); err != nil {
@@ -186,17 +185,18 @@ func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 }
 
 // resealBatch seals some of the keys anew that are under another seal key.
-func (s *Store) resealBatch(st *State) (*storepb.Reseal, error) {
+func (s *Store) resealBatch(st *state.State) (*storepb.Reseal, error) {
 	batch, size := &storepb.Reseal{}, 0
-	for id, k := range st.keys.all() {
-		if k.sealed == nil || k.sealed.SealKeyId == s.cfg.Seal.ActiveID() {
+	for k := range st.Records() {
+		id := k.ID
+		if k.Sealed() == nil || k.Sealed().SealKeyId == s.cfg.Seal.ActiveID() {
 			continue
 		}
 		if len(batch.Items) >= resealItems || size > resealBytes {
 			break
 		}
 		ref := issue.Ref{Kind: id.Kind, Mesh: id.Mesh, Serial: k.Serial}
-		material, err := s.cfg.Seal.Open(ref, sealedFrom(k.sealed))
+		material, err := s.cfg.Seal.Open(ref, sealedFrom(k.Sealed()))
 		if err != nil {
 			return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", id, err).
 				WithReason("unseal").WithHint("remove this key, whose material is lost, and run it again")
@@ -206,7 +206,7 @@ func (s *Store) resealBatch(st *State) (*storepb.Reseal, error) {
 		if err != nil {
 			return nil, err
 		}
-		item := &storepb.Reseal_Item{Id: keyRef(id), Sealed: sealedTo(sealed)}
+		item := &storepb.Reseal_Item{Id: state.KeyRef(id), Sealed: sealedTo(sealed)}
 		batch.Items, size = append(batch.Items, item), size+proto.Size(item)
 	}
 	return batch, nil
@@ -214,13 +214,13 @@ func (s *Store) resealBatch(st *State) (*storepb.Reseal, error) {
 
 // finishReseal makes the first seal key the cluster's: from then on new keys are
 // sealed under it, and nodes look for it at their start.
-func (s *Store) finishReseal(st *State, batch *storepb.Reseal) error {
+func (s *Store) finishReseal(st *state.State, batch *storepb.Reseal) error {
 	check, err := s.cfg.Seal.NewCheck()
 	if err != nil {
 		return err
 	}
 	batch.SealCheck = &storepb.SealCheck{Sealed: sealedTo(check)}
-	batch.DropSealKeyIds = []string{st.sealKeyID()}
+	batch.DropSealKeyIds = []string{st.SealKeyID()}
 	return nil
 }
 
@@ -237,12 +237,12 @@ func (s *Store) followSealCheck(ctx context.Context) error {
 	for {
 		progress := s.fsm.progress.next()
 		st := s.fsm.current()
-		if st.sealCheck != kept {
+		if st.SealCheck() != kept {
 			var err error
 			if node, err = s.keepSealCheck(node, st); err != nil {
 				return err
 			}
-			kept = st.sealCheck
+			kept = st.SealCheck()
 		}
 		warned = s.warnSealed(warned)
 		select {
@@ -270,16 +270,16 @@ func (s *Store) warnSealed(said string) string {
 // keepSealCheck stores the cluster's id and the state's seal check in node.json,
 // unless they are there; a check that this node could not verify at its next start
 // is left out.
-func (s *Store) keepSealCheck(node identity, st *State) (identity, error) {
-	sealed := sealedFrom(st.sealCheck.GetSealed())
+func (s *Store) keepSealCheck(node disk.Identity, st *state.State) (disk.Identity, error) {
+	sealed := sealedFrom(st.SealCheck().GetSealed())
 	known := sealed.SealKeyID == "" || s.cfg.Seal.VerifyCheck(sealed) != nil ||
 		string(sealed.Nonce) == string(node.SealCheck.Nonce) && string(sealed.Ciphertext) == string(node.SealCheck.Ciphertext)
-	if known && node.Cluster == st.cluster {
+	if known && node.Cluster == st.Cluster() {
 		return node, nil
 	}
-	node.Cluster = st.cluster
+	node.Cluster = st.Cluster()
 	if !known {
-		node.SealCheck = sealCheck(sealed)
+		node.SealCheck = disk.SealCheck(sealed)
 	}
-	return node, node.write(s.cfg.Dir)
+	return node, node.Write(s.cfg.Dir)
 }

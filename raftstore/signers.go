@@ -9,6 +9,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // signers keeps the keys that were unsealed. A key's material never changes
@@ -32,10 +33,10 @@ func (s *Store) Signer(kind cptoken.Kind, mesh string) (*issue.SigningKey, error
 		return nil, err
 	}
 	st := s.fsm.current()
-	if _, err := st.scope(string(kind), mesh, true); err != nil {
+	if _, err := st.Scope(string(kind), mesh, true); err != nil {
 		return nil, err
 	}
-	k := st.active(kind, mesh)
+	k := st.Active(kind, mesh)
 	if k == nil {
 		return nil, federation.Errorf(federation.Conflict, "no key signs %ss at present", kind.TokenName()).
 			WithReason("no_active_key").WithHint("activate one: global keys rotate %s", kind.TokenName())
@@ -46,13 +47,13 @@ func (s *Store) Signer(kind cptoken.Kind, mesh string) (*issue.SigningKey, error
 // ControlPlaneKey returns the symmetric key of a serial, in any state, and whether
 // it was imported; nil where there is none or it cannot be unsealed here.
 func (s *Store) ControlPlaneKey(serial uint64) (*issue.SigningKey, bool) {
-	k, ok := s.fsm.current().keys.get(cptoken.KeyID{Kind: cptoken.ControlPlane, KID: cptoken.SerialKID(serial)})
+	k, ok := s.fsm.current().Record(cptoken.KeyID{Kind: cptoken.ControlPlane, KID: cptoken.SerialKID(serial)})
 	if !ok {
 		return nil, false
 	}
 	key, err := s.open(k)
 	if err != nil {
-		s.log.Error("a key cannot be used", "key", named(k.ID), "error", err)
+		s.log.Error("a key cannot be used", "key", state.KeyName(k.ID), "error", err)
 		return nil, false
 	}
 	return key, k.Imported
@@ -60,7 +61,7 @@ func (s *Store) ControlPlaneKey(serial uint64) (*issue.SigningKey, bool) {
 
 // open returns the unsealed key of a record. A key is tested before it is used for
 // the first time: it must sign what its public part verifies.
-func (s *Store) open(k *keyRecord) (*issue.SigningKey, error) {
+func (s *Store) open(k *state.KeyRecord) (*issue.SigningKey, error) {
 	s.signers.mu.RLock()
 	o, ok := s.signers.opened[k.ID]
 	s.signers.mu.RUnlock()
@@ -68,9 +69,9 @@ func (s *Store) open(k *keyRecord) (*issue.SigningKey, error) {
 		return o.key, nil
 	}
 	ref := issue.Ref{Kind: k.ID.Kind, Mesh: k.ID.Mesh, Serial: k.Serial}
-	material, err := s.cfg.Seal.Open(ref, sealedFrom(k.sealed))
+	material, err := s.cfg.Seal.Open(ref, sealedFrom(k.Sealed()))
 	if err != nil {
-		return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", named(k.ID), err).
+		return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", state.KeyName(k.ID), err).
 			WithReason("unseal").WithHint("check that every member is started with the same seal key file")
 	}
 	defer clear(material)
@@ -79,7 +80,7 @@ func (s *Store) open(k *keyRecord) (*issue.SigningKey, error) {
 		err = prove(key, k, s.ClusterID())
 	}
 	if err != nil {
-		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", named(k.ID), err).
+		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", state.KeyName(k.ID), err).
 			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", k.ID.Kind.TokenName())
 	}
 	s.keep(k, opened{prepared: k.PreparedIndex, fingerprint: k.Fingerprint, key: key})
@@ -87,7 +88,7 @@ func (s *Store) open(k *keyRecord) (*issue.SigningKey, error) {
 }
 
 // prove checks that a key is the one that its record describes.
-func prove(key *issue.SigningKey, k *keyRecord, cluster string) error {
+func prove(key *issue.SigningKey, k *state.KeyRecord, cluster string) error {
 	if k.Public != nil {
 		return key.Check(k.Public.DER())
 	}
@@ -98,7 +99,7 @@ func prove(key *issue.SigningKey, k *keyRecord, cluster string) error {
 }
 
 // keep remembers an unsealed key, and forgets those that were removed.
-func (s *Store) keep(k *keyRecord, o opened) {
+func (s *Store) keep(k *state.KeyRecord, o opened) {
 	s.signers.mu.Lock()
 	defer s.signers.mu.Unlock()
 	if s.signers.opened == nil {
@@ -106,7 +107,7 @@ func (s *Store) keep(k *keyRecord, o opened) {
 	}
 	st := s.fsm.current()
 	for id := range s.signers.opened {
-		if _, ok := st.keys.get(id); !ok {
+		if _, ok := st.Record(id); !ok {
 			delete(s.signers.opened, id)
 		}
 	}
@@ -117,14 +118,14 @@ func (s *Store) keep(k *keyRecord, o opened) {
 // before it works, and not when a token is asked for. One that is broken is so on
 // every member; it is logged and refused when it is to sign, because a cluster that
 // did not start for it could not remove it either.
-func (s *Store) selfTest(st *State) {
+func (s *Store) selfTest(st *state.State) {
 	lacks := s.lacks(st).keys
-	for id, k := range st.keys.all() {
-		if k.sealed == nil || slices.Contains(lacks, id) {
+	for k := range st.Records() {
+		if k.Sealed() == nil || slices.Contains(lacks, k.ID) {
 			continue
 		}
 		if _, err := s.open(k); err != nil {
-			s.log.Error("a key is broken", "key", named(id), "error", err)
+			s.log.Error("a key is broken", "key", state.KeyName(k.ID), "error", err)
 		}
 	}
 }

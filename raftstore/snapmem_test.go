@@ -12,6 +12,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/raftnet"
+	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
 // anonymousMemory is the anonymous memory of this process in bytes, 0 where the system does
@@ -62,21 +67,27 @@ func BenchmarkSnapshotMemory(b *testing.B) {
 		b.Skip("this system does not tell the anonymous memory of a process")
 	}
 	const n = 1_000_000
-	c, ids := million(b, n)
-	clear(ids)
-	files, err := raft.NewFileSnapshotStoreWithLogger(b.TempDir(), keptSnapshots, raftLogger(slog.New(slog.DiscardHandler)))
+	c := newFSM()
+	c.Apply(&raft.Log{Index: 1, Data: foundingEntry(b)})
+	const index = 1 + n/10_000
+	for i := range uint64(n / 10_000) {
+		revoke := &storepb.Revoke{Kind: string(cptoken.Zone)}
+		for range 10_000 {
+			revoke.Ids = append(revoke.Ids, &storepb.RevokedID{Id: randomUUID()})
+		}
+		c.Apply(&raft.Log{Index: 2 + i, Data: encoded(b, &storepb.Command{Level: 1, Op: &storepb.Command_Revoke{Revoke: revoke}})})
+	}
+	store, err := disk.OpenSnapshots(b.TempDir(), raftnet.Logger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		b.Fatal(err)
 	}
-	store := sumSnapshots{files}
 	var before, peak, size int64
 	for b.Loop() {
-		ids = nil
 		debug.FreeOSMemory()
 		before = anonymousMemory()
-		capture := fsmSnapshot{c.s.capture()}
+		capture := fsmSnapshot{c.current()}
 		peak = peakDuring(func() {
-			sink, err := store.Create(raft.SnapshotVersionMax, c.index, 1, raft.Configuration{}, 1, nil)
+			sink, err := store.Create(raft.SnapshotVersionMax, index, 1, raft.Configuration{}, 1, nil)
 			if err == nil {
 				err = capture.Persist(sink)
 			}

@@ -14,6 +14,8 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // Defaults of Config.
@@ -57,9 +59,12 @@ type Config struct {
 	// Committed is told how long each change that this node proposed took until it
 	// was replicated and applied here; nil: nobody is.
 	Committed func(took time.Duration)
-	// Intercept decides, in tests, what becomes of what Raft sends; nil: it is sent.
-	Intercept Intercept
+	// WrapTransport lets a test lose or double what Raft sends; nil if unset.
+	WrapTransport TransportWrapper
 }
+
+// TransportWrapper returns what Raft of the node self uses in place of t.
+type TransportWrapper func(self string, t raft.Transport) raft.Transport
 
 func (c Config) withDefaults() (Config, error) {
 	switch {
@@ -101,7 +106,7 @@ func (c Config) withDefaults() (Config, error) {
 type Store struct {
 	cfg     Config
 	log     *slog.Logger
-	node    identity
+	node    disk.Identity
 	fsm     *fsm
 	signers signers
 	lack    lackCache
@@ -129,20 +134,20 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, isNew, err := loadIdentity(cfg.Dir)
+	n, isNew, err := disk.LoadIdentity(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	if !isNew {
-		if err := n.verifySeal(cfg.Dir, cfg.Seal); err != nil {
+		if err := n.VerifySeal(cfg.Dir, cfg.Seal); err != nil {
 			return nil, err
 		}
 	}
-	if err := checkFolder(cfg.Dir, &n, isNew); err != nil {
+	if err := disk.CheckDirectory(cfg.Dir, &n, isNew); err != nil {
 		return nil, err
 	}
 	if isNew {
-		if n, err = newIdentity(cfg.Dir, cfg.Seal, cfg.Rand); err != nil {
+		if n, err = disk.NewIdentity(cfg.Dir, cfg.Seal, cfg.Rand); err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +161,7 @@ func Open(cfg Config) (*Store, error) {
 		running: make(chan struct{}),
 		ready:   make(chan struct{}),
 	}
-	s.foundAt.Store(Level)
+	s.foundAt.Store(state.Level)
 	return s, nil
 }
 
@@ -164,11 +169,11 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) NodeID() string { return s.node.ID }
 
 // ClusterID is the cluster's id, "" before this node knows it.
-func (s *Store) ClusterID() string { return s.fsm.current().cluster }
+func (s *Store) ClusterID() string { return s.fsm.current().Cluster() }
 
 // Applied is the index of the last command that this node applied: Raft's, and after
 // the restore of a backup with a longer log a constant more.
-func (s *Store) Applied() uint64 { return s.fsm.current().applied }
+func (s *Store) Applied() uint64 { return s.fsm.current().Applied() }
 
 // Ready is closed when the cluster is founded and this node has caught up with it.
 // Whether it can also use every key, CanSign says.
@@ -200,7 +205,7 @@ func (s *Store) LeaderContext(ctx context.Context) (context.Context, error) {
 // see; zero before the cluster is founded.
 func (s *Store) Head() (cluster string, rev federation.Revision) {
 	st := s.fsm.current()
-	return st.cluster, st.rev()
+	return st.Cluster(), st.Revision()
 }
 
 // Watch returns a channel that is closed at the next change that zones see. Get
@@ -211,9 +216,9 @@ func (s *Store) Watch() <-chan struct{} { return s.fsm.watch.next() }
 // rev is zero, of an older history, or from before the oldest tombstone. It is an
 // Unavailable error where rev is ahead of this node.
 func (s *Store) Since(rev federation.Revision) (cptoken.Delta, error) {
-	return s.fsm.current().since(rev)
+	return s.fsm.current().Since(rev)
 }
 
 // View returns the public keys, revocations and cut-offs of every kind as they
 // are now. It does not change any more: take a new one for each token.
-func (s *Store) View() cptoken.View { return view{s.fsm.current()} }
+func (s *Store) View() cptoken.View { return s.fsm.current().View() }

@@ -10,5 +10,5 @@ func (s *Store) WatchTrust() <-chan struct{} { return s.fsm.trust.next() }
 // FormerSealKey reports whether the cluster sealed under the key of this id before it
 // went over to another one.
 func (s *Store) FormerSealKey(id string) bool {
-	return slices.Contains(s.fsm.current().sealCheck.GetFormerIds(), id)
+	return slices.Contains(s.fsm.current().SealCheck().GetFormerIds(), id)
 }

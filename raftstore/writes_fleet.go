@@ -41,11 +41,11 @@ func zoneAt(out outcome, name string, err error) (federation.Zone, error) {
 	if err != nil {
 		return federation.Zone{}, err
 	}
-	z, ok := out.state.zones.get(name)
+	z, ok := out.state.Zone(name)
 	if !ok {
 		return federation.Zone{}, federation.Errorf(federation.Internal, "zone %s is not there", name)
 	}
-	return *z, nil
+	return z, nil
 }
 
 // ApplyMesh makes a mesh where there is none, with a dataplane key that is
@@ -72,11 +72,11 @@ func (s *Store) ApplyMesh(ctx context.Context, o Origin, name string) (Mesh, err
 		if err != nil {
 			return Mesh{}, err
 		}
-		m, ok := out.state.meshes.get(name)
+		m, ok := out.state.Mesh(name)
 		if !ok {
 			return Mesh{}, federation.Errorf(federation.Conflict, "mesh %s was deleted since", name)
 		}
-		return *m, nil
+		return m, nil
 	}
 }
 

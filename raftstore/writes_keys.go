@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -20,12 +21,12 @@ func (s *Store) PrepareKey(ctx context.Context, o Origin, kind cptoken.Kind, mes
 			return Key{}, s.notLeader()
 		}
 		st := s.fsm.current()
-		if _, err := st.scope(string(kind), mesh, true); err != nil {
+		if _, err := st.Scope(string(kind), mesh, true); err != nil {
 			return Key{}, err
 		}
-		for _, k := range st.keysOf(kind, mesh) {
+		for _, k := range st.KeysOf(kind, mesh) {
 			if k.State == cptoken.Prepared {
-				return k.Key, nil
+				return k, nil
 			}
 		}
 		p, err := s.newKey(st, kind, mesh)
@@ -56,25 +57,24 @@ func raced(err error) bool {
 // preparedAt returns the key that a command prepared. For a request id that was
 // seen before that is the earlier key, which has another serial than id.
 func preparedAt(out outcome, id cptoken.KeyID) (Key, error) {
-	if k, ok := out.state.keys.get(id); ok && k.PreparedIndex == out.result.Index {
-		return k.Key, nil
+	if k, ok := out.state.Key(id); ok && k.PreparedIndex == out.result.Index {
+		return k, nil
 	}
-	for _, k := range out.state.keysOf(id.Kind, id.Mesh) {
+	for _, k := range out.state.KeysOf(id.Kind, id.Mesh) {
 		if k.PreparedIndex == out.result.Index {
-			return k.Key, nil
+			return k, nil
 		}
 	}
 	return Key{}, federation.Errorf(federation.Conflict, "the key that this request made was removed since")
 }
 
 // newKey generates and seals the next key of a kind and mesh.
-func (s *Store) newKey(st *State, kind cptoken.Kind, mesh string) (*storepb.PrepareKey, error) {
-	highest, _ := st.serials.get(listID{kind, mesh})
-	key, err := issue.Generate(issue.Ref{Kind: kind, Mesh: mesh, Serial: highest + 1})
+func (s *Store) newKey(st *state.State, kind cptoken.Kind, mesh string) (*storepb.PrepareKey, error) {
+	key, err := issue.Generate(issue.Ref{Kind: kind, Mesh: mesh, Serial: st.NextSerial(kind, mesh)})
 	if err != nil {
 		return nil, err
 	}
-	return s.sealKey(st.cluster, key)
+	return s.sealKey(st.Cluster(), key)
 }
 
 // sealKey turns a key into the form that may be replicated.
@@ -161,17 +161,17 @@ func (s *Store) RemoveKey(ctx context.Context, o Origin, id cptoken.KeyID, opts 
 // that is there already the constraints of pub. A kid that has another key, or had
 // one that was removed, is a Conflict.
 func (s *Store) RegisterKey(ctx context.Context, o Origin, pub *cptoken.PublicKey) (Key, error) {
-	constraints := constraintsTo(pub.Registered)
+	constraints := state.ConstraintsTo(pub.Registered)
 	if constraints == nil {
 		constraints = &storepb.Constraints{}
 	}
-	op := &storepb.RegisterKey{Id: keyRef(pub.ID), Alg: pub.Alg, PublicDer: pub.DER(), Constraints: constraints}
+	op := &storepb.RegisterKey{Id: state.KeyRef(pub.ID), Alg: pub.Alg, PublicDer: pub.DER(), Constraints: constraints}
 	cmd := &storepb.Command{Op: &storepb.Command_RegisterKey{RegisterKey: op}}
 	// The verbs differ: who registers a key again, because the answer was lost, asks
 	// for something else by now, and must not be told that the id was used before.
 	verb := "register-key"
 	if _, ok := s.Key(pub.ID); ok {
-		verb, op.Replace, cmd.Level = "rebind-key", true, levelOutcomes
+		verb, op.Replace, cmd.Level = "rebind-key", true, state.LevelOutcomes
 	}
 	return s.step(ctx, o, verb, pub.ID, cmd)
 }
@@ -182,11 +182,11 @@ func (s *Store) step(ctx context.Context, o Origin, verb string, id cptoken.KeyI
 	if err != nil {
 		return Key{}, err
 	}
-	k, ok := out.state.keys.get(id)
+	k, ok := out.state.Key(id)
 	if !ok {
-		return Key{}, federation.Errorf(federation.Conflict, "key %s was removed since", named(id))
+		return Key{}, federation.Errorf(federation.Conflict, "key %s was removed since", state.KeyName(id))
 	}
-	return k.Key, nil
+	return k, nil
 }
 
 func keyStep(id cptoken.KeyID) *storepb.KeyStep {

@@ -4,16 +4,18 @@ import (
 	"context"
 	"encoding/hex"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
 // partBytes bounds the ids of one part, so that the part with its envelope stays
 // below MaxCommand.
-const partBytes = MaxCommand - 8<<10
+const partBytes = state.MaxCommand - 8<<10
 
 // Revoke adds ids to the list of a kind and mesh. However many they are, zones
 // see all of them at once; where they do not fit into one log entry they are
@@ -67,8 +69,8 @@ func (s *Store) Withdraw(ctx context.Context, o Origin, kind cptoken.Kind, mesh 
 // staged sends the parts of a large change and commits them. Parts that are left
 // behind by a failure have no effect and are dropped here or by a later Prune.
 func (s *Store) staged(ctx context.Context, o Origin, verb string, parts []*storepb.StagePart) (Change, error) {
-	if len(parts) > maxStageParts {
-		return Change{}, federation.Errorf(federation.TooLarge, "the change has %d parts, at most %d are taken", len(parts), maxStageParts).
+	if len(parts) > state.MaxStageParts {
+		return Change{}, federation.Errorf(federation.TooLarge, "the change has %d parts, at most %d are taken", len(parts), state.MaxStageParts).
 			WithHint("send it in several requests")
 	}
 	if !s.IsLeader() {
@@ -88,13 +90,13 @@ func (s *Store) staged(ctx context.Context, o Origin, verb string, parts []*stor
 		}
 	}
 	out, err := s.propose(ctx, o, verb, &storepb.Command{Op: &storepb.Command_CommitStage{CommitStage: &storepb.CommitStage{
-		StageId: stage, Parts: uint32(len(parts)), Digest: stageDigest(parts),
+		StageId: stage, Parts: uint32(len(parts)), Digest: state.StageDigest(parts),
 	}}})
 	if err != nil {
 		s.dropStage(ctx, o, stage)
 		return Change{}, err
 	}
-	if _, left := out.state.stages.get(stage); left { // a repeated request id: the first one made the change
+	if slices.Contains(out.state.Stages(), stage) { // a repeated request id: the first one made the change
 		s.dropStage(ctx, o, stage)
 	}
 	return changeOf(out), nil
@@ -121,14 +123,14 @@ func (s *Store) dropStage(ctx context.Context, o Origin, stage string) {
 // moves an earlier cut-off back.
 func (s *Store) SetCutOff(ctx context.Context, o Origin, c cptoken.CutOff, reason string) (Change, error) {
 	return s.change(ctx, o, "set-cut-off", &storepb.Command{Op: &storepb.Command_SetCutOff{SetCutOff: &storepb.SetCutOff{
-		Id: keyRef(cptoken.KeyID(c.CutOffID)), BeforeS: c.Before.Unix(), Reason: reason,
+		Id: state.KeyRef(cptoken.KeyID(c.CutOffID)), BeforeS: c.Before.Unix(), Reason: reason,
 	}}})
 }
 
 // WithdrawCutOff takes a cut-off back.
 func (s *Store) WithdrawCutOff(ctx context.Context, o Origin, id cptoken.CutOffID) (Change, error) {
 	return s.change(ctx, o, "withdraw-cut-off", &storepb.Command{Op: &storepb.Command_WithdrawCutOff{
-		WithdrawCutOff: &storepb.WithdrawCutOff{Id: keyRef(cptoken.KeyID(id))},
+		WithdrawCutOff: &storepb.WithdrawCutOff{Id: state.KeyRef(cptoken.KeyID(id))},
 	}})
 }
 
@@ -137,11 +139,11 @@ func (s *Store) WithdrawCutOff(ctx context.Context, o Origin, id cptoken.CutOffI
 // is not moved faster than time passes for this process, whatever now is: what is
 // forgotten late costs memory, what is forgotten early lets a revoked token in.
 func (s *Store) Prune(ctx context.Context, o Origin, now time.Time) (Change, error) {
-	watermark, held := s.pruning.limit(s.fsm.current().pruneBase(), now.UnixMilli())
+	watermark, held := s.pruning.limit(s.fsm.current().PruneBase(), now.UnixMilli())
 	if held > 0 {
 		s.log.Warn("pruning is held back: the clock of this node is further ahead than time has passed; "+
 			"check the clock, unless the cluster was stopped for so long",
-			"clock", now, "held", held, "watermark", millis(watermark))
+			"clock", now, "held", held, "watermark", time.UnixMilli(watermark).UTC())
 	}
 	return s.change(ctx, o, "prune", &storepb.Command{Op: &storepb.Command_Prune{
 		Prune: &storepb.Prune{WatermarkMs: watermark},

@@ -21,7 +21,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/global/adminapi"
-	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // Command returns the commands `global snapshot`.
@@ -118,7 +118,7 @@ func copyBackup(ctx context.Context, g *apiclient.Global, stale bool, out io.Wri
 	}
 	defer in.Close()
 	w := &remembering{w: bufio.NewWriterSize(out, 1<<20)}
-	b, err := raftstore.InspectBackup(io.TeeReader(in, w))
+	b, err := state.InspectBackup(io.TeeReader(in, w))
 	switch {
 	case w.err != nil:
 		return apitypes.Backup{}, cannotWrite("the backup", w.err)
@@ -192,7 +192,7 @@ Examples:
 				defer f.Close()
 				in = f
 			}
-			found, err := raftstore.InspectBackup(in)
+			found, err := state.InspectBackup(in)
 			if err != nil {
 				return err
 			}
@@ -287,7 +287,7 @@ func checkedBackup(c *cli.Context, name string) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	_, err = raftstore.InspectBackup(in)
+	_, err = state.InspectBackup(in)
 	if err == nil {
 		_, err = in.Seek(0, io.SeekStart)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // raw sends bytes as they are and returns the answer.
@@ -32,7 +33,7 @@ func TestSnapshotOverTheAPI(t *testing.T) {
 	if saved.Code != http.StatusOK || saved.Header().Get("Content-Type") != BackupType || saved.Header().Get("Cache-Control") != "no-store" {
 		t.Fatalf("%d %v", saved.Code, saved.Header())
 	}
-	found, err := raftstore.InspectBackup(bytes.NewReader(saved.Body.Bytes()))
+	found, err := state.InspectBackup(bytes.NewReader(saved.Body.Bytes()))
 	if err != nil || found.Revision != e.head() {
 		t.Fatalf("%+v: %v", found, err)
 	}

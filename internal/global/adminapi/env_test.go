@@ -28,6 +28,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/test/raftfake"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -102,7 +103,7 @@ func openStore(t *testing.T) *raftstore.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer, err := raftstore.NewNetwork().Listen("node-1")
+	layer, err := raftfake.NewNetwork().Listen("node-1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // A cluster of mixed versions speaks the oldest one's language. It goes over to a newer
@@ -29,7 +30,7 @@ func (m *Membership) Heard(r peer.Report) {
 func (m *Membership) raise(ctx context.Context, servers []server) {
 	level, waits := m.commonLevel(servers)
 	if have := m.store.FeatureLevel(); have == 0 || level <= have {
-		if have < raftstore.Level && waits != "" {
+		if have < state.Level && waits != "" {
 			m.cfg.Logger.Debug("the feature level stays", "level", have, "because of", waits)
 		}
 		return
@@ -47,12 +48,12 @@ func (m *Membership) raise(ctx context.Context, servers []server) {
 func (m *Membership) commonLevel(servers []server) (level uint32, waits string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	level = raftstore.Level
+	level = state.Level
 	for _, s := range servers {
 		known := m.levels[s.id]
 		switch {
 		case s.self:
-			known = raftstore.Level
+			known = state.Level
 		case !s.live:
 			known = 0
 		}
@@ -75,7 +76,7 @@ func (m *Membership) knowsLevel(r peer.JoinRequest) error {
 
 // level is the newest feature level that this node and all that it sees know.
 func (p *prospect) level() uint32 {
-	level := uint32(raftstore.Level)
+	level := uint32(state.Level)
 	for _, a := range p.answers {
 		level = min(level, spoken(a.Level))
 	}

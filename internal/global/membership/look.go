@@ -9,7 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/peer"
-	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 const (
@@ -207,7 +207,7 @@ func (m *Membership) outcast() error {
 // joinAt asks the leader that others name to take this node in, or to note its
 // address.
 func (m *Membership) joinAt(ctx context.Context, answers []peer.Hello) {
-	request := peer.JoinRequest{NodeID: m.store.NodeID(), Boot: m.boot, Address: m.cfg.Advertise, HoldsState: m.store.HoldsState(), Level: raftstore.Level, NonVoter: m.cfg.NonVoter}
+	request := peer.JoinRequest{NodeID: m.store.NodeID(), Boot: m.boot, Address: m.cfg.Advertise, HoldsState: m.store.HoldsState(), Level: state.Level, NonVoter: m.cfg.NonVoter}
 	if m.content() {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // Store is what membership needs of the replicated state; *raftstore.Store is one.
@@ -159,7 +160,7 @@ func (m *Membership) hello() peer.Hello {
 	}
 	h := peer.Hello{
 		NodeID: m.store.NodeID(), Boot: m.boot, Cluster: m.store.ClusterID(), Address: m.cfg.Advertise,
-		Version: m.cfg.Version, Level: raftstore.Level, HoldsState: m.store.HoldsState(), Expect: m.cfg.Expect,
+		Version: m.cfg.Version, Level: state.Level, HoldsState: m.store.HoldsState(), Expect: m.cfg.Expect,
 		NonVoter: m.cfg.NonVoter,
 	}
 	h.Leader, h.LeaderAddress = m.store.Leader()

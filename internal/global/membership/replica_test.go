@@ -9,6 +9,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // leader is a Store of a node "a" that leads. Only what the steward and Join ask is there.
@@ -23,7 +24,7 @@ func (l *leader) IsLeader() bool                                             { r
 func (l *leader) Leader() (string, string)                                   { return "a", "a:1" }
 func (l *leader) HoldsState() bool                                           { return true }
 func (l *leader) Applied() uint64                                            { return 1000 }
-func (l *leader) FeatureLevel() uint32                                       { return raftstore.Level }
+func (l *leader) FeatureLevel() uint32                                       { return state.Level }
 func (l *leader) RaiseLevel(context.Context, raftstore.Origin, uint32) error { return nil }
 func (l *leader) Members() []raftstore.Member                                { return l.members }
 func (l *leader) TransferLead(string) error                                  { return nil }
@@ -82,7 +83,7 @@ func TestAReplicaOverItsLife(t *testing.T) {
 		t.Fatal("d is no member")
 		return Standing{}
 	}
-	request := peer.JoinRequest{NodeID: "d", Boot: "d1", Address: "d:1", Level: raftstore.Level, NonVoter: true}
+	request := peer.JoinRequest{NodeID: "d", Boot: "d1", Address: "d:1", Level: state.Level, NonVoter: true}
 	if err := m.Join(t.Context(), request); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func TestAReplicaOverItsLife(t *testing.T) {
 		{"started without it", false, true},
 		{"with it again, where three others vote", true, false},
 	} {
-		m.Heard(peer.Report{Member: "d", Level: raftstore.Level, NonVoter: tt.nonVoter})
+		m.Heard(peer.Report{Member: "d", Level: state.Level, NonVoter: tt.nonVoter})
 		if s := standing(); s.Voter != tt.voter || s.NonVoter != tt.nonVoter {
 			t.Errorf("%s: %+v", tt.name, s)
 		}
@@ -107,7 +108,7 @@ func TestAReplicaOverItsLife(t *testing.T) {
 	}
 
 	// One of the three founders cannot leave like that.
-	m.Heard(peer.Report{Member: "c", Level: raftstore.Level, NonVoter: true})
+	m.Heard(peer.Report{Member: "c", Level: state.Level, NonVoter: true})
 	standing()
 	if n := voters(store.Members()); n != 3 {
 		t.Errorf("%d voters are left of three", n)

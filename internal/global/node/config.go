@@ -74,8 +74,8 @@ type Config struct {
 	ElectionTimeout time.Duration
 	// DialPeers connects to other members; nil: TCP.
 	DialPeers peer.Dial
-	// InterceptRaft is the store's, for tests; nil: none.
-	InterceptRaft raftstore.Intercept
+	// WrapTransport is the store's, for tests; nil if unset.
+	WrapTransport raftstore.TransportWrapper
 
 	Seal *issue.SealKeys
 	// TLS is the material of all ports. The certificate's URI SAN names the

@@ -23,6 +23,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/raftnet"
 )
 
 // cacheBytes bounds the memory of verified signatures of operators' tokens.
@@ -133,7 +134,7 @@ func (n *Node) open() (err error) {
 func (n *Node) storeConfig() raftstore.Config {
 	return raftstore.Config{
 		Dir:             n.cfg.DataDir,
-		Layer:           raftstore.NewLayer(n.peers.port.Raft(), n.peers.advertise, n.peers.dialRaft),
+		Layer:           raftnet.NewLayer(n.peers.port.Raft(), n.peers.advertise, n.peers.dialRaft),
 		Seal:            n.cfg.Seal,
 		Bootstrap:       n.cfg.Bootstrap,
 		Logger:          n.cfg.Logger.With("component", "raftstore"),
@@ -142,7 +143,7 @@ func (n *Node) storeConfig() raftstore.Config {
 		AddressOf:       n.peers.membership.AddressOf,
 		ControlPlaneKey: n.cfg.ControlPlaneKey,
 		Committed:       n.committed(),
-		Intercept:       n.cfg.InterceptRaft,
+		WrapTransport:   n.cfg.WrapTransport,
 	}
 }
 

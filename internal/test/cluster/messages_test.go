@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/internal/test/raftfake"
 )
 
 // messages does to single messages what no connection does: it loses a request, or the
@@ -121,8 +121,8 @@ func (m *messages) next(wire, from, to string, may func(fate) bool) (fate, time.
 const pipelines = 16
 
 // Raft is the Intercept of every member.
-func (m *messages) Raft(rpc raftstore.RPC, send func() error) error {
-	if rpc.Kind == raftstore.RPCPipeline {
+func (m *messages) Raft(rpc raftfake.RPC, send func() error) error {
+	if rpc.Kind == raftfake.RPCPipeline {
 		m.mu.Lock()
 		refused := !m.off && m.random.IntN(pipelines) > 0
 		m.mu.Unlock()
@@ -132,7 +132,7 @@ func (m *messages) Raft(rpc raftstore.RPC, send func() error) error {
 		return send()
 	}
 	f, wait := m.next("raft", rpc.From, rpc.To, func(f fate) bool {
-		return rpc.Kind != raftstore.RPCSnapshot || f != twice && f != lateCopy
+		return rpc.Kind != raftfake.RPCSnapshot || f != twice && f != lateCopy
 	})
 	switch f {
 	case lost:

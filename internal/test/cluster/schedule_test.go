@@ -20,6 +20,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
+	"github.com/meridiankds/meridian/internal/test/raftfake"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -396,7 +397,7 @@ func TestRandomSchedules(t *testing.T) {
 	s.messages = newMessages(s.source(1 << 33))
 	t.Cleanup(s.messages.End) // after the nodes have ended
 	s.c = NewGlobals(t, verbose(t), 3)
-	s.c.Configure = func(cfg *globalnode.Config) { cfg.InterceptRaft = s.messages.Raft }
+	s.c.Configure = func(cfg *globalnode.Config) { cfg.WrapTransport = raftfake.Wrap(s.messages.Raft) }
 	s.c.Launch(3)
 	for i, g := range s.c.Members {
 		relay := NewRelay(t, g.KDS())

@@ -1,0 +1,243 @@
+package state
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// PruneBase is from where the watermark advances: itself, or the beginning of the
+// history where nothing was pruned yet.
+func (s *State) PruneBase() int64 {
+	if s.watermark > 0 {
+		return s.watermark
+	}
+	return s.history.Created
+}
+
+// found is the first change of a cluster. Its keys sign at once, because there is
+// no zone yet that could lack them.
+func (s *State) found(index uint64, by string, op *storepb.Found) (uint64, error) {
+	if s.Founded() {
+		return 0, federation.Errorf(federation.Conflict, "the cluster is founded already").WithReason("founded")
+	}
+	if op.ClusterId == "" || len(op.ClusterId) > 64 {
+		return 0, federation.InvalidField("clusterId", "must have 1 to 64 characters")
+	}
+	history, err := ParseHistory(op.History)
+	if err != nil {
+		return 0, err
+	}
+	if err := checkSealCheck(op.SealCheck); err != nil {
+		return 0, err
+	}
+	s.cluster, s.sealCheck = op.ClusterId, s.supersede(op.SealCheck)
+	s.enter(history, index)
+	for _, mesh := range op.Meshes {
+		if err := federation.ValidateName("meshes", mesh); err != nil {
+			return 0, err
+		}
+		s.addMesh(mesh)
+	}
+	for _, p := range op.Keys {
+		k, err := s.newSigningKey(index, by, p)
+		if err != nil {
+			return 0, err
+		}
+		if s.Active(k.ID.Kind, k.ID.Mesh) != nil {
+			return 0, federation.InvalidField("keys", "two keys of one kind and mesh cannot both sign")
+		}
+		k.State, k.Active = cptoken.Active, millis(s.time)
+		s.putKey(index, k)
+	}
+	s.revision = index
+	return 1, nil
+}
+
+// ParseHistory checks a history that a command names.
+func ParseHistory(h *storepb.History) (federation.History, error) {
+	id := h.GetId()
+	if len(id) != 16 || strings.Trim(id, "0123456789abcdef") != "" || h.GetCreatedMs() <= 0 {
+		return federation.History{}, federation.InvalidField("history", "must have an id of 16 hexadecimal digits and a time")
+	}
+	return federation.History{ID: id, Created: h.CreatedMs}, nil
+}
+
+func checkSealCheck(c *storepb.SealCheck) error {
+	if c.GetSealed() == nil || proto.Size(c) > maxSealed {
+		return federation.InvalidField("sealCheck", "must be present and have at most %d bytes", maxSealed)
+	}
+	return nil
+}
+
+// beginHistory cuts with the past after a restore or a lost majority: every zone
+// takes full state next.
+func (s *State) beginHistory(index uint64, op *storepb.BeginHistory) (uint64, error) {
+	next, err := ParseHistory(op.History)
+	if err != nil {
+		return 0, err
+	}
+	if next.Compare(s.history) <= 0 {
+		return 0, federation.Errorf(federation.Conflict, "a new history must be newer than the present one")
+	}
+	s.enter(next, index)
+	s.revision = index
+	return 1, nil
+}
+
+// Recovered returns the state in a new history, after its majority was lost. Serials
+// are skipped, because the lost members may have used the next ones.
+func (s *State) Recovered(history *storepb.History) (*State, error) {
+	next := s.Capture()
+	next.share()
+	if _, err := next.beginHistory(next.applied, &storepb.BeginHistory{History: history}); err != nil {
+		return nil, err
+	}
+	next.skipSerials()
+	return next, nil
+}
+
+// enter begins a history at an index. Before levelOutcomes nobody may write where
+// that was: an older member would refuse the snapshot.
+func (s *State) enter(next federation.History, index uint64) {
+	s.history, s.began = next, 0
+	if s.level >= LevelOutcomes {
+		s.began = index
+	}
+}
+
+// setLevel raises the feature level. It is never lowered.
+func (s *State) setLevel(op *storepb.SetLevel) (uint64, error) {
+	switch {
+	case op.Level == s.level:
+		return 0, nil
+	case op.Level < s.level:
+		return 0, federation.Errorf(federation.Conflict, "the feature level is %d and cannot be lowered", s.level)
+	}
+	s.level = op.Level
+	return 1, nil
+}
+
+// prune forgets what expired more than 24 hours before the watermark, tombstones
+// that are older than 30 days, and stages that nobody finished.
+func (s *State) prune(op *storepb.Prune) (uint64, error) {
+	if op.WatermarkMs > s.time {
+		return 0, federation.InvalidField("watermark", "must not lie in the future")
+	}
+	s.watermark = max(s.watermark, op.WatermarkMs)
+	n := s.pruneExpired() + s.pruneTombstones()
+	s.share()
+	for id, stage := range s.stages.all() {
+		if stage.BegunMs < s.watermark-stageLife.Milliseconds() {
+			s.stages.del(s.edit, id)
+			n++
+		}
+	}
+	if s.staged.id != "" && s.staged.begun < s.watermark-stageLife.Milliseconds() {
+		s.staged = stagedRestore{parts: s.staged.none()}
+		n++
+	}
+	return n, nil
+}
+
+// forgotten reports whether a revocation's expiry lies so far back that no clock
+// can take the token for valid.
+func (s *State) forgotten(e idEntry) bool {
+	return !e.withdrawn() && e.expires > 0 &&
+		e.expires*1000 < s.watermark-cptoken.PruneAfter.Milliseconds()
+}
+
+func (s *State) pruneExpired() uint64 {
+	var n uint64
+	s.share()
+	for id, list := range s.lists.all() {
+		var names []string
+		taken := took{}
+		for u, e := range list.uuids.all() {
+			if s.forgotten(e) {
+				names = append(names, u.String())
+				taken.from(e)
+			}
+		}
+		for name, e := range list.others.all() {
+			if s.forgotten(e) {
+				names = append(names, name)
+				taken.from(e)
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		for _, name := range names {
+			list.del(s.edit, name)
+			list.live--
+		}
+		s.settle(id, &list, taken)
+		s.lists.set(s.edit, id, list)
+		n += uint64(len(names))
+	}
+	return n
+}
+
+// pruneTombstones drops old tombstones and raises the floor to the newest index
+// of them: who stands below it is no longer told everything.
+func (s *State) pruneTombstones() uint64 {
+	var n uint64
+	oldest := s.watermark - tombstoneLife.Milliseconds()
+	s.share()
+	for at, e := range s.log.all() {
+		if !e.tombstone() || e.at >= oldest {
+			continue
+		}
+		s.log.del(s.edit, at)
+		s.floor = max(s.floor, at.index)
+		n++
+		switch e.what {
+		case keyRemoved:
+			s.removed.del(s.edit, e.id)
+		case idsWithdrawn:
+			list := s.list(e.run.listID)
+			e.run.each(&list, func(id string, _ idEntry) bool {
+				list.del(s.edit, id)
+				return true
+			})
+			s.lists.set(s.edit, e.run.listID, list)
+		}
+	}
+	return n
+}
+
+// reseal replaces the sealed form of keys. Zones see nothing of it.
+func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
+	for _, item := range op.Items {
+		id := cptoken.KeyID{Kind: cptoken.Kind(item.GetId().GetKind()), Mesh: item.GetId().GetMesh(), KID: item.GetId().GetKid()}
+		k, ok := s.keys.get(id)
+		if !ok || k.sealed == nil {
+			return 0, federation.Errorf(federation.Conflict, "key %s does not exist or is not sealed", KeyName(id))
+		}
+		if item.Sealed == nil || proto.Size(item.Sealed) > maxSealed {
+			return 0, federation.InvalidField("sealed", "must hold the sealed key material, at most %d bytes", maxSealed)
+		}
+		next := *k
+		next.sealed = item.Sealed
+		s.keys.set(s.edit, id, &next)
+	}
+	if op.SealCheck != nil {
+		if err := checkSealCheck(op.SealCheck); err != nil {
+			return 0, err
+		}
+		s.sealCheck = s.supersede(op.SealCheck)
+	}
+	for _, dropped := range op.DropSealKeyIds {
+		for id, k := range s.keys.all() {
+			if k.sealed.GetSealKeyId() == dropped {
+				return 0, federation.Errorf(federation.Conflict, "key %s is still sealed under seal key %.16s", KeyName(id), dropped)
+			}
+		}
+	}
+	return uint64(len(op.Items)), nil
+}

@@ -1,0 +1,89 @@
+package state
+
+import (
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// maxSkew is how far in the future a cut-off may lie: further, and tokens that
+// are issued now would be refused.
+const maxSkew = 5 * time.Minute
+
+// cutOffRecord is a cut-off and its place in the log. It is immutable.
+type cutOffRecord struct {
+	CutOff
+	logged logKey
+}
+
+func (s *State) cutOffID(ref *storepb.KeyRef, mustExist bool) (cptoken.CutOffID, error) {
+	kind, err := s.Scope(ref.GetKind(), ref.GetMesh(), mustExist)
+	if err != nil {
+		return cptoken.CutOffID{}, err
+	}
+	if len(ref.GetKid()) > cptoken.MaxIDLen {
+		return cptoken.CutOffID{}, federation.InvalidField("kid", "must have at most %d bytes", cptoken.MaxIDLen)
+	}
+	return cptoken.CutOffID{Kind: kind, Mesh: ref.Mesh, KID: ref.Kid}, validateText("kid", ref.Kid)
+}
+
+// setCutOff sets a cut-off or moves it forward. It never moves back: that would
+// accept again what was refused.
+func (s *State) setCutOff(index uint64, by string, op *storepb.SetCutOff) (uint64, error) {
+	id, err := s.cutOffID(op.Id, true)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case op.BeforeS <= 0:
+		return 0, federation.InvalidField("before", "must be a time after 1970")
+	case op.BeforeS > maxTime || op.BeforeS*1000 > s.time+maxSkew.Milliseconds():
+		return 0, federation.InvalidField("before", "must not lie in the future")
+	case len(op.Reason) > maxReason:
+		return 0, federation.InvalidField("reason", "must have at most %d bytes", maxReason)
+	}
+	old, ok := s.cutOffs.get(id)
+	if ok && old.Before.Unix() >= op.BeforeS {
+		return 0, nil
+	}
+	if ok {
+		s.log.del(s.edit, old.logged)
+	} else {
+		s.dropCutOffTombstone(id)
+	}
+	c := &cutOffRecord{CutOff: CutOff{
+		CutOff: cptoken.CutOff{CutOffID: id, Before: time.Unix(op.BeforeS, 0).UTC()},
+		Reason: op.Reason, By: by, At: millis(s.time), Index: index,
+	}}
+	c.logged = s.append(index, logEntry{what: cutOffSet, id: cptoken.KeyID(id)})
+	s.cutOffs.set(s.edit, id, c)
+	return 1, nil
+}
+
+func (s *State) withdrawCutOff(index uint64, op *storepb.WithdrawCutOff) (uint64, error) {
+	id, err := s.cutOffID(op.Id, false)
+	if err != nil {
+		return 0, err
+	}
+	old, ok := s.cutOffs.get(id)
+	if !ok {
+		return 0, nil
+	}
+	s.log.del(s.edit, old.logged)
+	s.cutOffs.del(s.edit, id)
+	s.append(index, logEntry{what: cutOffWithdrawn, id: cptoken.KeyID(id), at: s.time})
+	return 1, nil
+}
+
+// dropCutOffTombstone forgets that a cut-off was withdrawn, as it is set again.
+// Cut-offs are few, and so are their tombstones.
+func (s *State) dropCutOffTombstone(id cptoken.CutOffID) {
+	for at, e := range s.log.all() {
+		if e.what == cutOffWithdrawn && cptoken.CutOffID(e.id) == id {
+			s.log.del(s.edit, at)
+			return
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package state
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// maxRelayMeshes bounds the meshes that a zone may ask tokens for.
+const maxRelayMeshes = 1024
+
+func (s *State) applyZone(op *storepb.ApplyZone) (uint64, error) {
+	if err := federation.ValidateName("name", op.Name); err != nil {
+		return 0, err
+	}
+	next := &federation.Zone{
+		Name: op.Name, Enabled: op.Enabled,
+		Relay: federation.RelayPolicy{Meshes: op.RelayMeshes, MaxValidity: time.Duration(op.RelayMaxValidityS) * time.Second},
+	}
+	if op.Auth != "" {
+		mode, err := federation.ParseAuthMode("auth", op.Auth)
+		if err != nil {
+			return 0, err
+		}
+		next.Auth = mode
+	}
+	if len(op.RelayMeshes) > maxRelayMeshes {
+		return 0, federation.InvalidField("relay.meshes", "must name at most %d meshes", maxRelayMeshes)
+	}
+	for i, mesh := range op.RelayMeshes {
+		if err := federation.ValidateName("relay.meshes["+strconv.Itoa(i)+"]", mesh); err != nil {
+			return 0, err
+		}
+	}
+	const longest = int64(100 * 366 * 24 * 3600)
+	if op.RelayMaxValidityS < 0 || op.RelayMaxValidityS > longest {
+		return 0, federation.InvalidField("relay.maxValidity", "must be between 0 and 100 years")
+	}
+	next.Created, next.Modified = millis(s.time), millis(s.time)
+	if old, ok := s.zones.get(op.Name); ok {
+		next.FirstSeen = old.FirstSeen
+		if !old.Deleted {
+			next.Created = old.Created
+		}
+	}
+	s.zones.set(s.edit, op.Name, next)
+	return 1, nil
+}
+
+func (s *State) deleteZone(op *storepb.DeleteZone) (uint64, error) {
+	z, ok := s.zones.get(op.Name)
+	if !ok || z.Deleted {
+		return 0, federation.Errorf(federation.NotFound, "zone %.80s does not exist", op.Name)
+	}
+	next := *z
+	next.Deleted, next.Modified = true, millis(s.time)
+	s.zones.set(s.edit, op.Name, &next)
+	return 1, nil
+}
+
+// seeZone makes a record for a zone that has none. A deleted zone stays refused.
+func (s *State) seeZone(op *storepb.SeeZone) (uint64, error) {
+	if err := federation.ValidateName("name", op.Name); err != nil {
+		return 0, err
+	}
+	now := millis(s.time)
+	z, ok := s.zones.get(op.Name)
+	switch {
+	case !ok:
+		z = &federation.Zone{Name: op.Name, Enabled: true, Created: now, Modified: now}
+	case z.Deleted:
+		return 0, z.Admit()
+	case !z.FirstSeen.IsZero():
+		return 0, nil
+	}
+	next := *z
+	next.FirstSeen = now
+	s.zones.set(s.edit, op.Name, &next)
+	return 1, nil
+}
+
+// applyMesh makes a mesh with a prepared dataplane key. The key is activated by
+// a command of its own, after its gate: zones that are online do not have it yet.
+func (s *State) applyMesh(index uint64, by string, op *storepb.ApplyMesh) (uint64, error) {
+	if err := federation.ValidateName("name", op.Name); err != nil {
+		return 0, err
+	}
+	if _, ok := s.meshes.get(op.Name); ok {
+		return 0, nil
+	}
+	if op.Key.GetKind() != string(cptoken.Dataplane) || op.Key.GetMesh() != op.Name {
+		return 0, federation.InvalidField("key", "must be a dataplane key of mesh %s", op.Name)
+	}
+	s.addMesh(op.Name)
+	k, err := s.newSigningKey(index, by, op.Key)
+	if err != nil {
+		return 0, err
+	}
+	s.putKey(index, k)
+	return 1, nil
+}
+
+func (s *State) addMesh(name string) {
+	now := millis(s.time)
+	s.meshes.set(s.edit, name, &Mesh{Name: name, Created: now, Modified: now})
+}
+
+// deleteMesh removes a mesh and all its keys. Its serials stay used, and its
+// revocations stay until they expire.
+func (s *State) deleteMesh(index uint64, op *storepb.DeleteMesh) (uint64, error) {
+	if !s.meshes.del(s.edit, op.Name) {
+		return 0, federation.Errorf(federation.NotFound, "mesh %.80s does not exist", op.Name)
+	}
+	for _, k := range s.keysOf(cptoken.Dataplane, op.Name) {
+		s.dropKey(index, k)
+	}
+	return 1, nil
+}

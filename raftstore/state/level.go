@@ -1,0 +1,12 @@
+//go:build !meridian_level_1
+
+package state
+
+// Level is the newest feature level that this program knows. A command or
+// snapshot above it stops the node instead of being half understood. The cluster
+// goes over to a level when every member has said that it knows it. What each added:
+//
+//	1  the first one
+//	2  refusals are remembered under their request id; a history knows where it began;
+//	   a registered key may get other bounds
+const Level = 2

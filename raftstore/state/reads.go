@@ -1,0 +1,214 @@
+package state
+
+import (
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// Cluster is the cluster's id, "" before it is founded.
+func (s *State) Cluster() string { return s.cluster }
+
+// FeatureLevel is the level that the cluster is at.
+func (s *State) FeatureLevel() uint32 { return s.level }
+
+// History is the present history.
+func (s *State) History() federation.History { return s.history }
+
+// Applied is the index of the last command: Raft's, and after the restore of a backup
+// with a longer log a constant more.
+func (s *State) Applied() uint64 { return s.applied }
+
+// RaftApplied is the index of the last command as Raft counts.
+func (s *State) RaftApplied() uint64 { return s.applied - s.offset }
+
+// Watermark is the time before whose day everything was pruned that had expired.
+func (s *State) Watermark() time.Time { return millis(s.watermark) }
+
+// Keys returns all keys by kind, mesh and serial.
+func (s *State) Keys() []Key {
+	keys := make([]Key, 0, s.keys.len)
+	for _, k := range s.keys.all() {
+		keys = append(keys, k.Key)
+	}
+	return keys
+}
+
+// Key returns one key.
+func (s *State) Key(id cptoken.KeyID) (Key, bool) {
+	if k, ok := s.keys.get(id); ok {
+		return k.Key, true
+	}
+	return Key{}, false
+}
+
+// Records yields all keys with what is sealed, by kind, mesh and serial.
+func (s *State) Records() iter.Seq[*KeyRecord] {
+	return func(yield func(*KeyRecord) bool) {
+		for _, k := range s.keys.all() {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// Record returns one key with what is sealed.
+func (s *State) Record(id cptoken.KeyID) (*KeyRecord, bool) { return s.keys.get(id) }
+
+// Sealed is the sealed private part; nil for a registered key.
+func (k *KeyRecord) Sealed() *storepb.Sealed { return k.sealed }
+
+// KeysVersion is comparable and, among the states of one process, differs wherever a
+// key does.
+func (s *State) KeysVersion() any { return s.keys.root }
+
+// SealCheck is the known text under the seal key under which the cluster seals, nil
+// before it is founded.
+func (s *State) SealCheck() *storepb.SealCheck { return s.sealCheck }
+
+// NextSerial is the serial after the highest that a kind and mesh ever had.
+func (s *State) NextSerial(kind cptoken.Kind, mesh string) uint64 {
+	highest, _ := s.serials.get(listID{kind, mesh})
+	return highest + 1
+}
+
+// Zones returns all zones by name, deleted ones too.
+func (s *State) Zones() []federation.Zone {
+	zones := make([]federation.Zone, 0, s.zones.len)
+	for _, z := range s.zones.all() {
+		zones = append(zones, *z)
+	}
+	return zones
+}
+
+// Zone returns the record of a zone, also of a deleted one.
+func (s *State) Zone(name string) (federation.Zone, bool) {
+	if z, ok := s.zones.get(name); ok {
+		return *z, true
+	}
+	return federation.Zone{}, false
+}
+
+// Meshes returns all meshes by name.
+func (s *State) Meshes() []Mesh {
+	meshes := make([]Mesh, 0, s.meshes.len)
+	for _, m := range s.meshes.all() {
+		meshes = append(meshes, *m)
+	}
+	return meshes
+}
+
+// Mesh returns the record of a mesh.
+func (s *State) Mesh(name string) (Mesh, bool) {
+	if m, ok := s.meshes.get(name); ok {
+		return *m, true
+	}
+	return Mesh{}, false
+}
+
+// RevocationCount returns how many ids of a kind and mesh are revoked.
+func (s *State) RevocationCount(kind cptoken.Kind, mesh string) int {
+	l, _ := s.lists.get(listID{kind, mesh})
+	return l.live
+}
+
+// CutOffs returns all cut-offs by kind, mesh and kid.
+func (s *State) CutOffs() []CutOff {
+	cutOffs := make([]CutOff, 0, s.cutOffs.len)
+	for _, c := range s.cutOffs.all() {
+		cutOffs = append(cutOffs, c.CutOff)
+	}
+	return cutOffs
+}
+
+// Size counts keys, zones, deleted ones too, and revoked ids.
+func (s *State) Size() (keys, zones, revocations int) {
+	for _, list := range s.lists.all() {
+		revocations += list.live
+	}
+	return s.keys.len, s.zones.len, revocations
+}
+
+// Stages are the ids of changes whose parts wait for their commit.
+func (s *State) Stages() []string {
+	var ids []string
+	for id := range s.stages.all() {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Revocations returns at most limit revocations of a kind and mesh, those whose ids
+// come after the given one ("": from the first) in byte order, and all where limit is 0
+// or less. It merges the two trees of a list.
+func (s *State) Revocations(kind cptoken.Kind, mesh, after string, limit int) []Revocation {
+	id := listID{kind, mesh}
+	list, ok := s.lists.get(id)
+	if !ok {
+		return nil
+	}
+	if limit <= 0 || limit > list.live {
+		limit = list.live
+	}
+	found := make([]Revocation, 0, limit)
+	runs := map[uint64]*run{}
+	add := func(name string, e idEntry) bool {
+		if e.withdrawn() || name <= after {
+			return true
+		}
+		r, ok := runs[e.index()]
+		if !ok {
+			_, r = s.runAt(id, e.index(), false)
+			runs[e.index()] = r
+		}
+		found = append(found, Revocation{
+			RevokedID: cptoken.RevokedID{ID: name, Expires: e.expires},
+			Reason:    r.reason, By: r.by, At: millis(r.at), Index: e.index(),
+		})
+		return len(found) < limit
+	}
+	nextOther, stop := iter.Pull2(list.others.from(after))
+	defer stop()
+	name, other, more := nextOther()
+	for u, e := range list.uuids.from(floorUID(after)) {
+		text := u.String()
+		for more && strings.Compare(name, text) < 0 {
+			if !add(name, other) {
+				return found
+			}
+			name, other, more = nextOther()
+		}
+		if !add(text, e) {
+			return found
+		}
+	}
+	for more && add(name, other) {
+		name, other, more = nextOther()
+	}
+	return found
+}
+
+// floorUID returns a UUID that is not greater than any whose text comes after s.
+func floorUID(s string) uid {
+	if u, ok := parseUID(s); ok {
+		return u
+	}
+	return uid{}
+}
+
+// SealKeyID is the id of the seal key under which new keys are sealed.
+func (s *State) SealKeyID() string { return s.sealCheck.GetSealed().GetSealKeyId() }
+
+// KeysOf returns the keys of a kind and mesh by serial.
+func (s *State) KeysOf(kind cptoken.Kind, mesh string) []Key {
+	var found []Key
+	for _, k := range s.keysOf(kind, mesh) {
+		found = append(found, k.Key)
+	}
+	return found
+}

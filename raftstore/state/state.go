@@ -1,0 +1,346 @@
+package state
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+const (
+	// tombstoneLife is how long zones are told what is gone. A zone that has been
+	// away longer gets full state.
+	tombstoneLife = 30 * 24 * time.Hour
+	// requestLife is how long the result of a request id is remembered, and
+	// maxRequests how many.
+	requestLife = 10 * time.Minute
+	maxRequests = 100_000
+
+	maxBy        = 256
+	maxRequestID = 200
+	maxReason    = 1024
+)
+
+// State is everything that is replicated. Apply changes it; every other method
+// reads. A capture (see capture) is immutable and may be read by any goroutine.
+type State struct {
+	edit *edit // the change that is being made
+	seq  uint32
+
+	level     uint32
+	cluster   string
+	history   federation.History
+	began     uint64 // where the history began; 0: before levelOutcomes
+	applied   uint64 // like all indexes here: Raft's and the offset
+	offset    uint64 // see commitRestore
+	revision  uint64
+	floor     uint64
+	time      int64
+	watermark int64
+	sealCheck *storepb.SealCheck
+
+	serials tree[listID, uint64]
+	keys    tree[cptoken.KeyID, *KeyRecord]
+	removed tree[cptoken.KeyID, logKey]
+	lists   tree[listID, idList]
+	cutOffs tree[cptoken.CutOffID, *cutOffRecord]
+	zones   tree[string, *federation.Zone]
+	meshes  tree[string, *Mesh]
+	log     tree[logKey, logEntry]
+	stages  tree[string, *storepb.Stage]
+	staged  stagedRestore
+
+	requests tree[string, *storepb.Request]
+	ages     tree[requestAge, struct{}]
+}
+
+// requestAge orders request ids by when they are forgotten.
+type requestAge struct {
+	at int64
+	id string
+}
+
+// NewState returns the state of a cluster that is not founded yet.
+func NewState() *State {
+	return &State{
+		level:    Level,
+		serials:  newTree[listID, uint64](compareList),
+		keys:     newTree[cptoken.KeyID, *KeyRecord](compareKeys),
+		removed:  newTree[cptoken.KeyID, logKey](compareKeys),
+		lists:    newTree[listID, idList](compareList),
+		cutOffs:  newTree[cptoken.CutOffID, *cutOffRecord](compareCutOffs),
+		zones:    newTree[string, *federation.Zone](strings.Compare),
+		meshes:   newTree[string, *Mesh](strings.Compare),
+		log:      newTree[logKey, logEntry](compareLog),
+		stages:   newTree[string, *storepb.Stage](strings.Compare),
+		staged:   stagedRestore{parts: newTree[uint32, []byte](cmp.Compare[uint32])},
+		requests: newTree[string, *storepb.Request](strings.Compare),
+		ages:     newTree[requestAge, struct{}](compareAges),
+	}
+}
+
+// Capture returns an immutable copy: nodes are shared, and the next Apply copies
+// what it changes.
+func (s *State) Capture() *State {
+	c := *s
+	return &c
+}
+
+// share makes every node that there is now unchangeable: a tree may then be
+// walked, or gone back to, while its successor is made.
+func (s *State) share() { s.edit = new(edit) }
+
+// Founded reports whether the cluster has an id, keys and a history.
+func (s *State) Founded() bool { return s.cluster != "" }
+
+// Revision is the revision of the last change that zones see.
+func (s *State) Revision() federation.Revision {
+	if !s.Founded() {
+		return federation.Revision{}
+	}
+	return federation.Revision{History: s.history, Index: s.revision}
+}
+
+// Apply makes the change that cmd asks for, at the Raft index, and returns what
+// it came to. A command that is refused changes nothing but the applied index
+// and the time. cmd must be one that DecodeCommand accepts.
+func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
+	s.seq = 0
+	s.share()
+	index += s.offset
+	s.applied = index
+	s.time = max(s.time, cmd.TimeMs)
+	s.forgetRequests()
+
+	what := identify(cmd)
+	old, repeated := s.requests.get(cmd.RequestId)
+	// A refusal is remembered for who asks, and answers nobody else: see remember.
+	repeated = repeated && cmd.RequestId != "" && old.Result.Code == ""
+	switch {
+	case repeated && string(old.What) != string(what):
+		return reject(index, federation.Errorf(federation.Conflict, "this request id was used for another request").
+			WithReason("request_id_reused").WithHint("use a new request id for each request"))
+	case repeated && s.stillMade(cmd, old.Result):
+		return old.Result
+	}
+	before := *s
+	s.share()
+	changed, err := s.dispatch(index, cmd)
+	if err != nil {
+		*s = before
+	}
+	switch {
+	case repeated && stillHolds(cmd, changed, err):
+		return old.Result
+	case err != nil:
+		result := reject(index, err)
+		if s.level >= LevelOutcomes && !repeated {
+			s.remember(cmd.RequestId, what, result)
+		}
+		return result
+	}
+	result := &storepb.Result{Index: s.applied, Changed: changed} // a restore moves it
+	s.remember(cmd.RequestId, what, result)
+	return result
+}
+
+// dispatch makes the change. It need not tidy up where it returns an error.
+func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
+	if err := s.admit(cmd); err != nil {
+		return 0, err
+	}
+	switch op := cmd.Op.(type) {
+	case *storepb.Command_Found:
+		s.level = max(FirstLevel, cmd.Level)
+		return s.found(index, cmd.By, op.Found)
+	case *storepb.Command_BeginHistory:
+		return s.beginHistory(index, op.BeginHistory)
+	case *storepb.Command_SetLevel:
+		return s.setLevel(op.SetLevel)
+	case *storepb.Command_PrepareKey:
+		return s.prepareKey(index, cmd.By, op.PrepareKey)
+	case *storepb.Command_ActivateKey:
+		return s.activateKey(index, op.ActivateKey)
+	case *storepb.Command_RetireKey:
+		return s.retireKey(index, op.RetireKey)
+	case *storepb.Command_RemoveKey:
+		return s.removeKey(index, op.RemoveKey)
+	case *storepb.Command_RegisterKey:
+		return s.registerKey(index, cmd.By, op.RegisterKey)
+	case *storepb.Command_Revoke:
+		return s.revoke(index, cmd.By, op.Revoke.Reason, []*storepb.Revoke{op.Revoke})
+	case *storepb.Command_Withdraw:
+		return s.withdraw(index, []*storepb.Withdraw{op.Withdraw})
+	case *storepb.Command_SetCutOff:
+		return s.setCutOff(index, cmd.By, op.SetCutOff)
+	case *storepb.Command_WithdrawCutOff:
+		return s.withdrawCutOff(index, op.WithdrawCutOff)
+	case *storepb.Command_ApplyZone:
+		return s.applyZone(op.ApplyZone)
+	case *storepb.Command_DeleteZone:
+		return s.deleteZone(op.DeleteZone)
+	case *storepb.Command_SeeZone:
+		return s.seeZone(op.SeeZone)
+	case *storepb.Command_ApplyMesh:
+		return s.applyMesh(index, cmd.By, op.ApplyMesh)
+	case *storepb.Command_DeleteMesh:
+		return s.deleteMesh(index, op.DeleteMesh)
+	case *storepb.Command_Prune:
+		return s.prune(op.Prune)
+	case *storepb.Command_StagePart:
+		return s.stagePart(cmd.By, op.StagePart)
+	case *storepb.Command_CommitStage:
+		return s.commitStage(index, op.CommitStage)
+	case *storepb.Command_DropStage:
+		return s.dropStage(op.DropStage)
+	case *storepb.Command_Reseal:
+		return s.reseal(op.Reseal)
+	case *storepb.Command_RestorePart:
+		return s.restorePart(op.RestorePart)
+	case *storepb.Command_CommitRestore:
+		return s.commitRestore(index, op.CommitRestore)
+	case *storepb.Command_DropRestore:
+		return s.dropRestore(op.DropRestore)
+	}
+	return 0, federation.Errorf(federation.Internal, "operation %T is not handled", cmd.Op)
+}
+
+// admit checks what every command has in common.
+func (s *State) admit(cmd *storepb.Command) error {
+	_, founding := cmd.Op.(*storepb.Command_Found)
+	switch {
+	case len(cmd.By) > maxBy:
+		return federation.Errorf(federation.Invalid, "the author's name is longer than %d bytes", maxBy)
+	case len(cmd.RequestId) > maxRequestID:
+		return federation.InvalidField("requestId", "must have at most %d bytes", maxRequestID)
+	case !founding && !s.Founded():
+		return federation.Errorf(federation.Unavailable, "the cluster is not founded yet").WithReason("not_founded")
+	case cmd.Level > s.level:
+		return federation.Errorf(federation.Conflict,
+			"the change needs feature level %d and the cluster is at %d", cmd.Level, s.level).
+			WithReason("level").WithHint("upgrade every member first")
+	}
+	return nil
+}
+
+// identify returns a digest of what a command asks for. Of a key it leaves out
+// serial and material, which differ each time that the same is asked.
+func identify(cmd *storepb.Command) []byte {
+	if cmd.RequestId == "" {
+		return nil
+	}
+	what := &storepb.Command{Op: cmd.Op}
+	switch op := cmd.Op.(type) {
+	case *storepb.Command_PrepareKey:
+		what.Op = &storepb.Command_PrepareKey{PrepareKey: anonymous(op.PrepareKey)}
+	case *storepb.Command_ApplyMesh:
+		what.Op = &storepb.Command_ApplyMesh{ApplyMesh: &storepb.ApplyMesh{Name: op.ApplyMesh.Name, Key: anonymous(op.ApplyMesh.Key)}}
+	case *storepb.Command_CommitStage:
+		what.Op = &storepb.Command_CommitStage{CommitStage: &storepb.CommitStage{Digest: op.CommitStage.Digest}}
+	case *storepb.Command_CommitRestore:
+		what.Op = &storepb.Command_CommitRestore{CommitRestore: &storepb.CommitRestore{Sha256: op.CommitRestore.Sha256, Force: op.CommitRestore.Force}}
+	}
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(what)
+	if err != nil {
+		return nil // text that is not UTF-8 was refused when the command was encoded
+	}
+	sum := sha256.Sum256(data)
+	return sum[:16]
+}
+
+func anonymous(k *storepb.PrepareKey) *storepb.PrepareKey {
+	return &storepb.PrepareKey{Kind: k.GetKind(), Mesh: k.GetMesh(), Imported: k.GetImported()}
+}
+
+// remember keeps the result of a request id. A refusal is kept to be asked about
+// only: it changed nothing, and the same request may succeed once its reason is gone.
+func (s *State) remember(id string, what []byte, result *storepb.Result) {
+	if id == "" || len(id) > maxRequestID {
+		return
+	}
+	if old, ok := s.requests.get(id); ok {
+		s.ages.del(s.edit, requestAge{old.AtMs, id})
+	}
+	s.requests.set(s.edit, id, &storepb.Request{Id: id, AtMs: s.time, Result: result, What: what})
+	s.ages.set(s.edit, requestAge{s.time, id}, struct{}{})
+}
+
+func (s *State) forgetRequests() {
+	oldest := s.time - requestLife.Milliseconds()
+	var gone []requestAge
+	for age := range s.ages.all() {
+		if age.at >= oldest && s.ages.len-len(gone) < maxRequests {
+			break
+		}
+		gone = append(gone, age)
+	}
+	for _, age := range gone {
+		s.ages.del(s.edit, age)
+		s.requests.del(s.edit, age.id)
+	}
+}
+
+// reject turns an error into a result.
+func reject(index uint64, err error) *storepb.Result {
+	e := federation.AsError(err)
+	r := &storepb.Result{Index: index, Code: string(e.Code), Detail: e.Detail, Hint: e.Hint, Reason: e.Reason}
+	if len(e.Fields) > 0 {
+		r.Field = e.Fields[0].Field
+	}
+	return r
+}
+
+// ResultError turns a refused result back into the error that it was made of.
+func ResultError(r *storepb.Result) error {
+	if r.Code == "" {
+		return nil
+	}
+	e := &federation.Error{Code: federation.Code(r.Code), Detail: r.Detail, Hint: r.Hint, Reason: r.Reason}
+	if r.Field != "" {
+		e.Fields = []federation.FieldError{{Field: r.Field, Reason: strings.TrimPrefix(r.Detail, r.Field+": ")}}
+	}
+	return e
+}
+
+func compareList(a, b listID) int {
+	if c := cmp.Compare(slices.Index(cptoken.Kinds[:], a.kind), slices.Index(cptoken.Kinds[:], b.kind)); c != 0 {
+		return c
+	}
+	return strings.Compare(a.mesh, b.mesh)
+}
+
+// compareKeys orders keys as they are shown: by kind, mesh and serial.
+func compareKeys(a, b cptoken.KeyID) int {
+	if c := compareList(listID{a.Kind, a.Mesh}, listID{b.Kind, b.Mesh}); c != 0 {
+		return c
+	}
+	if na, nb := numeric(a.KID), numeric(b.KID); na != nb {
+		if na {
+			return -1
+		}
+		return 1
+	} else if na && len(a.KID) != len(b.KID) {
+		return cmp.Compare(len(a.KID), len(b.KID))
+	}
+	return strings.Compare(a.KID, b.KID)
+}
+
+func numeric(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+func compareCutOffs(a, b cptoken.CutOffID) int {
+	return compareKeys(cptoken.KeyID(a), cptoken.KeyID(b))
+}
+
+func compareAges(a, b requestAge) int {
+	if c := cmp.Compare(a.at, b.at); c != 0 {
+		return c
+	}
+	return strings.Compare(a.id, b.id)
+}

@@ -1,0 +1,255 @@
+package state
+
+import (
+	"iter"
+	"slices"
+)
+
+// maxNode bounds the entries of a tree node. A leaf of token ids is then 4 KiB:
+// small enough to copy for one change, large enough to keep the tree shallow.
+const maxNode = 128
+
+// edit marks the nodes that belong to the change being made and so may be
+// changed in place. A node with another mark is shared with a published state.
+type edit struct{ _ byte }
+
+// tree is a persistent ordered map: a B+ tree whose nodes are copied before they
+// are changed, so that a copy of the tree value is an immutable capture that
+// costs nothing to take. Only one goroutine may change it; captures may be read
+// by any number.
+type tree[K, V any] struct {
+	compare func(a, b K) int
+	root    *node[K, V]
+	len     int
+}
+
+// node is a leaf (keys and vals) or an inner node (keys[i] is not greater than
+// any key in kids[i], and greater than every key in kids[i-1]).
+type node[K, V any] struct {
+	owner *edit
+	keys  []K
+	vals  []V
+	kids  []*node[K, V]
+}
+
+func newTree[K, V any](compare func(a, b K) int) tree[K, V] {
+	return tree[K, V]{compare: compare}
+}
+
+// find returns the position of the first key not less than k.
+func (t *tree[K, V]) find(keys []K, k K) (int, bool) {
+	lo, hi := 0, len(keys)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		c := t.compare(keys[mid], k)
+		if c == 0 {
+			return mid, true
+		}
+		if c < 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo, false
+}
+
+// child returns which child of an inner node may hold k.
+func (t *tree[K, V]) child(n *node[K, V], k K) int {
+	i, ok := t.find(n.keys, k)
+	if ok || i == 0 {
+		return i
+	}
+	return i - 1
+}
+
+func (t *tree[K, V]) get(k K) (v V, ok bool) {
+	n := t.root
+	if n == nil {
+		return v, false
+	}
+	for n.kids != nil {
+		n = n.kids[t.child(n, k)]
+	}
+	if i, ok := t.find(n.keys, k); ok {
+		return n.vals[i], true
+	}
+	return v, false
+}
+
+// own returns n if it belongs to e, else a copy that does.
+func (n *node[K, V]) own(e *edit) *node[K, V] {
+	if n.owner == e {
+		return n
+	}
+	return &node[K, V]{
+		owner: e,
+		keys:  slices.Clone(n.keys),
+		vals:  slices.Clone(n.vals),
+		kids:  slices.Clone(n.kids),
+	}
+}
+
+// set adds or replaces k.
+func (t *tree[K, V]) set(e *edit, k K, v V) {
+	if t.root == nil {
+		t.root = &node[K, V]{owner: e, keys: []K{k}, vals: []V{v}}
+		t.len = 1
+		return
+	}
+	t.root = t.root.own(e)
+	right := t.insert(e, t.root, k, v)
+	if right != nil {
+		left := t.root
+		t.root = &node[K, V]{
+			owner: e,
+			keys:  []K{left.keys[0], right.keys[0]},
+			kids:  []*node[K, V]{left, right},
+		}
+	}
+}
+
+// insert changes n, which e owns, and returns its new right sibling if it split.
+func (t *tree[K, V]) insert(e *edit, n *node[K, V], k K, v V) *node[K, V] {
+	if n.kids == nil {
+		i, ok := t.find(n.keys, k)
+		if ok {
+			n.vals[i] = v
+			return nil
+		}
+		t.len++
+		n.keys = slices.Insert(n.keys, i, k)
+		n.vals = slices.Insert(n.vals, i, v)
+		return n.split(e, i)
+	}
+	i := t.child(n, k)
+	n.kids[i] = n.kids[i].own(e)
+	right := t.insert(e, n.kids[i], k, v)
+	n.keys[i] = n.kids[i].keys[0]
+	if right == nil {
+		return nil
+	}
+	n.keys = slices.Insert(n.keys, i+1, right.keys[0])
+	n.kids = slices.Insert(n.kids, i+1, right)
+	return n.split(e, i+1)
+}
+
+// split halves a node that has grown too large. Where the last entry was the one
+// that was added, at, the left half stays full: keys that arrive in order, as
+// from a snapshot, make a dense tree.
+func (n *node[K, V]) split(e *edit, at int) *node[K, V] {
+	if len(n.keys) <= maxNode {
+		return nil
+	}
+	mid := len(n.keys) / 2
+	if at == len(n.keys)-1 {
+		mid = at
+	}
+	right := &node[K, V]{owner: e, keys: slices.Clone(n.keys[mid:])}
+	clear(n.keys[mid:])
+	n.keys = n.keys[:mid]
+	if n.kids != nil {
+		right.kids = slices.Clone(n.kids[mid:])
+		clear(n.kids[mid:])
+		n.kids = n.kids[:mid]
+	} else {
+		right.vals = slices.Clone(n.vals[mid:])
+		clear(n.vals[mid:])
+		n.vals = n.vals[:mid]
+	}
+	return right
+}
+
+// del removes k and reports whether it was there. Nodes are removed when they
+// are empty and never merged: what shrinks here is refilled or pruned as a whole.
+func (t *tree[K, V]) del(e *edit, k K) bool {
+	if _, ok := t.get(k); !ok {
+		return false
+	}
+	t.root = t.root.own(e)
+	t.remove(e, t.root, k)
+	t.len--
+	for len(t.root.kids) == 1 {
+		t.root = t.root.kids[0]
+	}
+	if len(t.root.keys) == 0 {
+		t.root = nil
+	}
+	return true
+}
+
+func (t *tree[K, V]) remove(e *edit, n *node[K, V], k K) {
+	if n.kids == nil {
+		if i, ok := t.find(n.keys, k); ok {
+			n.keys = slices.Delete(n.keys, i, i+1)
+			n.vals = slices.Delete(n.vals, i, i+1)
+		}
+		return
+	}
+	i := t.child(n, k)
+	kid := n.kids[i].own(e)
+	n.kids[i] = kid
+	t.remove(e, kid, k)
+	if len(kid.keys) == 0 {
+		n.keys = slices.Delete(n.keys, i, i+1)
+		n.kids = slices.Delete(n.kids, i, i+1)
+		return
+	}
+	n.keys[i] = kid.keys[0]
+}
+
+// all yields every entry in order.
+func (t *tree[K, V]) all() iter.Seq2[K, V] {
+	root := t.root
+	return func(yield func(K, V) bool) {
+		if root != nil {
+			root.walk(yield)
+		}
+	}
+}
+
+func (n *node[K, V]) walk(yield func(K, V) bool) bool {
+	for _, kid := range n.kids {
+		if !kid.walk(yield) {
+			return false
+		}
+	}
+	for i := range n.vals {
+		if !yield(n.keys[i], n.vals[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// from yields the entries whose keys are not less than k, in order.
+func (t *tree[K, V]) from(k K) iter.Seq2[K, V] {
+	at := *t
+	return func(yield func(K, V) bool) {
+		if at.root != nil {
+			at.walkFrom(at.root, k, yield)
+		}
+	}
+}
+
+func (t *tree[K, V]) walkFrom(n *node[K, V], k K, yield func(K, V) bool) bool {
+	if n.kids == nil {
+		i, _ := t.find(n.keys, k)
+		for ; i < len(n.keys); i++ {
+			if !yield(n.keys[i], n.vals[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	i := t.child(n, k)
+	if !t.walkFrom(n.kids[i], k, yield) {
+		return false
+	}
+	for _, kid := range n.kids[i+1:] {
+		if !kid.walk(yield) {
+			return false
+		}
+	}
+	return true
+}

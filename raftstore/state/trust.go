@@ -1,0 +1,38 @@
+package state
+
+import (
+	"slices"
+
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// maxFormer bounds how many former seal keys are remembered, as many as a node's file
+// may have.
+const maxFormer = 64
+
+// supersede returns a seal check in the place of the present one, whose seal key proves
+// nothing from then on. What the command itself says of former keys counts for nothing.
+func (s *State) supersede(check *storepb.SealCheck) *storepb.SealCheck {
+	return withFormer(check, append(slices.Clone(s.sealCheck.GetFormerIds()), s.SealKeyID()))
+}
+
+// withFormer returns the check with these keys as former ones, but for its own.
+func withFormer(check *storepb.SealCheck, former []string) *storepb.SealCheck {
+	own := check.GetSealed().GetSealKeyId()
+	var ids []string
+	for _, id := range former {
+		if id != "" && id != own && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return &storepb.SealCheck{Sealed: check.GetSealed(), FormerIds: ids[max(0, len(ids)-maxFormer):]}
+}
+
+// keepTrust has a state that goes back in time trust nobody whom the replaced one did
+// not trust any more.
+func (s *State) keepTrust(replaced *State) {
+	s.sealCheck = withFormer(s.sealCheck, slices.Concat(s.sealCheck.GetFormerIds(), replaced.sealCheck.GetFormerIds()))
+}
+
+// TrustChanged compares two states by who is trusted with a connection.
+func TrustChanged(before, after *State) bool { return before.sealCheck != after.sealCheck }

@@ -1,0 +1,22 @@
+package raftstore
+
+import (
+	"github.com/meridiankds/meridian/raftstore/state"
+)
+
+// Picture returns the state of now.
+func (s *Store) Picture() state.ReadView { return s.fsm.current().ReadView() }
+
+// WatchPicture returns a channel that is closed at the next change of what a
+// Picture tells, which is more than zones of Meridian see: meshes, and ids that
+// were pruned. Get it before the Picture, so that no change falls between.
+func (s *Store) WatchPicture() <-chan struct{} { return s.fsm.picture.next() }
+
+// WatchAdmission returns a channel that is closed at the next change that may
+// concern whether an open session of a zone's control plane may go on: to a zone's
+// record, to a control plane or zone key, or to what is revoked or cut off of
+// these kinds. Get it before judging, so that no change falls between.
+//
+// Revocations of the control plane kind do not move the revision that [Store.Watch]
+// tells of, since zones need not know them.
+func (s *Store) WatchAdmission() <-chan struct{} { return s.fsm.admission.next() }
