@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/hashicorp/raft"
 
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"github.com/meridiankds/meridian/raftstore/disk"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -16,13 +16,13 @@ import (
 // not 0.
 func emptyLog(t testing.TB, path string, term uint64) {
 	t.Helper()
-	db, err := raftboltdb.NewBoltStore(path)
+	db, err := disk.OpenLog(filepath.Dir(path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	if term > 0 {
-		if err := (disk.SumStable{StableStore: db}).SetUint64([]byte("CurrentTerm"), term); err != nil {
+		if err := db.Values.SetUint64([]byte("CurrentTerm"), term); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,15 +130,15 @@ func TestForgottenLeader(t *testing.T) {
 	}
 	path := filepath.Join(dir, disk.LogFile)
 	emptyLog(t, path, 2)
-	db, err := raftboltdb.NewBoltStore(path)
+	db, err := disk.OpenLog(filepath.Dir(path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if err := disk.ForgetBootstrap(disk.SumLog{LogStore: db}, disk.SumStable{StableStore: db}, disk.SumSnapshots{}); err != nil {
+	if err := disk.ForgetBootstrap(db.Entries, db.Values, raft.NewInmemSnapshotStore()); err != nil {
 		t.Fatal(err)
 	}
-	if term, err := (disk.SumStable{StableStore: db}).GetUint64([]byte("CurrentTerm")); err != nil || term != 2 {
+	if term, err := db.Values.GetUint64([]byte("CurrentTerm")); err != nil || term != 2 {
 		t.Errorf("term %d %v", term, err)
 	}
 }

@@ -104,7 +104,7 @@ func readFolder(dir string) (*folder, error) {
 	if err != nil {
 		return nil, disk.Unreadable(path, err)
 	}
-	err = f.replay(disk.SumLog{LogStore: db})
+	err = f.replay(db.Entries)
 	if err = errors.Join(err, db.Close()); err != nil {
 		return nil, disk.Damaged(path, err)
 	}
@@ -259,7 +259,7 @@ func recoverFolder(cfg Config, alone raft.Configuration, history *storepb.Histor
 	conf := raft.DefaultConfig()
 	conf.ProtocolVersion, conf.LocalID, conf.Logger = raft.ProtocolVersionMax, alone.Servers[0].ID, logger
 	_, trans := raft.NewInmemTransport(alone.Servers[0].Address) // dials nobody
-	err = raft.RecoverCluster(conf, recoverFSM{newFSM(), history}, disk.SumLog{LogStore: db}, disk.SumStable{StableStore: db}, snaps, trans, alone)
+	err = raft.RecoverCluster(conf, recoverFSM{newFSM(), history}, db.Entries, db.Values, snaps, trans, alone)
 	if err = errors.Join(err, trans.Close()); err != nil {
 		return federation.Errorf(federation.Internal, "the folder %s could not be rewritten: %w", cfg.Dir, err).
 			WithHint("check that its disk is not full, and run it again")

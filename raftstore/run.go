@@ -13,7 +13,6 @@ import (
 	"github.com/meridiankds/meridian/raftstore/disk"
 	"github.com/meridiankds/meridian/raftstore/raftnet"
 
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/federation"
@@ -66,7 +65,7 @@ type process struct {
 	fresh  bool // this start made the cluster's first configuration
 }
 
-func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
+func (s *Store) startRaft(db *disk.Log) (p *process, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = disk.Damaged(s.cfg.Dir, fmt.Errorf("starting Raft failed: %v", r))
@@ -81,8 +80,8 @@ func (s *Store) startRaft(db *raftboltdb.BoltStore) (p *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	stable := disk.SumStable{StableStore: db}
-	p.stored = disk.NewGuardedLog(disk.SumLog{LogStore: db})
+	stable := db.Values
+	p.stored = disk.NewGuardedLog(db.Entries)
 	logs, err := raft.NewLogCache(logCacheEntries, p.stored)
 	if err != nil {
 		return nil, err

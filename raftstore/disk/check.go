@@ -256,7 +256,7 @@ func (c *logCheck) entries(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	log := SumLog{LogStore: db}
+	log := db.Entries
 	for _, index := range c.indexes {
 		var l raft.Log
 		if err := log.GetLog(index, &l); err != nil {

@@ -10,12 +10,12 @@ import (
 	"github.com/meridiankds/meridian/raftstore/state"
 )
 
-// SumLog is a log store that notices when the disk gives back something else than
+// sumLog is a log store that notices when the disk gives back something else than
 // was written. The checksum of a command guards its content only; a flipped bit in
 // the entry around it could turn a command into a no-op, or change a term or a
 // membership. So every entry is stored with a checksum over its index, term, type
 // and data in the field that Raft has for middleware, and given back without it.
-type SumLog struct{ raft.LogStore }
+type sumLog struct{ raft.LogStore }
 
 // logSum is the CRC-32C over index, term (8 bytes each, big endian), type and data.
 func logSum(l *raft.Log) []byte {
@@ -27,7 +27,7 @@ func logSum(l *raft.Log) []byte {
 }
 
 // verify checks an entry that was read, and takes the checksum off.
-func (SumLog) verify(index uint64, l *raft.Log) error {
+func (sumLog) verify(index uint64, l *raft.Log) error {
 	if l.Index != index || string(l.Extensions) != string(logSum(l)) {
 		return fmt.Errorf("entry %d of the log: checksum does not match", index)
 	}
@@ -36,7 +36,7 @@ func (SumLog) verify(index uint64, l *raft.Log) error {
 }
 
 // GetLog implements raft.LogStore.
-func (s SumLog) GetLog(index uint64, l *raft.Log) error {
+func (s sumLog) GetLog(index uint64, l *raft.Log) error {
 	if err := s.LogStore.GetLog(index, l); err != nil {
 		return err
 	}
@@ -44,11 +44,11 @@ func (s SumLog) GetLog(index uint64, l *raft.Log) error {
 }
 
 // StoreLog implements raft.LogStore.
-func (s SumLog) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+func (s sumLog) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
 // StoreLogs implements raft.LogStore. The entries are shared with Raft and are not
 // changed.
-func (s SumLog) StoreLogs(logs []*raft.Log) error {
+func (s sumLog) StoreLogs(logs []*raft.Log) error {
 	sealed := make([]*raft.Log, len(logs))
 	for i, l := range logs {
 		c := *l
@@ -58,18 +58,18 @@ func (s SumLog) StoreLogs(logs []*raft.Log) error {
 	return s.LogStore.StoreLogs(sealed)
 }
 
-// SumStable does the same for Raft's term and vote: a value is stored with the
+// sumStable does the same for Raft's term and vote: a value is stored with the
 // CRC-32C of its key and itself behind it.
-type SumStable struct{ raft.StableStore }
+type sumStable struct{ raft.StableStore }
 
 // Set implements raft.StableStore.
-func (s SumStable) Set(key, val []byte) error {
+func (s sumStable) Set(key, val []byte) error {
 	sealed := append([]byte(nil), val...)
 	return s.StableStore.Set(key, binary.BigEndian.AppendUint32(sealed, state.Checksum(key, val)))
 }
 
 // Get implements raft.StableStore.
-func (s SumStable) Get(key []byte) ([]byte, error) {
+func (s sumStable) Get(key []byte) ([]byte, error) {
 	sealed, err := s.StableStore.Get(key)
 	if err != nil {
 		return nil, err
@@ -86,12 +86,12 @@ func unsum(key, sealed []byte) ([]byte, error) {
 }
 
 // SetUint64 implements raft.StableStore.
-func (s SumStable) SetUint64(key []byte, val uint64) error {
+func (s sumStable) SetUint64(key []byte, val uint64) error {
 	return s.Set(key, binary.BigEndian.AppendUint64(nil, val))
 }
 
 // GetUint64 implements raft.StableStore.
-func (s SumStable) GetUint64(key []byte) (uint64, error) {
+func (s sumStable) GetUint64(key []byte) (uint64, error) {
 	val, err := s.Get(key)
 	if err != nil {
 		return 0, err

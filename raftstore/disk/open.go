@@ -18,35 +18,51 @@ import (
 // keptSnapshots is how many snapshots stay when a newer one is there.
 const keptSnapshots = 2
 
+// Log is an open raft.db.
+type Log struct {
+	// Entries are Raft's log, Values its term and vote; both notice what the disk gives
+	// back other than it was written.
+	Entries raft.LogStore
+	Values  raft.StableStore
+
+	db *raftboltdb.BoltStore
+}
+
+// Close closes the file.
+func (l *Log) Close() error { return l.db.Close() }
+
+func open(dir string, options *bbolt.Options) (*Log, error) {
+	db, err := raftboltdb.New(raftboltdb.Options{
+		Path: filepath.Join(dir, LogFile), BoltOptions: options, MsgpackUseNewTimeFormat: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Log{Entries: sumLog{db}, Values: sumStable{db}, db: db}, nil
+}
+
 // OpenLog opens raft.db for writing. It was checked before; recover guards against what
 // happened to it since.
-func OpenLog(dir string) (db *raftboltdb.BoltStore, err error) {
+func OpenLog(dir string) (l *Log, err error) {
 	path := filepath.Join(dir, LogFile)
 	defer func() {
 		if p := recover(); p != nil {
 			err = Damaged(path, fmt.Errorf("opening it failed: %v", p))
 		}
 	}()
-	db, err = raftboltdb.New(raftboltdb.Options{
-		Path:                    path,
-		BoltOptions:             &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
-		MsgpackUseNewTimeFormat: true,
-	})
+	l, err = open(dir, &bbolt.Options{NoFreelistSync: true, Timeout: time.Second})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, InUse(path, err)
 	}
 	if err != nil {
 		return nil, Unwritable(path, err)
 	}
-	return db, nil
+	return l, nil
 }
 
-// ReadLog opens raft.db for reading, as far as it is whole: see checkLog.
-func ReadLog(dir string) (*raftboltdb.BoltStore, error) {
-	return raftboltdb.New(raftboltdb.Options{
-		Path:        filepath.Join(dir, LogFile),
-		BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: time.Second},
-	})
+// ReadLog opens raft.db for reading, as far as it is whole: see CheckDirectory.
+func ReadLog(dir string) (*Log, error) {
+	return open(dir, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
 }
 
 // OpenSnapshots returns the snapshots of a data folder, which it makes where there
@@ -60,7 +76,7 @@ func OpenSnapshots(dir string, logger hclog.Logger) (raft.SnapshotStore, error) 
 	if err != nil {
 		return nil, Unwritable(path, err)
 	}
-	return SumSnapshots{files}, nil
+	return sumSnapshots{files}, nil
 }
 
 // tidySnapshots makes the folder of snapshots as private as the rest, and removes snapshots that

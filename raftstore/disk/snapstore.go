@@ -12,13 +12,13 @@ import (
 	"github.com/meridiankds/meridian/raftstore/state"
 )
 
-// SumSnapshots is a snapshot store that notices when a snapshot's description on
+// sumSnapshots is a snapshot store that notices when a snapshot's description on
 // disk was changed. Raft's file store checks the state with a CRC but not the
 // meta.json beside it: a changed digit there would skip log entries or change the
 // members. So the description is repeated in front of the state, with a checksum
 // of its own, and compared when the snapshot is opened. Other members get the
 // state without it.
-type SumSnapshots struct{ raft.SnapshotStore }
+type sumSnapshots struct{ raft.SnapshotStore }
 
 // The preamble is the magic "MRDNMETA", the length of the description (4 bytes,
 // big endian), its CRC-32C (4 bytes), and the description: version, index, term,
@@ -39,7 +39,7 @@ func describe(m *raft.SnapshotMeta) []byte {
 }
 
 // Create implements raft.SnapshotStore.
-func (s SumSnapshots) Create(version raft.SnapshotVersion, index, term uint64, conf raft.Configuration, confIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
+func (s sumSnapshots) Create(version raft.SnapshotVersion, index, term uint64, conf raft.Configuration, confIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
 	sink, err := s.SnapshotStore.Create(version, index, term, conf, confIndex, trans)
 	if err != nil {
 		return nil, err
@@ -56,11 +56,11 @@ func (s SumSnapshots) Create(version raft.SnapshotVersion, index, term uint64, c
 }
 
 // List implements raft.SnapshotStore. Sizes are those on disk.
-func (s SumSnapshots) List() ([]*raft.SnapshotMeta, error) { return s.SnapshotStore.List() }
+func (s sumSnapshots) List() ([]*raft.SnapshotMeta, error) { return s.SnapshotStore.List() }
 
 // Open implements raft.SnapshotStore. It checks the state's CRC, as the file store
 // does, and the description.
-func (s SumSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s sumSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, in, err := s.SnapshotStore.Open(id)
 	if err != nil {
 		return nil, nil, err

@@ -24,10 +24,10 @@ var layers = []layer{
 	{"ground", []string{"federation", "internal/apitypes", "internal/coredump", "internal/disk", "internal/lobby",
 		"internal/metrics", "internal/net/loglimit", "kds/kdspb", "raftstore/storepb"}},
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/cli", "internal/config", "internal/net/throttle",
-		"internal/net/tlsutil", "internal/zone/yamldoc"}},
+		"internal/net/tlsutil", "internal/zone/yamldoc", "raftstore/raftnet"}},
 	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/keyring",
-		"internal/net/httpserver", "kds", "keysync"}},
-	{"wire", []string{"internal/apiclient", "kds/wire"}},
+		"internal/net/httpserver", "kds", "keysync", "raftstore/state"}},
+	{"wire", []string{"internal/apiclient", "kds/wire", "raftstore/disk"}},
 	{"kuma's wire", []string{"kds/kuma"}},
 	{"state and streams", []string{"kds/client", "kds/server", "raftstore"}},
 	{"what a program knows", []string{"internal/global/audit", "internal/global/fleet", "internal/zone/resource",
@@ -40,7 +40,7 @@ var layers = []layer{
 	{"what commands share", []string{"cmd/global/client"}},
 	{"commands", []string{"cmd/global/*", "cmd/zone"}},
 	{"the global's table of contents", []string{"cmd/global"}},
-	{"stand-ins", []string{"internal/test/kube", "internal/test/kdstest"}},
+	{"stand-ins", []string{"internal/test/kube", "internal/test/kdstest", "internal/test/raftfake"}},
 	{"tests and tools", []string{"internal/test/*", "internal/test/kube/*", "internal/tools/*"}},
 }
 

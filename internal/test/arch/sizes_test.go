@@ -18,7 +18,6 @@ const (
 
 // large are packages above the bounds, and why.
 var large = map[string]string{
-	"raftstore":            "it is being split",
 	"internal/tools/bench": "one benchmark a file, which share their scaffolding; nobody imports it",
 }
 
