@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // DefaultAPI is where a node's HTTP API is unless somebody says otherwise.
@@ -44,6 +45,14 @@ type Service struct {
 	HasSocket bool
 	// NoToken says that the service takes no user token.
 	NoToken bool
+}
+
+// role is what the service's certificate names, if it names any role.
+func (s Service) role() tlsutil.Role {
+	if s.Node == "zone" {
+		return tlsutil.RoleZone
+	}
+	return tlsutil.RoleNode
 }
 
 // API is the HTTP API of a node.

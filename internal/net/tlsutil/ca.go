@@ -28,8 +28,10 @@ func NewClusterAuthority(cluster string, lifetime time.Duration, now time.Time) 
 
 // Cluster is the cluster that the authority's certificate names, "" where it
 // names none.
-func (a *Authority) Cluster() string {
-	for _, u := range a.cert.URIs {
+func (a *Authority) Cluster() string { return clusterOf(a.cert) }
+
+func clusterOf(ca *x509.Certificate) string {
+	for _, u := range ca.URIs {
 		if u.Scheme == scheme && u.Path == "" {
 			return u.Host
 		}

@@ -53,8 +53,9 @@ type Config struct {
 // Agent is one proxy's agent.
 type Agent struct {
 	cfg  Config
-	tls  *tlsutil.Source // nil: the system's CAs
-	next int             // the address to try next
+	tls  *tlsutil.Source      // nil: the system's CAs
+	zone *tlsutil.Expectation // whose control planes they are
+	next int                  // the address to try next
 
 	firstBackoff, longBackoff, lookEvery, callTimeout time.Duration
 }
@@ -75,7 +76,7 @@ func New(cfg Config) (*Agent, error) {
 		}
 		cfg.Addresses[i] = clean
 	}
-	a := &Agent{cfg: cfg, firstBackoff: firstBackoff, longBackoff: longBackoff, lookEvery: lookEvery, callTimeout: callTimeout}
+	a := &Agent{cfg: cfg, zone: tlsutil.Expect(tlsutil.RoleZone, "", ""), firstBackoff: firstBackoff, longBackoff: longBackoff, lookEvery: lookEvery, callTimeout: callTimeout}
 	if cfg.CAFile != "" {
 		source, err := tlsutil.OpenSource(tlsutil.Files{CA: cfg.CAFile}, tlsutil.Options{Logger: cfg.Logger})
 		if err != nil {
@@ -119,13 +120,15 @@ func (a *Agent) token() (string, error) {
 	return a.cfg.Token()
 }
 
-// clientTLS is how to connect from now on.
+// clientTLS is how to connect from now on: to a zone, and always to the same one.
 func (a *Agent) clientTLS() *tls.Config {
-	if a.tls == nil {
-		return tlsutil.Client(nil)
+	config := tlsutil.Client(nil)
+	if a.tls != nil {
+		a.tls.Check()
+		config = a.tls.Client()
 	}
-	a.tls.Check()
-	return a.tls.Client()
+	config.VerifyConnection = a.zone.Verify
+	return config
 }
 
 // insist has try succeed: with one address after the other, at growing intervals,

@@ -16,12 +16,21 @@ func (c *Config) sources() []*tlsutil.Source {
 	return list
 }
 
-// globalTLS is how to speak TLS to the global from now on.
-func (c *Config) globalTLS() *tls.Config {
+// globalTLS returns how to speak TLS to the global from now on: with one of its nodes,
+// of the cluster of the certificate or the CA, else of the first one that answers.
+func (c *Config) globalTLS() func() *tls.Config {
 	if c.GlobalTLS == nil {
-		return tlsutil.Client(nil)
+		return demanding(tlsutil.Expect(tlsutil.RoleNode, "", ""), func() *tls.Config { return tlsutil.Client(nil) })
 	}
-	return c.GlobalTLS.Client()
+	return demanding(tlsutil.Expect(tlsutil.RoleNode, c.GlobalTLS.Current().Cluster(), ""), c.GlobalTLS.Client)
+}
+
+func demanding(e *tlsutil.Expectation, client func() *tls.Config) func() *tls.Config {
+	return func() *tls.Config {
+		config := client()
+		config.VerifyConnection = e.Verify
+		return config
+	}
 }
 
 // CheckTLS has the node look at its TLS files now, without waiting for the next

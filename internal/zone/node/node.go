@@ -144,7 +144,7 @@ func (n *Node) clientConfig() kdsclient.Config {
 		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, MaxSilence: n.cfg.MaxStale,
 	}
 	if !n.cfg.GlobalPlain {
-		cfg.TLS = n.cfg.globalTLS
+		cfg.TLS = n.cfg.globalTLS()
 	}
 	return cfg
 }
