@@ -31,7 +31,7 @@ func (a *act) origin(command string, content ...string) raftstore.Origin {
 		text.WriteByte(':')
 		text.WriteString(part)
 	}
-	return raftstore.Origin{By: a.caller.Name, RequestID: rememberedAs(id) + uuid.NewSHA1(id, []byte(text.String())).String()}
+	return raftstore.Origin{By: a.caller.Name, RequestID: rememberedAs(id) + madeBy(a.caller) + uuid.NewSHA1(id, []byte(text.String())).String()}
 }
 
 // readBody reads a request's JSON into v.

@@ -1,11 +1,14 @@
 package adminapi
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/http"
 
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -13,9 +16,17 @@ import (
 // rememberedAs begins the ids under which the store remembers the changes of a request.
 func rememberedAs(request uuid.UUID) string { return request.String() + "." }
 
-// getRequest tells what became of a request. Only the leader can, and only after it has
+// madeBy goes on with who made the request: a name may be that of a token's user and of
+// a certificate's, who are two.
+func madeBy(c access.Caller) string {
+	sum := sha256.Sum256([]byte(c.Via + ":" + c.Name))
+	return hex.EncodeToString(sum[:8]) + "."
+}
+
+// getRequest tells what became of a request, to who made it and to administrators: for
+// anybody else it never was. Only the leader can, and only after it has
 // made sure that it still leads: what another member lacks may have been made.
-func (api *API) getRequest(_ *act, w http.ResponseWriter, r *http.Request) error {
+func (api *API) getRequest(a *act, w http.ResponseWriter, r *http.Request) error {
 	id, err := uuid.Parse(r.PathValue("id"))
 	if err != nil {
 		return federation.InvalidField("id", "%.40q is not a request id: it is a UUID, as X-Request-Id had it", r.PathValue("id"))
@@ -26,7 +37,11 @@ func (api *API) getRequest(_ *act, w http.ResponseWriter, r *http.Request) error
 	if _, err := api.store.ReadIndex(); err != nil {
 		return err
 	}
-	changes := api.store.Requests(rememberedAs(id))
+	whose := madeBy(a.caller)
+	if a.rights.Allow(access.Administer) == nil {
+		whose = ""
+	}
+	changes := api.store.Requests(rememberedAs(id) + whose)
 	_, rev := api.store.Head()
 	told := apitypes.RequestOutcome{RequestID: id.String(), Outcome: outcomeOf(changes), Changes: []apitypes.RequestChange{}, Revision: rev.String()}
 	for _, c := range changes {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -99,6 +100,35 @@ func TestARepeatedRemovalIsAcknowledged(t *testing.T) {
 		}
 		if r := e.call(c.method, c.path, c.body, "X-Request-Id", uuid.NewString()); r.Code != 404 {
 			t.Errorf("%s %s under another id: %d %s", c.method, c.path, r.Code, r.Body)
+		}
+	}
+}
+
+// TestRequestsBelongToWhoMadeThem: what became of a request is told to who made it and to
+// administrators. For others, whatever they may do, it never was.
+func TestRequestsBelongToWhoMadeThem(t *testing.T) {
+	e := bound(t, access.Binding{Role: access.Revoker, Users: []string{"ann", "bob"}})
+	tokens := map[string]string{}
+	for _, name := range []string{"ann", "bob"} {
+		tokens[name] = e.token("user", apitypes.UserTokenRequest{Name: name})
+	}
+	made, byAdmin := uuid.NewString(), uuid.NewString()
+	if status, answer := e.as(tokens["ann"], "POST", "/v1/revocations", `{"kind":"zone","ids":["a"]}`, "X-Request-Id", made); status != 200 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["b"]}`, nil, "X-Request-Id", byAdmin)
+	for _, tt := range []struct{ user, id, want string }{
+		{"ann", made, apitypes.OutcomeApplied}, {"bob", made, apitypes.OutcomeUnknown},
+		{"ann", byAdmin, apitypes.OutcomeUnknown}, {"bob", byAdmin, apitypes.OutcomeUnknown},
+	} {
+		status, answer := e.as(tokens[tt.user], "GET", "/v1/requests/"+tt.id, nil)
+		if status != 200 || !strings.Contains(answer, `"outcome":"`+tt.want+`"`) {
+			t.Errorf("%s asks: %d %s, want %s", tt.user, status, answer, tt.want)
+		}
+	}
+	for _, id := range []string{made, byAdmin} {
+		if told := e.outcome(id); told.Outcome != apitypes.OutcomeApplied {
+			t.Errorf("an administrator asks: %+v", told)
 		}
 	}
 }
