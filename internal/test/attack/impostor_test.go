@@ -16,8 +16,8 @@ import (
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/test/cluster"
 	"github.com/meridiankds/meridian/internal/zone/agent"
-	"github.com/meridiankds/meridian/internal/zone/resource"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // impostor answers with another end's certificate of the right CA, and collects what it
