@@ -18,6 +18,10 @@ import (
 // maxDepth bounds how deep a body may nest: ours need four levels.
 const maxDepth = 32
 
+// MaxItems bounds the elements of an array or object whose field says nothing else: a
+// list of ids that fits into a body has fewer.
+const MaxItems = 50_000
+
 // How much of a body that is too long is taken before it is refused: so many times
 // its limit, and no more than maxDropped.
 const (
@@ -32,19 +36,25 @@ const (
 // body that calls itself something other than JSON. A body that is too long is
 // TooLarge.
 func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	data, err := ReadJSONBytes(w, r, limit)
+	if err != nil {
+		return err
+	}
+	return UnmarshalStrict(data, into)
+}
+
+// ReadJSONBytes reads the body of r, of at most limit bytes, for [UnmarshalStrict]: so
+// that who decodes it can wait for their turn with all of it there.
+func ReadJSONBytes(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if ct := r.Header.Get("Content-Type"); ct != "" {
 		// A form of another site's page cannot set this type without the browser
 		// asking first, which is why it is looked at where it is given.
 		media, _, err := mime.ParseMediaType(ct)
 		if err != nil || (media != "application/json" && !strings.HasSuffix(media, "+json")) {
-			return federation.InvalidField("Content-Type", "%.80q is not application/json", ct)
+			return nil, federation.InvalidField("Content-Type", "%.80q is not application/json", ct)
 		}
 	}
-	data, err := readBounded(w, r, limit)
-	if err != nil {
-		return err
-	}
-	return UnmarshalStrict(data, into)
+	return readBounded(w, r, limit)
 }
 
 // ReadBytes reads the body of r, of at most limit bytes, whatever it calls itself.
@@ -91,7 +101,7 @@ func UnmarshalStrict(data []byte, into any) error {
 	}
 	c := checker{dec: json.NewDecoder(bytes.NewReader(data))}
 	c.dec.UseNumber()
-	if err := c.value(reflect.TypeOf(into), "", 0); err != nil {
+	if err := c.value(reflect.TypeOf(into), "", 0, MaxItems); err != nil {
 		return err
 	}
 	if _, err := c.dec.Token(); !errors.Is(err, io.EOF) {
@@ -114,7 +124,7 @@ func UnmarshalStrict(data []byte, into any) error {
 // the names of members only; types are left to encoding/json.
 type checker struct{ dec *json.Decoder }
 
-func (c checker) value(t reflect.Type, path string, depth int) error {
+func (c checker) value(t reflect.Type, path string, depth, most int) error {
 	if depth > maxDepth {
 		return federation.Errorf(federation.Invalid, "the body nests more than %d levels deep", maxDepth)
 	}
@@ -125,14 +135,14 @@ func (c checker) value(t reflect.Type, path string, depth int) error {
 	t = plain(t)
 	switch token {
 	case json.Delim('{'):
-		return c.object(t, path, depth)
+		return c.object(t, path, depth, most)
 	case json.Delim('['):
-		return c.array(t, path, depth)
+		return c.array(t, path, depth, most)
 	}
 	return nil
 }
 
-func (c checker) object(t reflect.Type, path string, depth int) error {
+func (c checker) object(t reflect.Type, path string, depth, most int) error {
 	seen := map[string]bool{}
 	for c.dec.More() {
 		token, err := c.dec.Token()
@@ -144,29 +154,41 @@ func (c checker) object(t reflect.Type, path string, depth int) error {
 		if seen[name] {
 			return federation.InvalidField(field, "is given twice")
 		}
-		seen[name] = true
+		if seen[name] = true; len(seen) > most {
+			return tooMany(path, most)
+		}
 		member, known := memberType(t, name)
 		if !known {
 			return federation.InvalidField(field, "is not known here")
 		}
-		if err := c.value(member, field, depth+1); err != nil {
+		if err := c.value(member.Type, field, depth+1, member.most); err != nil {
 			return err
 		}
 	}
 	return c.end()
 }
 
-func (c checker) array(t reflect.Type, path string, depth int) error {
+func (c checker) array(t reflect.Type, path string, depth, most int) error {
 	var elem reflect.Type
 	if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
 		elem = t.Elem()
 	}
 	for i := 0; c.dec.More(); i++ {
-		if err := c.value(elem, path+"["+strconv.Itoa(i)+"]", depth+1); err != nil {
+		if i >= most {
+			return tooMany(path, most)
+		}
+		if err := c.value(elem, path+"["+strconv.Itoa(i)+"]", depth+1, MaxItems); err != nil {
 			return err
 		}
 	}
 	return c.end()
+}
+
+func tooMany(path string, most int) error {
+	if path == "" {
+		path = "the body"
+	}
+	return federation.InvalidField(path, "must hold at most %d elements", most)
 }
 
 // end reads the closing bracket.
@@ -195,38 +217,47 @@ func plain(t reflect.Type) reflect.Type {
 	return nil
 }
 
-// memberType returns the type of the named member of t (nil where it is unknown)
-// and whether t may have such a member.
-func memberType(t reflect.Type, name string) (reflect.Type, bool) {
+// member is what a member of an object may be.
+type member struct {
+	reflect.Type     // nil where it is unknown
+	most         int // elements, where it holds others
+}
+
+// memberType returns the named member of t and whether t may have such a member.
+func memberType(t reflect.Type, name string) (member, bool) {
 	if t == nil {
-		return nil, true
+		return member{nil, MaxItems}, true
 	}
 	switch t.Kind() {
 	case reflect.Map:
-		return t.Elem(), true
+		return member{t.Elem(), MaxItems}, true
 	case reflect.Struct:
-		member, known := membersOf(t)[name]
-		return member, known
+		m, known := membersOf(t)[name]
+		return m, known
 	}
-	return nil, true // a wrong type, which encoding/json will name
+	return member{nil, MaxItems}, true // a wrong type, which encoding/json will name
 }
 
 // members has the members of each struct that a request is read into, which are not
 // many: finding them takes longer than reading a small request.
-var members sync.Map // of reflect.Type to map[string]reflect.Type
+var members sync.Map // of reflect.Type to map[string]member
 
-func membersOf(t reflect.Type) map[string]reflect.Type {
+func membersOf(t reflect.Type) map[string]member {
 	if known, ok := members.Load(t); ok {
-		return known.(map[string]reflect.Type)
+		return known.(map[string]member)
 	}
-	all := map[string]reflect.Type{}
+	all := map[string]member{}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" && !f.Anonymous {
 			name = f.Name
 		}
 		if _, earlier := all[name]; f.IsExported() && f.Tag.Get("json") != "-" && name != "" && !earlier {
-			all[name] = f.Type
+			most, err := strconv.Atoi(f.Tag.Get("maxItems"))
+			if err != nil {
+				most = MaxItems
+			}
+			all[name] = member{f.Type, most}
 		}
 	}
 	members.Store(t, all)

@@ -26,9 +26,6 @@ type guard struct {
 // ServeHTTP implements http.Handler.
 func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &answer{ResponseWriter: w, keep: g.tests != nil && g.tests(r)}
-	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok && c != nil {
-		c.stopGrace()
-	}
 	if len(r.TransferEncoding) > 0 {
 		// A request that had a Content-Length too may mean something else to a proxy
 		// in between; net/http does not tell, so none of these shares a connection

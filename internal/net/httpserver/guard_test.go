@@ -125,37 +125,6 @@ func TestADefectIsSeenAndAnswered(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreLimited(t *testing.T) {
-	address, log := startServer(t, Server{Connections: 2, Handler: http.NotFoundHandler()})
-	get := func(conn net.Conn) bool {
-		// Writing may fail too, on a connection that was closed at once.
-		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		b := make([]byte, 12)
-		_, err := io.ReadFull(conn, b)
-		return err == nil && string(b) == "HTTP/1.1 404"
-	}
-	first, second := dial(t, address), dial(t, address)
-	if !get(first) || !get(second) {
-		t.Fatal("a connection within the limit is not served")
-	}
-	if get(dial(t, address)) {
-		t.Error("a connection beyond the limit is served")
-	}
-	deadline := time.Now().Add(patience)
-	for !strings.Contains(log.String(), "too many connections") { // said once it is closed
-		if time.Now().After(deadline) {
-			t.Fatal("the log does not say why")
-		}
-		time.Sleep(2 * time.Millisecond) // between two looks
-	}
-	first.Close()
-	for !get(dial(t, address)) {
-		if time.Now().After(deadline) {
-			t.Fatal("the place of a connection that went stays taken")
-		}
-	}
-}
-
 func TestConnectionsThatEnd(t *testing.T) {
 	address, _ := startServer(t, Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" {

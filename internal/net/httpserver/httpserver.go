@@ -5,7 +5,6 @@
 package httpserver
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,8 +17,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/meridiankds/meridian/internal/lobby"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // The bounds of every port.
@@ -31,9 +30,6 @@ const (
 	maxHeaderBytes = 32 << 10
 	// drainTimeout is how long requests in flight may take to end at shutdown.
 	drainTimeout = 3 * time.Second
-	// maxConnections is what a port may have open. A connection with TLS is some
-	// 50 KB.
-	maxConnections = 4096
 )
 
 // Server is one port.
@@ -47,12 +43,9 @@ type Server struct {
 	// caller's own: a 401 then says nothing about the caller, and closes nothing. nil:
 	// none does.
 	TestsTokens func(*http.Request) bool
-	// Connections that may be open at once; 0: 4096.
-	Connections int
-	// Strangers is how many connections there may be whose caller was not trusted
-	// yet (see [Trust]); one more costs the place of another, as package lobby says.
-	// 0: as many as there are connections.
-	Strangers int
+	// Budget bounds what callers of all ports of the process cost; nil: the port has one
+	// of its own.
+	Budget *preauth.Budget
 }
 
 // http2Bounds bound what one connection can make the server do and keep. A peer
@@ -76,31 +69,22 @@ func (s Server) Run(ctx context.Context) error {
 		return nil
 	}
 	lines := loglimit.New(loglimit.PerSecond, nil)
-	limited := &listener{Listener: s.Listener, name: s.Name, most: int64(cmp.Or(s.Connections, maxConnections)), log: s.Logger, lines: lines}
-	if s.Strangers > 0 {
-		limited.lobby = lobby.New(s.Strangers)
+	budget := s.Budget
+	if budget == nil {
+		budget = preauth.New(preauth.Config{Logger: s.Logger})
 	}
+	limited := budget.Listen(s.Listener, s.Name, s.TLS != nil)
 	server := &http.Server{
-		Handler:           guard{name: s.Name, next: s.Handler, tests: s.TestsTokens, log: s.Logger, lines: lines},
-		TLSConfig:         s.TLS,
+		Handler:           guard{name: s.Name, next: budget.Handler(s.Handler), tests: s.TestsTokens, log: s.Logger, lines: lines},
+		TLSConfig:         budget.TLS(s.TLS),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(errorLog{name: s.Name, log: s.Logger, lines: lines}, "", 0),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connectionKey{}, below(c))
-		},
-		// The time to a first request begins when TLS is done, so that a thousand
-		// proxies that come at once do not lose it in the queue. For HTTP/1 the
-		// timeout of the headers is the same.
-		ConnState: func(c net.Conn, state http.ConnState) {
-			if b := below(c); b != nil && state != http.StateNew && state != http.StateClosed {
-				b.startGrace(headerTimeout)
-			}
-		},
-		HTTP2: http2Bounds(),
+		ConnContext:       preauth.ConnContext,
+		HTTP2:             http2Bounds(),
 		// Else OPTIONS * would be answered to anybody, and not in our shape.
 		DisableGeneralOptionsHandler: true,
 	}

@@ -21,9 +21,9 @@ type layer struct {
 // before its own. A new package needs one word here, in the lowest layer where
 // everything that it imports lies below; ARCHITECTURE.md shows the same list.
 var layers = []layer{
-	{"ground", []string{"federation", "internal/apitypes", "internal/coredump", "internal/disk", "internal/lobby",
+	{"ground", []string{"federation", "internal/apitypes", "internal/coredump", "internal/disk",
 		"internal/metrics", "internal/net/loglimit", "kds/kdspb", "raftstore/storepb"}},
-	{"plumbing", []string{"cptoken", "internal/apierr", "internal/cli", "internal/config", "internal/net/throttle",
+	{"plumbing", []string{"cptoken", "internal/apierr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
 		"internal/net/tlsutil", "internal/zone/yamldoc", "raftstore/raftnet"}},
 	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/keyring",
 		"internal/net/httpserver", "kds", "keysync", "raftstore/state"}},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -48,6 +49,10 @@ type Config struct {
 	// its own, under DataDir, and renews it.
 	DPTLS    *tlsutil.Source
 	DPCAFile string // shown to operators, who give it to proxies; empty: that of DPTLS
+
+	// ProxyProtocolFrom are balancers that tell with PROXY protocol whose connection they
+	// pass on.
+	ProxyProtocolFrom []netip.Prefix
 
 	// XDSDir is the operator's folder of Envoy resources; empty: none.
 	XDSDir string

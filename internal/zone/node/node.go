@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
@@ -48,6 +49,7 @@ type Node struct {
 	xdsDir   *xdsdir.Dir // nil: there is none
 	xds      *xdsserver.Server
 	metrics  *metrics.Set
+	budget   *preauth.Budget // of callers of every port
 	ready    chan struct{}
 }
 
@@ -68,6 +70,7 @@ func New(cfg Config) (*Node, error) {
 		}
 	}
 	n := &Node{cfg: cfg, ready: make(chan struct{}), metrics: metrics.New()}
+	n.budget = preauth.New(preauth.Config{Proxies: cfg.ProxyProtocolFrom, Logger: cfg.Logger.With("component", "preauth")})
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -127,7 +130,7 @@ func (n *Node) open() (err error) {
 	}
 	n.server = proxyport.New(proxyport.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
-		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(), Trust: httpserver.Trust,
+		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(),
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
 		Roles: n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
 		Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
@@ -218,7 +221,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 }
 
 func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
-	s.Logger = n.cfg.Logger
+	s.Logger, s.Budget = n.cfg.Logger, n.budget
 	group.Go(func() error { return s.Run(ctx) })
 }
 

@@ -14,13 +14,6 @@ import (
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
-// The connections of the port for proxies: as many as a large zone has proxies,
-// and a fair number of those who have yet to prove who they are.
-const (
-	proxyConnections = 16_384
-	proxyStrangers   = 2_048
-)
-
 // serveProxies makes what proxies are served with.
 func (n *Node) serveProxies() (err error) {
 	log := n.cfg.Logger.With("component", "xds")
@@ -31,7 +24,7 @@ func (n *Node) serveProxies() (err error) {
 	}
 	n.proxies = proxies.New(proxies.Config{Sessions: n.sessions, Logger: log, Now: n.cfg.Now})
 	n.xds = xds.New(xds.Config{
-		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Trust: httpserver.Trust, Logger: log, Now: n.cfg.Now,
+		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Logger: log, Now: n.cfg.Now,
 	})
 	return nil
 }
@@ -74,7 +67,6 @@ func (n *Node) proxyPort() httpserver.Server {
 	return httpserver.Server{
 		Name: "proxies", Listener: n.dp, TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1),
 		TestsTokens: n.server.TestsTokens,
-		Connections: proxyConnections, Strangers: proxyStrangers,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if xds.Is(r) {
 				n.xds.ServeHTTP(w, r)

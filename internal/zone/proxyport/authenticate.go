@@ -9,6 +9,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
@@ -29,11 +30,11 @@ type AuthenticateRequest struct {
 	// resource: a dataplane token with a workload is held against kuma.io/workload.
 	Mesh   string              `json:"mesh,omitempty"`
 	Name   string              `json:"name,omitempty"`
-	Tags   map[string][]string `json:"tags,omitempty"`
-	Labels map[string]string   `json:"labels,omitempty"`
+	Tags   map[string][]string `json:"tags,omitempty" maxItems:"256"`
+	Labels map[string]string   `json:"labels,omitempty" maxItems:"256"`
 	// Require is a statement in the words of package statement, in place of a
 	// description; an empty one states nothing, and the token only has to be good.
-	Require map[string]string `json:"require,omitzero"`
+	Require map[string]string `json:"require,omitzero" maxItems:"256"`
 }
 
 // describes reports whether the request says of the holder what it is.
@@ -80,7 +81,6 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 		apierr.WriteError(w, err)
 		return
 	}
-	s.cfg.Trust(r.Context())
 	s.cfg.Logger.Debug("accepted a proxy", "remote", r.RemoteAddr, "proxyType", req.ProxyType,
 		"mesh", id.Mesh, "name", clip(req.Name), "jti", id.ID)
 	apierr.WriteJSON(w, http.StatusOK, id)
@@ -90,11 +90,13 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 const (
 	MaxBatch      = 256
 	maxBatchBytes = 1 << 20
+	// batchPlaces is how many are dealt with at a time, batchesWaiting how many wait.
+	batchPlaces, batchesWaiting = 4, 256
 )
 
 // BatchRequest is the body of POST /v1/authenticate/batch.
 type BatchRequest struct {
-	Requests []AuthenticateRequest `json:"requests"` // at most MaxBatch
+	Requests []AuthenticateRequest `json:"requests" maxItems:"256"` // MaxBatch
 }
 
 // BatchAnswer is the answer: one result for each request, in their order.
@@ -112,7 +114,16 @@ type BatchResult struct {
 
 func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 	var req BatchRequest
-	err := s.unread(apierr.ReadJSON(w, r, maxBatchBytes, &req))
+	body, err := apierr.ReadJSONBytes(w, r, maxBatchBytes)
+	if err == nil {
+		// From here on the batch costs many times its bytes, and takes its turn.
+		var leave func()
+		if leave, err = s.batches.Enter(r.Context(), preauth.KeyFrom(r.Context())); err == nil {
+			defer leave()
+			err = apierr.UnmarshalStrict(body, &req)
+		}
+	}
+	err = s.unread(err)
 	if n := len(req.Requests); err == nil && (n == 0 || n > MaxBatch) {
 		err = s.unread(federation.InvalidField("requests", "must hold 1 to %d requests, has %d", MaxBatch, n))
 	}
@@ -136,9 +147,6 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 		body := apierr.BodyOf(err)
 		out.Results[i] = BatchResult{Status: body.Status, Error: &body}
 	}
-	if refused < len(req.Requests) {
-		s.cfg.Trust(r.Context())
-	}
 	if refused > 0 {
 		s.refused(r, "refused proxies of a batch", first, slog.Int("refused", refused), slog.Int("of", len(req.Requests)))
 	}
@@ -148,6 +156,9 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 // identify decides over a request to a path.
 func (s *Server) identify(ctx context.Context, path string, req AuthenticateRequest) (*Identity, error) {
 	admission, err := s.admit(ctx, path, req)
+	if err == nil {
+		err = preauth.Proved(ctx, admission.Identity())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/bootstrap"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
@@ -29,13 +30,9 @@ type Bootstrap struct {
 
 // bootstrap answers POST /bootstrap, in kuma-dp's words.
 func (s *Server) bootstrap(w http.ResponseWriter, r *http.Request) {
-	body, err := apierr.ReadBytes(w, r, bootstrap.MaxBytes)
-	var req *bootstrap.Request
+	req, resource, err := s.bootstrapRequest(w, r)
 	if err == nil {
-		req, err = bootstrap.ParseRequest(body)
-	}
-	if s.unread(err) == nil {
-		err = s.answerBootstrap(w, r, req)
+		err = s.answerBootstrap(w, r, req, resource)
 	}
 	if err == nil {
 		return
@@ -83,13 +80,35 @@ func writeBootstrapError(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = w.Write([]byte(text + "\n")) // the status is out: a caller who went away cannot be told
 }
 
-// answerBootstrap admits the proxy, keeps its resource for its Envoy, and answers.
-func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bootstrap.Request) error {
-	token, err := bootstrapToken(r, req)
+// bootstrapRequest reads the body. Its token is verified before the rest is parsed,
+// which is done in turn with others: YAML is costly, and whoever sends it may be nobody.
+func (s *Server) bootstrapRequest(w http.ResponseWriter, r *http.Request) (req *bootstrap.Request, resource *proxyres.Resource, err error) {
+	body, err := apierr.ReadBytes(w, r, bootstrap.MaxBytes)
 	if err != nil {
-		return s.unread(err)
+		return nil, nil, s.unread(err)
 	}
-	resource, err := req.Resource()
+	token, err := proxyauth.FromHeader(r.Header.Values("Authorization"))
+	if err != nil {
+		return nil, nil, s.unread(err)
+	}
+	if err := s.cfg.Auth.Plausible(r.Context(), cmp.Or(token, bootstrap.TokenOf(body))); err != nil {
+		return nil, nil, err
+	}
+	leave, err := preauth.Parsing(r.Context())
+	if err != nil {
+		return nil, nil, s.unread(err)
+	}
+	defer leave()
+	if req, err = bootstrap.ParseRequest(body); err != nil {
+		return nil, nil, s.unread(err)
+	}
+	resource, err = req.Resource()
+	return req, resource, s.unread(err)
+}
+
+// answerBootstrap admits the proxy, keeps its resource for its Envoy, and answers.
+func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bootstrap.Request, resource *proxyres.Resource) error {
+	token, err := bootstrapToken(r, req)
 	if err != nil {
 		return s.unread(err)
 	}
@@ -107,7 +126,9 @@ func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bo
 	if err != nil {
 		return err
 	}
-	s.cfg.Trust(r.Context())
+	if err := preauth.Proved(r.Context(), admission.Identity()); err != nil {
+		return err
+	}
 	if err := s.cfg.Proxies.Register(resource, admission, r.RemoteAddr); err != nil {
 		return err
 	}

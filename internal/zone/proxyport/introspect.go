@@ -8,6 +8,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
 
@@ -58,7 +59,10 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 		apierr.WriteJSON(w, http.StatusOK, Introspection{})
 		return
 	}
-	s.cfg.Trust(r.Context())
+	if err := preauth.Proved(r.Context(), admission.Identity()); err != nil {
+		apierr.WriteError(w, err)
+		return
+	}
 	apierr.WriteJSON(w, http.StatusOK, introspectionOf(admission))
 }
 

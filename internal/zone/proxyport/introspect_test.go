@@ -92,7 +92,8 @@ func TestEveryRefusalIsCounted(t *testing.T) {
 		{"/v1/authenticate/batch", `[`, [2]string{"unknown", "invalid"}},
 		{"/v1/introspect", ``, [2]string{"unknown", "invalid"}},
 		{"/v1/introspect", `token=x`, [2]string{"dataplane", "malformed"}},
-		{"/bootstrap", `{`, [2]string{"unknown", "invalid"}},
+		{"/bootstrap", `{`, [2]string{"dataplane", "missing_token"}}, // the token counts before the rest
+		{"/bootstrap", strings.Repeat("x", 2<<20), [2]string{"unknown", "too_large"}},
 	} {
 		clear(counted)
 		z.log.Reset()

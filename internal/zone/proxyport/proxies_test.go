@@ -127,7 +127,8 @@ func TestBootstrapRefuses(t *testing.T) {
 		status int
 		text   string
 	}{
-		"no JSON":            {[]byte("mesh: ["), nil, 400, "line 1: not YAML"},
+		"no JSON":            {[]byte("mesh: ["), nil, 401, "missing_token: "},
+		"no JSON, a token":   {[]byte("mesh: ["), []string{"Authorization", good}, 400, "line 1: not YAML"},
 		"no token":           {with("dataplaneToken", ""), nil, 401, "missing_token: "},
 		"a bad token":        {with("dataplaneToken", "hello"), nil, 401, "malformed: "},
 		"a stranger":         {unknown, nil, 401, "malformed: "},

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
@@ -57,9 +58,6 @@ type Config struct {
 	Proxies *proxies.Registry
 	// Bootstrap says what proxies are told in their bootstrap.
 	Bootstrap Bootstrap
-	// Trust is told, with the context of a request, that its caller has proved who
-	// it is; nil: nobody is.
-	Trust func(context.Context)
 	// Link tells of the stream to the global; nil: there is none.
 	Link func() Link
 	// Certificates tells when the certificates in use end; nil: there are none.
@@ -82,8 +80,9 @@ type Config struct {
 
 // Server makes the handlers of a zone. Its methods are safe for concurrent use.
 type Server struct {
-	cfg   Config
-	lines *loglimit.Limiter // of who was refused
+	cfg     Config
+	lines   *loglimit.Limiter // of who was refused
+	batches *preauth.Queue
 }
 
 // New returns the server of a zone. It starts nothing.
@@ -100,9 +99,6 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Relayed == nil {
 		cfg.Relayed = func(...string) {}
-	}
-	if cfg.Trust == nil {
-		cfg.Trust = func(context.Context) {}
 	}
 	if cfg.Proxies == nil {
 		cfg.Proxies = proxies.New(proxies.Config{Now: cfg.Now})
@@ -122,7 +118,7 @@ func New(cfg Config) *Server {
 	if cfg.Certificates == nil {
 		cfg.Certificates = func() []Certificate { return []Certificate{} }
 	}
-	return &Server{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now)}
+	return &Server{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now), batches: preauth.NewQueue(batchPlaces, batchesWaiting)}
 }
 
 // Proxies returns the handler of the port for proxies. It must be served over TLS
@@ -136,13 +132,13 @@ func (s *Server) Proxies() http.Handler {
 		jwksPath + "zone":        {http.MethodGet: s.jwks},
 	}
 	keys := map[string]http.HandlerFunc{http.MethodGet: s.jwks}
-	return newBodies(maxBodies).guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, jwksPath) {
 			routes{r.URL.Path: keys}.ServeHTTP(w, r)
 			return
 		}
 		fixed.ServeHTTP(w, r)
-	}))
+	})
 }
 
 // TestsTokens reports whether a request to the port for proxies asks about a token
@@ -190,6 +186,9 @@ func (s *Server) api(policy access.Policy) http.Handler {
 			caller, err := policy.Authenticate(r)
 			if err == nil {
 				err = s.cfg.Roles().Of(caller).Allow(need)
+			}
+			if err == nil {
+				err = preauth.Proved(r.Context(), preauth.Identity{Kind: preauth.User, Name: caller.Name})
 			}
 			if err != nil {
 				s.lines.Log(r.Context(), s.cfg.Logger, slog.LevelInfo, "refused a request to the zone's API",

@@ -11,6 +11,7 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
@@ -49,6 +50,7 @@ func listen[M message](s *Server, ctx context.Context, receive func() (M, error)
 			select {
 			case in.messages <- m:
 				exchange.taken()
+				preauth.RequestFrom(ctx).Settle() // what was read of it is in m now
 			case <-ctx.Done():
 				in.err = ctx.Err()
 				return
@@ -70,18 +72,28 @@ func (in *inbox[M]) next(ctx context.Context) (m M, err error) {
 	}
 }
 
+// open begins a stream: what its headers present is looked at before a message is
+// taken, which is large and costly to read.
+func open[M message](s *Server, ctx context.Context, receive func() (M, error)) (in *inbox[M], m M, err error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	token, err := proxyauth.FromHeader(md.Get("authorization"))
+	if err == nil {
+		err = s.cfg.Auth.Plausible(ctx, token)
+	}
+	if err != nil {
+		return nil, m, err
+	}
+	in = listen(s, ctx, receive)
+	m, err = first(s, ctx, in)
+	return in, m, err
+}
+
 // first waits for the first message of a stream, no longer than the limits allow.
 func first[M message](s *Server, ctx context.Context, in *inbox[M]) (M, error) {
 	limit := s.cfg.Limits.FirstRequest
 	late := federation.Errorf(federation.Unauthenticated, "the stream had no first request within %s", limit).WithReason("no_first_request")
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
 	defer cancel()
-	ctx, lose := context.WithCancelCause(ctx)
-	defer lose(nil)
-	leave, _ := s.lobby.Enter(remoteOf(ctx), func() {
-		lose(federation.Errorf(federation.Unavailable, "too many streams wait for their first request, this one was ended").WithReason("too_many_streams"))
-	})
-	defer leave()
 	return in.next(ctx)
 }
 
@@ -101,8 +113,11 @@ func (s *Server) admit(ctx context.Context, node *core.Node, protocol string) (*
 	if err != nil {
 		return nil, s.refuse(ctx, "refused a proxy", remote, node.GetId(), err)
 	}
-	s.cfg.Trust(ctx)
 	a := conn.Admission
+	if err := preauth.Proved(ctx, a.Identity()); err != nil {
+		conn.Close()
+		return nil, s.refuse(ctx, "refused a proxy", remote, node.GetId(), err)
+	}
 	s.cfg.Logger.Info("proxy connected", "proxy", a.Subject(), "remote", remote, "protocol", protocol,
 		"method", string(a.Method), "tokenId", a.TokenID, "version", conn.Version)
 	return &stream{server: s, conn: conn, nodeID: node.GetId(), ctx: conn.Context()}, nil

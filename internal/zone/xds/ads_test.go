@@ -275,45 +275,36 @@ func TestStreamsBeyondThoseOfAProxy(t *testing.T) {
 }
 
 func TestNoFirstRequest(t *testing.T) {
-	hurry(t, 500*time.Millisecond, func(d time.Duration) bool { return silentStreams(t, d) })
-}
-
-// silentStreams opens more of them than may wait, and reports whether there was the
-// time for all of them, and one that is not silent, before the first had to go.
-func silentStreams(t *testing.T, d time.Duration) bool {
-	b := newBench(t, func(c *Config, _ *keyring.Settings) {
-		c.Limits = Limits{FirstRequest: d, Waiting: 4}
-	})
-	conn := b.dial()
-	var silent []*ads
-	for range 8 {
-		// gRPC's client sends the headers at once; nothing else follows.
-		silent = append(silent, b.open(conn))
-	}
-	// All of them are there once the last four have their places.
-	ended := func(stream *ads) bool {
-		select {
-		case <-stream.Context().Done():
-			return true
-		default:
+	hurry(t, 500*time.Millisecond, func(d time.Duration) bool {
+		b := newBench(t, func(c *Config, _ *keyring.Settings) { c.Limits = Limits{FirstRequest: d} })
+		silent := b.open(b.dial(), sign(t, backendClaims))
+		good := b.open(b.dial(), sign(t, backendClaims))
+		good.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+		if _, err := good.Recv(); err != nil {
 			return false
 		}
+		if _, reason, _ := silent.ends(); reason != "no_first_request" {
+			t.Errorf("ended with %q", reason)
+		}
+		return true
+	})
+}
+
+// TestNoMessageIsReadWithoutAToken: what a stream presents is verified before its first
+// message, which need not come.
+func TestNoMessageIsReadWithoutAToken(t *testing.T) {
+	b := newBench(t, nil)
+	for name, tc := range map[string]struct {
+		tokens []string
+		reason string
+	}{
+		"none":    {nil, "missing_token"},
+		"garbage": {[]string{"garbage"}, "malformed"},
+	} {
+		if code, reason, _ := b.open(b.dial(), tc.tokens...).ends(); code != codes.Unauthenticated || reason != tc.reason {
+			t.Errorf("%s: ended with %s %q", name, code, reason)
+		}
 	}
-	eventually(t, "the places to be taken", func() bool { return b.server.lobby.Taken() == 4 || ended(silent[7]) })
-	good := b.open(conn, sign(t, backendClaims))
-	good.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
-	if _, err := good.Recv(); err != nil {
-		return false
-	}
-	reasons := map[string]int{}
-	for _, stream := range silent {
-		_, reason, _ := stream.ends()
-		reasons[reason]++
-	}
-	if reasons["no_first_request"]+reasons["too_many_streams"] != 8 {
-		t.Errorf("ended with %v", reasons)
-	}
-	return reasons["no_first_request"] > 0 && reasons["too_many_streams"] > 0
 }
 
 func TestStoppingEndsStreams(t *testing.T) {

@@ -12,8 +12,7 @@ import (
 
 // DeltaAggregatedResources implements ADS, delta.
 func (s *Server) DeltaAggregatedResources(call discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	in := listen(s, call.Context(), call.Recv)
-	request, err := first(s, call.Context(), in)
+	in, request, err := open(s, call.Context(), call.Recv)
 	if err != nil {
 		return s.refuse(call.Context(), "refused a stream", remoteOf(call.Context()), "", err)
 	}

@@ -20,9 +20,11 @@
 // protocol, one of each for every stream: a proxy that does not read what it is
 // sent holds up nobody else.
 //
-// # Strangers
+// # Unauthenticated callers
 //
-// A stream has ten seconds to its first request, and no more streams may wait for
-// one than [Limits] say; package lobby says who has to go. A message is bounded in
-// size, and a caller that sends faster than it is served is made to wait.
+// What a call presents in its metadata is verified before a message is read; a question
+// of ext_authz, which holds the token that it is about, is decoded in turn with others
+// and bounded in bytes. A call has ten seconds to its first request. What it holds until
+// then is charged to its address, see package preauth. A caller that sends faster than
+// it is served is made to wait.
 package xds

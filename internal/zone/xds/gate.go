@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+
+	"github.com/meridiankds/meridian/federation"
 )
 
 // gate stands before the body of a call. gRPC's server for HTTP handlers reads a
@@ -19,6 +21,7 @@ type gate struct {
 	begun  int // messages of which anything was let through
 	took   int // messages that were taken
 
+	most int     // bytes of a message
 	head [5]byte // of the message that comes: a flag and its length
 	have int     // of head
 	rest uint32  // of the message, behind its head
@@ -27,8 +30,8 @@ type gate struct {
 // ahead is one message to be served and one to come.
 const ahead = 2
 
-func newGate(body io.ReadCloser) *gate {
-	g := &gate{body: body}
+func newGate(body io.ReadCloser, most int) *gate {
+	g := &gate{body: body, most: most}
 	g.moved = sync.NewCond(&g.mu)
 	return g
 }
@@ -47,6 +50,9 @@ func (g *gate) Read(p []byte) (int, error) {
 	// Never beyond the end of a message: what follows is for the next Read.
 	n, err := g.body.Read(p[:min(len(p), g.want())])
 	g.count(p[:n])
+	if int64(g.rest) > int64(g.most) {
+		return 0, federation.Errorf(federation.TooLarge, "the message has %d bytes, at most %d are taken", g.rest, g.most)
+	}
 	return n, err
 }
 

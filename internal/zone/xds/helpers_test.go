@@ -173,7 +173,7 @@ func newBench(t testing.TB, edit func(*Config, *keyring.Settings)) *bench {
 	t.Helper()
 	b := &bench{t: t, copy: newCopy(t), log: &logBook{}}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
-	cfg := Config{Zone: "west", Logger: log, Trust: httpserver.Trust}
+	cfg := Config{Zone: "west", Logger: log}
 	var settings keyring.Settings
 	if edit != nil {
 		edit(&cfg, &settings)
@@ -210,7 +210,7 @@ func (b *bench) serve(log *slog.Logger, open *sessions.Registry) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	port := httpserver.Server{Name: "proxies", Listener: l, Handler: b.server, Logger: log, Strangers: 64,
+	port := httpserver.Server{Name: "proxies", Listener: l, Handler: b.server, Logger: log,
 		TLS: source.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup

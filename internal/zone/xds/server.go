@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -17,7 +18,6 @@ import (
 	authz "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/lobby"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
@@ -29,17 +29,22 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, p proxyauth.Proxy, credential string) (*proxyauth.Admission, error)
 	Prove(ctx context.Context, stated map[string]string, route, credential string) (*proxyauth.Admission, error)
 	Count(kind string, err error)
+	// Plausible returns why a credential can be nobody's, or nil. It is asked before
+	// anything is parsed.
+	Plausible(ctx context.Context, credential string) error
 }
 
 // Limits bound what is spent on callers. A zero field means the default.
 type Limits struct {
-	// FirstRequest is how long a stream may take to its first request: 10 s.
+	// FirstRequest is how long a stream may take to its first request, and the request
+	// of any other call to arrive: 10 s.
 	FirstRequest time.Duration
-	// Waiting is how many streams may wait for theirs at once: 2,048.
-	Waiting int
 	// Message bounds one message, in bytes after decompression: 2 MiB. The first
 	// one of a stream holds the proxy's resource.
 	Message int
+	// Check bounds a question of ext_authz, which is decoded before its token can be
+	// looked at: 512 KiB.
+	Check int
 	// Linger is how long a stream that must end may take to say so: 2 s.
 	Linger time.Duration
 }
@@ -48,11 +53,11 @@ func (l Limits) withDefaults() Limits {
 	if l.FirstRequest <= 0 {
 		l.FirstRequest = 10 * time.Second
 	}
-	if l.Waiting <= 0 {
-		l.Waiting = 2048
-	}
 	if l.Message <= 0 {
 		l.Message = 2 << 20
+	}
+	if l.Check <= 0 {
+		l.Check = 512 << 10
 	}
 	if l.Linger <= 0 {
 		l.Linger = 2 * time.Second
@@ -66,10 +71,7 @@ type Config struct {
 	Auth    Authenticator
 	Proxies *proxies.Registry
 	// Dir is the operator's folder; nil: there is none.
-	Dir *xdsdir.Dir
-	// Trust is told, with the context of a request, that its caller has proved who
-	// it is. nil: nobody is.
-	Trust  func(context.Context)
+	Dir    *xdsdir.Dir
 	Limits Limits
 	Logger *slog.Logger     // nil: no log
 	Now    func() time.Time // nil: time.Now
@@ -83,8 +85,6 @@ type Server struct {
 	cfg   Config
 	grpc  *grpc.Server
 	lines *loglimit.Limiter
-
-	lobby *lobby.Lobby // of streams without a first request
 
 	stop    context.Context // over when the server stops
 	stopNow context.CancelCauseFunc
@@ -102,11 +102,8 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Trust == nil {
-		cfg.Trust = func(context.Context) {}
-	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	s := &Server{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now), lobby: lobby.New(cfg.Limits.Waiting)}
+	s := &Server{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now)}
 	s.stop, s.stopNow = context.WithCancelCause(context.Background())
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(cfg.Limits.Message),
@@ -114,7 +111,7 @@ func New(cfg Config) *Server {
 		grpc.StreamInterceptor(s.guardStream),
 	)
 	discovery.RegisterAggregatedDiscoveryServiceServer(s.grpc, s)
-	authz.RegisterAuthorizationServer(s.grpc, s)
+	s.grpc.RegisterService(authorization(), s)
 	return s
 }
 
@@ -150,15 +147,24 @@ func Is(r *http.Request) bool {
 // ServeHTTP implements http.Handler. The deadlines of the port are for requests
 // that end; a stream has its own.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{})
-	_ = control.SetWriteDeadline(time.Time{})
-	body := newGate(r.Body)
+	control, most := http.NewResponseController(w), math.MaxInt // gRPC bounds messages itself
+	if strings.HasPrefix(r.URL.Path, streamsOf) {
+		_ = control.SetReadDeadline(time.Time{})
+		_ = control.SetWriteDeadline(time.Time{})
+	} else {
+		_ = control.SetReadDeadline(time.Now().Add(s.cfg.Limits.FirstRequest))
+		most = s.cfg.Limits.Check
+	}
+	body := newGate(r.Body, most)
 	r.Body = body
 	e := &exchange{control: control, gate: body}
 	defer e.end()
 	s.grpc.ServeHTTP(flusher{w, control}, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
 }
+
+// streamsOf is what the paths of streams begin with; every other call is one request
+// and one answer.
+const streamsOf = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
 // flusher gives gRPC the one interface that it looks for, whatever w is wrapped in.
 type flusher struct {

@@ -11,8 +11,7 @@ import (
 
 // StreamAggregatedResources implements ADS, state of the world.
 func (s *Server) StreamAggregatedResources(call discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	in := listen(s, call.Context(), call.Recv)
-	request, err := first(s, call.Context(), in)
+	in, request, err := open(s, call.Context(), call.Recv)
 	if err != nil {
 		return s.refuse(call.Context(), "refused a stream", remoteOf(call.Context()), "", err)
 	}

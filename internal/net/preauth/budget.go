@@ -1,0 +1,195 @@
+package preauth
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/net/loglimit"
+)
+
+// The defaults of a [Budget].
+const (
+	DefaultBytes    = 64 << 20
+	DefaultDeadline = 10 * time.Second
+)
+
+// What things cost, measured as resident memory of a process with thousands of them.
+const (
+	// costConnection is a connection with the state of TLS, its buffers and goroutines.
+	costConnection = 24 << 10
+	// costRequest is a request, its goroutine and the state of its stream, without
+	// headers and body. The two together with firstRequest are an address's floor.
+	costRequest  = 12 << 10
+	firstRequest = 64 << 10
+)
+
+// maxQueued bounds the handshakes that wait for the processor.
+const maxQueued = 16384
+
+// Config is what a [Budget] is made from. The zero value is good.
+type Config struct {
+	// Bytes is what unauthenticated callers may cost together; 0: [DefaultBytes].
+	Bytes int64
+	// Descriptors is how many files the process may have open; 0: what [Descriptors]
+	// finds.
+	Descriptors int
+	// Deadline is how long a caller has, from when the server begins its handshake, to
+	// its first authenticated request; 0: [DefaultDeadline].
+	Deadline time.Duration
+	// Proxies are balancers that tell with PROXY protocol, version 1 or 2, whose
+	// connection they pass on. Theirs must begin with its header.
+	Proxies []netip.Prefix
+	Logger  *slog.Logger     // nil: no log
+	Now     func() time.Time // nil: time.Now
+}
+
+// Budget is what the unauthenticated callers of a process may cost, and what each
+// authenticated one may hold. It is safe for concurrent use.
+type Budget struct {
+	cfg        Config
+	lines      *loglimit.Limiter
+	handshakes *Queue
+	parsing    *Queue
+	held       *holdings
+
+	mu      sync.Mutex
+	ledger  *ledger
+	ports   map[string]*port
+	changed chan struct{} // closed when somebody leaves; nil: nobody waits
+}
+
+// port is what is counted of one port.
+type port struct {
+	name  string
+	bytes int64
+	Counts
+}
+
+// Counts are the figures of a port. The first two go up and down.
+type Counts struct {
+	Connections, Bytes int64
+	// Evicted gave their place to others, Refused had to leave at once, Late had not
+	// proved who they are in time.
+	Evicted, Refused, Late uint64
+	// Waits counts connections that had to wait in the accept queue.
+	Waits uint64
+}
+
+// New returns a budget. It starts nothing.
+func New(cfg Config) *Budget {
+	if cfg.Bytes <= 0 {
+		cfg.Bytes = DefaultBytes
+	}
+	if cfg.Deadline <= 0 {
+		cfg.Deadline = DefaultDeadline
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Descriptors <= 0 {
+		cfg.Descriptors = Descriptors()
+	}
+	fit := fitTo(cfg.Descriptors)
+	// One currency for both: where descriptors are scarce, a connection costs more.
+	base := max(costConnection, cfg.Bytes/int64(fit.Unauthenticated))
+	processors := runtime.GOMAXPROCS(0)
+	return &Budget{
+		cfg:        cfg,
+		lines:      loglimit.New(1, cfg.Now),
+		handshakes: NewQueue(max(2, processors), maxQueued),
+		parsing:    NewQueue(max(2, processors), 1024),
+		held:       newHoldings(fit.Authenticated),
+		ledger:     newLedger(cfg.Bytes, base+costRequest+firstRequest, base),
+		ports:      map[string]*port{},
+	}
+}
+
+// Stats returns what is counted, by port.
+func (b *Budget) Stats() map[string]Counts {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[string]Counts, len(b.ports))
+	for name, p := range b.ports {
+		c := p.Counts
+		c.Bytes = p.bytes
+		out[name] = c
+	}
+	return out
+}
+
+// Totals are figures that belong to no port.
+type Totals struct {
+	// HandshakeWaits and ParsingWaits had to wait for their turn; OverQuota counts what
+	// authenticated callers were refused because they hold as much as they may.
+	HandshakeWaits, ParsingWaits, OverQuota uint64
+	Authenticated                           int // connections
+}
+
+// Totals returns them.
+func (b *Budget) Totals() Totals {
+	b.held.mu.Lock()
+	defer b.held.mu.Unlock()
+	return Totals{HandshakeWaits: b.handshakes.Waits(), ParsingWaits: b.parsing.Waits(), OverQuota: b.held.refused, Authenticated: b.held.total}
+}
+
+func (b *Budget) port(name string) *port {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.ports[name]
+	if p == nil {
+		p = &port{name: name}
+		b.ports[name] = p
+	}
+	return p
+}
+
+// change runs f on the ledger and evicts whom it returns, outside of the lock.
+func (b *Budget) change(f func(l *ledger, now time.Time) (evicted []*entry)) {
+	b.mu.Lock()
+	evicted := f(b.ledger, b.cfg.Now())
+	b.left(evicted)
+	b.mu.Unlock()
+	b.evict(evicted)
+}
+
+// left notes that entries are out: who waits may look again. The lock is held.
+func (b *Budget) left(gone []*entry) {
+	for _, e := range gone {
+		if e.parent == nil {
+			e.port.Connections--
+		}
+	}
+	if len(gone) > 0 {
+		b.wake()
+	}
+}
+
+// wake has who waits in the accept queue look again. The lock is held.
+func (b *Budget) wake() {
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
+}
+
+// evict ends who had to give way.
+func (b *Budget) evict(evicted []*entry) {
+	for _, e := range evicted {
+		b.mu.Lock()
+		e.port.Evicted++
+		b.mu.Unlock()
+		e.evict()
+	}
+	if len(evicted) > 0 {
+		b.lines.Log(context.Background(), b.cfg.Logger, slog.LevelWarn,
+			"unauthenticated callers hold as much as they may, the least advanced of the address that holds most was evicted",
+			slog.String("server", evicted[0].port.name), slog.String("source", evicted[0].unit.source.Unit.String()))
+	}
+}

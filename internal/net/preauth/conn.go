@@ -1,0 +1,328 @@
+package preauth
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// Conn is a connection below TLS. Until [Conn.Proved] it costs its source what it costs
+// the process, and has a deadline.
+type Conn struct {
+	net.Conn
+	budget *Budget
+	port   *port
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
+	proved atomic.Bool
+	closed sync.Once
+
+	header struct { // of PROXY protocol
+		once   sync.Once
+		reader *bufio.Reader // nil: there is none
+		err    error
+	}
+
+	// Of the budget's lock: entry is nil once the caller has proved who they are, and
+	// for connections that are no stranger's.
+	entry  *entry
+	holder *holder
+	source Source
+
+	mu      sync.Mutex
+	remote  net.Addr
+	timer   *time.Timer
+	left    time.Duration // of the deadline, while it does not run
+	since   time.Time     // when it began to run
+	shaking bool          // the handshake is not answered yet: no deadline but this package's counts
+	place   func()        // of the handshake, nil: it has none
+}
+
+// headerRoom is more than a PROXY header that the library accepts may have.
+const headerRoom = 4096 + 16
+
+// newConn returns a connection. Its clock runs from start on.
+func (b *Budget) newConn(raw net.Conn, p *port, secure, proxied bool) *Conn {
+	c := &Conn{Conn: raw, budget: b, port: p, remote: raw.RemoteAddr(), left: b.cfg.Deadline, shaking: secure}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if proxied {
+		c.header.reader = bufio.NewReaderSize(io.LimitReader(raw, headerRoom), 256)
+	}
+	return c
+}
+
+// start has the deadline run.
+func (c *Conn) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil || c.proved.Load() {
+		return
+	}
+	c.since = time.Now()
+	if c.timer == nil {
+		c.timer = time.AfterFunc(c.left, c.late)
+		return
+	}
+	c.timer.Reset(c.left)
+}
+
+// pause stops it: the caller is not to blame for what it waits for.
+func (c *Conn) pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timer != nil && c.timer.Stop() {
+		c.left -= time.Since(c.since)
+	}
+}
+
+// renew begins it anew.
+func (c *Conn) renew() {
+	c.pause()
+	c.mu.Lock()
+	c.left = c.budget.cfg.Deadline
+	c.mu.Unlock()
+	c.start()
+}
+
+// late closes a connection whose caller did not prove who they are in time.
+func (c *Conn) late() {
+	if c.proved.Load() {
+		return
+	}
+	b := c.budget
+	b.mu.Lock()
+	c.port.Late++
+	b.mu.Unlock()
+	b.lines.Log(c.ctx, b.cfg.Logger, slog.LevelInfo, "a caller did not prove who they are in time",
+		slog.String("server", c.port.name), slog.String("remote", c.RemoteAddr().String()))
+	_ = c.Close()
+}
+
+// RemoteAddr implements net.Conn: the caller's address, also behind a balancer that
+// tells it.
+func (c *Conn) RemoteAddr() net.Addr {
+	_ = c.readHeader() // an error is Read's to tell
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.remote
+}
+
+// NetConn is the connection below, which who follows connections looks for.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+// readHeader reads the header of PROXY protocol, and charges the connection to whom it
+// names.
+func (c *Conn) readHeader() error {
+	c.header.once.Do(func() {
+		if c.header.reader == nil {
+			return
+		}
+		header, err := proxyproto.Read(c.header.reader)
+		if err != nil {
+			c.header.err = federation.Errorf(federation.Invalid, "the balancer sent no header of PROXY protocol: %w", err)
+			return
+		}
+		if header.Command.IsLocal() {
+			return // the balancer's own, for example to see whether this port is there
+		}
+		source, ok := SourceOf(header.SourceAddr)
+		if !ok {
+			c.header.err = federation.Errorf(federation.Invalid, "the header of PROXY protocol names no IP address")
+			return
+		}
+		c.mu.Lock()
+		c.remote = header.SourceAddr
+		c.mu.Unlock()
+		b := c.budget
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if c.source = source; c.entry != nil {
+			b.ledger.move(c.entry, source)
+		}
+	})
+	return c.header.err
+}
+
+// Read implements net.Conn. What a caller who has proved nothing sends is charged to
+// its source: it is what the layers above may have to keep.
+func (c *Conn) Read(p []byte) (n int, err error) {
+	if err := c.readHeader(); err != nil {
+		return 0, err
+	}
+	if r := c.header.reader; r != nil && r.Buffered() > 0 {
+		n, err = r.Read(p) // what came with the header
+	} else {
+		n, err = c.Conn.Read(p)
+	}
+	if n > 0 && !c.proved.Load() {
+		c.budget.change(func(l *ledger, now time.Time) []*entry {
+			if c.entry == nil {
+				return nil
+			}
+			return l.grow(c.entry, int64(n), now)
+		})
+	}
+	return n, err
+}
+
+// Write implements net.Conn. The first one answers the handshake, whose place is free
+// from then on.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.answered()
+	return c.Conn.Write(p)
+}
+
+// answered ends the part of the handshake that takes the processor.
+func (c *Conn) answered() {
+	c.mu.Lock()
+	place := c.place
+	c.place, c.shaking = nil, false
+	c.mu.Unlock()
+	if place == nil {
+		return
+	}
+	place()
+	c.mark(func(l *ledger, e *entry, now time.Time) {
+		e.working = false
+		l.advance(e, stageHandshake, now)
+	})
+}
+
+// mark changes the entry of a connection that has proved nothing.
+func (c *Conn) mark(f func(l *ledger, e *entry, now time.Time)) {
+	b := c.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.entry != nil && !c.entry.gone {
+		f(b.ledger, c.entry, b.cfg.Now())
+		b.wake()
+	}
+}
+
+// shake waits for a place for the handshake, of which there are as many as processors.
+// The deadline does not run meanwhile.
+func (c *Conn) shake() error {
+	if c.proved.Load() {
+		return nil
+	}
+	c.pause()
+	c.mark(func(_ *ledger, e *entry, _ time.Time) { e.queued = true })
+	c.budget.mu.Lock()
+	key := KeyOf(c.source)
+	c.budget.mu.Unlock()
+	leave, err := c.budget.handshakes.Enter(c.ctx, key)
+	c.mark(func(_ *ledger, e *entry, _ time.Time) { e.queued, e.working = false, err == nil })
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.place = leave
+	c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		c.answered()
+		return net.ErrClosed
+	}
+	c.start()
+	return nil
+}
+
+var errClosed = errors.New("the connection is closed")
+
+// Proved tells that the caller has proved who they are. The first identity of a
+// connection is whose it is from then on; the error says that this one holds as many
+// connections as it may, and the connection is then to be closed.
+func (c *Conn) Proved(id Identity) error {
+	if c.proved.Load() {
+		return nil
+	}
+	b := c.budget
+	b.mu.Lock()
+	if c.entry == nil || c.entry.gone {
+		b.mu.Unlock()
+		return nil // of the admin socket, proved already, or evicted just now
+	}
+	from := c.source
+	b.mu.Unlock()
+	holder, displaced, err := b.held.join(id, c, from)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	if c.entry == nil || c.entry.gone {
+		b.mu.Unlock()
+		b.held.leave(holder, c)
+		return errClosed
+	}
+	b.left(b.ledger.leave(c.entry))
+	c.entry, c.holder = nil, holder
+	if !id.Unproven {
+		b.ledger.prove(c.source, b.cfg.Now())
+	}
+	b.mu.Unlock()
+	c.proved.Store(true)
+	c.pause()
+	if displaced != nil {
+		_ = displaced.Close()
+	}
+	return nil
+}
+
+// Key is whom places in queues are counted against.
+func (c *Conn) Key() Key {
+	c.budget.mu.Lock()
+	defer c.budget.mu.Unlock()
+	return KeyOf(c.source)
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	err := c.Conn.Close()
+	c.closed.Do(func() {
+		c.cancel()
+		c.answered()
+		c.pause()
+		b := c.budget
+		b.mu.Lock()
+		if c.entry != nil {
+			b.left(b.ledger.leave(c.entry))
+		}
+		holder := c.holder
+		b.mu.Unlock()
+		if holder != nil {
+			b.held.leave(holder, c)
+		}
+	})
+	return err
+}
+
+// The deadlines that servers set for the time of the handshake would cut who waits for
+// the processor: until it is answered only this package's own counts.
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error { return c.deadline(t, c.Conn.SetDeadline) }
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.deadline(t, c.Conn.SetReadDeadline) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.deadline(t, c.Conn.SetWriteDeadline) }
+
+func (c *Conn) deadline(t time.Time, set func(time.Time) error) error {
+	c.mu.Lock()
+	shaking := c.shaking
+	c.mu.Unlock()
+	if shaking && !t.IsZero() && time.Until(t) > 0 {
+		return nil
+	}
+	return set(t)
+}

@@ -1,0 +1,27 @@
+package preauth
+
+// Fit is how the descriptors of a process are divided.
+type Fit struct {
+	// Unauthenticated and Authenticated are connections of callers.
+	Unauthenticated, Authenticated int
+	// Reserved are for files, peers and the admin socket.
+	Reserved int
+}
+
+// reserved is what a process needs besides the connections of callers: 32 files, 128
+// connections from and to peers, 32 of the admin socket.
+const reserved = 192
+
+// maxUnauthenticated is more than the byte budget has room for.
+const maxUnauthenticated = 4096
+
+// fitTo divides a limit of descriptors: a quarter for callers who have proved nothing,
+// the rest for those who have.
+func fitTo(limit int) Fit {
+	room := max(limit-min(reserved, limit/2), 16)
+	unauthenticated := max(min(room/4, maxUnauthenticated), 8)
+	return Fit{Unauthenticated: unauthenticated, Authenticated: room - unauthenticated, Reserved: limit - room}
+}
+
+// fallbackDescriptors is what is assumed where a system has no such limit.
+const fallbackDescriptors = 65536

@@ -1,0 +1,55 @@
+// Package preauth bounds what callers cost who have not proved who they are, on every
+// port of a process together, and sees to it that they keep nobody out. What
+// authenticated callers hold is counted here too.
+//
+// # What an unauthenticated caller costs
+//
+// A [Budget] is shared by all listeners of a process. A connection is charged what it
+// occupies (TLS, buffers, goroutines), and every byte that is read from it, since the
+// layers above keep what they cannot handle yet: half a header, the windows of HTTP/2,
+// the receive buffers of gRPC. A request takes over the bytes of its body and is charged
+// its headers and its goroutine. Where descriptors are scarce, a connection costs as
+// much more as makes their number fit: there is one currency.
+//
+// A caller has ten seconds from when the server begins its handshake to its first
+// authenticated request. The processor is given to handshakes in turn, by network, then
+// address, as many at a time as there are processors; that wait does not count against
+// the ten seconds. A complete public request begins them anew.
+//
+// While fewer than half of the bytes are floors, every IPv4 address and every IPv6 /64
+// keeps one connection with its first request. Above it the address, /64 and /48 that
+// holds most gives way, its least advanced connection or request first; addresses that
+// have lately proved themselves come last. Handshakes that wait for the processor or
+// have it are not cut for their own address: its newcomers stay in the accept queue.
+//
+// A balancer that is named in the configuration tells with PROXY protocol whose
+// connection it passes on. Behind a balancer that does not, everybody has its address:
+// its callers are bounded, but not told apart.
+//
+// # Policy
+//
+// The ports, what counts as proof there, what is answered without, and what a policy of
+// none may hold. TestEveryDoorHasAPolicy (internal/test/attack) fails for a listener, a
+// route or a method of gRPC that has no row.
+//
+//	program port listener     what                       proof                            none
+//	global  5681 api          *                          user token, or loopback*         -
+//	global  5681 api          GET /                      public                           -
+//	global  5682 api-tls      *                          user token or certificate        -
+//	global  5682 api-tls      GET /                      public                           -
+//	global  5683 peers        *                          another member of the cluster    -
+//	global  5685 kds          *                          control plane token, certificate one zone's, by address
+//	global  5680 diagnostics  *                          public                           -
+//	global  -    admin-socket *                          who can open the socket          -
+//	zone    5678 proxies      POST /bootstrap            proxy's token                    one quota, by address
+//	zone    5678 proxies      POST /v1/authenticate      a proxy's token in the body      one quota, by address
+//	zone    5678 proxies      POST /v1/authenticate/batch a proxy's token in the body     one quota, by address
+//	zone    5678 proxies      GET /v1/jwks/*             public                           -
+//	zone    5678 proxies      /envoy.service.discovery.v3.AggregatedDiscoveryService/* proxy's token one quota, by address
+//	zone    5678 proxies      /envoy.service.auth.v3.Authorization/Check a good token in the question one quota, by address
+//	zone    5681 api          *                          user token, or loopback*         -
+//	zone    5680 diagnostics  *                          public                           -
+//	zone    -    api-socket   *                          who can open the socket          -
+//
+// Loopback counts as proof where --localhost-is-admin says so.
+package preauth

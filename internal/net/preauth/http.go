@@ -1,0 +1,242 @@
+package preauth
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+type connKey struct{}
+
+type requestKey struct{}
+
+// ConnContext is for http.Server: it lets handlers find the connection.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if conn := Of(c); conn != nil {
+		return context.WithValue(ctx, connKey{}, conn)
+	}
+	return ctx
+}
+
+// With returns a context in which the connection is found, for servers that are not
+// net/http's.
+func With(ctx context.Context, c *Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+
+// From returns the connection of a request; nil: it is not of a budget's listener.
+func From(ctx context.Context) *Conn {
+	c, _ := ctx.Value(connKey{}).(*Conn)
+	return c
+}
+
+// Proved tells, with the context of a request, that its caller has proved who they are.
+// See [Conn.Proved]. Anywhere else it does nothing.
+func Proved(ctx context.Context, id Identity) error {
+	if c := From(ctx); c != nil {
+		return c.Proved(id)
+	}
+	return nil
+}
+
+// KeyFrom is whom a request's places are counted against.
+func KeyFrom(ctx context.Context) Key {
+	if c := From(ctx); c != nil {
+		return c.Key()
+	}
+	return Key{}
+}
+
+// Handler charges requests to whose connection they are on: what unauthenticated ones
+// cost to the budget, the bodies of others to their identity.
+func (b *Budget) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := From(r.Context())
+		if c == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		req := &Request{conn: c, cancel: cancel, control: http.NewResponseController(w)}
+		req.begin(headerCost(r))
+		defer req.end()
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = &body{r.Body, req}
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, requestKey{}, req)))
+	})
+}
+
+// headerCost is what the headers of a request occupy: names and values, and what maps
+// and slices add.
+func headerCost(r *http.Request) (n int64) {
+	for name, values := range r.Header {
+		n += int64(len(name)) + 64
+		for _, v := range values {
+			n += int64(len(v)) + 16
+		}
+	}
+	return n + int64(len(r.RequestURI))
+}
+
+// Request is a request that is being answered.
+type Request struct {
+	conn   *Conn
+	cancel context.CancelCauseFunc
+	entry  *entry  // of the budget's lock; nil: the caller had proved who they are
+	holder *holder // of the caller, where entry is nil
+
+	mu      sync.Mutex
+	held    int64                    // by holder
+	control *http.ResponseController // nil: it is answered
+	lost    error
+}
+
+// RequestFrom returns the request of a context; nil: there is none.
+func RequestFrom(ctx context.Context) *Request {
+	r, _ := ctx.Value(requestKey{}).(*Request)
+	return r
+}
+
+func (r *Request) begin(headers int64) {
+	r.conn.budget.change(func(l *ledger, now time.Time) []*entry {
+		if r.conn.entry == nil || r.conn.entry.gone {
+			return nil
+		}
+		r.entry = l.request(r.conn.entry, now, r.evicted)
+		return l.grow(r.entry, costRequest+headers, now)
+	})
+}
+
+// evicted ends a request that had to give way.
+func (r *Request) evicted() {
+	e := federation.Errorf(federation.Unavailable, "too many requests are under way whose callers have not proved who they are, this one was ended").
+		WithReason("too_many_unauthenticated")
+	e.RetryAfter = time.Second
+	r.cut(e.WithHint("try again, and send the request at once"))
+}
+
+// cut ends the request, whose body can be read no further.
+func (r *Request) cut(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lost == nil {
+		r.lost = cause
+	}
+	if r.control != nil {
+		_ = r.control.SetReadDeadline(time.Now()) // not supported in a test that calls the handler itself
+	}
+	r.cancel(cause)
+}
+
+// read charges n bytes of the body.
+func (r *Request) read(n int64) {
+	c := r.conn
+	if c.proved.Load() {
+		r.hold(n)
+		return
+	}
+	c.budget.change(func(l *ledger, now time.Time) []*entry {
+		if r.entry == nil || r.entry.gone {
+			return nil
+		}
+		l.shift(r.entry, n)
+		l.advance(r.entry, stageBody, now)
+		return nil
+	})
+}
+
+// hold charges n bytes to the identity of the connection.
+func (r *Request) hold(n int64) {
+	c := r.conn
+	c.budget.mu.Lock()
+	holder := c.holder
+	c.budget.mu.Unlock()
+	if holder == nil {
+		return
+	}
+	if err := c.budget.held.grow(holder, n); err != nil {
+		r.cut(err)
+		return
+	}
+	r.mu.Lock()
+	r.holder, r.held = holder, r.held+n
+	r.mu.Unlock()
+}
+
+// Settle tells that what was read of the body is dealt with, and kept no longer.
+func (r *Request) Settle() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	holder, held := r.holder, r.held
+	r.held = 0
+	r.mu.Unlock()
+	if holder != nil {
+		_ = r.conn.budget.held.grow(holder, -held) // giving back never fails
+	}
+}
+
+// end gives everything back. A connection whose caller is done with a public request
+// has the time of a new one.
+func (r *Request) end() {
+	r.Settle()
+	r.mu.Lock()
+	r.control = nil
+	r.mu.Unlock()
+	c, idle := r.conn, false
+	c.budget.change(func(l *ledger, now time.Time) []*entry {
+		if r.entry != nil {
+			c.budget.left(l.leave(r.entry))
+		}
+		if idle = c.entry != nil && !c.entry.gone && c.entry.open == 0; idle {
+			l.settle(c.entry, now)
+		}
+		return nil
+	})
+	if idle {
+		c.renew()
+	}
+}
+
+// body charges what is read of it.
+type body struct {
+	io.ReadCloser
+	request *Request
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.request.read(int64(n))
+	}
+	if err != nil && !errors.Is(err, io.EOF) || n > 0 {
+		b.request.mu.Lock()
+		defer b.request.mu.Unlock()
+		if b.request.lost != nil {
+			return n, b.request.lost
+		}
+	}
+	return n, err
+}
+
+// Parsing waits for the turn of a request whose content is to be parsed before its
+// caller is known, or at great cost: a few are at a time. leave may be called again.
+func Parsing(ctx context.Context) (leave func(), err error) {
+	c := From(ctx)
+	if c == nil {
+		return func() {}, nil
+	}
+	place, err := c.budget.parsing.Enter(ctx, c.Key())
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(place), nil
+}

@@ -1,0 +1,376 @@
+package preauth
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// patience is for machines that pause anything for seconds.
+const patience = time.Minute
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) { // between two looks
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// serve runs an HTTP server on a budget until the test ends. A request with a header
+// "Who" has proved that it is that user.
+func serve(t *testing.T, b *Budget, config *tls.Config) (address string) {
+	t.Helper()
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		if who := r.Header.Get("Who"); who != "" {
+			if err := Proved(r.Context(), Identity{Kind: User, Name: who}); err != nil {
+				w.Header().Set("Connection", "close")
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
+		_, _ = io.WriteString(w, r.RemoteAddr)
+	})
+	server := &http.Server{Handler: b.Handler(handler), TLSConfig: b.TLS(config), ConnContext: ConnContext, ReadHeaderTimeout: patience}
+	done := make(chan error, 1)
+	l := b.Listen(raw, "test", config != nil)
+	go func() {
+		if config != nil {
+			done <- server.ServeTLS(l, "", "")
+			return
+		}
+		done <- server.Serve(l)
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return raw.Addr().String()
+}
+
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn
+}
+
+// ask sends a request and returns the status and body of its answer.
+func ask(conn net.Conn, headers string) (int, string, error) {
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n"+headers+"\r\n"); err != nil {
+		return 0, "", err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, "", err
+	}
+	text, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	return resp.StatusCode, string(text), err
+}
+
+func certificate(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"x"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
+// TestTheDeadline: who proves nothing is cut off, who does is not, and a complete
+// public request begins the time anew.
+func TestTheDeadline(t *testing.T) {
+	for _, config := range []*tls.Config{nil, certificate(t)} {
+		b := New(Config{Deadline: 200 * time.Millisecond})
+		address := serve(t, b, config)
+		open := func() net.Conn {
+			if config == nil {
+				return dial(t, address)
+			}
+			return tls.Client(dial(t, address), &tls.Config{InsecureSkipVerify: true})
+		}
+		good := open()
+		if status, _, err := ask(good, "Who: me\r\n"); status != 200 || err != nil {
+			t.Skipf("this machine pauses anything for longer than the deadline of this test: %v", err)
+		}
+		silent, half, public := dial(t, address), open(), open()
+		_, _ = io.WriteString(half, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+		_, _, _ = ask(public, "")
+		for name, conn := range map[string]net.Conn{"silent": silent, "half a request": half, "public": public} {
+			if _, err := io.Copy(io.Discard, conn); errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: the connection stays open", name)
+			}
+		}
+		if status, _, err := ask(good, "Who: me\r\n"); status != 200 || err != nil {
+			t.Errorf("who has proved who they are was cut off: %d %v", status, err)
+		}
+		eventually(t, "the budget to be free", func() bool { s := b.Stats()["test"]; return s.Connections == 0 && s.Bytes == 0 && s.Late >= 3 })
+	}
+}
+
+// TestAFloodIsBounded: whatever a flood sends, what is held of it stays within the
+// budget, and who comes to prove themselves is served.
+func TestAFloodIsBounded(t *testing.T) {
+	const bytes = 4 << 20
+	for name, send := range map[string]string{
+		"silent":          "",
+		"half a header":   "GET / HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 8<<10),
+		"nearly complete": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200001\r\n\r\n" + strings.Repeat("b", 200_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := New(Config{Bytes: bytes, Deadline: patience})
+			address := serve(t, b, nil)
+			kept := dial(t, address)
+			if status, _, err := ask(kept, "Who: me\r\n"); status != 200 {
+				t.Fatal(err)
+			}
+			var most int64
+			for range 300 {
+				conn := dial(t, address)
+				_, _ = io.WriteString(conn, send)
+				if held := b.Stats()["test"].Bytes; held > most {
+					most = held
+				}
+			}
+			if most > bytes {
+				t.Errorf("%d bytes were held, the budget is %d", most, bytes)
+			}
+			eventually(t, "somebody to be evicted", func() bool { return b.Stats()["test"].Evicted > 0 })
+			if status, _, err := ask(kept, "Who: me\r\n"); status != 200 {
+				t.Errorf("who was connected is not served any more: %v", err)
+			}
+			if status, _, err := ask(dial(t, address), "Who: me\r\n"); status != 200 {
+				t.Errorf("who comes to prove themselves is not served: %v", err)
+			}
+		})
+	}
+}
+
+// TestHandshakesTakeTurns: at most as many as there are places have the processor, and
+// all of them come through.
+func TestHandshakesTakeTurns(t *testing.T) {
+	config := certificate(t)
+	shown := config.Certificates[0]
+	config.Certificates = nil
+	b := New(Config{})
+	b.handshakes = NewQueue(1, 100)
+	var mu sync.Mutex
+	now, most := 0, 0
+	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		mu.Lock()
+		if now++; now > most {
+			most = now
+		}
+		mu.Unlock()
+		time.Sleep(time.Millisecond) // as a handshake takes time; nothing waits for it
+		mu.Lock()
+		now--
+		mu.Unlock()
+		return &shown, nil
+	}
+	address := serve(t, b, config)
+	var clients sync.WaitGroup
+	for range 40 {
+		clients.Go(func() {
+			conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			if status, _, err := ask(conn, "Who: me\r\n"); status != 200 {
+				t.Error(err)
+			}
+		})
+	}
+	clients.Wait()
+	if most != 1 {
+		t.Errorf("%d handshakes at once had the processor", most)
+	}
+	if b.Totals().HandshakeWaits == 0 {
+		t.Error("none had to wait: the test proves nothing")
+	}
+	eventually(t, "the place to be free", func() bool { b.handshakes.mu.Lock(); defer b.handshakes.mu.Unlock(); return b.handshakes.free == 1 })
+}
+
+// TestProxyProtocol: a named balancer is believed, nobody else is, and a named one that
+// says nothing is not taken for its caller.
+func TestProxyProtocol(t *testing.T) {
+	header := func(version byte) string {
+		h := proxyproto.HeaderProxyFromAddrs(version, &net.TCPAddr{IP: net.ParseIP("203.0.113.7"), Port: 4711}, &net.TCPAddr{IP: net.ParseIP("127.0.0.1"), Port: 1})
+		text, err := h.Format()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	named := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for name, tc := range map[string]struct {
+		from   []netip.Prefix
+		header string
+		remote string // "": cut off
+	}{
+		"version 1":           {named, header(1), "203.0.113.7:4711"},
+		"version 2":           {named, header(2), "203.0.113.7:4711"},
+		"none from a named":   {named, "", ""},
+		"endless":             {named, "PROXY TCP4 " + strings.Repeat("1", 1000), ""},
+		"from nobody's":       {nil, header(1), ""},
+		"nobody's, none sent": {nil, "", "127.0.0.1:"},
+	} {
+		b := New(Config{Proxies: tc.from})
+		conn := dial(t, serve(t, b, nil))
+		_, _ = io.WriteString(conn, tc.header)
+		status, text, err := ask(conn, "Who: me\r\n")
+		if tc.remote == "" && (status == 200 || err == nil && status != 400) || tc.remote != "" && !strings.HasPrefix(text, tc.remote) {
+			t.Errorf("%s: %d %q %v", name, status, text, err)
+		}
+		if lately := b.ledger.lately(netip.MustParsePrefix("203.0.113.7/32"), time.Now()); lately != (tc.remote == "203.0.113.7:4711") {
+			t.Errorf("%s: the caller behind it has proved itself: %v", name, lately)
+		}
+	}
+}
+
+// TestClosingWaitsForNobody: a listener that closes takes with it who was silent.
+func TestClosingWaitsForNobody(t *testing.T) {
+	b := New(Config{})
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := b.Listen(raw, "test", false)
+	silent := dial(t, raw.Addr().String())
+	if _, err := l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := silent.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the silent connection: %v", err)
+	}
+	if s := b.Stats()["test"]; s.Connections != 0 || s.Bytes != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestQuotas: an identity holds as many connections as it may, by any address; what a
+// policy of none admits is shared by address.
+func TestQuotas(t *testing.T) {
+	b := New(Config{})
+	address := serve(t, b, nil)
+	for i := range quotas[User].connections {
+		if status, _, err := ask(dial(t, address), "Who: me\r\n"); status != 200 {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	if status, text, _ := ask(dial(t, address), "Who: me\r\n"); status != 503 || !strings.Contains(text, "as many as it may") {
+		t.Errorf("one more: %d %s", status, text)
+	}
+	if status, _, err := ask(dial(t, address), "Who: another\r\n"); status != 200 {
+		t.Errorf("another user: %v", err)
+	}
+	if b.Totals().OverQuota == 0 || b.Totals().Authenticated != quotas[User].connections+1 {
+		t.Errorf("%+v", b.Totals())
+	}
+
+	h := newHoldings(10_000)
+	none := Identity{Kind: Zone, Name: "west", Unproven: true}
+	join := func(addr string) (evicted *Conn, err error) {
+		s := from(t, addr)
+		_, evicted, err = h.join(none, &Conn{source: s}, s)
+		return evicted, err
+	}
+	for range quotas[Zone].connections {
+		if _, err := join("192.0.2.66"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := join("192.0.2.66"); federation.CodeOf(err) != federation.Unavailable {
+		t.Errorf("one more of the address that has all: %v", err)
+	}
+	for i := range quotas[Zone].connections/2 - 1 {
+		if evicted, err := join("192.0.2.1"); err != nil || evicted == nil || evicted.source != from(t, "192.0.2.66") {
+			t.Fatalf("connection %d of another address: %v, evicted %v", i, err, evicted)
+		}
+	}
+}
+
+func TestBytesOfAnIdentity(t *testing.T) {
+	h := newHoldings(10)
+	o, _, err := h.join(Identity{Kind: Proxy, Name: "a"}, &Conn{}, Source{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.grow(o, quotas[Proxy].bytes); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.grow(o, 1); federation.CodeOf(err) != federation.Unavailable {
+		t.Errorf("one byte more: %v", err)
+	}
+	_ = h.grow(o, -quotas[Proxy].bytes)
+	if err := h.grow(o, 1); err != nil {
+		t.Error(err)
+	}
+	for i := range 20 {
+		_, _, err := h.join(Identity{Kind: Proxy, Name: fmt.Sprint(i)}, &Conn{}, Source{})
+		if (err != nil) != (i >= 9) {
+			t.Errorf("connection %d of the process: %v", i, err)
+		}
+	}
+	if _, _, err := h.join(Identity{Kind: Node, Name: "n2"}, &Conn{}, Source{}); err != nil {
+		t.Errorf("a member of the cluster: %v", err)
+	}
+}
+
+func TestFit(t *testing.T) {
+	for limit, want := range map[int]Fit{
+		1024:    {Unauthenticated: 208, Authenticated: 624, Reserved: 192},
+		4096:    {Unauthenticated: 976, Authenticated: 2928, Reserved: 192},
+		1 << 20: {Unauthenticated: 4096, Authenticated: 1<<20 - 192 - 4096, Reserved: 192},
+		64:      {Unauthenticated: 8, Authenticated: 24, Reserved: 32},
+	} {
+		if got := fitTo(limit); got != want {
+			t.Errorf("%d: %+v, want %+v", limit, got, want)
+		}
+	}
+}
