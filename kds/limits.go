@@ -24,8 +24,6 @@ const (
 // Limits bound what the server spends on a caller. A zero field means the value
 // that [DefaultLimits] has; tests make them small.
 type Limits struct {
-	// Connections open at once. One more is closed without a word.
-	Connections int
 	// Streams open at once on a connection. Kuma's zones use six.
 	Streams uint32
 	// Handshake is how long TLS and the HTTP/2 preface may take.
@@ -91,7 +89,6 @@ type Limits struct {
 // DefaultLimits returns the limits of a production server.
 func DefaultLimits() Limits {
 	return Limits{
-		Connections:     20_000,
 		Streams:         16,
 		Handshake:       20 * time.Second,
 		FirstRequest:    10 * time.Second,
@@ -127,7 +124,6 @@ func DefaultLimits() Limits {
 // WithDefaults returns l with every zero field filled in.
 func (l Limits) WithDefaults() Limits {
 	d := DefaultLimits()
-	fill(&l.Connections, d.Connections)
 	fill(&l.Streams, d.Streams)
 	fill(&l.Handshake, d.Handshake)
 	fill(&l.FirstRequest, d.FirstRequest)

@@ -56,6 +56,9 @@ func (s *Server) admit(ctx context.Context, method string) (*call, error) {
 	if err == nil {
 		c.admission, err = s.authenticate(ctx, c.creds)
 	}
+	if err == nil {
+		err = c.conn.proved(c.admission)
+	}
 	if err != nil {
 		s.refuse(c, err)
 		if s.cfg.Refused != nil {
@@ -64,9 +67,6 @@ func (s *Server) admit(ctx context.Context, method string) (*call, error) {
 			}
 		}
 		return nil, wire.StatusOf(err)
-	}
-	if c.conn != nil {
-		c.conn.stopGrace()
 	}
 	s.stats.authenticated.Add(1)
 	s.logAdmission(c)

@@ -12,32 +12,24 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/kds"
 )
 
-// listener bounds the connections that are open at once. One too many is closed
-// at once rather than left waiting: a zone then tries another member.
+// listener counts the connections of zones, which the budget has let in.
 type listener struct {
 	net.Listener
-	max   int64
 	stats *counters
 }
 
 // Accept implements net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
-	for {
-		raw, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.stats.connections.Add(1) > l.max {
-			l.stats.connections.Add(-1)
-			l.stats.overflow.Add(1)
-			_ = raw.Close() // nothing was said on it
-			continue
-		}
-		return &connection{Conn: raw, stats: l.stats}, nil
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
 	}
+	l.stats.connections.Add(1)
+	return &connection{Conn: raw, stats: l.stats}, nil
 }
 
 // connection is a zone's connection below TLS. Calls find it through their
@@ -47,38 +39,32 @@ type connection struct {
 	stats *counters
 	once  sync.Once
 
-	mu    sync.Mutex
-	grace *time.Timer // closes it unless somebody authenticates
-	said  []string    // admissions that were logged
-	open  []*session  // for health checks to find
+	mu   sync.Mutex
+	said []string   // admissions that were logged
+	open []*session // for health checks to find
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.stats.connections.Add(-1)
-		c.stopGrace()
-	})
+	c.once.Do(func() { c.stats.connections.Add(-1) })
 	return err
 }
 
-// NetConn is the connection below, see tlsutil.Follow.
+// NetConn returns the connection of the budget below.
 func (c *connection) NetConn() net.Conn { return c.Conn }
 
-func (c *connection) startGrace(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.grace = time.AfterFunc(d, func() { _ = c.Close() })
-}
-
-func (c *connection) stopGrace() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.grace != nil {
-		c.grace.Stop()
-		c.grace = nil // it would be kept for as long as the connection
+// proved tells the budget whose the connection is. The error says that this one has as
+// many as it may.
+func (c *connection) proved(a kds.Admission) error {
+	if c == nil {
+		return nil
 	}
+	under := preauth.Of(c.Conn)
+	if under == nil {
+		return nil
+	}
+	return under.Proved(preauth.Identity{Kind: preauth.Zone, Name: a.Zone, Unproven: !a.Authenticated})
 }
 
 // maxSaid bounds the admissions of a connection that are told apart in the log.
@@ -129,29 +115,23 @@ func (c *connection) heard(zone string, now time.Time) {
 // connection itself for the calls to find.
 type transport struct {
 	credentials.TransportCredentials
-	firstRequest time.Duration
 }
 
-func newTransport(cfg *tls.Config, limits *kds.Limits) transport {
+func newTransport(cfg *tls.Config) transport {
 	inner := insecure.NewCredentials()
 	if cfg != nil {
 		inner = credentials.NewTLS(cfg)
 	}
-	return transport{TransportCredentials: inner, firstRequest: limits.FirstRequest}
+	return transport{inner}
 }
 
-// ServerHandshake implements credentials.TransportCredentials. The time that a
-// caller has to authenticate begins after it, so that a thousand zones that shake
-// hands at once do not lose it in the queue.
+// ServerHandshake implements credentials.TransportCredentials.
 func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := t.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, ok := raw.(*connection)
-	if ok {
-		c.startGrace(t.firstRequest)
-	}
+	c, _ := raw.(*connection)
 	return conn, authInfo{AuthInfo: info, conn: c}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/kds/wire"
@@ -33,6 +34,8 @@ type Config struct {
 	// TLS of the port; nil serves in the clear, which only --kds-tls=false asks
 	// for. A client certificate counts only where this verifies it.
 	TLS *tls.Config
+	// Budget bounds what callers cost; nil: the port has one of its own.
+	Budget *preauth.Budget
 	// Refused is told of each call that was not admitted, before it is answered; it may
 	// keep the caller waiting, or return an error that is answered in place of the
 	// refusal. nil: nobody is told.
@@ -92,6 +95,9 @@ func New(cfg Config) *Server {
 	s.lines = loglimit.New(s.limits.RefusalLines, cfg.Now)
 	s.registry = newRegistry(&s.limits)
 	s.kuma = kuma.NewCatalog(cfg.Catalog, cfg.Logger, cfg.MaxKumaMessage)
+	if s.cfg.Budget == nil {
+		s.cfg.Budget = preauth.New(preauth.Config{Deadline: s.limits.FirstRequest, Logger: cfg.Logger})
+	}
 	s.batches = newBatches(cfg.Source, &s.limits, cfg.MaxPart, &s.stats)
 	return s
 }
@@ -105,7 +111,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		g.RegisterService(desc, s)
 	}
 	served := make(chan error, 1)
-	go func() { served <- g.Serve(&listener{Listener: l, max: int64(s.limits.Connections), stats: &s.stats}) }()
+	go func() {
+		served <- g.Serve(&listener{Listener: s.cfg.Budget.Listen(l, "kds", s.cfg.TLS != nil), stats: &s.stats})
+	}()
 
 	var err error
 	select {
@@ -132,13 +140,13 @@ func (s *Server) shutDown(g *grpc.Server) {
 
 func (s *Server) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.Creds(newTransport(s.cfg.TLS, &s.limits)),
+		grpc.Creds(newTransport(s.cfg.Budget.TLS(s.cfg.TLS))),
 		grpc.ForceServerCodecV2(wire.Codec{}),
 		grpc.StreamInterceptor(s.admitStream),
 		grpc.MaxConcurrentStreams(s.limits.Streams),
 		grpc.MaxHeaderListSize(s.limits.Headers),
 		grpc.MaxRecvMsgSize(s.limits.Message),
-		grpc.ConnectionTimeout(s.limits.Handshake),
+		grpc.ConnectionTimeout(s.limits.Handshake), // while the budget's own deadline does not run
 		// A zone says little: the smallest windows there are bound what it can
 		// make this member buffer, and a small buffer keeps idle connections small.
 		grpc.StaticStreamWindowSize(64 << 10),

@@ -11,7 +11,6 @@ import (
 // Stats counts what a [Server] did since it was made.
 type Stats struct {
 	Connections   int64             // Open now
-	Overflow      uint64            // connections closed because there were too many
 	Authenticated uint64            // calls that were let in
 	Refused       map[string]uint64 // calls that were not, by reason
 	Ended         map[string]uint64 // connections cut because their admission held no longer, by reason
@@ -37,7 +36,7 @@ type Stats struct {
 // counters is the live form of Stats.
 type counters struct {
 	connections               atomic.Int64
-	overflow, authenticated   atomic.Uint64
+	authenticated             atomic.Uint64
 	displaced, slow           atomic.Uint64
 	acks, nacks               atomic.Uint64
 	relayed, relayRefused     atomic.Uint64
@@ -86,7 +85,6 @@ func (c *counters) snapshot() Stats {
 	c.mu.Unlock()
 	return Stats{
 		Connections:   c.connections.Load(),
-		Overflow:      c.overflow.Load(),
 		Authenticated: c.authenticated.Load(),
 		Refused:       refused,
 		Ended:         ended,

@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // handler answers one request, or returns an error having written nothing.
@@ -120,6 +121,11 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 			return rt.stranger(a, w, r)
 		}
 		return err
+	}
+	if !rt.policy.Forwarded { // of those the connection is a member's
+		if err := preauth.Proved(r.Context(), preauth.Identity{Kind: preauth.User, Name: caller.Name}); err != nil {
+			return err
+		}
 	}
 	a.rights = rt.roles().Of(caller)
 	h, pattern := rt.mux.Handler(r)

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
@@ -44,6 +45,9 @@ type Config struct {
 	KDS         Addr
 	Peer        Addr
 	Diagnostics Addr
+	// ProxyProtocolFrom are balancers that tell with PROXY protocol whose connection they
+	// pass on.
+	ProxyProtocolFrom []netip.Prefix
 	// Advertise is the host:port under which other members reach Peer; empty:
 	// the address that Peer is bound to.
 	Advertise string

@@ -19,6 +19,7 @@ import (
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
@@ -50,6 +51,7 @@ type Node struct {
 	rekeyed   chan struct{}    // tells judgeSessions that this node's own keys changed
 	ready     chan struct{}
 
+	budget      *preauth.Budget // of callers of every port
 	metrics     *metrics.Set
 	verified    metrics.Counter
 	propagation propagation
@@ -78,6 +80,7 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, listeners: listeners, ready: make(chan struct{}), rekeyed: make(chan struct{}, 1), metrics: metrics.New()}
+	n.budget = preauth.New(preauth.Config{Proxies: cfg.ProxyProtocolFrom, Logger: cfg.Logger.With("component", "preauth")})
 	if err := n.open(); err != nil {
 		_ = n.audit.Close() // nothing was written that was promised
 		listeners.close()
@@ -155,6 +158,7 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kdsserver.C
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
 		}), store: n.store, verified: n.verified},
 		Relay:   relay{n},
+		Budget:  n.budget,
 		Logger:  n.cfg.Logger.With("component", "kds"),
 		Refused: n.refusedZone,
 		Member:  n.store.NodeID(),
@@ -306,7 +310,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 }
 
 func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
-	s.Logger = n.cfg.Logger
+	s.Logger, s.Budget = n.cfg.Logger, n.budget
 	group.Go(func() error { return s.Run(ctx) })
 }
 

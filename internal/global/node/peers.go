@@ -62,7 +62,7 @@ func (n *Node) newPeers(cluster string) *peers {
 		Node: func() string { return p.store.NodeID() }, Seal: n.cfg.Seal, Admission: p, Logger: log,
 		Verify: func(chain []*x509.Certificate) error { return n.cfg.TLS.VerifyPeer(chain, cluster) },
 	})
-	p.port = peer.NewPort(n.listeners.peer, func() tlsutil.PeerEnd { return n.cfg.TLS.PeerServer(cluster, peer.Protocols...) }, p.gate, log)
+	p.port = peer.NewPort(n.listeners.peer, func() tlsutil.PeerEnd { return n.cfg.TLS.PeerServer(cluster, peer.Protocols...) }, p.gate, n.budget, log)
 	p.dialer = peer.NewDialer(func(protocol string) tlsutil.PeerEnd { return n.cfg.TLS.PeerClient(cluster, protocol) }, p.gate, n.cfg.DialPeers)
 	p.client = peer.NewClient(p.dialer, func() string { return p.store.ClusterID() })
 	p.membership = membership.New(membership.Config{

@@ -9,21 +9,23 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
-// handshakeTimeout is how long a connection may take to prove who it is.
+// handshakeTimeout is how long a connection that this node makes may take until both
+// ends have proved themselves. How long others have is for the budget to say.
 const handshakeTimeout = 10 * time.Second
-
-// maxHandshakes bounds the connections that have proven nothing yet.
-const maxHandshakes = 256
 
 // Port splits the connections to the peer port by their protocol.
 type Port struct {
 	listener net.Listener
 	server   func() tlsutil.PeerEnd
 	gate     *Gate
+	budget   *preauth.Budget
 	log      *slog.Logger
+	lines    *loglimit.Limiter
 	raft, h2 *half
 }
 
@@ -32,13 +34,19 @@ type Port struct {
 var Protocols = []string{tlsutil.ALPNRaft, tlsutil.ALPNPeerHTTP2, tlsutil.ALPNHTTP2}
 
 // NewPort returns the port of a bound listener. server returns the TLS end of one
-// connection, which decides who is a node of the cluster.
-func NewPort(listener net.Listener, server func() tlsutil.PeerEnd, gate *Gate, log *slog.Logger) *Port {
+// connection, which decides who is a node of the cluster; budget bounds what others
+// cost.
+func NewPort(listener net.Listener, server func() tlsutil.PeerEnd, gate *Gate, budget *preauth.Budget, log *slog.Logger) *Port {
 	return &Port{
-		listener: listener, server: server, gate: gate, log: log,
-		raft: newHalf(listener.Addr()), h2: newHalf(listener.Addr()),
+		listener: budget.Listen(listener, "peers", true), server: server, gate: gate, budget: budget, log: log,
+		lines: loglimit.New(refusalLines, nil),
+		raft:  newHalf(listener.Addr()), h2: newHalf(listener.Addr()),
 	}
 }
+
+// refusalLines is how many refused connections a second are logged: one a peer and
+// second is enough to see what is wrong.
+const refusalLines = 5
 
 // Raft accepts the connections of Raft.
 func (p *Port) Raft() net.Listener { return p.raft }
@@ -52,7 +60,6 @@ func (p *Port) Run(ctx context.Context) error {
 	defer p.h2.Close()
 	stop := context.AfterFunc(ctx, func() { p.listener.Close() })
 	defer stop()
-	slots := make(chan struct{}, maxHandshakes)
 	for {
 		conn, err := p.listener.Accept()
 		if err != nil {
@@ -60,38 +67,30 @@ func (p *Port) Run(ctx context.Context) error {
 				return nil
 			}
 			// Out of file descriptors, mostly: others give some back.
-			p.log.Warn("a peer's connection could not be taken", "error", err)
+			p.lines.Log(ctx, p.log, slog.LevelWarn, "a peer's connection could not be taken", slog.Any("error", err))
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
 			}
 			continue
 		}
-		select {
-		case slots <- struct{}{}:
-			wait.Go(func() {
-				defer func() { <-slots }()
-				p.admit(ctx, conn)
-			})
-		default:
-			conn.Close()
-		}
+		wait.Go(func() { p.admit(ctx, conn) })
 	}
 }
 
 // admit has both ends prove themselves and hands the connection to its protocol.
 func (p *Port) admit(ctx context.Context, raw net.Conn) {
-	proving, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	conn, to, err := p.handshake(proving, raw)
+	conn, to, err := p.handshake(ctx, raw)
 	if err != nil {
-		if !errors.Is(err, context.Canceled) {
-			p.log.Warn("a peer was refused", "remote", raw.RemoteAddr().String(), "cause", plainCause(err))
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) { // the budget tells of whom it cut off
+			p.lines.Log(ctx, p.log, slog.LevelWarn, "a peer was refused", slog.String("remote", raw.RemoteAddr().String()), slog.String("cause", plainCause(err)))
 		}
 		raw.Close()
 		return
 	}
-	if !to.give(proving, conn) {
+	giving, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if !to.give(giving, conn) {
 		conn.Close()
 	}
 }
@@ -101,7 +100,7 @@ func (p *Port) admit(ctx context.Context, raw net.Conn) {
 // [Handler] has for it.
 func (p *Port) handshake(ctx context.Context, raw net.Conn) (net.Conn, *half, error) {
 	end := p.server()
-	conn := tls.Server(raw, end.Config)
+	conn := tls.Server(raw, p.budget.TLS(end.Config))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -124,6 +123,11 @@ func (p *Port) handshake(ctx context.Context, raw net.Conn) (net.Conn, *half, er
 	if err != nil {
 		_ = conn.CloseWrite() // what was said to it arrives before the end
 		return nil, nil, err
+	}
+	if c := preauth.Of(raw); c != nil {
+		if err := c.Proved(preauth.Identity{Kind: preauth.Node, Name: proof.Node}); err != nil {
+			return nil, nil, err
+		}
 	}
 	proved, err := p.gate.keep(conn, proof)
 	return proved, to, err

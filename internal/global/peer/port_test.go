@@ -24,6 +24,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -144,7 +145,7 @@ func newEnd(source *tlsutil.Source, id string, seal Seal) *end {
 }
 
 func (e *end) port(l net.Listener) *Port {
-	return NewPort(l, func() tlsutil.PeerEnd { return e.source.PeerServer(cluster, Protocols...) }, e.gate, slog.New(slog.DiscardHandler))
+	return NewPort(l, func() tlsutil.PeerEnd { return e.source.PeerServer(cluster, Protocols...) }, e.gate, preauth.New(preauth.Config{}), slog.New(slog.DiscardHandler))
 }
 
 func (e *end) dialer(t *testing.T) *Dialer {

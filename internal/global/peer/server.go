@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // Node answers the requests of other members.
@@ -194,7 +196,11 @@ func (p *Port) Serve(ctx context.Context, h http.Handler) error {
 	protocols.SetHTTP2(true) // of versions that prove nothing; they are told so
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler: h, Protocols: protocols, ConnContext: withProof, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		Handler: p.budget.Handler(h), Protocols: protocols,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return preauth.ConnContext(withProof(ctx, c), c)
+		},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ReadHeaderTimeout: handshakeTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
