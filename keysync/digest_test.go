@@ -144,22 +144,6 @@ func TestPushSharesTheLargeTables(t *testing.T) {
 	}
 }
 
-func TestUUIDs(t *testing.T) {
-	for _, s := range []string{uuidOf(1), uuidOf(77777), "ffffffff-ffff-ffff-ffff-ffffffffffff"} {
-		u, ok := parseUUID(s)
-		var text [36]byte
-		if !ok || string(formatUUID(&text, u[:])) != s {
-			t.Errorf("%s does not survive", s)
-		}
-	}
-	for _, s := range []string{"", "FFFFFFFF-ffff-ffff-ffff-ffffffffffff", uuidOf(1) + "0", "gfffffff-ffff-ffff-ffff-ffffffffffff",
-		"ffffffffffffffffffffffffffffffffffff", "sha256:00"} {
-		if _, ok := parseUUID(s); ok {
-			t.Errorf("%q was taken for a canonical UUID", s)
-		}
-	}
-}
-
 // Reading a record must end without a panic whatever it holds.
 func FuzzRecords(f *testing.F) {
 	var w logWriter

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/disk"
 	"go.etcd.io/bbolt"
@@ -161,8 +162,7 @@ func (s *Store) begin(f *file, st *state) error {
 		return fmt.Errorf("drawing an instance id: %w", err)
 	}
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // RFC 9562: version 4, variant 10
-	var text [36]byte
-	st.head.instance, st.head.zone = string(formatUUID(&text, id[:])), s.opts.Zone
+	st.head.instance, st.head.zone = cptoken.UUID(id).String(), s.opts.Zone
 	if err := f.writeHead(&st.head); err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func appendID(b []byte, id string, expires int64) []byte {
 	if expires != 0 {
 		tag |= idExpires
 	}
-	if uuid, ok := parseUUID(id); ok {
+	if uuid, ok := cptoken.ParseUUID(id); ok {
 		b = append(append(b, tag), uuid[:]...)
 	} else {
 		b = appendString(append(b, tag|idIsText), id)
@@ -236,50 +236,10 @@ func (r *reader) id(scratch *[36]byte) (text []byte, expires int64) {
 			return nil, 0
 		}
 	} else if raw := r.bytes(16); raw != nil {
-		text = formatUUID(scratch, raw)
+		text = cptoken.UUID(raw).AppendTo(scratch[:0])
 	}
 	if tag&idExpires != 0 {
 		expires = r.varint()
 	}
 	return text, expires
-}
-
-// parseUUID reads a UUID in canonical lower-case form (RFC 9562, section 4).
-func parseUUID(s string) (u [16]byte, ok bool) {
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return u, false
-	}
-	n := 0
-	for i := 0; i < len(s); i++ {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			continue
-		}
-		c := s[i]
-		var v byte
-		switch {
-		case c >= '0' && c <= '9':
-			v = c - '0'
-		case c >= 'a' && c <= 'f':
-			v = c - 'a' + 10
-		default:
-			return u, false
-		}
-		u[n/2] = u[n/2]<<4 | v
-		n++
-	}
-	return u, true
-}
-
-func formatUUID(dst *[36]byte, u []byte) []byte {
-	const digits = "0123456789abcdef"
-	at := 0
-	for i, c := range u {
-		if i == 4 || i == 6 || i == 8 || i == 10 {
-			dst[at] = '-'
-			at++
-		}
-		dst[at], dst[at+1] = digits[c>>4], digits[c&15]
-		at += 2
-	}
-	return dst[:]
 }

@@ -49,15 +49,12 @@ func validate(c cptoken.Change, to uint64) error {
 	}
 }
 
-// maxKIDLen bounds the kid of a key.
-const maxKIDLen = 256
-
 func validRef(id cptoken.KeyID, needKID bool, bad func(string, ...any) error) error {
 	switch {
 	case !id.Kind.Valid():
 		return bad("%.40q is not a kind of token", id.Kind)
-	case len(id.KID) > maxKIDLen || needKID && id.KID == "":
-		return bad("the kid has %d bytes, want 1 to %d", len(id.KID), maxKIDLen)
+	case len(id.KID) > cptoken.MaxKIDLen || needKID && id.KID == "":
+		return bad("the kid has %d bytes, want 1 to %d", len(id.KID), cptoken.MaxKIDLen)
 	}
 	if err := id.Kind.ValidateScope(id.Mesh); err != nil {
 		return bad("%w", err)

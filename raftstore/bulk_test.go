@@ -98,7 +98,7 @@ func TestLongIDsFitIntoParts(t *testing.T) {
 		ids[i].ID = (ids[i].ID + strings.Repeat("x", cptoken.MaxIDLen))[:cptoken.MaxIDLen]
 		ids[i].Expires = 1 << 50
 	}
-	change, err := m.Revoke(context.Background(), Origin{By: "ann"}, cptoken.Zone, "", ids, strings.Repeat("y", 1024))
+	change, err := m.Revoke(context.Background(), Origin{By: "ann"}, cptoken.Zone, "", ids, strings.Repeat("y", federation.MaxReason))
 	if err != nil || change.Changed != uint64(len(ids)) {
 		t.Fatalf("revoke: %+v %v", change, err)
 	}

@@ -44,16 +44,13 @@ func fromWire(m *kdspb.Change) (cptoken.Change, error) {
 	return c, nil
 }
 
-// maxKIDLen bounds a kid: that of a registered key is chosen by an operator.
-const maxKIDLen = 256
-
 func scopeFromWire(kind, mesh, kid string) error {
 	k := cptoken.Kind(kind)
 	if !k.AtZones() {
 		return federation.Errorf(federation.Invalid, "%.40q is not a kind that zones hold", kind)
 	}
-	if len(kid) > maxKIDLen {
-		return federation.Errorf(federation.TooLarge, "a kid of %d bytes, want at most %d", len(kid), maxKIDLen)
+	if len(kid) > cptoken.MaxKIDLen {
+		return federation.Errorf(federation.TooLarge, "a kid of %d bytes, want at most %d", len(kid), cptoken.MaxKIDLen)
 	}
 	return k.ValidateScope(mesh)
 }
@@ -127,7 +124,7 @@ func idsFromWire(m *kdspb.Ids) (*cptoken.RevokedRun, error) {
 	}
 	run := &cptoken.RevokedRun{Kind: cptoken.Kind(m.GetKind()), Mesh: m.GetMesh(), IDs: make([]cptoken.RevokedID, 0, n)}
 	for ; len(uuids) > 0; uuids = uuids[16:] {
-		run.IDs = append(run.IDs, cptoken.RevokedID{ID: formatUUID([16]byte(uuids))})
+		run.IDs = append(run.IDs, cptoken.RevokedID{ID: cptoken.UUID(uuids).String()})
 	}
 	for _, id := range others {
 		if id == "" || len(id) > cptoken.MaxIDLen {

@@ -85,7 +85,7 @@ func idsToWire(kind cptoken.Kind, mesh string, ids []cptoken.RevokedID) *kdspb.I
 	known := false
 	for _, id := range ids {
 		known = known || id.Expires != 0
-		if u, ok := parseUUID(id.ID); ok {
+		if u, ok := cptoken.ParseUUID(id.ID); ok {
 			m.Uuids = append(m.Uuids, u[:]...)
 			uuids = append(uuids, id.Expires)
 			continue

@@ -105,7 +105,7 @@ var (
 	propKinds = []cptoken.Kind{cptoken.ControlPlane, cptoken.Zone, cptoken.User, cptoken.Dataplane}
 	propIDs   = func() (ids []string) {
 		for i := range 40 {
-			ids = append(ids, uid{byte(i * 6), 1}.String(), "other-"+strconv.Itoa(i))
+			ids = append(ids, cptoken.UUID{byte(i * 6), 1}.String(), "other-"+strconv.Itoa(i))
 		}
 		return ids
 	}()

@@ -9,9 +9,6 @@ import (
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
-// maxRelayMeshes bounds the meshes that a zone may ask tokens for.
-const maxRelayMeshes = 1024
-
 func (s *State) applyZone(op *storepb.ApplyZone) (uint64, error) {
 	if err := federation.ValidateName("name", op.Name); err != nil {
 		return 0, err
@@ -27,8 +24,8 @@ func (s *State) applyZone(op *storepb.ApplyZone) (uint64, error) {
 		}
 		next.Auth = mode
 	}
-	if len(op.RelayMeshes) > maxRelayMeshes {
-		return 0, federation.InvalidField("relay.meshes", "must name at most %d meshes", maxRelayMeshes)
+	if len(op.RelayMeshes) > federation.MaxRelayMeshes {
+		return 0, federation.InvalidField("relay.meshes", "must name at most %d meshes", federation.MaxRelayMeshes)
 	}
 	for i, mesh := range op.RelayMeshes {
 		if err := federation.ValidateName("relay.meshes["+strconv.Itoa(i)+"]", mesh); err != nil {

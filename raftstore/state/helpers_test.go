@@ -7,11 +7,12 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 )
 
 func randomUUID() string {
-	var u uid
+	var u cptoken.UUID
 	rand.Read(u[:])
 	return u.String()
 }

@@ -194,11 +194,11 @@ func (s *State) Revocations(kind cptoken.Kind, mesh, after string, limit int) []
 }
 
 // floorUID returns a UUID that is not greater than any whose text comes after s.
-func floorUID(s string) uid {
-	if u, ok := parseUID(s); ok {
+func floorUID(s string) cptoken.UUID {
+	if u, ok := cptoken.ParseUUID(s); ok {
 		return u
 	}
-	return uid{}
+	return cptoken.UUID{}
 }
 
 // SealKeyID is the id of the seal key under which new keys are sealed.

@@ -1,9 +1,6 @@
 package state
 
 import (
-	"cmp"
-	"encoding/binary"
-	"encoding/hex"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,66 +9,6 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
-
-// uid is a token id that is a UUID in canonical lower-case form: nearly all are,
-// and 16 bytes instead of a string make a million of them affordable.
-type uid [16]byte
-
-func compareUID(a, b uid) int {
-	hiA, hiB := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(b[:])
-	if hiA != hiB {
-		return cmp.Compare(hiA, hiB)
-	}
-	return cmp.Compare(binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:]))
-}
-
-// parseUID reads a canonical UUID without allocating.
-func parseUID(s string) (id uid, ok bool) {
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return id, false
-	}
-	n := 0
-	for i := 0; i < len(s); {
-		if s[i] == '-' {
-			i++
-			continue
-		}
-		hi, lo := nibble(s[i]), nibble(s[i+1])
-		if hi > 15 || lo > 15 || n == len(id) {
-			return id, false
-		}
-		id[n] = hi<<4 | lo
-		n, i = n+1, i+2
-	}
-	return id, n == len(id)
-}
-
-func nibble(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 255
-}
-
-func (id uid) String() string {
-	var b [36]byte
-	return string(id.appendText(b[:0]))
-}
-
-// appendText appends what String returns.
-func (id uid) appendText(to []byte) []byte {
-	var b [36]byte
-	hex.Encode(b[0:8], id[0:4])
-	hex.Encode(b[9:13], id[4:6])
-	hex.Encode(b[14:18], id[6:8])
-	hex.Encode(b[19:23], id[8:10])
-	hex.Encode(b[24:36], id[10:16])
-	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
-	return append(to, b[:]...)
-}
 
 // idEntry is what is known of one id. The rest (reason, author, time) is in the
 // run at its index. A withdrawn id keeps its expiry: if it is revoked again, zones
@@ -88,7 +25,7 @@ func (e idEntry) withdrawn() bool { return e.mark&withdrawnMark != 0 }
 
 // idList is the revoked ids of a kind and mesh, and those that were withdrawn.
 type idList struct {
-	uuids  tree[uid, idEntry]
+	uuids  tree[cptoken.UUID, idEntry]
 	others tree[string, idEntry]
 	live   int // revoked and not withdrawn
 }
@@ -98,20 +35,20 @@ func (s *State) list(id listID) idList {
 		return l
 	}
 	return idList{
-		uuids:  newTree[uid, idEntry](compareUID),
+		uuids:  newTree[cptoken.UUID, idEntry](cptoken.UUID.Compare),
 		others: newTree[string, idEntry](strings.Compare),
 	}
 }
 
 func (l *idList) get(id string) (idEntry, bool) {
-	if u, ok := parseUID(id); ok {
+	if u, ok := cptoken.ParseUUID(id); ok {
 		return l.uuids.get(u)
 	}
 	return l.others.get(id)
 }
 
 func (l *idList) set(e *edit, id string, entry idEntry) {
-	if u, ok := parseUID(id); ok {
+	if u, ok := cptoken.ParseUUID(id); ok {
 		l.uuids.set(e, u, entry)
 		return
 	}
@@ -119,7 +56,7 @@ func (l *idList) set(e *edit, id string, entry idEntry) {
 }
 
 func (l *idList) del(e *edit, id string) {
-	if u, ok := parseUID(id); ok {
+	if u, ok := cptoken.ParseUUID(id); ok {
 		l.uuids.del(e, u)
 		return
 	}
@@ -135,13 +72,13 @@ type run struct {
 	reason    string
 	by        string
 	at        int64
-	uuids     []uid
+	uuids     []cptoken.UUID
 	others    []string
 	live      int // ids that no later run took over
 }
 
 func (r *run) add(id string) {
-	if u, ok := parseUID(id); ok {
+	if u, ok := cptoken.ParseUUID(id); ok {
 		r.uuids = append(r.uuids, u)
 	} else {
 		r.others = append(r.others, id)
@@ -172,7 +109,7 @@ func (r *run) each(l *idList, yield func(id string, e idEntry) bool) {
 func (r *run) eachText(l *idList, yield func(id []byte, e idEntry) bool) {
 	text := make([]byte, 0, 64)
 	for _, u := range r.uuids {
-		if e, ok := l.uuids.get(u); ok && r.holds(e) && !yield(u.appendText(text[:0]), e) {
+		if e, ok := l.uuids.get(u); ok && r.holds(e) && !yield(u.AppendTo(text[:0]), e) {
 			return
 		}
 	}
@@ -244,8 +181,8 @@ func (s *State) revoke(index uint64, by, reason string, parts []*storepb.Revoke)
 	if err != nil {
 		return 0, err
 	}
-	if len(reason) > maxReason {
-		return 0, federation.InvalidField("reason", "must have at most %d bytes", maxReason)
+	if len(reason) > federation.MaxReason {
+		return 0, federation.InvalidField("reason", "must have at most %d bytes", federation.MaxReason)
 	}
 	id := listID{kind, parts[0].Mesh}
 	list, taken := s.list(id), took{}

@@ -25,7 +25,6 @@ const (
 
 	maxBy        = 256
 	maxRequestID = 200
-	maxReason    = 1024
 )
 
 // State is everything that is replicated. Apply changes it; every other method

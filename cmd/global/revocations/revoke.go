@@ -128,9 +128,6 @@ func revoked(r apitypes.RevokeResult) io.WriterTo {
 	return console.Sentence(text)
 }
 
-// maxReason is the bound of a reason at the global, in bytes.
-const maxReason = 500
-
 // oneWay checks that the command line names what is to be revoked in one way only,
 // and that the flags fit it.
 func oneWay(c *cli.Context) error {
@@ -140,8 +137,8 @@ func oneWay(c *cli.Context) error {
 			ways++
 		}
 	}
-	if n := len(c.String("reason")); n > maxReason {
-		return console.Usage(federation.InvalidField("--reason", "has %d bytes, at most %d are kept", n, maxReason))
+	if n := len(c.String("reason")); n > federation.MaxReason {
+		return console.Usage(federation.InvalidField("--reason", "has %d bytes, at most %d are kept", n, federation.MaxReason))
 	}
 	switch {
 	case ways > 1:

@@ -78,8 +78,8 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 }
 
 func checkReason(reason string) error {
-	if len(reason) > maxReason {
-		return federation.InvalidField("reason", "has more than %d bytes", maxReason)
+	if len(reason) > federation.MaxReason {
+		return federation.InvalidField("reason", "has more than %d bytes", federation.MaxReason)
 	}
 	return nil
 }

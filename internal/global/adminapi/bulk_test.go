@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
@@ -48,7 +49,7 @@ func TestBulkIsAllOrNothing(t *testing.T) {
 		"a long line":    {"id\n" + strings.Repeat("x", 1<<20), bulkPath, "ids", "line 2 is longer"},
 		"nothing":        {"\n , \n", bulkPath, "ids", "are missing"},
 		"no kind":        {"id", "/v1/revocations/bulk", "kind", ""},
-		"an endless why": {"id", bulkPath + strings.Repeat("x", maxReason), "reason", "has more than 500 bytes"},
+		"an endless why": {"id", bulkPath + strings.Repeat("x", federation.MaxReason), "reason", "has more than 500 bytes"},
 	} {
 		got := e.refused(400, "POST", c.path, c.body, "Content-Type", "text/plain")
 		if len(got.InvalidParameters) != 1 || got.InvalidParameters[0].Field != c.field || !strings.Contains(got.Detail, c.detail) {

@@ -26,8 +26,8 @@ type revocationFilter struct {
 func filterOf(query url.Values) (f revocationFilter, err error) {
 	f = revocationFilter{id: query.Get("id"), by: query.Get("by"), reason: query.Get("reason")}
 	for name, value := range map[string]string{"id": f.id, "by": f.by, "reason": f.reason} {
-		if len(value) > maxReason {
-			return f, federation.InvalidField(name, "has more than %d bytes", maxReason)
+		if len(value) > federation.MaxReason {
+			return f, federation.InvalidField(name, "has more than %d bytes", federation.MaxReason)
 		}
 	}
 	if since := query.Get("since"); since != "" {

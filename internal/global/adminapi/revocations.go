@@ -13,9 +13,6 @@ import (
 	"github.com/meridiankds/meridian/raftstore"
 )
 
-// maxReason bounds why something was revoked, in bytes.
-const maxReason = 500
-
 func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) error {
 	var body apitypes.RevokeRequest
 	done, err := api.readList(w, r, &body)

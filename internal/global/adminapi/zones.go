@@ -10,9 +10,6 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
-// maxRelayMeshes bounds what a zone's record may list.
-const maxRelayMeshes = 1000
-
 // zones returns the records of zones that were not deleted, ordered by name.
 func (api *API) zones() []federation.Zone {
 	zones := slices.DeleteFunc(slices.Clone(api.store.Zones()), func(z federation.Zone) bool { return z.Deleted })
@@ -143,8 +140,8 @@ func (b *zoneBody) over(z federation.Zone) (federation.Zone, error) {
 	if b.Relay == nil {
 		return z, nil
 	}
-	if len(b.Relay.Meshes) > maxRelayMeshes {
-		return z, federation.InvalidField("relay.meshes", "names more than %d meshes", maxRelayMeshes)
+	if len(b.Relay.Meshes) > federation.MaxRelayMeshes {
+		return z, federation.InvalidField("relay.meshes", "names more than %d meshes", federation.MaxRelayMeshes)
 	}
 	for _, mesh := range b.Relay.Meshes {
 		if err := federation.ValidateName("relay.meshes", mesh); err != nil {
