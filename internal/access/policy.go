@@ -3,11 +3,13 @@ package access
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
@@ -27,6 +29,10 @@ type Policy struct {
 	// without a token. Requests that a browser was tricked into (DNS rebinding,
 	// another site's page) and requests that a proxy passed on are refused.
 	LocalhostIsAdmin bool
+	// Granted is told of each request that LocalhostIsAdmin made an admin's and that
+	// our own command line did not send: behind a forwarder on this machine that knows
+	// no HTTP, everybody comes from loopback. nil disables it.
+	Granted func(r *http.Request)
 	// Socket says that the listener is the admin socket, which only the node's
 	// own user can open: who comes without a token is an admin.
 	Socket bool
@@ -61,6 +67,9 @@ func (p Policy) Authenticate(r *http.Request) (Caller, error) {
 	case p.LocalhostIsAdmin && fromLoopback(r):
 		if err := checkLocal(r); err != nil {
 			return Caller{}, err
+		}
+		if p.Granted != nil && !isOurs(r.UserAgent()) {
+			p.Granted(r)
 		}
 		return Caller{Name: "localhost", Groups: []string{AdminGroup}, Via: ViaLoopback, Remote: r.RemoteAddr}, nil
 	}
@@ -135,11 +144,32 @@ func fromLoopback(r *http.Request) bool {
 func isForwarded(header string) bool {
 	header = http.CanonicalHeaderKey(header)
 	switch header {
-	case "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Envoy-External-Address":
+	case "Forwarded", "Via", "X-Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip":
 		return true
 	}
-	return strings.HasPrefix(header, "X-Forwarded-")
+	return strings.HasPrefix(header, "X-Forwarded-") || strings.HasPrefix(header, "X-Envoy-")
 }
+
+// isOurs reports whether a user agent is that of our command line. It is not
+// believed, but for what to warn about.
+func isOurs(agent string) bool {
+	return strings.HasPrefix(agent, "global/") || strings.HasPrefix(agent, "zone/")
+}
+
+// WarnOnce returns a Policy.Granted that logs the first such request.
+func WarnOnce(log *slog.Logger) func(*http.Request) {
+	var once sync.Once
+	return func(r *http.Request) {
+		once.Do(func() {
+			log.Warn("a program on this machine was taken as an administrator without a token: behind a forwarder that is everybody who reaches it",
+				"userAgent", r.UserAgent()[:min(maxAgent, len(r.UserAgent()))], "remote", r.RemoteAddr,
+				"hint", "run without --localhost-is-admin (a global dev has it) where anything forwards connections to this port")
+		})
+	}
+}
+
+// maxAgent bounds what a caller writes into the log.
+const maxAgent = 80
 
 // checkLocal refuses what comes from loopback but is not a local program's own
 // wish: a page of another site whose name was rebound to 127.0.0.1 (its Host is

@@ -1,10 +1,15 @@
 package access
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -139,7 +144,7 @@ func TestWithoutToken(t *testing.T) {
 		"behind another proxy":    {policy: local, edit: header("Forwarded", "for=192.0.2.1"), reason: "forwarded"},
 	}
 	for _, name := range []string{"X-Forwarded-Proto", "x-forwarded-port", "X-Forwarded-Client-Cert", "X-Client-IP", "True-Client-IP",
-		"CF-Connecting-IP", "X-Envoy-External-Address", "Via", "X-Real-IP"} {
+		"CF-Connecting-IP", "X-Envoy-External-Address", "x-envoy-original-path", "X-Envoy-Peer-Metadata", "X-Forwarded", "Via", "X-Real-IP"} {
 		tests["with "+name] = testCase{policy: local, edit: header(name, "192.0.2.1"), reason: "forwarded"}
 	}
 	for name, test := range tests {
@@ -158,5 +163,65 @@ func TestWithoutToken(t *testing.T) {
 				t.Errorf("got %+v, %v", c, err)
 			}
 		})
+	}
+}
+
+// TestGrantsAreToldUnlessOurs: an administrator's right that loopback alone gave away is
+// told of once, but not for our command line.
+func TestGrantsAreToldUnlessOurs(t *testing.T) {
+	var log bytes.Buffer
+	p := Policy{LocalhostIsAdmin: true, Granted: WarnOnce(slog.New(slog.NewTextHandler(&log, nil)))}
+	ask := func(agent string) {
+		r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:5681/", nil)
+		r.RemoteAddr = "127.0.0.1:9"
+		r.Header.Set("User-Agent", agent)
+		if c, err := p.Authenticate(r); err != nil || !c.Admin() {
+			t.Errorf("%s: %+v, %v", agent, c, err)
+		}
+	}
+	ask("global/1.0")
+	ask("zone/1.0")
+	if log.Len() > 0 {
+		t.Errorf("warned of our own: %s", log.String())
+	}
+	ask("curl/8.0")
+	ask("curl/8.0")
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), "forwarder") {
+		t.Errorf("%d warnings: %s", n, log.String())
+	}
+}
+
+// TestEveryPlaceThatGrantsSaysIt: wherever users learn of the flag, and where dev sets
+// it for them, they learn what it means behind a forwarder.
+func TestEveryPlaceThatGrantsSaysIt(t *testing.T) {
+	found := 0
+	for _, root := range []string{"../../cmd", "../../docs", "../../README.md", "../../SECURITY.md"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			lines := strings.Split(string(data), "\n")
+			for i, line := range lines {
+				if !strings.Contains(line, "localhost-is-admin") && !strings.Contains(line, "is an administrator") || strings.Contains(line, "has it is an administrator") || strings.Contains(line, `c.Bool(`) {
+					continue
+				}
+				found++
+				around := strings.Join(lines[max(0, i-3):min(len(lines), i+4)], "\n")
+				if !strings.Contains(around, "forwarder") {
+					t.Errorf("%s:%d grants administrator's rights and does not say what that is behind a forwarder", path, i+1)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found < 5 {
+		t.Errorf("found %d places only", found)
 	}
 }

@@ -19,8 +19,9 @@ func Dev() *cli.Command {
 		Name:  "dev",
 		Usage: "run everything in one process, for a laptop",
 		Description: `One node on loopback with a data folder, TLS and a seal key made on the way. Who
-connects to its API from this machine is an administrator. A default port that
-is taken is replaced by a free one.
+connects to its API from this machine is an administrator; behind a forwarder on
+this machine, such as ssh -L or a container's port mapping, that is everybody who
+reaches it. A default port that is taken is replaced by a free one.
 
 Examples:
    global dev
@@ -82,6 +83,9 @@ Meridian global is up.
   zones (KDS)   %s
   CA            %s
   admin token   %s
+
+Who comes to the HTTP API from this machine is an administrator, also through a
+forwarder: forward that port to nobody.
 
 Next, in another terminal:
 

@@ -35,7 +35,7 @@ func Command() *cli.Command {
 		&cli.StringSliceFlag{Name: "join", Usage: "`HOST:PORT,…` of the members' peer ports, this node's own may be among them", EnvVars: []string{"GLOBAL_JOIN"}},
 		&cli.BoolFlag{Name: "non-voter", Usage: "join a cluster as a read replica: carry zones and issue tokens without a vote, and never lead", EnvVars: []string{"GLOBAL_NON_VOTER"}},
 		&cli.DurationFlag{Name: "election-timeout", Value: globalnode.DefaultElectionTimeout, Usage: "`HOW LONG` members wait for a leader that is silent; every other time between them derives from it"},
-		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the HTTP API from loopback as an administrator"},
+		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the HTTP API from loopback as an administrator: behind a forwarder on this machine, that is everybody"},
 	)
 	return &cli.Command{
 		Name:  "server",

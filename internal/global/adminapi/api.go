@@ -161,6 +161,7 @@ func (api *API) Handler(a Access) http.Handler {
 	rt := newRouter(api.log, api.lines, access.Policy{
 		Verify:           api.verifyUser,
 		LocalhostIsAdmin: a == Loopback && api.cfg.LocalhostIsAdmin,
+		Granted:          access.WarnOnce(api.log),
 		Socket:           a == Socket,
 		Forwarded:        a == Peer,
 		Certificate:      api.certificate(a),

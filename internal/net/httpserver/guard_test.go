@@ -136,6 +136,7 @@ func TestConnectionsThatEnd(t *testing.T) {
 	for name, tc := range map[string]struct{ request, want string }{
 		"a stranger":            {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401"},
 		"two lengths of a body": {"POST /a HTTP/1.1\r\nHost: x\r\nAuthorization: y\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 200"},
+		"a PROXY header":        {"PROXY TCP4 192.0.2.1 127.0.0.1 4711 5681\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400"},
 		"options of a stranger": {"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401"},
 		"options for the whole": {"OPTIONS * HTTP/1.1\r\nHost: x\r\nAuthorization: y\r\nConnection: close\r\n\r\n", "OPTIONS *"},
 	} {

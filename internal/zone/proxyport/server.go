@@ -171,7 +171,7 @@ func (s *Server) unread(err error) error {
 
 // API returns the handler of the zone's HTTP API.
 func (s *Server) API() http.Handler {
-	return s.api(access.Policy{Verify: s.verifyUser, LocalhostIsAdmin: s.cfg.LocalhostIsAdmin})
+	return s.api(access.Policy{Verify: s.verifyUser, LocalhostIsAdmin: s.cfg.LocalhostIsAdmin, Granted: access.WarnOnce(s.cfg.Logger)})
 }
 
 // APISocket returns the handler of the same on the socket in the data folder,
