@@ -108,7 +108,7 @@ func (c *client) streamOnce(ctx context.Context, q call) (*http.Response, error)
 	if err != nil {
 		return nil, c.failure(err, q.changes, req)
 	}
-	return nil, c.refusal(answer{resp.StatusCode, resp.Header, data})
+	return nil, c.refusal(q, answer{resp.StatusCode, resp.Header, data})
 }
 
 // BrokenOff says that a backup ended before its end.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -136,7 +137,7 @@ func (c *client) attempt(ctx context.Context, q call) error {
 	case err != nil:
 		return err
 	case a.status >= 300:
-		return c.refusal(a)
+		return c.refusal(q, a)
 	}
 	if q.header != nil {
 		*q.header = a.header
@@ -238,6 +239,7 @@ func (c *client) request(ctx context.Context, q call) (*http.Request, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.agent)
 	req.Header.Set("X-Request-Id", q.id)
+	req.Header.Set(apitypes.HeaderRequestID, q.id)
 	if c.target.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.target.token)
 	}

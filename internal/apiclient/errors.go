@@ -30,7 +30,7 @@ func (c *client) failure(err error, unknown bool, req *http.Request) error {
 	if unknown {
 		return federation.Errorf(federation.UnknownOutcome,
 			"the %s at %s got the request and then nothing came back: %w", c.node(), c.target, reason(err)).
-			WithHint("%s", c.unknownHint(req.Header.Get("X-Request-Id")))
+			WithHint("%s", c.unknownHint(req.Header.Get(apitypes.HeaderRequestID)))
 	}
 	e := federation.Errorf(federation.Unavailable, "cannot reach the %s at %s: %w", c.node(), c.target, reason(err))
 	return e.WithHint("%s", c.unreachableHint(err))
@@ -80,7 +80,7 @@ func (c *client) unreachableHint(err error) string {
 }
 
 // refusal turns an answer of status 300 and above into the error that it is.
-func (c *client) refusal(a answer) error {
+func (c *client) refusal(q call, a answer) error {
 	if a.status < 400 {
 		return c.notOurs(federation.Errorf(federation.Internal, "%s answers with a redirect (status %d)", c.target, a.status))
 	}
@@ -90,6 +90,9 @@ func (c *client) refusal(a answer) error {
 		if strings.Contains(string(a.data), "HTTP request to an HTTPS server") {
 			return federation.Errorf(federation.Invalid, "the %s at %s speaks TLS only", c.node(), c.target).
 				WithHint("write https:// in %s", c.target.Service.AddressFlag)
+		}
+		if a.status == http.StatusBadGateway || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout {
+			return c.proxyFailed(q, a)
 		}
 		return c.notOurs(federation.Errorf(code, "the %s at %s answered %d %s", c.node(), c.target, a.status, http.StatusText(a.status)))
 	}
@@ -104,9 +107,20 @@ func (c *client) refusal(a answer) error {
 		e.Fields = append(e.Fields, federation.FieldError{Field: p.Field, Reason: p.Reason})
 	}
 	if e.Code == federation.UnknownOutcome && e.Hint == "" {
-		e.Hint = c.unknownHint(a.header.Get("X-Request-Id"))
+		e.Hint = c.unknownHint(q.id)
 	}
 	return c.withHint(e)
+}
+
+// proxyFailed is the error for a 502, 503 or 504 that no node of ours wrote: a proxy in
+// between had no answer, and may have passed the request on before that.
+func (c *client) proxyFailed(q call, a answer) error {
+	if q.changes {
+		return federation.Errorf(federation.UnknownOutcome, "a proxy before the %s at %s answered %d %s, and may have passed the request on",
+			c.node(), c.target, a.status, http.StatusText(a.status)).WithHint("%s", c.unknownHint(q.id))
+	}
+	return federation.Errorf(federation.Unavailable, "a proxy before the %s at %s answered %d %s", c.node(), c.target, a.status, http.StatusText(a.status)).
+		WithHint("does the proxy reach a running %s? another address is named with %s", c.node(), c.target.Service.AddressFlag)
 }
 
 // unknownHint says how to learn what became of a request.

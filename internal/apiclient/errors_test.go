@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,9 +38,9 @@ func TestErrorsOfTheNodeArriveWhole(t *testing.T) {
 		{"unavailable", 503, `{"title":"Unavailable","detail":"no leader"}`,
 			federation.Error{Code: federation.Unavailable, Detail: "no leader", Hint: "nothing was changed: run the command again", RetryAfter: 2 * time.Second}},
 		{"unknown outcome", 504, `{"title":"Unknown Outcome","detail":"leadership was lost"}`,
-			federation.Error{Code: federation.UnknownOutcome, Detail: "leadership was lost", Hint: "it may have taken effect: look before you repeat it"}},
+			federation.Error{Code: federation.UnknownOutcome, Detail: "leadership was lost", Hint: "it may have taken effect; ask what became of it: global get request ID"}},
 		{"not JSON", 502, `<html>Bad Gateway</html>`,
-			federation.Error{Code: federation.Internal, Detail: "answered 502 Bad Gateway", Hint: "is this the address of a global? name it with --address"}},
+			federation.Error{Code: federation.Unavailable, Detail: "a proxy before the global at", Hint: "does the proxy reach a running global? another address is named with --address"}},
 		{"JSON of another API", 404, `{"error":"nope"}`,
 			federation.Error{Code: federation.NotFound, Detail: "answered 404 Not Found", Hint: "is this the address of a global? name it with --address"}},
 		{"plain HTTP to a TLS port", 400, "Client sent an HTTP request to an HTTPS server.\n",
@@ -58,6 +59,9 @@ func TestErrorsOfTheNodeArriveWhole(t *testing.T) {
 				_, _ = io.WriteString(w, tt.body)
 			})
 			_, err := g.Keys(t.Context())
+			if e := federation.AsError(err); e != nil {
+				e.Hint = requestIDs.ReplaceAllString(e.Hint, "ID")
+			}
 			var e *federation.Error
 			if !errors.As(err, &e) {
 				t.Fatalf("got %v", err)
@@ -67,6 +71,28 @@ func TestErrorsOfTheNodeArriveWhole(t *testing.T) {
 				t.Errorf("got %+v\nwant %+v", *e, tt.want)
 			}
 		})
+	}
+}
+
+var requestIDs = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
+
+// TestAProxyInBetween: what a proxy answers in the node's place says nothing about
+// what became of a change, and the id under which to ask survives a proxy that
+// replaces X-Request-Id.
+func TestAProxyInBetween(t *testing.T) {
+	for _, status := range []int{502, 503, 504} {
+		var sent string
+		g := global(t, func(w http.ResponseWriter, r *http.Request) {
+			sent = r.Header.Get(apitypes.HeaderRequestID)
+			w.Header().Set("X-Request-Id", "11111111-1111-4111-8111-111111111111") // the proxy's own
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "upstream connect error")
+		})
+		_, err := g.ActivateKey(t.Context(), apitypes.KeyStepRequest{Kind: "zone", KID: "2"})
+		e := federation.AsError(err)
+		if e == nil || e.Code != federation.UnknownOutcome || len(sent) != 36 || !strings.HasSuffix(e.Hint, "global get request "+sent) {
+			t.Errorf("%d: %+v, sent under %q", status, e, sent)
+		}
 	}
 }
 

@@ -57,6 +57,26 @@ func TestWhatBecameOfARequest(t *testing.T) {
 	}
 }
 
+// A proxy in between gives each attempt an X-Request-Id of its own: ours counts, and
+// the change has one effect.
+func TestTheRequestIDSurvivesAProxy(t *testing.T) {
+	e := newEnv(t)
+	id := uuid.NewString()
+	var first, again apitypes.RevokeResult
+	for _, into := range []*apitypes.RevokeResult{&first, &again} {
+		w := e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["a"]}`, into, apitypes.HeaderRequestID, id, "X-Request-Id", uuid.NewString())
+		if w.Header().Get(apitypes.HeaderRequestID) != id {
+			t.Errorf("answered as %q", w.Header().Get(apitypes.HeaderRequestID))
+		}
+	}
+	if first.Revision != again.Revision {
+		t.Errorf("two effects: %+v, %+v", first, again)
+	}
+	if told := e.outcome(id); told.Outcome != apitypes.OutcomeApplied || len(told.Changes) != 1 {
+		t.Errorf("asked under our id: %+v", told)
+	}
+}
+
 // An outcome that is unknown names the command that tells.
 func TestAnUnknownOutcomeSaysHowToAsk(t *testing.T) {
 	e := newEnv(t, func(cfg *Config) { cfg.Store = losing{cfg.Store} })

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/preauth"
@@ -90,6 +91,7 @@ type serving struct {
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := &act{requestID: requestID(r)}
 	w.Header().Set("X-Request-Id", a.requestID)
+	w.Header().Set(apitypes.HeaderRequestID, a.requestID)
 	out := &recorder{ResponseWriter: w}
 	err := rt.serve(out, r, a)
 	if err != nil && a.caller.Name == "" && rt.slowed != nil {
@@ -264,12 +266,14 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// requestID takes the caller's id where it is a UUID in its usual form, and makes
+// requestID takes the caller's id, ours before the one that proxies replace, where it is a UUID in its usual form, and makes
 // one otherwise.
 func requestID(r *http.Request) string {
-	if given := r.Header.Get("X-Request-Id"); len(given) == 36 {
-		if id, err := uuid.Parse(given); err == nil {
-			return id.String()
+	for _, name := range []string{apitypes.HeaderRequestID, "X-Request-Id"} {
+		if given := r.Header.Get(name); len(given) == 36 {
+			if id, err := uuid.Parse(given); err == nil {
+				return id.String()
+			}
 		}
 	}
 	return uuid.NewString()
