@@ -1,9 +1,15 @@
 package raftstore
 
-import "slices"
+import (
+	"context"
+	"slices"
+
+	"github.com/meridiankds/meridian/raftstore/state"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
 
 // WatchTrust returns a channel that is closed at the next change of who is trusted with
-// a connection: of the cluster's seal key. Get it before judging, so that no change falls
+// a connection: of the cluster's seal key, of who is expelled. Get it before judging, so that no change falls
 // between.
 func (s *Store) WatchTrust() <-chan struct{} { return s.fsm.trust.next() }
 
@@ -12,3 +18,23 @@ func (s *Store) WatchTrust() <-chan struct{} { return s.fsm.trust.next() }
 func (s *Store) FormerSealKey(id string) bool {
 	return slices.Contains(s.fsm.current().SealCheck().GetFormerIds(), id)
 }
+
+// Expel refuses a node, or a certificate's key, on every port from now on.
+func (s *Store) Expel(ctx context.Context, o Origin, e state.Expelled) error {
+	_, err := s.propose(ctx, o, "expel", &storepb.Command{Op: &storepb.Command_Expel{Expel: &storepb.Expel{
+		Id: e.ID, Subject: e.Subject, Reason: e.Reason,
+	}}})
+	return err
+}
+
+// Readmit takes an expulsion back.
+func (s *Store) Readmit(ctx context.Context, o Origin, id string) error {
+	_, err := s.propose(ctx, o, "readmit", &storepb.Command{Op: &storepb.Command_Readmit{Readmit: &storepb.Readmit{Id: id}}})
+	return err
+}
+
+// IsExpelled reports whether the node, or the certificate's key, was expelled.
+func (s *Store) IsExpelled(id string) bool { return s.fsm.current().IsExpelled(id) }
+
+// Expelled returns who is expelled, by id.
+func (s *Store) Expelled() []state.Expelled { return s.fsm.current().Expelled() }

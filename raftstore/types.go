@@ -17,6 +17,8 @@ type (
 	CutOff = state.CutOff
 	// Request is what became of a change that was asked for under a request id.
 	Request = state.Request
+	// Expelled is a node, or the key of a certificate, that is refused on every port.
+	Expelled = state.Expelled
 	// Backup is what a backup says about itself.
 	Backup = state.Backup
 )

@@ -145,8 +145,15 @@ func (f *fake) cluster() {
 			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "without node " + body.ID + " no live majority is left", Hint: "bring the others back first"})
 			return
 		}
-		reply(w, struct{}{})
+		reply(w, apitypes.RemovedMember{Expelled: []string{body.ID}})
 	})
+	f.mux.HandleFunc("GET /v1/expelled", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, apitypes.ExpelledList{Total: 1, Items: []apitypes.Expelled{
+			{ID: "n9", Subject: "node n9", Reason: "disk stolen", By: "ann", At: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)},
+		}})
+	})
+	f.mux.HandleFunc("POST /v1/expelled", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}) })
+	f.mux.HandleFunc("DELETE /v1/expelled/{id}", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 }
 
 func (f *fake) keys() {

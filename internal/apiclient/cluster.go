@@ -2,6 +2,7 @@ package apiclient
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
@@ -17,8 +18,24 @@ func (g *Global) TransferLeader(ctx context.Context, r apitypes.TransferLeaderRe
 	return err
 }
 
-// RemoveMember takes a member out of the cluster.
-func (g *Global) RemoveMember(ctx context.Context, r apitypes.RemoveMemberRequest) error {
-	_, err := change[struct{}](ctx, g.c, r, "v1", "cluster", "remove")
+// RemoveMember takes a member out of the cluster, and may expel it.
+func (g *Global) RemoveMember(ctx context.Context, r apitypes.RemoveMemberRequest) (apitypes.RemovedMember, error) {
+	return change[apitypes.RemovedMember](ctx, g.c, r, "v1", "cluster", "remove")
+}
+
+// Expel refuses a certificate's key, or a node, on every port.
+func (g *Global) Expel(ctx context.Context, r apitypes.ExpelRequest) error {
+	_, err := change[struct{}](ctx, g.c, r, "v1", "expelled")
 	return err
+}
+
+// Expelled returns who is refused on every port.
+func (g *Global) Expelled(ctx context.Context) (list apitypes.ExpelledList, err error) {
+	err = g.c.do(ctx, call{method: http.MethodGet, path: []string{"v1", "expelled"}, into: &list})
+	return list, err
+}
+
+// Readmit takes an expulsion back.
+func (g *Global) Readmit(ctx context.Context, id string) error {
+	return g.c.do(ctx, call{method: http.MethodDelete, path: []string{"v1", "expelled", id}, changes: true})
 }

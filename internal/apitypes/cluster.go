@@ -1,5 +1,7 @@
 package apitypes
 
+import "time"
+
 // Cluster is the answer of GET /v1/cluster.
 type Cluster struct {
 	ClusterID string `json:"clusterId"`
@@ -36,4 +38,37 @@ type TransferLeaderRequest struct {
 type RemoveMemberRequest struct {
 	ID    string `json:"id"`
 	Force bool   `json:"force,omitempty"`
+	// Expel refuses the node, and the certificate that it shows, on every port. The node
+	// need not be a member any more.
+	Expel  bool   `json:"expel,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// RemovedMember is the answer of POST /v1/cluster/remove: who was expelled, the node and
+// its certificate's key where that is known.
+type RemovedMember struct {
+	Expelled []string `json:"expelled"`
+}
+
+// ExpelRequest is the body of POST /v1/expelled: a certificate's key, as "sha256:" and the
+// SHA-256 of its public part in hexadecimal, or a node's id.
+type ExpelRequest struct {
+	ID      string `json:"id"`
+	Subject string `json:"subject,omitempty"` // whose it is, for operators
+	Reason  string `json:"reason,omitempty"`
+}
+
+// Expelled is one item of GET /v1/expelled.
+type Expelled struct {
+	ID      string    `json:"id"`
+	Subject string    `json:"subject,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
+}
+
+// ExpelledList is the answer of GET /v1/expelled.
+type ExpelledList struct {
+	Total int        `json:"total"`
+	Items []Expelled `json:"items"`
 }

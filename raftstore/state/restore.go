@@ -121,6 +121,8 @@ func (rs *restorer) add(record *storepb.Record, first bool) error {
 		s.serials.set(s.edit, listID{cptoken.Kind(r.Serial.Kind), r.Serial.Mesh}, r.Serial.Highest)
 	case *storepb.Record_Key:
 		return rs.key(r.Key)
+	case *storepb.Record_Expelled:
+		s.expelled.set(s.edit, r.Expelled.Id, r.Expelled)
 	case *storepb.Record_Zone:
 		rs.zone(r.Zone)
 	case *storepb.Record_Mesh:

@@ -46,6 +46,7 @@ func (s *State) WriteSnapshot(out io.Writer) error {
 	if s.sealCheck != nil {
 		w.put(&storepb.Record{What: &storepb.Record_SealCheck{SealCheck: s.sealCheck}})
 	}
+	s.writeExpelled(w)
 	s.writeKeys(w)
 	s.writeFleet(w)
 	s.writeLog(w)

@@ -44,6 +44,7 @@ type State struct {
 	time      int64
 	watermark int64
 	sealCheck *storepb.SealCheck
+	expelled  tree[string, *storepb.Expelled]
 
 	serials tree[listID, uint64]
 	keys    tree[cptoken.KeyID, *KeyRecord]
@@ -78,6 +79,7 @@ func NewState() *State {
 		zones:    newTree[string, *federation.Zone](strings.Compare),
 		meshes:   newTree[string, *Mesh](strings.Compare),
 		log:      newTree[logKey, logEntry](compareLog),
+		expelled: newTree[string, *storepb.Expelled](strings.Compare),
 		stages:   newTree[string, *storepb.Stage](strings.Compare),
 		staged:   stagedRestore{parts: newTree[uint32, []byte](cmp.Compare[uint32])},
 		requests: newTree[string, *storepb.Request](strings.Compare),
@@ -207,6 +209,10 @@ func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
 		return s.commitRestore(index, op.CommitRestore)
 	case *storepb.Command_DropRestore:
 		return s.dropRestore(op.DropRestore)
+	case *storepb.Command_Expel:
+		return s.expel(cmd.By, op.Expel)
+	case *storepb.Command_Readmit:
+		return s.readmit(op.Readmit)
 	}
 	return 0, federation.Errorf(federation.Internal, "operation %T is not handled", cmd.Op)
 }

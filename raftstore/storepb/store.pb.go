@@ -10,12 +10,11 @@
 package storepb
 
 import (
+	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
+	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
-
-	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
-	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 )
 
 const (
@@ -64,6 +63,8 @@ type Command struct {
 	//	*Command_RestorePart
 	//	*Command_CommitRestore
 	//	*Command_DropRestore
+	//	*Command_Expel
+	//	*Command_Readmit
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -359,6 +360,24 @@ func (x *Command) GetDropRestore() *DropRestore {
 	return nil
 }
 
+func (x *Command) GetExpel() *Expel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Expel); ok {
+			return x.Expel
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReadmit() *Readmit {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Readmit); ok {
+			return x.Readmit
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -463,6 +482,14 @@ type Command_DropRestore struct {
 	DropRestore *DropRestore `protobuf:"bytes,34,opt,name=drop_restore,json=dropRestore,proto3,oneof"`
 }
 
+type Command_Expel struct {
+	Expel *Expel `protobuf:"bytes,40,opt,name=expel,proto3,oneof"`
+}
+
+type Command_Readmit struct {
+	Readmit *Readmit `protobuf:"bytes,41,opt,name=readmit,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_BeginHistory) isCommand_Op() {}
@@ -512,6 +539,10 @@ func (*Command_RestorePart) isCommand_Op() {}
 func (*Command_CommitRestore) isCommand_Op() {}
 
 func (*Command_DropRestore) isCommand_Op() {}
+
+func (*Command_Expel) isCommand_Op() {}
+
+func (*Command_Readmit) isCommand_Op() {}
 
 // Found is the first command of a cluster: its id for ever and its first
 // history, the meshes, keys and seal check that it starts with.
@@ -2259,6 +2290,113 @@ func (x *DropRestore) GetRestoreId() string {
 	return ""
 }
 
+// Expel refuses a node, or a certificate's key, on every port.
+type Expel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A node's id, or "sha256:" and the SHA-256 of a certificate's public key.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whose it is, for operators.
+	Subject       string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Expel) Reset() {
+	*x = Expel{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Expel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Expel) ProtoMessage() {}
+
+func (x *Expel) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Expel.ProtoReflect.Descriptor instead.
+func (*Expel) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Expel) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Expel) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Expel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type Readmit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Readmit) Reset() {
+	*x = Readmit{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Readmit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Readmit) ProtoMessage() {}
+
+func (x *Readmit) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Readmit.ProtoReflect.Descriptor instead.
+func (*Readmit) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Readmit) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // Result is what applying a command came to. It is kept by request id.
 type Result struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2278,7 +2416,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2428,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2441,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{30}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Result) GetIndex() uint64 {
@@ -2373,6 +2511,7 @@ type Record struct {
 	//	*Record_SealCheck
 	//	*Record_End
 	//	*Record_StagedRestore
+	//	*Record_Expelled
 	What          isRecord_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2380,7 +2519,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2531,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2544,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{31}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Record) GetWhat() isRecord_What {
@@ -2532,6 +2671,15 @@ func (x *Record) GetStagedRestore() *StagedRestore {
 	return nil
 }
 
+func (x *Record) GetExpelled() *Expelled {
+	if x != nil {
+		if x, ok := x.What.(*Record_Expelled); ok {
+			return x.Expelled
+		}
+	}
+	return nil
+}
+
 type isRecord_What interface {
 	isRecord_What()
 }
@@ -2588,6 +2736,10 @@ type Record_StagedRestore struct {
 	StagedRestore *StagedRestore `protobuf:"bytes,13,opt,name=staged_restore,json=stagedRestore,proto3,oneof"`
 }
 
+type Record_Expelled struct {
+	Expelled *Expelled `protobuf:"bytes,20,opt,name=expelled,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_What() {}
 
 func (*Record_Key) isRecord_What() {}
@@ -2614,6 +2766,8 @@ func (*Record_End) isRecord_What() {}
 
 func (*Record_StagedRestore) isRecord_What() {}
 
+func (*Record_Expelled) isRecord_What() {}
+
 // Header comes first.
 type Header struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2639,7 +2793,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2805,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2818,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{32}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Header) GetLevel() uint32 {
@@ -2763,7 +2917,7 @@ type KeyRecord struct {
 
 func (x *KeyRecord) Reset() {
 	*x = KeyRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +2929,7 @@ func (x *KeyRecord) String() string {
 func (*KeyRecord) ProtoMessage() {}
 
 func (x *KeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +2942,7 @@ func (x *KeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRecord.ProtoReflect.Descriptor instead.
 func (*KeyRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *KeyRecord) GetId() *KeyRef {
@@ -2922,7 +3076,7 @@ type Serial struct {
 
 func (x *Serial) Reset() {
 	*x = Serial{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3088,7 @@ func (x *Serial) String() string {
 func (*Serial) ProtoMessage() {}
 
 func (x *Serial) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3101,7 @@ func (x *Serial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serial.ProtoReflect.Descriptor instead.
 func (*Serial) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Serial) GetKind() string {
@@ -2988,7 +3142,7 @@ type Revocations struct {
 
 func (x *Revocations) Reset() {
 	*x = Revocations{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3154,7 @@ func (x *Revocations) String() string {
 func (*Revocations) ProtoMessage() {}
 
 func (x *Revocations) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3167,7 @@ func (x *Revocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocations.ProtoReflect.Descriptor instead.
 func (*Revocations) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Revocations) GetKind() string {
@@ -3079,7 +3233,7 @@ type CutOffRecord struct {
 
 func (x *CutOffRecord) Reset() {
 	*x = CutOffRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3245,7 @@ func (x *CutOffRecord) String() string {
 func (*CutOffRecord) ProtoMessage() {}
 
 func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3258,7 @@ func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOffRecord.ProtoReflect.Descriptor instead.
 func (*CutOffRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CutOffRecord) GetId() *KeyRef {
@@ -3166,7 +3320,7 @@ type ZoneRecord struct {
 
 func (x *ZoneRecord) Reset() {
 	*x = ZoneRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3332,7 @@ func (x *ZoneRecord) String() string {
 func (*ZoneRecord) ProtoMessage() {}
 
 func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3345,7 @@ func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneRecord.ProtoReflect.Descriptor instead.
 func (*ZoneRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ZoneRecord) GetName() string {
@@ -3257,6 +3411,83 @@ func (x *ZoneRecord) GetDeleted() bool {
 	return false
 }
 
+// Expelled is who was expelled.
+type Expelled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Subject       string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	AtMs          int64                  `protobuf:"varint,5,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Expelled) Reset() {
+	*x = Expelled{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Expelled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Expelled) ProtoMessage() {}
+
+func (x *Expelled) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Expelled.ProtoReflect.Descriptor instead.
+func (*Expelled) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Expelled) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Expelled) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Expelled) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Expelled) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Expelled) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
 type MeshRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -3268,7 +3499,7 @@ type MeshRecord struct {
 
 func (x *MeshRecord) Reset() {
 	*x = MeshRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3280,7 +3511,7 @@ func (x *MeshRecord) String() string {
 func (*MeshRecord) ProtoMessage() {}
 
 func (x *MeshRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3293,7 +3524,7 @@ func (x *MeshRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshRecord.ProtoReflect.Descriptor instead.
 func (*MeshRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MeshRecord) GetName() string {
@@ -3337,7 +3568,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3349,7 +3580,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3362,7 +3593,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Tombstone) GetIndex() uint64 {
@@ -3435,7 +3666,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3678,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3691,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{40}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Stage) GetId() string {
@@ -3503,7 +3734,7 @@ type StagedRestore struct {
 
 func (x *StagedRestore) Reset() {
 	*x = StagedRestore{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3515,7 +3746,7 @@ func (x *StagedRestore) String() string {
 func (*StagedRestore) ProtoMessage() {}
 
 func (x *StagedRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3528,7 +3759,7 @@ func (x *StagedRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRestore.ProtoReflect.Descriptor instead.
 func (*StagedRestore) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{41}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StagedRestore) GetId() string {
@@ -3567,7 +3798,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3579,7 +3810,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3592,7 +3823,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{42}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Request) GetId() string {
@@ -3635,7 +3866,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3878,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3891,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{43}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -3687,7 +3918,7 @@ type Reseal_Item struct {
 
 func (x *Reseal_Item) Reset() {
 	*x = Reseal_Item{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3699,7 +3930,7 @@ func (x *Reseal_Item) String() string {
 func (*Reseal_Item) ProtoMessage() {}
 
 func (x *Reseal_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3733,7 +3964,7 @@ var File_raftstore_storepb_store_proto protoreflect.FileDescriptor
 
 const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\x9e\r\n" +
+	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\x88\x0e\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
@@ -3774,7 +4005,9 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x06reseal\x18\x1f \x01(\v2\x19.meridian.store.v1.ResealH\x00R\x06reseal\x12C\n" +
 	"\frestore_part\x18  \x01(\v2\x1e.meridian.store.v1.RestorePartH\x00R\vrestorePart\x12I\n" +
 	"\x0ecommit_restore\x18! \x01(\v2 .meridian.store.v1.CommitRestoreH\x00R\rcommitRestore\x12C\n" +
-	"\fdrop_restore\x18\" \x01(\v2\x1e.meridian.store.v1.DropRestoreH\x00R\vdropRestoreB\x04\n" +
+	"\fdrop_restore\x18\" \x01(\v2\x1e.meridian.store.v1.DropRestoreH\x00R\vdropRestore\x120\n" +
+	"\x05expel\x18( \x01(\v2\x18.meridian.store.v1.ExpelH\x00R\x05expel\x126\n" +
+	"\areadmit\x18) \x01(\v2\x1a.meridian.store.v1.ReadmitH\x00R\areadmitB\x04\n" +
 	"\x02op\"\xe4\x01\n" +
 	"\x05Found\x12\x1d\n" +
 	"\n" +
@@ -3906,7 +4139,13 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x05force\x18\x05 \x01(\bR\x05force\",\n" +
 	"\vDropRestore\x12\x1d\n" +
 	"\n" +
-	"restore_id\x18\x01 \x01(\tR\trestoreId\"\xa6\x01\n" +
+	"restore_id\x18\x01 \x01(\tR\trestoreId\"I\n" +
+	"\x05Expel\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x19\n" +
+	"\aReadmit\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xa6\x01\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
@@ -3914,7 +4153,7 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x04hint\x18\x04 \x01(\tR\x04hint\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
 	"\achanged\x18\x06 \x01(\x04R\achanged\x12\x14\n" +
-	"\x05field\x18\a \x01(\tR\x05field\"\xf4\x05\n" +
+	"\x05field\x18\a \x01(\tR\x05field\"\xaf\x06\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.meridian.store.v1.HeaderH\x00R\x06header\x120\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.meridian.store.v1.KeyRecordH\x00R\x03key\x123\n" +
@@ -3930,7 +4169,8 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
 	"seal_check\x18\v \x01(\v2\x1c.meridian.store.v1.SealCheckH\x00R\tsealCheck\x12*\n" +
 	"\x03end\x18\f \x01(\v2\x16.meridian.store.v1.EndH\x00R\x03end\x12I\n" +
-	"\x0estaged_restore\x18\r \x01(\v2 .meridian.store.v1.StagedRestoreH\x00R\rstagedRestoreB\x06\n" +
+	"\x0estaged_restore\x18\r \x01(\v2 .meridian.store.v1.StagedRestoreH\x00R\rstagedRestore\x129\n" +
+	"\bexpelled\x18\x14 \x01(\v2\x1b.meridian.store.v1.ExpelledH\x00R\bexpelledB\x06\n" +
 	"\x04what\"\xb8\x02\n" +
 	"\x06Header\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
@@ -4001,7 +4241,13 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"created_ms\x18\a \x01(\x03R\tcreatedMs\x12\x1f\n" +
 	"\vmodified_ms\x18\b \x01(\x03R\n" +
 	"modifiedMs\x12\x18\n" +
-	"\adeleted\x18\t \x01(\bR\adeleted\"`\n" +
+	"\adeleted\x18\t \x01(\bR\adeleted\"q\n" +
+	"\bExpelled\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x13\n" +
+	"\x05at_ms\x18\x05 \x01(\x03R\x04atMs\"`\n" +
 	"\n" +
 	"MeshRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
@@ -4049,7 +4295,7 @@ func file_raftstore_storepb_store_proto_rawDescGZIP() []byte {
 	return file_raftstore_storepb_store_proto_rawDescData
 }
 
-var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*Command)(nil),        // 0: meridian.store.v1.Command
 	(*Found)(nil),          // 1: meridian.store.v1.Found
@@ -4081,21 +4327,24 @@ var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*RestorePart)(nil),    // 27: meridian.store.v1.RestorePart
 	(*CommitRestore)(nil),  // 28: meridian.store.v1.CommitRestore
 	(*DropRestore)(nil),    // 29: meridian.store.v1.DropRestore
-	(*Result)(nil),         // 30: meridian.store.v1.Result
-	(*Record)(nil),         // 31: meridian.store.v1.Record
-	(*Header)(nil),         // 32: meridian.store.v1.Header
-	(*KeyRecord)(nil),      // 33: meridian.store.v1.KeyRecord
-	(*Serial)(nil),         // 34: meridian.store.v1.Serial
-	(*Revocations)(nil),    // 35: meridian.store.v1.Revocations
-	(*CutOffRecord)(nil),   // 36: meridian.store.v1.CutOffRecord
-	(*ZoneRecord)(nil),     // 37: meridian.store.v1.ZoneRecord
-	(*MeshRecord)(nil),     // 38: meridian.store.v1.MeshRecord
-	(*Tombstone)(nil),      // 39: meridian.store.v1.Tombstone
-	(*Stage)(nil),          // 40: meridian.store.v1.Stage
-	(*StagedRestore)(nil),  // 41: meridian.store.v1.StagedRestore
-	(*Request)(nil),        // 42: meridian.store.v1.Request
-	(*End)(nil),            // 43: meridian.store.v1.End
-	(*Reseal_Item)(nil),    // 44: meridian.store.v1.Reseal.Item
+	(*Expel)(nil),          // 30: meridian.store.v1.Expel
+	(*Readmit)(nil),        // 31: meridian.store.v1.Readmit
+	(*Result)(nil),         // 32: meridian.store.v1.Result
+	(*Record)(nil),         // 33: meridian.store.v1.Record
+	(*Header)(nil),         // 34: meridian.store.v1.Header
+	(*KeyRecord)(nil),      // 35: meridian.store.v1.KeyRecord
+	(*Serial)(nil),         // 36: meridian.store.v1.Serial
+	(*Revocations)(nil),    // 37: meridian.store.v1.Revocations
+	(*CutOffRecord)(nil),   // 38: meridian.store.v1.CutOffRecord
+	(*ZoneRecord)(nil),     // 39: meridian.store.v1.ZoneRecord
+	(*Expelled)(nil),       // 40: meridian.store.v1.Expelled
+	(*MeshRecord)(nil),     // 41: meridian.store.v1.MeshRecord
+	(*Tombstone)(nil),      // 42: meridian.store.v1.Tombstone
+	(*Stage)(nil),          // 43: meridian.store.v1.Stage
+	(*StagedRestore)(nil),  // 44: meridian.store.v1.StagedRestore
+	(*Request)(nil),        // 45: meridian.store.v1.Request
+	(*End)(nil),            // 46: meridian.store.v1.End
+	(*Reseal_Item)(nil),    // 47: meridian.store.v1.Reseal.Item
 }
 var file_raftstore_storepb_store_proto_depIdxs = []int32{
 	1,  // 0: meridian.store.v1.Command.found:type_name -> meridian.store.v1.Found
@@ -4123,53 +4372,56 @@ var file_raftstore_storepb_store_proto_depIdxs = []int32{
 	27, // 22: meridian.store.v1.Command.restore_part:type_name -> meridian.store.v1.RestorePart
 	28, // 23: meridian.store.v1.Command.commit_restore:type_name -> meridian.store.v1.CommitRestore
 	29, // 24: meridian.store.v1.Command.drop_restore:type_name -> meridian.store.v1.DropRestore
-	2,  // 25: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
-	7,  // 26: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
-	8,  // 27: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
-	2,  // 28: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
-	6,  // 29: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
-	6,  // 30: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
-	5,  // 31: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
-	10, // 32: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
-	12, // 33: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 34: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 35: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
-	8,  // 36: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
-	13, // 37: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
-	14, // 38: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
-	44, // 39: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
-	7,  // 40: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
-	2,  // 41: meridian.store.v1.CommitRestore.history:type_name -> meridian.store.v1.History
-	32, // 42: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
-	33, // 43: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
-	34, // 44: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
-	35, // 45: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
-	36, // 46: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
-	37, // 47: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
-	38, // 48: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
-	39, // 49: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
-	40, // 50: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
-	42, // 51: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
-	7,  // 52: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
-	43, // 53: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
-	41, // 54: meridian.store.v1.Record.staged_restore:type_name -> meridian.store.v1.StagedRestore
-	2,  // 55: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
-	5,  // 56: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 57: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
-	10, // 58: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
-	12, // 59: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 60: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 61: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
-	5,  // 62: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
-	23, // 63: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
-	30, // 64: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
-	5,  // 65: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 66: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	30, // 25: meridian.store.v1.Command.expel:type_name -> meridian.store.v1.Expel
+	31, // 26: meridian.store.v1.Command.readmit:type_name -> meridian.store.v1.Readmit
+	2,  // 27: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
+	7,  // 28: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
+	8,  // 29: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
+	2,  // 30: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
+	6,  // 31: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
+	6,  // 32: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
+	5,  // 33: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
+	10, // 34: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
+	12, // 35: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 36: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 37: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
+	8,  // 38: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
+	13, // 39: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
+	14, // 40: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
+	47, // 41: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
+	7,  // 42: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
+	2,  // 43: meridian.store.v1.CommitRestore.history:type_name -> meridian.store.v1.History
+	34, // 44: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
+	35, // 45: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
+	36, // 46: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
+	37, // 47: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
+	38, // 48: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
+	39, // 49: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
+	41, // 50: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
+	42, // 51: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
+	43, // 52: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
+	45, // 53: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
+	7,  // 54: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
+	46, // 55: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
+	44, // 56: meridian.store.v1.Record.staged_restore:type_name -> meridian.store.v1.StagedRestore
+	40, // 57: meridian.store.v1.Record.expelled:type_name -> meridian.store.v1.Expelled
+	2,  // 58: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
+	5,  // 59: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 60: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
+	10, // 61: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
+	12, // 62: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 63: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 64: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
+	5,  // 65: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
+	23, // 66: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
+	32, // 67: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
+	5,  // 68: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 69: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_raftstore_storepb_store_proto_init() }
@@ -4203,8 +4455,10 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Command_RestorePart)(nil),
 		(*Command_CommitRestore)(nil),
 		(*Command_DropRestore)(nil),
+		(*Command_Expel)(nil),
+		(*Command_Readmit)(nil),
 	}
-	file_raftstore_storepb_store_proto_msgTypes[31].OneofWrappers = []any{
+	file_raftstore_storepb_store_proto_msgTypes[33].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Key)(nil),
 		(*Record_Serial)(nil),
@@ -4218,6 +4472,7 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Record_SealCheck)(nil),
 		(*Record_End)(nil),
 		(*Record_StagedRestore)(nil),
+		(*Record_Expelled)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4225,7 +4480,7 @@ func file_raftstore_storepb_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftstore_storepb_store_proto_rawDesc), len(file_raftstore_storepb_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

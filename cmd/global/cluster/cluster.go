@@ -18,7 +18,7 @@ func Command() *cli.Command {
 	return &cli.Command{
 		Name:        "cluster",
 		Usage:       "look after the members of the global",
-		Subcommands: []*cli.Command{clusterStatus(), clusterTransferLeader(), clusterRemove(), clusterRecover()},
+		Subcommands: []*cli.Command{clusterStatus(), clusterTransferLeader(), clusterRemove(), clusterReadmit(), clusterRecover()},
 	}
 }
 
@@ -114,11 +114,16 @@ func clusterRemove() *cli.Command {
 		ArgsUsage: "ID",
 		Description: `The node does not come back with its data folder; emptied, it joins as a new one.
 Where the voters that are left would be no live majority, the removal is refused
-unless it is forced.
+unless it is forced. With --expel the node, a member or not, and the certificate that it
+showed last are refused on every port from now on: do that when its disk was stolen.
 
 Examples:
-  global cluster remove 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
-		Flags: client.Flags(&cli.BoolFlag{Name: "force", Usage: "remove it also where no live majority is left"}),
+  global cluster remove 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0
+  global cluster remove --expel --reason "disk stolen" 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
+		Flags: client.Flags(
+			&cli.BoolFlag{Name: "force", Usage: "remove it also where no live majority is left"},
+			&cli.BoolFlag{Name: "expel", Usage: "refuse the node and its certificate on every port"},
+			&cli.StringFlag{Name: "reason", Usage: "why it is expelled, a `TEXT` for the list"}),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global cluster remove ID"); err != nil {
 				return err
@@ -127,7 +132,41 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return g.RemoveMember(c.Context, apitypes.RemoveMemberRequest{ID: c.Args().First(), Force: c.Bool("force")})
+			removed, err := g.RemoveMember(c.Context, apitypes.RemoveMemberRequest{
+				ID: c.Args().First(), Force: c.Bool("force"), Expel: c.Bool("expel"), Reason: c.String("reason"),
+			})
+			if err != nil {
+				return err
+			}
+			if c.Bool("expel") && len(removed.Expelled) < 2 {
+				console.VoiceOf(c.App).Warn("the node's certificate is not known here, the node alone was expelled")
+				console.VoiceOf(c.App).Hint("expel it as well: global certs expel FILE")
+			}
+			return nil
+		},
+	}
+}
+
+func clusterReadmit() *cli.Command {
+	return &cli.Command{
+		Name:      "readmit",
+		Usage:     "take the expulsion of a node back",
+		ArgsUsage: "ID",
+		Description: `The node may be a peer again; it joins with an empty data folder. Its certificate is
+readmitted apart: global certs readmit.
+
+Examples:
+  global cluster readmit 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
+		Flags: client.Flags(),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "global cluster readmit ID"); err != nil {
+				return err
+			}
+			g, err := client.Connect(c)
+			if err != nil {
+				return err
+			}
+			return g.Readmit(c.Context, c.Args().First())
 		},
 	}
 }

@@ -222,6 +222,10 @@ func (api *API) routes() map[string]route {
 		"POST /v1/cluster/transfer-leader": {access.Administer, api.postTransferLeader},
 		"POST /v1/cluster/remove":          {access.Administer, api.postRemoveMember},
 
+		"GET /v1/expelled":         {access.Read, api.listExpelled},
+		"POST /v1/expelled":        {access.Administer, api.postExpel},
+		"DELETE /v1/expelled/{id}": {access.Administer, api.deleteExpelled},
+
 		"GET /meshes":           {access.Read, api.listMeshes},
 		"GET /meshes/{mesh}":    {access.Read, api.getMesh},
 		"PUT /meshes/{mesh}":    {access.Administer, api.putMesh},

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 // Cluster is what the API needs of the other members.
@@ -34,6 +35,9 @@ type Cluster interface {
 	// one that was started to follow without a vote.
 	TransferLead(id string) error
 	Remove(id string, force bool) error
+	// CertificateKeys are the names of the keys of the certificates that the node has
+	// shown to this member on connections that are open; its own are never among them.
+	CertificateKeys(node string) []string
 }
 
 // Member is a member of the cluster. Live, NonVoter and Applied are known at the leader.
@@ -218,10 +222,22 @@ func (api *API) postRemoveMember(a *act, w http.ResponseWriter, r *http.Request)
 		return alone()
 	}
 	a.note(slog.String("member", clip(body.ID)), slog.Bool("force", body.Force))
-	if err := api.cfg.Cluster.Remove(body.ID, body.Force); err != nil {
+	keys := api.cfg.Cluster.CertificateKeys(body.ID) // before its connections are gone
+	err := api.cfg.Cluster.Remove(body.ID, body.Force)
+	if err != nil && !(body.Expel && federation.CodeOf(err) == federation.NotFound) {
 		return err
 	}
-	return reply(w, http.StatusOK, struct{}{})
+	removed := apitypes.RemovedMember{Expelled: []string{}}
+	if body.Expel {
+		for _, id := range append([]string{body.ID}, keys...) {
+			expelled := raftstore.Expelled{ID: id, Subject: "node " + body.ID, Reason: body.Reason}
+			if err := api.store.Expel(r.Context(), a.origin("expel", id), expelled); err != nil {
+				return err
+			}
+			removed.Expelled = append(removed.Expelled, id)
+		}
+	}
+	return reply(w, http.StatusOK, removed)
 }
 
 func alone() error {

@@ -21,11 +21,12 @@ type others struct {
 func (o *others) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, _ string) error {
 	return o.forward(w, r, caller)
 }
-func (o *others) LeaderContact() time.Duration { return o.silence }
-func (*others) Refresh(context.Context) bool   { return false }
-func (*others) Members() []Member              { return nil }
-func (*others) TransferLead(string) error      { return nil }
-func (*others) Remove(string, bool) error      { return nil }
+func (o *others) LeaderContact() time.Duration  { return o.silence }
+func (*others) Refresh(context.Context) bool    { return false }
+func (*others) Members() []Member               { return nil }
+func (*others) TransferLead(string) error       { return nil }
+func (*others) Remove(string, bool) error       { return nil }
+func (*others) CertificateKeys(string) []string { return nil }
 
 // What a member without a leader signs, and what it does not.
 func TestIssuingWithoutALeader(t *testing.T) {

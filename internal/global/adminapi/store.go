@@ -46,6 +46,9 @@ type State interface {
 	Revocations(kind cptoken.Kind, mesh, after string, limit int) []raftstore.Revocation
 	RevocationCount(kind cptoken.Kind, mesh string) int
 	CutOffs() []raftstore.CutOff
+
+	// Expelled are the nodes and certificates that are refused on every port.
+	Expelled() []raftstore.Expelled
 }
 
 // Proposer changes the state of the cluster. Each method is one command, applied
@@ -70,6 +73,9 @@ type Proposer interface {
 	// ApplyMesh makes a mesh with a prepared key; who calls it has it activated.
 	ApplyMesh(ctx context.Context, o raftstore.Origin, name string) (raftstore.Mesh, error)
 	DeleteMesh(ctx context.Context, o raftstore.Origin, name string) error
+
+	Expel(ctx context.Context, o raftstore.Origin, e raftstore.Expelled) error
+	Readmit(ctx context.Context, o raftstore.Origin, id string) error
 }
 
 // stamp is a time as the API writes it; the zero time is left out.

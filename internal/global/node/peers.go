@@ -23,6 +23,7 @@ type peers struct {
 	membership *membership.Membership
 	port       *peer.Port
 	gate       *peer.Gate
+	source     *tlsutil.Source
 	dialer     *peer.Dialer
 	client     *peer.Client
 	store      *raftstore.Store
@@ -52,7 +53,8 @@ type digested struct {
 func (n *Node) newPeers(cluster string) *peers {
 	log := n.cfg.Logger.With("component", "peers")
 	p := &peers{
-		fleet: n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, heard: map[string]digested{},
+		source: n.cfg.TLS,
+		fleet:  n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, heard: map[string]digested{},
 		preflights: !n.cfg.Bootstrap, nonVoter: n.cfg.NonVoter, own: n.latest,
 	}
 	if p.advertise == "" {
@@ -75,6 +77,7 @@ func (n *Node) newPeers(cluster string) *peers {
 
 func (p *peers) attach(s *raftstore.Store) {
 	p.store = s
+	p.source.Refuse(p.expelledCertificate)
 	p.membership.Attach(s)
 }
 

@@ -73,6 +73,18 @@ func (g *Gate) keep(conn *tls.Conn, p Proof) (*Conn, error) {
 	return c, nil
 }
 
+// Certificates are those that a node showed on its connections that are open.
+func (g *Gate) Certificates(node string) (certs []*x509.Certificate) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.open {
+		if c.proof.Node == node {
+			certs = append(certs, c.proof.Chain[0])
+		}
+	}
+	return certs
+}
+
 // Review ends the connections whose certificates are of no CA that is trusted now, whose
 // node or certificate was expelled, and those proved under a former seal key. Call it
 // after each change of these.

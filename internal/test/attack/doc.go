@@ -27,10 +27,16 @@
 // A zone's certificate on the peer port, a node's on the KDS port, another cluster's
 // and another CA's anywhere:
 //
-//	internal/test/attack.TestEachPortTakesOneRole
+//	internal/test/attack.TestEachPortTakesOneRole, internal/test/attack.TestAMembersCertificateOpensNothing
+//	internal/test/attack.TestNobodyIsTakenForAnother, internal/net/tlsutil.TestWhoAnswersIsExpected
+//	internal/global/peer.TestForgedProofs, internal/global/peer.TestAnEchoProvesNothing
+//	internal/global/peer.TestTheNodeThatIsMeant, internal/global/peer.TestNoMembersGetNoAnswer
+//	internal/global/peer.TestReviewEndsConnections, internal/net/tlsutil.TestConnectionsEndWithTheirCA
+//	internal/test/cluster.TestADroppedCAEndsConnections, internal/test/cluster.TestAnExpelledMemberIsRefused
+//	internal/test/cluster.TestAnExpelledCertificateIsRefused, internal/global/adminapi.TestRequestsBelongToWhoMadeThem
 //	internal/global/peer.TestStrangersAreRefused, internal/global/peer.TestWhatIsNoPeer, internal/global/admission.TestCertificates
 //	internal/net/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/net/tlsutil.TestPeerClientRefusesAForeignServer
-//	raftstore.TestConnectionsAreMeantForOneNode, internal/global/peer.TestAForwardedRequestNeedsACaller
+//	raftstore/raftnet.TestConnectionsAreMeantForOneNode, internal/global/peer.TestAForwardedRequestNeedsACaller
 //
 // # Exhaustion
 //
@@ -63,8 +69,8 @@
 //
 // # Files that somebody else wrote
 //
-//	raftstore.FuzzDecodeCommand, raftstore.FuzzReadSnapshot, raftstore.TestRestoreRefuses
-//	raftstore.TestFlippedBitsInTheLog, raftstore.TestSnapshotRefusesEveryFlippedBit
+//	raftstore/state.FuzzDecodeCommand, raftstore/state.FuzzReadSnapshot, raftstore.TestRestoreRefuses
+//	raftstore.TestFlippedBitsInTheLog, raftstore/state.TestSnapshotRefusesEveryFlippedBit
 //	internal/endpoints.TestReadRefusesWhatNoNodeWrote, kds/wire.TestZoneRefusesMalformedChanges
 //
 // # Secrets in the wrong place

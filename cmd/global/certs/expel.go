@@ -1,0 +1,126 @@
+package certs
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apitypes"
+	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
+)
+
+func certsExpel() *cli.Command {
+	return &cli.Command{
+		Name:      "expel",
+		Usage:     "refuse a certificate's key on every port",
+		ArgsUsage: "FILE|sha256:KEY",
+		Description: `For the certificate of a node, zone or user that was stolen: every member refuses it and
+ends its connections within a second. The CA stays. It is named by its PEM file, or by its key as
+global certs expelled shows it.
+
+Examples:
+  global certs expel --reason "laptop lost" jane.crt
+  global certs expel sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
+		Flags: client.Flags(&cli.StringFlag{Name: "reason", Usage: "why, a `TEXT` for the list"}),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "global certs expel FILE"); err != nil {
+				return err
+			}
+			id, subject, err := keyNamed(c.Args().First())
+			if err != nil {
+				return err
+			}
+			g, err := client.Connect(c)
+			if err != nil {
+				return err
+			}
+			return g.Expel(c.Context, apitypes.ExpelRequest{ID: id, Subject: subject, Reason: c.String("reason")})
+		},
+	}
+}
+
+func certsReadmit() *cli.Command {
+	return &cli.Command{
+		Name:      "readmit",
+		Usage:     "take the expulsion of a certificate's key back",
+		ArgsUsage: "FILE|sha256:KEY",
+		Description: `Examples:
+  global certs readmit jane.crt`,
+		Flags: client.Flags(),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "global certs readmit FILE"); err != nil {
+				return err
+			}
+			id, _, err := keyNamed(c.Args().First())
+			if err != nil {
+				return err
+			}
+			g, err := client.Connect(c)
+			if err != nil {
+				return err
+			}
+			return g.Readmit(c.Context, id)
+		},
+	}
+}
+
+func certsExpelled() *cli.Command {
+	return &cli.Command{
+		Name:  "expelled",
+		Usage: "list the nodes and certificates that are refused on every port",
+		Description: `Examples:
+  global certs expelled
+  global certs expelled -o json`,
+		Flags: client.Flags(console.OutputFlag()),
+		Action: func(c *cli.Context) error {
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			g, err := client.Connect(c)
+			if err != nil {
+				return err
+			}
+			list, err := g.Expelled(c.Context)
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, list, func() io.WriterTo {
+				table := console.NewTable("ID", "WHOSE", "BY", "AT", "REASON")
+				for _, e := range list.Items {
+					table.Row(e.ID, e.Subject, e.By, e.At.Format("2006-01-02T15:04:05Z"), e.Reason)
+				}
+				return table
+			})
+		},
+	}
+}
+
+// keyNamed returns the name of a certificate's key, and whose it is where a file tells.
+func keyNamed(arg string) (id, subject string, err error) {
+	if strings.HasPrefix(arg, "sha256:") {
+		return arg, "", nil
+	}
+	data, err := os.ReadFile(arg)
+	if err != nil {
+		return "", "", federation.Errorf(federation.Invalid, "reading a certificate: %w", err).
+			WithHint("name its PEM file, or its key as sha256:…")
+	}
+	certs, err := tlsutil.ParseCertificates(data)
+	if err == nil && len(certs) == 0 {
+		err = fmt.Errorf("there is no PEM certificate in it")
+	}
+	if err != nil {
+		return "", "", federation.Errorf(federation.Invalid, "%s: %w", arg, err).WithHint("name the PEM file of the certificate")
+	}
+	return tlsutil.KeyOf(certs[0]), tlsutil.SubjectOf(certs[0]), nil
+}

@@ -1,0 +1,42 @@
+package adminapi
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/raftstore"
+)
+
+// listExpelled tells which nodes and certificates are refused on every port.
+func (api *API) listExpelled(_ *act, w http.ResponseWriter, _ *http.Request) error {
+	list := apitypes.ExpelledList{Items: []apitypes.Expelled{}}
+	for _, e := range api.store.Expelled() {
+		list.Items = append(list.Items, apitypes.Expelled{ID: e.ID, Subject: e.Subject, Reason: e.Reason, By: e.By, At: e.At.UTC()})
+	}
+	list.Total = len(list.Items)
+	return reply(w, http.StatusOK, list)
+}
+
+func (api *API) postExpel(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.ExpelRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	a.note(slog.String("expelled", clip(body.ID)))
+	expelled := raftstore.Expelled{ID: body.ID, Subject: body.Subject, Reason: body.Reason}
+	if err := api.store.Expel(r.Context(), a.origin("expel", body.ID, body.Subject, body.Reason), expelled); err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, struct{}{})
+}
+
+func (api *API) deleteExpelled(a *act, w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	a.note(slog.String("readmitted", clip(id)))
+	if err := api.store.Readmit(r.Context(), a.origin("readmit", id), id); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
