@@ -42,3 +42,15 @@ type Part struct {
 	Last      bool
 	Changes   []Change
 }
+
+// Persistence is how far a holder of keys and revocations has made durable what it took.
+type Persistence struct {
+	// Revision up to which everything is durable.
+	Revision federation.Revision
+	// Err is why what was taken beyond it is not; nil while it is being written, or there
+	// is nothing.
+	Err error
+	// Lost counts how often what was taken beyond Revision was given up, because it could
+	// not be written: it has to be sent again.
+	Lost uint64
+}

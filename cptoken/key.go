@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 	"strconv"
 	"time"
 
@@ -78,6 +79,9 @@ const (
 	AlgHS256 = "HS256"
 )
 
+// KnownAlgorithm reports whether alg is one of [Algorithms].
+func KnownAlgorithm(alg string) bool { return slices.Contains(Algorithms[:], alg) }
+
 // Key sizes in bits that are accepted. Below is too weak, above lets a stranger's
 // key make a verification slow.
 const (
@@ -104,7 +108,7 @@ type Constraints struct {
 // with [NewPublicKey].
 type PublicKey struct {
 	ID    KeyID
-	Alg   string // AlgRS256
+	Alg   string // one of Algorithms
 	State KeyState
 	// Registered is nil for keys that the global made.
 	Registered *Constraints
@@ -115,11 +119,11 @@ type PublicKey struct {
 }
 
 // NewPublicKey makes a key from its SubjectPublicKeyInfo (RFC 5280, DER). It
-// returns an Invalid error where the algorithm is not RS256 or the key is not an
-// RSA key that CheckRSA accepts. The key keeps a copy of der.
+// returns an Invalid error where the algorithm is none of [Algorithms] or the key is
+// not an RSA key that CheckRSA accepts. The key keeps a copy of der.
 func NewPublicKey(id KeyID, alg string, state KeyState, der []byte, registered *Constraints) (*PublicKey, error) {
-	if alg != AlgRS256 {
-		return nil, federation.Errorf(federation.Invalid, "key %s: algorithm %.20q is not RS256", id, alg)
+	if !KnownAlgorithm(alg) {
+		return nil, federation.Errorf(federation.Invalid, "key %s: algorithm %.20q is not known", id, alg)
 	}
 	pub, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {

@@ -19,9 +19,6 @@ const (
 	User Kind = "user"
 )
 
-// Kinds lists every kind, in the order in which they are shown.
-var Kinds = [...]Kind{ControlPlane, Zone, Dataplane, User}
-
 // PerMesh reports whether each mesh has keys and revocations of this kind of its
 // own.
 func (k Kind) PerMesh() bool { return k == Dataplane }

@@ -156,9 +156,9 @@ func lookup(view View, id KeyID) *PublicKey {
 	return nil
 }
 
-// signed reports whether key signed t.
+// signed reports whether key signed t, in its own algorithm and no other.
 func signed(key *PublicKey, t *Token) bool {
-	return jwt.SigningMethodRS256.Verify(t.SigningInput(), t.signature, key.rsa) == nil
+	return key.Alg == t.Alg && jwt.SigningMethodRS256.Verify(t.SigningInput(), t.signature, key.rsa) == nil
 }
 
 // otherKind returns a WrongKind refusal where t is a token of another kind that

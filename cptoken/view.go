@@ -62,6 +62,7 @@ type Change struct {
 	Withdrawn       *RevokedRun // revocations were withdrawn; Expires is unused
 	CutOff          *CutOff     // a cut-off was set or moved
 	CutOffWithdrawn *CutOffID   // a cut-off was withdrawn
+	Skipped         *Skipped    // something that this version does not understand
 }
 
 // MaxRun bounds the ids in one RevokedRun of a Change.

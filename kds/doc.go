@@ -75,15 +75,42 @@
 // The zone acknowledges a set once, with the nonce of its last part, and only
 // when all of it is durable and in use. Earlier parts are not acknowledged, and one
 // acknowledgement stands for the sets before it: a zone may keep one to itself for
-// 50 ms, but not that of its first set, nor of more than one. It refuses a set with the nonce of the part at fault and error_detail, and then
-// nothing of the set has had an effect; the global sends no more on this stream,
-// and the zone resumes on a new one. A zone refuses what it does not understand,
-// also a kind of change that it does not know: it must not acknowledge what it
-// does not hold. A later global therefore sends new kinds of changes only to
-// zones that advertise a feature for them. Unknown fields elsewhere are ignored.
+// 50 ms, but not that of its first set, nor of more than one. It refuses a set with the
+// nonce of the part at fault and error_detail, and then nothing of the set has had an
+// effect; the global sends no more on this stream, and the zone resumes on a new one.
 //
-// A zone checks for itself that a set is of its cluster, leads on from exactly
-// what it holds, and never to an older history or revision. So a set that is lost, which
+// What narrows does not wait for the zone's disk: with the last part of a set every
+// revocation, removal and cut-off in it is in force, and what it allows waits until it is
+// durable. Where that takes longer than 250 ms, or fails, the zone answers with the nonce
+// and an error_detail of the code UNAVAILABLE (14) that says why. The set then counts as
+// neither acknowledged nor refused: the global waits for it no longer, and goes on
+// sending. The zone acknowledges it once it is durable; or it ends the stream when it can
+// write again, and resumes from what is durable, because it keeps in memory only what
+// such sets refuse.
+//
+// # Newer words
+//
+// A zone may be older than the global. What it does not understand of a change - the kind
+// of change, a kind of token, an algorithm, a state, a scope, or any field - it skips: it
+// keeps the rest of the set, trusts nothing of what it skipped, and trusts a key that
+// the change concerns no longer. Where only a field of a revocation, cut-off or removal is
+// not known, it is in force, and named as well. Fields of Changes itself never refuse
+// anything, and are ignored where they are not known. A global sends nothing that refuses
+// in a form in which an older zone could not see that it does not understand it.
+//
+// The zone remembers durably what it skipped and names it, in each acknowledgement and
+// when it resumes, in resource_names_unsubscribe: "kind:<kind>", "key:<kind>/<kid>" or
+// "key:<kind>/<mesh>/<kid>", "change:<what>", and "more" where there were too many. For
+// gates none of it is held, whatever revision was acknowledged.
+//
+// A zone tells its vocabulary, a number that grows with each release that adds a word
+// ([cptoken.Vocabulary]), in the metadata meridian-vocabulary, and when it resumes that of
+// its copy, in initial_resource_versions {"vocabulary": "<number>"}. Where the two differ
+// the answer is the full state, also where it leads to where the zone stands already: an
+// upgraded zone gets what it had skipped.
+//
+// A zone checks for itself that a set is of its cluster, leads on from what it holds and
+// leaves nothing out, and never leads to an older history or revision. So a set that is lost, which
 // no connection does, is noticed by the next one; if it was the last, by the member, which
 // waits 60 s for an acknowledgement. One that arrives twice is refused or changes nothing.
 //

@@ -258,13 +258,22 @@ type kumaMember struct {
 	path  string
 }
 
-// openZone opens a zone's copy.
+// openZone opens a zone's copy and has it written until the test ends.
 func openZone(t *testing.T, path string, log *slog.Logger) *keysync.Store {
 	t.Helper()
 	store, err := keysync.Open(path, keysync.Options{Zone: "west", Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- store.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 	return store
 }
 

@@ -7,6 +7,9 @@ const ChangesType = "meridian.v1.Changes"
 const (
 	ResourceName = "changes"
 	ChangesURL   = "type.googleapis.com/" + ChangesType
+	// VersionVocabulary is the entry of initial_resource_versions with the vocabulary
+	// that a zone's copy was made with.
+	VersionVocabulary = "vocabulary"
 )
 
 // Services and methods, as Kuma's zones call them.
@@ -35,6 +38,7 @@ const (
 	MDFeatures      = "features"
 	MDAuthorization = "authorization"
 	MDInstance      = "meridian-instance"
+	MDVocabulary    = "meridian-vocabulary"
 
 	KDSVersion       = "v3"
 	FeatureHealth    = "zone-ping-health"
@@ -42,6 +46,7 @@ const (
 	FeatureMeridian  = "meridian"
 	MaxVersionLen    = 128
 	MaxInstanceLen   = 128
+	MaxVocabularyLen = 20
 	MaxAuthorization = 16 << 10
 )
 

@@ -29,15 +29,26 @@ type Source interface {
 
 // Sink is where the client puts changes: a zone's own copy.
 type Sink interface {
-	// Position returns whose state the copy holds and where it stands: "" and
-	// the zero Revision for a copy that knows nothing.
+	// Position returns whose state the copy holds durably and where it stands: "" and
+	// the zero Revision for a copy that knows nothing. A stream resumes from it.
 	Position() (cluster string, rev federation.Revision)
-	// Apply takes the next part of a set. Nothing of a set has an effect before
-	// its part with Last set; for that one Apply returns only after the whole set
-	// is durable and published. A part with Number 0 begins a set anew and drops
-	// what an unfinished one had brought. An error means that Position is as it
-	// was; the client reports it to the global and tries again later.
+	// Taken returns what the next set must lead on from: Position, or further where
+	// something was taken that is not durable yet.
+	Taken() (cluster string, rev federation.Revision)
+	// Take takes the next part of a set. Nothing of a set has an effect before its part
+	// with Last set; when Take returns for that one, all that it refuses is refused. What
+	// it allows waits until the set is durable, which Persisted tells. A part with Number
+	// 0 begins a set anew and drops what an unfinished one had brought. An error means
+	// that the set had no effect; the client reports it to the global.
+	Take(ctx context.Context, p cptoken.Part) error
+	// Apply is Take, and returns when all of the set is durable and in use.
 	Apply(ctx context.Context, p cptoken.Part) error
+	// Persisted tells how far the copy is durable. The channel is closed when that
+	// changes next.
+	Persisted() (cptoken.Persistence, <-chan struct{})
+	// Skipped names what the copy was sent and does not understand, with the vocabulary
+	// that it was made with (cptoken.Vocabulary at the time).
+	Skipped() (vocabulary int, names []string)
 	// Heard tells that the member of the global answered at that time.
 	Heard(member string, at time.Time)
 }
@@ -51,6 +62,7 @@ type Credentials struct {
 	Remote        net.Addr
 	Instance      string // metadata meridian-instance, may be empty
 	Version       string // metadata version, may be empty
+	Vocabulary    string // metadata meridian-vocabulary, may be empty
 	Meridian      bool   // the caller advertised the feature "meridian"
 }
 

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"go.etcd.io/bbolt"
 )
 
 // Bounds of what Apply takes.
@@ -18,7 +19,7 @@ const (
 	maxStaged = 1 << 30
 )
 
-// pending is a set of which not all parts have arrived.
+// pending is a set of which not all parts are written.
 type pending struct {
 	first cptoken.Part // without its changes
 	mode  mode
@@ -26,7 +27,7 @@ type pending struct {
 	stage *stage // of the parts so far; nil: there are none
 }
 
-// drop forgets the set that is pending. s.mu is held.
+// drop forgets the set that is pending. s.disk is held.
 func (s *Store) drop() {
 	if s.pending != nil {
 		s.pending.stage.remove()
@@ -34,78 +35,60 @@ func (s *Store) drop() {
 	}
 }
 
-// Apply takes one part of a set of changes. Parts of a set come in the order of
-// Number; one with Number 0 begins a set and drops what there was of another. A
-// part that is not the last is put aside on disk and has no effect yet, so that
-// memory holds one part at a time, whatever the size of the set.
-//
-// With the last part the whole set is made durable in one transaction, then
-// published as a new View, and only then does Apply return nil: the caller may
-// acknowledge. A set that the copy covers already is taken without effect, as are
-// changes of an overlapping delta that the copy has. Everything else that does
-// not fit is an error with one of the reasons of this package, and leaves file
-// and View as they were.
+// Apply is Take, and returns only when what was taken is durable and in use, for who
+// has no [Store.Run] beside. Where it cannot be written, the error says why, and what
+// the set refuses is refused all the same.
 func (s *Store) Apply(ctx context.Context, p cptoken.Part) error {
-	if err := ctx.Err(); err != nil {
-		return federation.Errorf(federation.Unavailable, "the changes were not applied: %w", err)
+	var err error
+	if s.disk.TryLock() { // else somebody waits for the disk, and what narrows must not
+		err = s.recover()
+		s.disk.Unlock()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return federation.Errorf(federation.Unavailable, "the zone's file of keys is closed")
-	}
-	if !s.file.usable() {
-		s.drop()
-		if err := s.reopen(); err != nil {
-			return err
-		}
-	}
-	if err := s.take(p); err != nil {
-		s.drop()
-		return s.applyError(err)
-	}
-	return nil
-}
-
-// take admits a part to its set, and stages or applies it.
-func (s *Store) take(p cptoken.Part) error {
-	if p.Number == 0 {
-		m, err := s.modeOf(p)
-		if err != nil {
-			return err
-		}
-		s.drop()
-		first := p
-		first.Changes = nil
-		s.pending = &pending{first: first, mode: m}
-	} else if err := s.continues(p); err != nil {
+	if err := s.Take(ctx, p); err != nil {
 		return err
 	}
-	if len(p.Changes) > maxPartChanges {
-		return federation.Errorf(federation.TooLarge, "a part with %d changes, at most %d are taken", len(p.Changes), maxPartChanges)
+	if err != nil {
+		return err
 	}
-	for _, c := range p.Changes {
-		if err := validate(c, p.To.Index); err != nil {
-			return err
+	return s.flush()
+}
+
+// write admits a part to its set, and stages or commits it. The state is the one that a
+// commit led to. s.disk is held.
+func (s *Store) write(p cptoken.Part) (*state, error) {
+	st, err := s.writePart(p)
+	if err != nil {
+		s.drop()
+		return nil, s.applyError(err)
+	}
+	return st, nil
+}
+
+func (s *Store) writePart(p cptoken.Part) (*state, error) {
+	if p.Number == 0 {
+		m, err := modeOf(&s.state.head, p)
+		if err != nil {
+			return nil, err
 		}
+		s.drop()
+		s.pending = &pending{first: p, mode: m}
+		s.pending.first.Changes = nil
+	} else if s.pending == nil || !continues(&s.pending.first, s.pending.next, p) {
+		return nil, brokenSet(p)
+	}
+	if err := s.fault("write"); err != nil {
+		return nil, err
 	}
 	s.pending.next++
-	switch {
-	case !p.Last && s.pending.mode == modeNothing:
-		return nil
-	case !p.Last:
-		return s.stagePart(p)
+	if !p.Last {
+		return nil, s.stagePart(p)
 	}
 	defer s.drop()
-	if s.pending.mode == modeNothing {
-		return nil
-	}
 	return s.commit(s.pending, p)
 }
 
 // modeOf decides what a set is to the copy, from the header that its parts share.
-func (s *Store) modeOf(p cptoken.Part) (mode, error) {
-	have := &s.state.head
+func modeOf(have *head, p cptoken.Part) (mode, error) {
 	switch {
 	case p.Cluster == "" || len(p.Cluster) > maxText || p.To.History.ID == "" || len(p.To.History.ID) > maxText || p.To.Index == 0:
 		return modeNothing, federation.Errorf(federation.Invalid, "the changes do not say which cluster and revision they lead to").
@@ -118,7 +101,7 @@ func (s *Store) modeOf(p cptoken.Part) (mode, error) {
 	}
 	if have.revision.IsZero() {
 		if !p.Full {
-			return modeNothing, s.gap(p)
+			return modeNothing, gap(have, p)
 		}
 		return modeAdopt, nil
 	}
@@ -131,10 +114,12 @@ func (s *Store) modeOf(p cptoken.Part) (mode, error) {
 	case c > 0 && p.Full:
 		return modeAdopt, nil
 	case c > 0:
-		return modeNothing, s.gap(p)
+		return modeNothing, gap(have, p)
 	}
 	covered := have.revision.Index >= p.To.Index
 	switch {
+	case p.Full && p.To.Index == have.revision.Index && have.vocabulary != cptoken.Vocabulary:
+		return modeFull, nil // the same once more, for what was not understood
 	case covered && p.Watermark.UnixMilli() <= have.watermark:
 		return modeNothing, nil
 	case covered:
@@ -142,31 +127,28 @@ func (s *Store) modeOf(p cptoken.Part) (mode, error) {
 	case p.Full:
 		return modeFull, nil
 	case p.From.History != p.To.History || p.From.Index > have.revision.Index:
-		return modeNothing, s.gap(p)
+		return modeNothing, gap(have, p)
 	}
 	return modeDelta, nil
 }
 
-func (s *Store) gap(p cptoken.Part) error {
+func gap(have *head, p cptoken.Part) error {
 	return federation.Errorf(federation.Conflict, "the changes lead from %s to %s, this zone stands at %s",
-		p.From, p.To, s.state.head.revision).
+		p.From, p.To, have.revision).
 		WithReason(ReasonGap).
 		WithHint("subscribe again from the zone's position, or for full state")
 }
 
-// continues checks that p is the next part of the pending set.
-func (s *Store) continues(p cptoken.Part) error {
-	broken := federation.Errorf(federation.Invalid, "part %d to %s does not continue the set that was begun", p.Number, p.To).
+// continues reports whether p is the next part of the set that was begun.
+func continues(f *cptoken.Part, next uint32, p cptoken.Part) bool {
+	return p.Number == next && p.Cluster == f.Cluster && p.From == f.From && p.To == f.To && p.Full == f.Full &&
+		p.Began == f.Began && p.Watermark.Equal(f.Watermark)
+}
+
+func brokenSet(p cptoken.Part) error {
+	return federation.Errorf(federation.Invalid, "part %d to %s does not continue the set that was begun", p.Number, p.To).
 		WithReason(ReasonBrokenSet).
 		WithHint("subscribe again from the zone's position")
-	if s.pending == nil || p.Number != s.pending.next {
-		return broken
-	}
-	f := &s.pending.first
-	if p.Cluster != f.Cluster || p.From != f.From || p.To != f.To || p.Full != f.Full || p.Began != f.Began || !p.Watermark.Equal(f.Watermark) {
-		return broken
-	}
-	return nil
 }
 
 // stagePart puts a part aside, beside the file.
@@ -180,7 +162,7 @@ func (s *Store) stagePart(p cptoken.Part) (err error) {
 }
 
 // commit applies a whole set, of which last is the last part.
-func (s *Store) commit(set *pending, last cptoken.Part) error {
+func (s *Store) commit(set *pending, last cptoken.Part) (*state, error) {
 	var d *draft
 	heard := s.contact.Load()
 	err := s.file.update(func(tx *bbolt.Tx) error {
@@ -201,6 +183,9 @@ func (s *Store) commit(set *pending, last cptoken.Part) error {
 		}
 		h := d.h
 		h.cluster = last.Cluster
+		if d.full() {
+			h.vocabulary = cptoken.Vocabulary
+		}
 		if set.mode == modeAdopt || last.To.Index > h.revision.Index {
 			h.revision = last.To
 		}
@@ -208,12 +193,11 @@ func (s *Store) commit(set *pending, last cptoken.Part) error {
 		return d.writeHead()
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.report(d)
 	s.written = heard.at
-	s.publish(d.next)
-	return nil
+	return &d.next, nil
 }
 
 // report tells the operator what a restore of the global has led to here.

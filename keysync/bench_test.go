@@ -137,7 +137,7 @@ func BenchmarkPushOne(b *testing.B) {
 	b.ResetTimer()
 	for i := range b.N {
 		one := newTable(1)
-		one.set(k.ofBytes(2, "", []byte(uuidOf(5_000_000+i))), true)
+		one.set(k.ofBytes(cptoken.Zone, "", []byte(uuidOf(5_000_000+i))), true)
 		set = set.push(one)
 	}
 }

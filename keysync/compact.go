@@ -50,7 +50,7 @@ func (d *draft) rewrite() error {
 	live := newTable(int(d.h.total()))
 	var log logWriter
 	h := d.h
-	h.entries, h.carried, h.earliest, h.live = 0, 0, 0, [numKinds]uint64{}
+	h.entries, h.carried, h.earliest, h.live = 0, 0, 0, tallies{}
 	err = l.each(d.tx, func(e entry, dg digest) {
 		if d.prunable(e.expires) {
 			return

@@ -1,6 +1,7 @@
 package keysync
 
 import (
+	"hash/fnv"
 	"math/bits"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -34,22 +35,41 @@ const sipC, sipD = 1, 3
 
 // of returns the digest of an id. ok is false for ids that cannot be revoked
 // (too long, or of no kind), which no table holds. It does not allocate.
-func (k hashKey) of(kind kindCode, mesh, id string) (d digest, ok bool) {
-	if kind == 0 || len(mesh) > maxMeshLen || len(id) > cptoken.MaxIDLen {
+func (k hashKey) of(kind cptoken.Kind, mesh, id string) (d digest, ok bool) {
+	if kind == "" || len(mesh) > maxMeshLen || len(id) > cptoken.MaxIDLen {
 		return digest{}, false
 	}
 	return newDigest(k.start(kind, mesh, len(id)), id), true
 }
 
 // ofBytes is of for a valid id that is not a string yet.
-func (k hashKey) ofBytes(kind kindCode, mesh string, id []byte) digest {
+func (k hashKey) ofBytes(kind cptoken.Kind, mesh string, id []byte) digest {
 	return newDigest(k.start(kind, mesh, len(id)), id)
+}
+
+// codeOf tells kinds apart in a digest: a small number for those that lookups ask for,
+// and a hash in the upper half of the word for one that this version does not know, of
+// which the file may have ids.
+func codeOf(kind cptoken.Kind) uint64 {
+	switch kind {
+	case cptoken.ControlPlane:
+		return 1
+	case cptoken.Zone:
+		return 2
+	case cptoken.Dataplane:
+		return 3
+	case cptoken.User:
+		return 4
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(kind)) // never fails
+	return 0xff | uint64(h.Sum32())<<32
 }
 
 // start absorbs what goes before the id: one block with the kind and both
 // lengths, so that no two names read alike, and the mesh, padded to whole blocks.
-func (k hashKey) start(kind kindCode, mesh string, idLen int) sipState {
-	s := k.init().block(uint64(kind)|uint64(len(mesh))<<8|uint64(idLen)<<16, sipC)
+func (k hashKey) start(kind cptoken.Kind, mesh string, idLen int) sipState {
+	s := k.init().block(codeOf(kind)|uint64(len(mesh))<<8|uint64(idLen)<<16, sipC)
 	for i := 0; i < len(mesh); i += 8 {
 		s = s.block(word(mesh, i), sipC)
 	}

@@ -6,8 +6,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"pgregory.net/rapid"
+
+	"github.com/meridiankds/meridian/cptoken"
 )
 
 // The first vectors of SipHash-2-4 with 128 bits of output, of the reference
@@ -43,7 +44,7 @@ func TestDigestsAreInjectiveInTheirParts(t *testing.T) {
 	key := hashKey{1, 2}
 	seen := map[digest]string{}
 	for _, parts := range [][3]string{{"2", "", "ab"}, {"3", "", "ab"}, {"3", "a", "b"}, {"3", "ab", ""}, {"3", "ab", "\x00"}, {"3", "ab\x00", ""}, {"3", "12345678", "9"}, {"3", "123456789", ""}} {
-		d, ok := key.of(kindCode(parts[0][0]-'0'), parts[1], parts[2])
+		d, ok := key.of(cptoken.Kind(parts[0]), parts[1], parts[2])
 		if !ok {
 			t.Fatalf("%q cannot be digested", parts)
 		}
@@ -51,11 +52,11 @@ func TestDigestsAreInjectiveInTheirParts(t *testing.T) {
 			t.Errorf("%q and %s have one digest", parts, other)
 		}
 		seen[d] = parts[0] + parts[1] + parts[2]
-		if d != key.ofBytes(kindCode(parts[0][0]-'0'), parts[1], []byte(parts[2])) {
+		if d != key.ofBytes(cptoken.Kind(parts[0]), parts[1], []byte(parts[2])) {
 			t.Errorf("%q: of and ofBytes differ", parts)
 		}
 	}
-	if _, ok := key.of(codeOf("nonsense"), "", "a"); ok {
+	if _, ok := key.of("", "", "a"); ok {
 		t.Error("an id of no kind was digested")
 	}
 }
@@ -147,8 +148,8 @@ func TestPushSharesTheLargeTables(t *testing.T) {
 // Reading a record must end without a panic whatever it holds.
 func FuzzRecords(f *testing.F) {
 	var w logWriter
-	w.add(entry{op: opRevoked, kind: 2, id: []byte(uuidOf(1)), expires: 9})
-	w.add(entry{op: opRevoked, kind: 2, id: []byte("text")})
+	w.add(entry{op: opRevoked, kind: cptoken.Zone, id: []byte(uuidOf(1)), expires: 9})
+	w.add(entry{op: opRevoked, kind: cptoken.Zone, id: []byte("text")})
 	w.flush()
 	f.Add(w.records[0])
 	f.Add(appendChanges(nil, []cptoken.Change{revoked(1, "a"), removed(2, zoneKey("1")), cutOffAt(3, 5), cutOffWithdrawn(4)}))

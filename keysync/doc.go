@@ -2,9 +2,12 @@
 // revocations: a file that outlives the process, and an immutable [View] of it in
 // memory that proxies' tokens are held against without locks.
 //
-// [Store.Apply] takes sets of changes as they come from the global. A set becomes
-// durable first, then visible, and then Apply returns, so that what was
-// acknowledged is neither lost nor undone. The copy never goes back within a
+// [Store.Take] takes sets of changes as they come from the global. What a set refuses is
+// refused when Take returns, whatever the disk does; what it allows is visible when the
+// set is durable, which [Store.Persisted] tells, so that what was acknowledged is neither
+// lost nor undone. [Store.Run] writes. While it cannot, the zone keeps in memory what the
+// sets refuse and not the sets, and has them sent again. What the zone's version does not
+// understand is kept out of the copy, and named by [View.Skipped]. The copy never goes back within a
 // history. In a newer history, which a restore of the global begins, it takes the
 // full state but keeps what was revoked or removed before until that is
 // explicitly undone: a backup must not bring back a key or token that somebody
@@ -15,25 +18,29 @@
 // # The file
 //
 // A bbolt file with these buckets. Integers are big-endian, varints as in
-// encoding/binary; a string is its length as a uvarint and its bytes; a name is a
-// byte for the kind (1 control-plane, 2 zone, 3 dataplane, 4 user), the mesh and
-// the kid as strings; flag 1 marks what was kept from an older history.
+// encoding/binary; a string is its length as a uvarint and its bytes; a name is the
+// kind, the mesh and the kid as strings; flag 1 marks what was kept from an older history.
 //
-//	head    "head": "MRDNZONE", format uint32 (1), strings instance, zone, cluster
+//	head    "head": "MRDNZONE", format uint32 (2), strings instance, zone, cluster
 //	        and history, varint history's creation (ms), uvarint index, varint
-//	        watermark (ms), uvarints next number of the log, ids revoked in the log,
-//	        of these kept from an older history, and five tallies of revoked ids by
-//	        kind; varint earliest expiry in the log (s), string member and varint
-//	        time (ms) of the last contact; five sums of 32 bytes; SHA-256 of it all
+//	        watermark (ms), uvarints vocabulary of the last full state, next number of the log, ids revoked in the log,
+//	        of these kept from an older history, and the number of kinds and for
+//	        each its name and how many ids are revoked; varint earliest expiry in the log (s), string member and varint
+//	        time (ms) of the last contact; six sums of 32 bytes; SHA-256 of it all
 //	keys    name: strings algorithm, state, SubjectPublicKeyInfo; a byte, 0 for a
 //	        key that the global made, else 1, plus 2 for allow-no-expiry, 4 for
 //	        allow-no-id, followed by uvarint longest lifetime (s), the number of
 //	        zones and the zones, the number of scopes and the scopes
 //	cutoffs name: flags, varint time (s)
 //	tombs   name and SHA-256 of the removed key (zeros: unknown): flags
-//	log     number uint64: 1 for revoked or 2 for withdrawn, flags, kind, string
-//	        mesh, uvarint n, and n ids: a byte, plus 1 if the id is text and not a
+//	log     number uint64: 1 for revoked or 2 for withdrawn, flags, strings kind
+//	        and mesh, uvarint n, and n ids: a byte, plus 1 if the id is text and not a
 //	        UUID, plus 2 if an expiry follows; 16 bytes or a string; varint expiry (s)
+//
+//	skipped what was not understood, a name as in cptoken: uvarint index
+//
+// Kinds, algorithms, states and scopes that a version does not know are no damage: a
+// newer one wrote them, they stay in the file, and nothing is verified with them.
 //
 // The sum of a bucket is the SHA-256 of each of its records (bucket, lengths, key
 // and value), added modulo 2^256, and follows each transaction at a cost that

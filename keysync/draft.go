@@ -2,9 +2,12 @@ package keysync
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"go.etcd.io/bbolt"
 )
 
 // A mode is what a set of changes is to the copy that it meets.
@@ -46,6 +49,7 @@ type draft struct {
 func newDraft(tx *bbolt.Tx, set *pending, base *state, k hashKey) *draft {
 	d := &draft{mode: set.mode, began: set.first.Began, base: base, next: *base, hash: k, fresh: newTable(0)}
 	d.txn = txn{tx: tx, h: &d.next.head}
+	d.h.live = maps.Clone(d.h.live) // the state before keeps its own
 	d.unrevoked, d.settled = map[digest]bool{}, map[cptoken.CutOffID]bool{}
 	return d
 }
@@ -69,8 +73,10 @@ func (d *draft) begin() error {
 	d.own()
 	clear(d.next.keys)
 	clear(d.next.cutOffs)
-	d.h.entries, d.h.carried, d.h.earliest, d.h.live = 0, 0, 0, [numKinds]uint64{}
-	for _, b := range [...]byte{bucketKeys, bucketCutOffs} {
+	clear(d.next.skipped)
+	clear(d.next.unread)
+	d.h.entries, d.h.carried, d.h.earliest, d.h.live = 0, 0, 0, tallies{}
+	for _, b := range [...]byte{bucketKeys, bucketCutOffs, bucketSkipped} {
 		if err := d.clear(b); err != nil {
 			return err
 		}
@@ -125,11 +131,45 @@ func (d *draft) apply(c cptoken.Change) error {
 	case c.CutOffWithdrawn != nil:
 		d.settled[*c.CutOffWithdrawn] = d.explicit(c.Index)
 		return d.withdrawCutOff(*c.CutOffWithdrawn)
+	case c.Skipped != nil:
+		return d.skip(c.Index, c.Skipped)
 	}
 	return nil
 }
 
+// skip notes what is not understood. A key that it concerns is trusted no longer; it
+// leaves no tombstone, because nobody removed it.
+func (d *draft) skip(index uint64, s *cptoken.Skipped) error {
+	name := s.Name
+	if _, known := d.next.skipped[name]; !known && len(d.next.skipped) >= cptoken.MaxSkipped {
+		name = cptoken.SkippedMore
+	}
+	d.next.skipped[name] = index
+	if err := d.put(bucketSkipped, []byte(name), binary.AppendUvarint(nil, index)); err != nil || s.Key == nil {
+		return err
+	}
+	return d.forgetKey(*s.Key)
+}
+
+// forgetKey takes a key out of the copy.
+func (d *draft) forgetKey(id cptoken.KeyID) error {
+	delete(d.next.keys, id)
+	delete(d.next.unread, id)
+	return d.delete(bucketKeys, keyOfKey(id))
+}
+
+// understand forgets that a key was skipped, now that something of it is understood.
+func (d *draft) understand(id cptoken.KeyID) error {
+	name := cptoken.SkippedKey(id)
+	delete(d.next.skipped, name)
+	return d.delete(bucketSkipped, []byte(name))
+}
+
 func (d *draft) setKey(k *cptoken.PublicKey) error {
+	if err := d.understand(k.ID); err != nil {
+		return err
+	}
+	delete(d.next.unread, k.ID)
 	for _, id := range [...]tombID{{k.ID, k.Fingerprint()}, {key: k.ID}} {
 		carried, removed := d.next.tombs[id]
 		if carried {
@@ -156,8 +196,10 @@ func (d *draft) removeKey(id cptoken.KeyID, explicit bool) error {
 	} else if k := d.base.keys[id]; k != nil {
 		tomb.fingerprint = k.Fingerprint()
 	}
-	delete(d.next.keys, id)
-	if err := d.delete(bucketKeys, keyOfKey(id)); err != nil {
+	if err := d.understand(id); err != nil {
+		return err
+	}
+	if err := d.forgetKey(id); err != nil {
 		return err
 	}
 	known := false
@@ -198,7 +240,7 @@ func (d *draft) withdrawCutOff(id cptoken.CutOffID) error {
 
 func (d *draft) revoke(run *cptoken.RevokedRun) {
 	for _, id := range run.IDs {
-		d.add(entry{op: opRevoked, kind: codeOf(run.Kind), mesh: run.Mesh, id: []byte(id.ID), expires: id.Expires})
+		d.add(entry{op: opRevoked, kind: run.Kind, mesh: run.Mesh, id: []byte(id.ID), expires: id.Expires})
 	}
 }
 
@@ -212,7 +254,7 @@ func (d *draft) add(e entry) {
 
 func (d *draft) withdraw(run *cptoken.RevokedRun, explicit bool) {
 	for _, id := range run.IDs {
-		e := entry{op: opWithdrawn, kind: codeOf(run.Kind), mesh: run.Mesh, id: []byte(id.ID)}
+		e := entry{op: opWithdrawn, kind: run.Kind, mesh: run.Mesh, id: []byte(id.ID)}
 		dg := d.hash.ofBytes(e.kind, e.mesh, e.id)
 		if d.full() && explicit {
 			d.unrevoked[dg] = true

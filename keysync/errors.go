@@ -20,6 +20,10 @@ const (
 	ReasonLocked = "locked"
 	// ReasonNewerFormat: a later release wrote the file.
 	ReasonNewerFormat = "newer_format"
+	// ReasonOlderFormat: the file is of a format that no release had.
+	ReasonOlderFormat = "older_format"
+	// ReasonUnwritten: the zone cannot write its file.
+	ReasonUnwritten = "unwritten"
 	// ReasonDamaged: the file changed or vanished under a running zone.
 	ReasonDamaged = "damaged"
 )

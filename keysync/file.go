@@ -9,11 +9,12 @@ import (
 	"strconv"
 	"time"
 
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/disk"
-	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // file is an open, locked and verified bbolt file.
@@ -163,6 +164,7 @@ func (s *Store) begin(f *file, st *state) error {
 	}
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // RFC 9562: version 4, variant 10
 	st.head.instance, st.head.zone = cptoken.UUID(id).String(), s.opts.Zone
+	st.head.vocabulary = cptoken.Vocabulary
 	if err := f.writeHead(&st.head); err != nil {
 		return err
 	}
@@ -202,7 +204,7 @@ func syncFolder(dir string) error {
 
 // reopen reads the file again after a commit whose outcome is unknown. It
 // fails, and leaves the file alone, where the file holds less than is published.
-// s.mu is held.
+// s.disk is held.
 func (s *Store) reopen() error {
 	_ = s.file.close()
 	f, st, err := s.openFile()
@@ -217,7 +219,11 @@ func (s *Store) reopen() error {
 			WithHint("the zone goes on with what it has in memory and takes nothing new; restart it, and look at the disk of %s", s.path)
 	}
 	s.file = f
-	s.publish(st)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = st
+	s.narrow = s.remaining()
+	s.publish()
 	return nil
 }
 

@@ -6,9 +6,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 )
 
 // updateGolden makes testdata/golden anew. Run it for a new format only, under another
@@ -19,9 +21,9 @@ var updateGolden = flag.Bool("update-golden", false, "make the golden zone file 
 
 const goldenUUID = "0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4"
 
-// TestGolden opens a copy of a zone file of format 1 and looks at everything in it.
+// TestGolden opens a copy of a zone file of format 2 and looks at everything in it.
 func TestGolden(t *testing.T) {
-	golden := filepath.Join("testdata", "golden", "1")
+	golden := filepath.Join("testdata", "golden", "2")
 	if *updateGolden {
 		makeGolden(t, golden)
 	}
@@ -54,6 +56,9 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	check()
+	if got := s.View().Skipped(); !slices.Equal(got, []string{"key:zone/3", "kind:job"}) {
+		t.Errorf("skipped %q", got)
+	}
 	if cluster, at := s.Position(); cluster != testCluster || at != rev(history2, 9) {
 		t.Errorf("at %s of %s", at, cluster)
 	}
@@ -61,6 +66,24 @@ func TestGolden(t *testing.T) {
 	s = reopened(t, s)
 	check()
 	wantRevoked(t, s, true, "written now")
+}
+
+// TestOlderFormatIsRefused: a file of a format that no release had is left alone, and
+// the error says what to do.
+func TestOlderFormatIsRefused(t *testing.T) {
+	former, err := os.ReadFile(filepath.Join("testdata", "golden", "1", "zone.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeTemp(t, former)
+	_, err = Open(path, testOptions(t))
+	wantReason(t, err, ReasonOlderFormat)
+	if federation.AsError(err).Hint == "" {
+		t.Error("no hint")
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, former) {
+		t.Errorf("the file was changed (%v)", err)
+	}
 }
 
 // makeGolden makes a file that went through a restore of its global.
@@ -75,7 +98,7 @@ func makeGolden(t *testing.T, dir string) {
 		full(history1, 10, keyed(1, key1), keyed(2, key2), revoked(3, goldenUUID)),
 		delta(history1, 10, 20, revoked(11, "kept-from-before", "withdrawn"), removed(12, key1.ID), cutOffAt(14, 200)),
 		full(history2, 8, keyed(1, key1), keyed(2, key2), revoked(3, goldenUUID)),
-		delta(history2, 8, 9, revoked(9, "also-now"), withdrawn(9, "withdrawn")))
+		delta(history2, 8, 9, revoked(9, "also-now"), withdrawn(9, "withdrawn"), skipped(9, "kind:job", nil), skipped(9, "key:zone/3", &cptoken.KeyID{Kind: cptoken.Zone, KID: "3"})))
 	if err := errors.Join(s.Close(), os.WriteFile(filepath.Join(dir, "key-2.der"), key2.DER(), 0o600)); err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,11 @@ package keysync
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 )
 
@@ -15,11 +18,12 @@ const (
 	bucketCutOffs
 	bucketTombs
 	bucketLog
+	bucketSkipped
 	numBuckets
 )
 
 func bucketName(b byte) []byte {
-	return []byte([...]string{"head", "keys", "cutoffs", "tombs", "log"}[b])
+	return []byte([...]string{"head", "keys", "cutoffs", "tombs", "log", "skipped"}[b])
 }
 
 // headKey is the only key of bucketHead.
@@ -28,7 +32,7 @@ const headKey = "head"
 const (
 	headMagic = "MRDNZONE"
 	// Format is the number of the file's format; see the package comment.
-	Format = 1
+	Format = 2
 )
 
 // head is the record that every transaction writes: where the copy stands, and a
@@ -39,12 +43,15 @@ type head struct {
 	cluster   string
 	revision  federation.Revision
 	watermark int64 // Unix milliseconds
+	// vocabulary is that of the program that took the last full state: what was sent
+	// since in words of a newer one is among what was skipped.
+	vocabulary uint64
 
-	nextSeq  uint64           // the key of the next record of the log
-	entries  uint64           // ids in records of the log that revoke
-	carried  uint64           // of these, the ones kept from an older history
-	live     [numKinds]uint64 // revoked ids by kind, each once
-	earliest int64            // the earliest known expiry in the log, Unix seconds; 0: none
+	nextSeq  uint64  // the key of the next record of the log
+	entries  uint64  // ids in records of the log that revoke
+	carried  uint64  // of these, the ones kept from an older history
+	live     tallies // revoked ids by kind, each once
+	earliest int64   // the earliest known expiry in the log, Unix seconds; 0: none
 
 	member  string // from whom the global was last heard
 	contact int64  // when, Unix milliseconds; 0: never
@@ -59,6 +66,43 @@ func (h *head) total() uint64 {
 		n += c
 	}
 	return n
+}
+
+// tallies count by kind. Also kinds that this version does not know are counted: the
+// file may have been written by a newer one.
+type tallies map[cptoken.Kind]uint64
+
+// same reports whether two tallies count alike; what is not there counts as zero.
+func (t tallies) same(o tallies) bool {
+	for k, n := range t {
+		if o[k] != n {
+			return false
+		}
+	}
+	for k, n := range o {
+		if t[k] != n {
+			return false
+		}
+	}
+	return true
+}
+
+func (t tallies) append(b []byte) []byte {
+	kinds := slices.DeleteFunc(slices.Sorted(maps.Keys(t)), func(k cptoken.Kind) bool { return t[k] == 0 })
+	b = binary.AppendUvarint(b, uint64(len(kinds)))
+	for _, k := range kinds {
+		b = binary.AppendUvarint(appendString(b, string(k)), t[k])
+	}
+	return b
+}
+
+func (r *reader) tallies() tallies {
+	t := tallies{}
+	for range r.count(maxText) {
+		k := r.kind()
+		t[k] = r.uvarint()
+	}
+	return t
 }
 
 func (h *head) contactTime() time.Time {
@@ -79,12 +123,11 @@ func (h *head) encode() []byte {
 	b = binary.AppendVarint(b, h.revision.History.Created)
 	b = binary.AppendUvarint(b, h.revision.Index)
 	b = binary.AppendVarint(b, h.watermark)
+	b = binary.AppendUvarint(b, h.vocabulary)
 	b = binary.AppendUvarint(b, h.nextSeq)
 	b = binary.AppendUvarint(b, h.entries)
 	b = binary.AppendUvarint(b, h.carried)
-	for _, n := range h.live {
-		b = binary.AppendUvarint(b, n)
-	}
+	b = h.live.append(b)
 	b = binary.AppendVarint(b, h.earliest)
 	b = appendString(b, h.member)
 	b = binary.AppendVarint(b, h.contact)
@@ -109,10 +152,15 @@ func decodeHead(b []byte) (head, error) {
 	if sha256.Sum256(body) != [sha256.Size]byte(digest) {
 		return h, damagef("the head does not match its digest")
 	}
-	if f := binary.BigEndian.Uint32(body[len(headMagic):]); f != Format {
+	switch f := binary.BigEndian.Uint32(body[len(headMagic):]); {
+	case f > Format:
 		return h, federation.Errorf(federation.Conflict, "the file has format %d, this program reads format %d", f, Format).
-			WithReason("newer_format").
+			WithReason(ReasonNewerFormat).
 			WithHint("use the release that wrote the file, or move the file away to begin anew")
+	case f < Format:
+		return h, federation.Errorf(federation.Conflict, "the file has format %d of an unreleased version, this program reads format %d", f, Format).
+			WithReason(ReasonOlderFormat).
+			WithHint("move the file away: the zone begins anew, and the global sends it everything")
 	}
 	r := reader{b: body[prefix:]}
 	h.instance, h.zone, h.cluster = r.string(), r.string(), r.string()
@@ -120,10 +168,9 @@ func decodeHead(b []byte) (head, error) {
 	h.revision.History.Created = r.varint()
 	h.revision.Index = r.uvarint()
 	h.watermark = r.varint()
+	h.vocabulary = r.uvarint()
 	h.nextSeq, h.entries, h.carried = r.uvarint(), r.uvarint(), r.uvarint()
-	for i := range h.live {
-		h.live[i] = r.uvarint()
-	}
+	h.live = r.tallies()
 	h.earliest = r.varint()
 	h.member = r.string()
 	h.contact = r.varint()

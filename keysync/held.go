@@ -12,9 +12,9 @@ import (
 // instead of changes: what it does not name any more can only be told from what is
 // held.
 func (s *Store) Held(key func(*cptoken.PublicKey), revoked func(kind cptoken.Kind, mesh, id string)) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || !s.file.usable() {
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	if !s.file.usable() {
 		return federation.Errorf(federation.Unavailable, "the zone's file of keys cannot be read now")
 	}
 	for _, k := range s.state.view(s.hash).Keys() {
@@ -29,7 +29,7 @@ func (s *Store) Held(key func(*cptoken.PublicKey), revoked func(kind cptoken.Kin
 			if err != nil {
 				return err
 			}
-			return l.each(tx, func(e entry, _ digest) { revoked(e.kind.kind(), e.mesh, string(e.id)) })
+			return l.each(tx, func(e entry, _ digest) { revoked(e.kind, e.mesh, string(e.id)) })
 		})
 	})
 	if err != nil {

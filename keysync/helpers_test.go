@@ -100,6 +100,10 @@ func cutOffWithdrawn(index uint64) cptoken.Change {
 }
 
 // uuidOf returns a different UUID for each i.
+func skipped(index uint64, name string, key *cptoken.KeyID) cptoken.Change {
+	return cptoken.Change{Index: index, Skipped: &cptoken.Skipped{Name: name, Key: key}}
+}
+
 func uuidOf(i int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", uint32(i)*2654435761, i) }
 
 func testOptions(tb testing.TB) Options {

@@ -1,5 +1,7 @@
 package keysync
 
+import "github.com/meridiankds/meridian/cptoken"
+
 // finish makes the set durable with everything that is kept, and computes the
 // revocations of the next state.
 func (d *draft) finish(watermark int64) error {
@@ -57,7 +59,7 @@ func (d *draft) keepTombs() error {
 	}
 	for id, k := range d.base.keys {
 		tomb := tombID{id, k.Fingerprint()}
-		if _, there := d.next.tombs[tomb]; there || d.next.keys[id] != nil {
+		if _, there := d.next.tombs[tomb]; there || d.next.keys[id] != nil || d.lacks(id) {
 			continue
 		}
 		if err := d.setTomb(tomb, false); err != nil {
@@ -65,6 +67,12 @@ func (d *draft) keepTombs() error {
 		}
 	}
 	return nil
+}
+
+// lacks reports whether the set names a key that is not understood.
+func (d *draft) lacks(id cptoken.KeyID) bool {
+	_, skipped := d.next.skipped[cptoken.SkippedKey(id)]
+	return skipped
 }
 
 // keepRevocations carries revocations of an older history over into the log of

@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"math"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"go.etcd.io/bbolt"
+
+	"github.com/meridiankds/meridian/cptoken"
 )
 
 // The log is how revoked ids are kept on disk: records in the order in which they
@@ -18,7 +19,7 @@ import (
 type entry struct {
 	op      byte // opRevoked or opWithdrawn
 	carried bool
-	kind    kindCode
+	kind    cptoken.Kind
 	mesh    string
 	id      []byte // valid until the next entry
 	expires int64
@@ -29,9 +30,9 @@ func eachID(record []byte, fn func(entry) error) error {
 	r := reader{b: record}
 	e := entry{op: r.byte()}
 	e.carried = r.byte()&flagCarried != 0
-	e.kind = kindCode(r.byte())
+	e.kind = r.kind()
 	e.mesh = r.string()
-	if (e.op != opRevoked && e.op != opWithdrawn) || e.kind.kind() == "" || len(e.mesh) > maxMeshLen {
+	if (e.op != opRevoked && e.op != opWithdrawn) || len(e.mesh) > maxMeshLen {
 		r.fail()
 	}
 	var scratch [36]byte
@@ -68,9 +69,9 @@ func (w *logWriter) flush() {
 	if w.n == 0 {
 		return
 	}
-	b := make([]byte, 0, 8+len(w.of.mesh)+len(w.run))
-	b = append(b, w.of.op, carriedFlag(w.of.carried), byte(w.of.kind))
-	b = appendString(b, w.of.mesh)
+	b := make([]byte, 0, 8+len(w.of.kind)+len(w.of.mesh)+len(w.run))
+	b = append(b, w.of.op, carriedFlag(w.of.carried))
+	b = appendString(appendString(b, string(w.of.kind)), w.of.mesh)
 	b = binary.AppendUvarint(b, uint64(w.n))
 	w.records = append(w.records, append(b, w.run...))
 	w.run, w.n = w.run[:0], 0

@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"pgregory.net/rapid"
 )
 
 // modelGlobal is a global in its simplest form: a log of changes, from which full

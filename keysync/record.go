@@ -2,44 +2,11 @@ package keysync
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 )
-
-// kindCode is how the file spells a cptoken.Kind. 0 is no kind.
-type kindCode byte
-
-func codeOf(k cptoken.Kind) kindCode {
-	switch k {
-	case cptoken.ControlPlane:
-		return 1
-	case cptoken.Zone:
-		return 2
-	case cptoken.Dataplane:
-		return 3
-	case cptoken.User:
-		return 4
-	}
-	return 0
-}
-
-// numKinds is one more than the highest kindCode.
-const numKinds = 5
-
-func (c kindCode) kind() cptoken.Kind {
-	switch c {
-	case 1:
-		return cptoken.ControlPlane
-	case 2:
-		return cptoken.Zone
-	case 3:
-		return cptoken.Dataplane
-	case 4:
-		return cptoken.User
-	}
-	return ""
-}
 
 // Operations: the first byte of a staged change, and of a record of the log for
 // the first two.
@@ -50,15 +17,18 @@ const (
 	opRemovedKey
 	opCutOff
 	opCutOffWithdrawn
+	opSkipped
 )
+
+// maxKind bounds the name of a kind, known or not.
+const maxKind = 64
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 func appendKeyRef(b []byte, kind cptoken.Kind, mesh, kid string) []byte {
-	b = append(b, byte(codeOf(kind)))
-	return appendString(appendString(b, mesh), kid)
+	return appendString(appendString(appendString(b, string(kind)), mesh), kid)
 }
 
 // appendKey writes what is held of a public key beside its name.
@@ -195,13 +165,20 @@ func (r *reader) done(what string) error {
 }
 
 func (r *reader) keyRef() (kind cptoken.Kind, mesh, kid string) {
-	kind = kindCode(r.byte()).kind()
-	if kind == "" {
-		r.fail()
-	}
-	return kind, r.string(), r.string()
+	return r.kind(), r.string(), r.string()
 }
 
+// kind reads a kind, which may be one that this version does not know.
+func (r *reader) kind() cptoken.Kind {
+	k := cptoken.Kind(r.string())
+	if k == "" || len(k) > maxKind {
+		r.fail()
+	}
+	return k
+}
+
+// key reads what is held of a key. It is nil where the record is whole, and has a word
+// that this version does not know: a newer one wrote it.
 func (r *reader) key(id cptoken.KeyID) (*cptoken.PublicKey, error) {
 	alg, state := r.string(), cptoken.KeyState(r.string())
 	der := append([]byte(nil), r.text()...)
@@ -222,7 +199,15 @@ func (r *reader) key(id cptoken.KeyID) (*cptoken.PublicKey, error) {
 	if r.bad {
 		return nil, damagef("key %s cannot be read", id)
 	}
+	if !understood(id.Kind, alg, state, registered) {
+		return nil, nil
+	}
 	return cptoken.NewPublicKey(id, alg, state, der, registered)
+}
+
+func understood(kind cptoken.Kind, alg string, state cptoken.KeyState, r *cptoken.Constraints) bool {
+	return kind.Valid() && cptoken.KnownAlgorithm(alg) && state.Valid() &&
+		(r == nil || !slices.ContainsFunc(r.Scopes, func(s cptoken.Scope) bool { return !s.Valid() }))
 }
 
 // id reads one id of a run. text is the id as tokens have it, valid until the

@@ -98,6 +98,13 @@ func appendChanges(b []byte, changes []cptoken.Change) []byte {
 			b = binary.AppendUvarint(append(b, opCutOff), c.Index)
 			b = appendKeyRef(b, c.CutOff.Kind, c.CutOff.Mesh, c.CutOff.KID)
 			b = binary.AppendVarint(b, c.CutOff.Before.Unix())
+		case c.Skipped != nil:
+			b = appendString(binary.AppendUvarint(append(b, opSkipped), c.Index), c.Skipped.Name)
+			if id := c.Skipped.Key; id != nil {
+				b = appendKeyRef(append(b, 1), id.Kind, id.Mesh, id.KID)
+			} else {
+				b = append(b, 0)
+			}
 		case c.CutOffWithdrawn != nil:
 			b = binary.AppendUvarint(append(b, opCutOffWithdrawn), c.Index)
 			b = appendKeyRef(b, c.CutOffWithdrawn.Kind, c.CutOffWithdrawn.Mesh, c.CutOffWithdrawn.KID)
@@ -107,7 +114,7 @@ func appendChanges(b []byte, changes []cptoken.Change) []byte {
 }
 
 func appendRun(b []byte, run *cptoken.RevokedRun) []byte {
-	b = appendString(append(b, byte(codeOf(run.Kind))), run.Mesh)
+	b = appendString(appendString(b, string(run.Kind)), run.Mesh)
 	b = binary.AppendUvarint(b, uint64(len(run.IDs)))
 	for _, id := range run.IDs {
 		b = appendID(b, id.ID, id.Expires)
@@ -145,6 +152,10 @@ func (r *reader) change() (c cptoken.Change, err error) {
 		}
 		return c, nil
 	}
+	if op == opSkipped {
+		c.Skipped = r.skipped()
+		return c, nil
+	}
 	var id cptoken.KeyID
 	id.Kind, id.Mesh, id.KID = r.keyRef()
 	cutOffID := cptoken.CutOffID(id)
@@ -163,8 +174,18 @@ func (r *reader) change() (c cptoken.Change, err error) {
 	return c, err
 }
 
+func (r *reader) skipped() *cptoken.Skipped {
+	s := &cptoken.Skipped{Name: r.string()}
+	if r.byte() != 0 {
+		var id cptoken.KeyID
+		id.Kind, id.Mesh, id.KID = r.keyRef()
+		s.Key = &id
+	}
+	return s
+}
+
 func (r *reader) run() *cptoken.RevokedRun {
-	run := &cptoken.RevokedRun{Kind: kindCode(r.byte()).kind(), Mesh: r.string()}
+	run := &cptoken.RevokedRun{Kind: r.kind(), Mesh: r.string()}
 	var scratch [36]byte
 	for range r.count(cptoken.MaxRun) {
 		id, expires := r.id(&scratch)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"slices"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/disk"
@@ -19,6 +20,11 @@ type state struct {
 	keys    map[cptoken.KeyID]*cptoken.PublicKey
 	cutOffs map[cptoken.CutOffID]cutOff
 	tombs   map[tombID]bool // carried: kept from an older history
+	// skipped are the names of what was sent and not understood, with the index of the
+	// last time. unread are keys of the file that this version does not understand: a
+	// newer one wrote them, and they stay for it.
+	skipped map[string]uint64
+	unread  map[cptoken.KeyID]bool
 	revoked revSet
 }
 
@@ -36,6 +42,9 @@ func newState() state {
 		keys:    map[cptoken.KeyID]*cptoken.PublicKey{},
 		cutOffs: map[cptoken.CutOffID]cutOff{},
 		tombs:   map[tombID]bool{},
+		skipped: map[string]uint64{},
+		unread:  map[cptoken.KeyID]bool{},
+		head:    head{live: tallies{}},
 	}
 }
 
@@ -43,7 +52,7 @@ func (s *state) view(k hashKey) *View {
 	return &View{
 		cluster: s.head.cluster, revision: s.head.revision,
 		keys: s.keys, cutOffs: s.cutOffs, revoked: s.revoked,
-		hash: k, live: s.head.live,
+		hash: k, live: s.head.live, vocabulary: s.head.vocabulary, skipped: s.notHeld(),
 	}
 }
 
@@ -51,7 +60,44 @@ func (s *state) view(k hashKey) *View {
 func (s *state) clone() state {
 	c := *s
 	c.keys, c.cutOffs, c.tombs = maps.Clone(s.keys), maps.Clone(s.cutOffs), maps.Clone(s.tombs)
+	c.skipped, c.unread = maps.Clone(s.skipped), maps.Clone(s.unread)
 	return c
+}
+
+// notHeld names, in order, what the zone was sent or has in its file and does not
+// understand.
+func (s *state) notHeld() []string {
+	if len(s.skipped) == 0 && len(s.unread) == 0 && !s.head.live.unknown() {
+		return nil
+	}
+	names := maps.Clone(s.skipped)
+	for id := range s.unread {
+		if id.Kind.Valid() {
+			names[cptoken.SkippedKey(id)] = 0
+		} else {
+			names[cptoken.SkippedKind(string(id.Kind))] = 0
+		}
+	}
+	for k := range s.head.live {
+		if !k.Valid() {
+			names[cptoken.SkippedKind(string(k))] = 0
+		}
+	}
+	out := slices.Sorted(maps.Keys(names))
+	if len(out) > cptoken.MaxSkipped {
+		out = append(out[:cptoken.MaxSkipped], cptoken.SkippedMore)
+	}
+	return out
+}
+
+// unknown reports whether ids of a kind are counted that this version does not know.
+func (t tallies) unknown() bool {
+	for k := range t {
+		if !k.Valid() {
+			return true
+		}
+	}
+	return false
 }
 
 // The keys and values of the small buckets.
@@ -86,13 +132,14 @@ type loader struct {
 	found   head // what the records add up to
 	table   *table
 	hasHead bool
+	bad     error // the first record that cannot be read
 	size    int64 // of the file
 }
 
 // load reads and verifies a whole file. fresh tells a file that was created but
 // never written. Damage is a *damage.
 func load(r io.ReaderAt, size int64, k hashKey) (st state, fresh bool, err error) {
-	l := loader{state: newState(), hash: k, table: newTable(0), size: size}
+	l := loader{state: newState(), found: head{live: tallies{}}, hash: k, table: newTable(0), size: size}
 	info, err := disk.WalkBolt(r, size, l.record)
 	var broken *disk.DamageError
 	switch {
@@ -106,6 +153,9 @@ func load(r io.ReaderAt, size int64, k hashKey) (st state, fresh bool, err error
 	if info.Transactions == 0 {
 		return newState(), true, nil
 	}
+	if l.bad != nil {
+		return state{}, false, l.bad
+	}
 	if err := l.verify(); err != nil {
 		return state{}, false, err
 	}
@@ -113,23 +163,33 @@ func load(r io.ReaderAt, size int64, k hashKey) (st state, fresh bool, err error
 	return l.state, false, nil
 }
 
+// record reads one record. What is wrong with one waits for the head, which may say that
+// another version wrote them all in another format.
 func (l *loader) record(bucket, key, value []byte) error {
+	if bytes.Equal(bucket, bucketName(bucketHead)) {
+		return l.head(key, value)
+	}
+	if l.bad == nil {
+		l.bad = l.read(bucket, key, value)
+	}
+	return nil
+}
+
+func (l *loader) read(bucket, key, value []byte) error {
 	for b := range byte(numBuckets) {
 		if !bytes.Equal(bucket, bucketName(b)) {
 			continue
 		}
-		if b != bucketHead {
-			l.found.sums[b].add(recordHash(b, key, value))
-		}
+		l.found.sums[b].add(recordHash(b, key, value))
 		switch b {
-		case bucketHead:
-			return l.head(key, value)
 		case bucketKeys:
 			return l.key(key, value)
 		case bucketCutOffs:
 			return l.cutOff(key, value)
 		case bucketTombs:
 			return l.tomb(key, value)
+		case bucketSkipped:
+			return l.skipped(key, value)
 		default:
 			return l.log(key, value)
 		}
@@ -161,8 +221,18 @@ func (l *loader) key(key, value []byte) error {
 	if err != nil {
 		return damagef("%w", err)
 	}
-	l.state.keys[id] = k
+	if k == nil {
+		l.state.unread[id] = true
+	} else {
+		l.state.keys[id] = k
+	}
 	return v.done("a key")
+}
+
+func (l *loader) skipped(key, value []byte) error {
+	r := reader{b: value}
+	l.state.skipped[string(key)] = r.uvarint()
+	return r.done("what was skipped")
 }
 
 func (l *loader) cutOff(key, value []byte) error {
@@ -236,7 +306,7 @@ func (l *loader) verify() error {
 		return damagef("the file has no head")
 	case h.sums != l.found.sums:
 		return damagef("the records do not match the checksum")
-	case h.live != l.found.live || h.entries != l.found.entries || h.carried != l.found.carried ||
+	case !h.live.same(l.found.live) || h.entries != l.found.entries || h.carried != l.found.carried ||
 		h.earliest != l.found.earliest || h.nextSeq < l.found.nextSeq:
 		return damagef("the tallies do not match the records")
 	}

@@ -26,6 +26,9 @@ type Options struct {
 	// LockTimeout is how long Open waits for another process to release the file;
 	// 0: DefaultLockTimeout.
 	LockTimeout time.Duration
+	// WriteTimeout is how long a write may take before the zone counts as unable to
+	// write; 0: DefaultWriteTimeout.
+	WriteTimeout time.Duration
 }
 
 // DefaultLockTimeout is long enough for a predecessor that is shutting down.
@@ -47,13 +50,29 @@ type Store struct {
 	view    atomic.Pointer[View]
 	contact atomic.Pointer[contact]
 
-	mu      sync.Mutex // for all below
+	// disk is held while the file is read or written, for as long as that takes.
+	disk    sync.Mutex
 	file    *file
-	state   state
 	pending *pending
-	closed  bool
-	changed chan struct{}
 	written time.Time // when contact was last written
+	// fault is called before the disk is written to; tests have it fail or hang.
+	fault func(what string) error
+
+	mu        sync.Mutex // for all below; never held while the disk is waited for
+	state     state      // what is durable; changed with disk held too
+	incoming  *incoming  // nil: no set has begun
+	queue     []queued   // parts to be written
+	narrow    *narrowing // what sets refuse that are not durable; nil: there are none
+	taken     head       // where the sets that were taken lead, where ahead is set
+	ahead     bool       // they lead beyond state
+	behind    error      // why nothing can be written; nil: it can
+	kept      *narrowing // of sets that could not be written and are not at hand any more
+	lost      uint64     // how often that happened
+	writing   time.Time  // since when the disk is waited for; zero: it is not
+	closed    bool
+	changed   chan struct{} // closed with the next View
+	persisted chan struct{} // closed when Persisted has something new
+	wake      chan struct{} // there is something to write; has room for one word
 }
 
 type contact struct {
@@ -80,7 +99,13 @@ func Open(path string, opts Options) (*Store, error) {
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = DefaultLockTimeout
 	}
-	s := &Store{path: path, opts: opts, log: opts.Logger, changed: make(chan struct{})}
+	if opts.WriteTimeout == 0 {
+		opts.WriteTimeout = DefaultWriteTimeout
+	}
+	s := &Store{
+		path: path, opts: opts, log: opts.Logger, fault: func(string) error { return nil },
+		changed: make(chan struct{}), persisted: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
 	var secret [16]byte
 	if _, err := rand.Read(secret[:]); err != nil {
 		return nil, federation.Errorf(federation.Internal, "drawing a random key: %w", err)
@@ -103,11 +128,18 @@ func Open(path string, opts Options) (*Store, error) {
 // Close releases the file. The Views that were taken remain usable.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	closed, hangs := s.closed, s.unwritten() != nil && !s.writing.IsZero()
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
 		return nil
 	}
-	s.closed = true
+	if hangs && !s.disk.TryLock() {
+		return nil // the end of the process closes what the disk does not let go
+	} else if !hangs {
+		s.disk.Lock()
+	}
+	defer s.disk.Unlock()
 	s.drop()
 	if c := s.contact.Load(); s.file.usable() && c.at.After(s.written) {
 		_ = s.writeContact(c) // a contact that is a little older is still true
@@ -123,6 +155,13 @@ func (s *Store) View() *View { return s.view.Load() }
 func (s *Store) Position() (cluster string, rev federation.Revision) {
 	v := s.view.Load()
 	return v.cluster, v.revision
+}
+
+// Skipped names what the copy was sent and does not understand, with the vocabulary that
+// it was made with.
+func (s *Store) Skipped() (vocabulary int, names []string) {
+	v := s.view.Load()
+	return v.Vocabulary(), v.Skipped()
 }
 
 // Instance returns the random id of this copy, a UUID. It tells apart control
@@ -159,11 +198,11 @@ func (s *Store) Heard(member string, at time.Time) {
 		}
 	}
 	// A set that is being applied takes the contact along.
-	if !s.mu.TryLock() {
+	if !s.disk.TryLock() {
 		return
 	}
-	defer s.mu.Unlock()
-	if s.closed || !s.file.usable() || at.Sub(s.written) < contactInterval {
+	defer s.disk.Unlock()
+	if s.isClosed() || !s.file.usable() || at.Sub(s.written) < contactInterval {
 		return
 	}
 	if err := s.writeContact(c); err != nil {
@@ -178,13 +217,24 @@ func (s *Store) Contact() (member string, at time.Time) {
 	return c.member, c.at
 }
 
-// writeContact makes a contact durable. s.mu is held.
+func (s *Store) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// writeContact makes a contact durable. s.disk is held.
 func (s *Store) writeContact(c *contact) error {
+	if err := s.fault("contact"); err != nil {
+		return err
+	}
 	next := s.state.head
 	next.setContact(c)
 	if err := s.file.writeHead(&next); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.state.head, s.written = next, c.at
 	return nil
 }
@@ -196,10 +246,11 @@ func (h *head) setContact(c *contact) {
 	}
 }
 
-// publish makes st the state that everybody sees. s.mu is held; st is durable.
-func (s *Store) publish(st state) {
-	s.state = st
-	s.view.Store(st.view(s.hash))
+// publish makes visible what is durable, narrowed by what is not. s.mu is held.
+func (s *Store) publish() {
+	v := s.state.view(s.hash)
+	v.narrow = s.narrow
+	s.view.Store(v)
 	close(s.changed)
 	s.changed = make(chan struct{})
 }

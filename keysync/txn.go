@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"github.com/meridiankds/meridian/federation"
 	"go.etcd.io/bbolt"
+
+	"github.com/meridiankds/meridian/federation"
 )
 
 // txn is a transaction that keeps the sums of the head beside what it writes.

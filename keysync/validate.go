@@ -17,7 +17,7 @@ func validate(c cptoken.Change, to uint64) error {
 		return bad("lies beyond the set, which ends at %d", to)
 	}
 	set := 0
-	for _, there := range [...]bool{c.Key != nil, c.RemovedKey != nil, c.Revoked != nil, c.Withdrawn != nil, c.CutOff != nil, c.CutOffWithdrawn != nil} {
+	for _, there := range [...]bool{c.Key != nil, c.RemovedKey != nil, c.Revoked != nil, c.Withdrawn != nil, c.CutOff != nil, c.CutOffWithdrawn != nil, c.Skipped != nil} {
 		if there {
 			set++
 		}
@@ -39,6 +39,11 @@ func validate(c cptoken.Change, to uint64) error {
 		return validRun(c.Revoked, bad)
 	case c.Withdrawn != nil:
 		return validRun(c.Withdrawn, bad)
+	case c.Skipped != nil:
+		if n := len(c.Skipped.Name); n == 0 || n > cptoken.MaxSkippedLen {
+			return bad("what was skipped has a name of %d bytes", n)
+		}
+		return nil
 	case c.CutOff != nil:
 		if c.CutOff.Before.Unix() <= 0 {
 			return bad("a cut-off without a time")

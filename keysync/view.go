@@ -2,7 +2,6 @@ package keysync
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -21,42 +20,48 @@ type View struct {
 	cutOffs  map[cptoken.CutOffID]cutOff
 	revoked  revSet
 	hash     hashKey
-	live     [numKinds]uint64
+	live     tallies
+
+	vocabulary uint64
+	skipped    []string
+	narrow     *narrowing // of sets that are not durable; nil: there are none
 }
 
 var _ cptoken.View = (*View)(nil)
 
 // Key returns the key, or nil where it is unknown or removed.
-func (v *View) Key(id cptoken.KeyID) *cptoken.PublicKey { return v.keys[id] }
+func (v *View) Key(id cptoken.KeyID) *cptoken.PublicKey {
+	if v.narrow.refuses(id) {
+		return nil
+	}
+	return v.keys[id]
+}
 
 // Revoked reports whether the id of the kind and mesh is revoked. It does not
 // allocate, and takes the same time however many ids are revoked but for the
 // processor's caches.
 func (v *View) Revoked(kind cptoken.Kind, mesh, id string) bool {
-	if len(v.revoked.tables) == 0 {
+	if len(v.revoked.tables) == 0 && v.narrow == nil {
 		return false
 	}
-	d, ok := v.hash.of(codeOf(kind), mesh, id)
-	return ok && v.revoked.revoked(d)
+	d, ok := v.hash.of(kind, mesh, id)
+	return ok && (v.revoked.revoked(d) || v.narrow != nil && v.narrow.revoked.revoked(d))
 }
 
 // CutOff returns the later of the cut-offs for the key and for all keys of the
 // kind and mesh; zero where there is none.
 func (v *View) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
-	if len(v.cutOffs) == 0 {
+	if len(v.cutOffs) == 0 && v.narrow == nil {
 		return time.Time{}
 	}
-	all, some := v.cutOffs[cptoken.CutOffID{Kind: kind, Mesh: mesh}]
-	one, alsoOne := v.cutOffs[cptoken.CutOffID{Kind: kind, Mesh: mesh, KID: kid}]
-	switch {
-	case some && alsoOne:
-		return time.Unix(max(all.before, one.before), 0)
-	case some:
-		return time.Unix(all.before, 0)
-	case alsoOne:
-		return time.Unix(one.before, 0)
+	var latest int64 // a cut-off is after 1970
+	for _, id := range [...]cptoken.CutOffID{{Kind: kind, Mesh: mesh}, {Kind: kind, Mesh: mesh, KID: kid}} {
+		latest = max(latest, v.cutOffs[id].before, v.narrow.cutOff(id))
 	}
-	return time.Time{}
+	if latest == 0 {
+		return time.Time{}
+	}
+	return time.Unix(latest, 0)
 }
 
 // Cluster returns the id of the cluster whose keys these are, "" where nothing
@@ -73,7 +78,12 @@ func (v *View) Empty() bool { return v.revision.IsZero() }
 
 // Keys returns all keys, ordered by kind, mesh and kid (serials as numbers).
 func (v *View) Keys() []*cptoken.PublicKey {
-	keys := slices.Collect(maps.Values(v.keys))
+	keys := make([]*cptoken.PublicKey, 0, len(v.keys))
+	for id, k := range v.keys {
+		if !v.narrow.refuses(id) {
+			keys = append(keys, k)
+		}
+	}
 	slices.SortFunc(keys, func(a, b *cptoken.PublicKey) int {
 		return cmp.Or(
 			cmp.Compare(codeOf(a.ID.Kind), codeOf(b.ID.Kind)),
@@ -92,13 +102,22 @@ func (v *View) Revocations() int {
 }
 
 // RevocationsOf returns the number of revoked ids of a kind, in all meshes.
-func (v *View) RevocationsOf(kind cptoken.Kind) int { return int(v.live[codeOf(kind)]) }
+func (v *View) RevocationsOf(kind cptoken.Kind) int { return int(v.live[kind]) }
 
 // CutOffs returns the number of cut-offs.
 func (v *View) CutOffs() int { return len(v.cutOffs) }
 
 // RevocationBytes returns the memory that the revoked ids take.
 func (v *View) RevocationBytes() int { return v.revoked.bytes() }
+
+// Skipped names what the global sent that this version does not understand, in the
+// words of cptoken: nothing of it is held, and it is trusted in nothing. It is empty
+// where the zone holds everything.
+func (v *View) Skipped() []string { return v.skipped }
+
+// Vocabulary is the level of words with which the copy was made; where it is another
+// than cptoken.Vocabulary, the zone needs a full state to hold what it can by now.
+func (v *View) Vocabulary() int { return int(v.vocabulary) }
 
 // cutOff is a cut-off as held. carried marks one that was kept from an older
 // history than that of the view.

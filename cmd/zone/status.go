@@ -67,6 +67,8 @@ func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
 	f.Add("global", link(s.Global, now))
 	f.Add("global is", kindOfGlobal(s.Global.Kind))
 	f.Add("last error", s.Global.LastError)
+	f.Add("cannot write", s.Unwritten)
+	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
 	f.Add("last heard", heard(s.Global, now))
 	f.Add("proxies", provenBy(s.Authentication))
 	f.Add("keys", keyCounts(s.Keys))

@@ -39,6 +39,8 @@ type ZoneStatus struct {
 	// Revocations counts revoked ids by kind of token.
 	Revocations map[string]int `json:"revocations"`
 	CutOffs     int            `json:"cutOffs"`
+	Unwritten   string         `json:"unwritten,omitempty"`
+	NotHeld     []string       `json:"notHeld,omitempty"`
 	// Certificates are those that the zone uses.
 	Certificates []apitypes.Certificate `json:"certificates"`
 }

@@ -41,7 +41,10 @@ type Session struct {
 	// Verdict is what a token came to that was shown though none was demanded, such
 	// as "expired"; empty where it would be accepted, or none was shown.
 	Verdict string `json:"verdict,omitempty"`
-	Nack    string `json:"nack,omitempty"` // why the zone refused what it was sent
+	// NotHeld names what the instance was sent and does not understand: it is of an older
+	// version than what the global uses.
+	NotHeld []string `json:"notHeld,omitempty"`
+	Nack    string   `json:"nack,omitempty"` // why the zone refused what it was sent
 }
 
 // ZoneDetail is the answer of GET /v1/zones/{name}.

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	"github.com/meridiankds/meridian/kds"
 )
@@ -25,17 +27,18 @@ const (
 // acks acknowledges sets on a stream. One acknowledgement stands for all that came
 // before it.
 type acks struct {
-	stream grpc.ClientStream
-	after  time.Duration
-	due    chan struct{} // there is one to be sent later; has room for one word
+	stream  grpc.ClientStream
+	after   time.Duration
+	notHeld func() []string // what the zone does not understand of what it took
+	due     chan struct{}   // there is one to be sent later; has room for one word
 
 	mu    sync.Mutex // held while something is sent
 	nonce string     // of the last set that is not acknowledged, "" if all are
 	sets  int
 }
 
-func newAcks(stream grpc.ClientStream, after time.Duration) *acks {
-	return &acks{stream: stream, after: after, due: make(chan struct{}, 1)}
+func newAcks(stream grpc.ClientStream, after time.Duration, notHeld func() []string) *acks {
+	return &acks{stream: stream, after: after, notHeld: notHeld, due: make(chan struct{}, 1)}
 }
 
 // add acknowledges a set, later unless it is urgent.
@@ -59,9 +62,19 @@ func (a *acks) send() error {
 	if a.nonce == "" {
 		return nil
 	}
-	ack := &discovery.DeltaDiscoveryRequest{TypeUrl: kds.ChangesType, ResponseNonce: a.nonce}
+	ack := &discovery.DeltaDiscoveryRequest{TypeUrl: kds.ChangesType, ResponseNonce: a.nonce, ResourceNamesUnsubscribe: a.notHeld()}
 	a.nonce, a.sets = "", 0
 	return a.stream.SendMsg(ack)
+}
+
+// unwritten tells that a set is in force and not durable, and why.
+func (a *acks) unwritten(nonce, why string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stream.SendMsg(&discovery.DeltaDiscoveryRequest{
+		TypeUrl: kds.ChangesType, ResponseNonce: nonce,
+		ErrorDetail: &rpcstatus.Status{Code: int32(codes.Unavailable), Message: why},
+	})
 }
 
 // refuse sends what was taken, a refusal, and nothing more.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/wire"
@@ -41,8 +43,8 @@ type link struct {
 	// cluster is the member's, "" where it did not say.
 	cluster string
 	set     setReader
-	acks    *acks  // nil until the stream is held
-	current bool   // the first set has come
+	acks    *acks // nil until the stream is held
+	settler settler
 	kuma    bool   // it is a global of Kuma's
 	asked   uint64 // of ZoneToGlobalSync alone: how often it was asked
 
@@ -85,7 +87,7 @@ func (c *Client) open(ctx context.Context, address string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{client: c, conn: conn, md: md, token: token}
+	l := &link{client: c, conn: conn, md: md, token: token, settler: settler{added: make(chan struct{}, 1)}}
 	l.ctx, l.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
 	return l, nil
 }
@@ -111,8 +113,9 @@ func (l *link) hold(ctx context.Context, address string) (*link, error) {
 		}
 	} else {
 		beside.Go(func() { l.followToken(ctx, address) })
-		l.acks = newAcks(l.stream, l.client.cfg.AckAfter)
+		l.acks = newAcks(l.stream, l.client.cfg.AckAfter, l.client.notHeld)
 		beside.Go(func() { l.acks.run(l.ctx) })
+		beside.Go(func() { l.settle(l.ctx) })
 	}
 	err := causeOf(l.ctx, receive(l.ctx))
 	l.cancel(nil)
@@ -166,6 +169,7 @@ func (c *Client) metadata() (metadata.MD, string, error) {
 		kds.MDFeatures, kds.FeatureSuffix,
 		kds.MDFeatures, kds.FeatureMeridian,
 	)
+	md.Set(kds.MDVocabulary, strconv.Itoa(cptoken.Vocabulary))
 	if c.cfg.Instance != "" {
 		md.Set(kds.MDInstance, c.cfg.Instance)
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"strconv"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -108,13 +109,19 @@ func (l *link) openStream() (err error) {
 // begins, and that of an earlier connection of this instance ends.
 func (l *link) subscribe() error {
 	cluster, rev := l.client.cfg.Sink.Position()
+	persisted, _ := l.client.cfg.Sink.Persisted()
+	l.settler.lost = persisted.Lost
 	first := &discovery.DeltaDiscoveryRequest{
 		Node:                   &core.Node{Id: l.client.cfg.Zone},
 		TypeUrl:                kds.ChangesType,
 		ResourceNamesSubscribe: []string{"*"},
 	}
 	if cluster != "" && !rev.IsZero() {
-		first.InitialResourceVersions = map[string]string{kds.ResourceName: wire.ResumeVersion(cluster, rev)}
+		vocabulary, skipped := l.client.cfg.Sink.Skipped()
+		first.InitialResourceVersions = map[string]string{
+			kds.ResourceName: wire.ResumeVersion(cluster, rev), kds.VersionVocabulary: strconv.Itoa(vocabulary),
+		}
+		first.ResourceNamesUnsubscribe = skipped
 	}
 	if err := l.stream.SendMsg(first); err != nil {
 		return l.ended(err)

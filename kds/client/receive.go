@@ -45,15 +45,9 @@ func (l *link) receive(ctx context.Context) error {
 		if err != nil {
 			return l.refuse(resp.GetNonce(), err)
 		}
-		if !last {
-			continue
+		if last {
+			l.settler.add(flight{nonce: resp.GetNonce(), to: l.set.head.To, taken: time.Now()})
 		}
-		first := !l.current
-		l.current = true
-		if err := l.acks.add(resp.GetNonce(), first); err != nil {
-			return l.ended(err)
-		}
-		l.client.current()
 	}
 }
 
@@ -69,14 +63,14 @@ func (l *link) apply(ctx context.Context, resp *discovery.DeltaDiscoveryResponse
 	if err != nil {
 		return false, err
 	}
-	cluster, rev := sink.Position()
+	cluster, rev := sink.Taken()
 	if err := l.set.next(p, cluster, rev); err != nil {
 		return false, err
 	}
 	if isEmpty(p) {
 		return true, nil // the answer of a member that has nothing new
 	}
-	return p.Last, sink.Apply(ctx, p)
+	return p.Last, sink.Take(ctx, p)
 }
 
 // refuse tells the global what was wrong with a set, and ends the connection:

@@ -35,24 +35,11 @@ func (c *Client) DataplaneToken(ctx context.Context, r kds.TokenRequest) (kds.Is
 func (l *link) dataplaneToken(ctx context.Context, r kds.TokenRequest) (kds.IssuedToken, error) {
 	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, l.md), l.client.cfg.AnswerTimeout)
 	defer cancel()
-	m := &kdspb.DataplaneTokenRequest{
-		UserToken: r.UserToken, Name: r.Name, Mesh: r.Mesh, Type: r.Type, Workload: r.Workload, ValidFor: r.ValidFor, RequestId: r.RequestID,
-		Tags: make(map[string]*kdspb.TagValues, len(r.Tags)),
-	}
-	for tag, values := range r.Tags {
-		m.Tags[tag] = &kdspb.TagValues{Values: values}
-	}
 	var answer kdspb.DataplaneTokenResponse
-	if err := l.conn.Invoke(ctx, kds.RPCDataplaneToken, m, &answer); err != nil {
+	if err := l.conn.Invoke(ctx, kds.RPCDataplaneToken, wire.TokenRequestTo(r), &answer); err != nil {
 		return kds.IssuedToken{}, l.client.away(err)
 	}
-	switch {
-	case answer.GetRefusal() != nil:
-		return kds.IssuedToken{}, wire.RefusalFrom(answer.GetRefusal())
-	case answer.GetToken() == "":
-		return kds.IssuedToken{}, federation.Errorf(federation.Internal, "the global's answer holds neither a token nor a reason")
-	}
-	return kds.IssuedToken{Token: answer.GetToken(), KeyWaiting: answer.GetKeyWaiting()}, nil
+	return wire.IssuedTokenFrom(&answer)
 }
 
 // away says that the global could not be asked, and why as far as it is known. It

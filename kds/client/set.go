@@ -58,7 +58,7 @@ func leadsOn(p cptoken.Part, rev federation.Revision) error {
 			WithHint("this member of the global was restored or left behind: see its log")
 	case age == 0 && p.To.Index < rev.Index:
 		return federation.Errorf(federation.Conflict, "the global sent revision %s, which is older than %s", p.To, rev)
-	case !p.Full && p.From != rev:
+	case !p.Full && (p.From.History != rev.History || p.From.Index > rev.Index):
 		return federation.Errorf(federation.Conflict, "the global sent changes since %s, this zone holds %s", p.From, rev)
 	}
 	return nil

@@ -41,7 +41,7 @@ func TestSetReader(t *testing.T) {
 		{"back in this history", at, []cptoken.Part{full(5, 9)}, false},
 		{"a delta back", at, []cptoken.Part{delta(8, 9)}, false},
 		{"a delta with a gap", at, []cptoken.Part{delta(11, 12)}, false},
-		{"a delta that overlaps", at, []cptoken.Part{delta(9, 12)}, false},
+		{"a delta that overlaps", at, []cptoken.Part{delta(9, 12)}, true},
 		{"a delta for who knows nothing", federation.Revision{}, []cptoken.Part{delta(10, 12)}, false},
 		{"a delta of a newer history", at, []cptoken.Part{{Cluster: kdstest.Cluster, From: kdstest.Revision(6, 1), To: kdstest.Revision(6, 2), Last: true}}, false},
 		{"begins in the middle", at, []cptoken.Part{part(delta(10, 12), 1, true)}, false},

@@ -113,6 +113,7 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		{kds.MDAuthorization, kds.MaxAuthorization, &c.Authorization},
 		{kds.MDVersion, kds.MaxVersionLen, &c.Version},
 		{kds.MDInstance, kds.MaxInstanceLen, &c.Instance},
+		{kds.MDVocabulary, kds.MaxVocabularyLen, &c.Vocabulary},
 	} {
 		values := md.Get(f.key)
 		switch {
@@ -127,7 +128,7 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		}
 		*f.into = values[0]
 	}
-	c.Version, c.Instance = wire.Printable(c.Version), wire.Printable(c.Instance)
+	c.Version, c.Instance, c.Vocabulary = wire.Printable(c.Version), wire.Printable(c.Instance), wire.Printable(c.Vocabulary)
 	return nil
 }
 

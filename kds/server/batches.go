@@ -28,7 +28,7 @@ type batches struct {
 	pinned  int                            // of deltas that streams send, also forgotten ones
 	clock   uint64
 
-	making chan struct{} // Holds a token for each delta that is being made
+	making chan struct{} // holds a token for each delta that is being made
 }
 
 // entry is a batch that is there or being made. batch and err are set before
@@ -72,9 +72,10 @@ func newBatches(source kds.Source, limits *kds.Limits, maxPart int, stats *count
 // next returns a set that leads a zone on from a revision, to head or further,
 // or a full state close enough to head that a delta soon follows. The caller
 // must call release once it has sent the set. room is how many times CacheBytes
-// the deltas that are being sent may take.
-func (s *batches) next(ctx context.Context, from, head federation.Revision, room int) (b *wire.Batch, release func(), err error) {
-	if !from.IsZero() {
+// the deltas that are being sent may take; whole asks for a full state that does not go
+// back behind from.
+func (s *batches) next(ctx context.Context, from, head federation.Revision, room int, whole bool) (b *wire.Batch, release func(), err error) {
+	if !from.IsZero() && !whole {
 		b, release, err = s.get(ctx, from, room, func(b *wire.Batch) bool { return b.To.Covers(head) })
 		if !errors.Is(err, errNeedsFull) && !errors.Is(err, errCrowded) {
 			return b, release, err

@@ -18,9 +18,16 @@ type feed struct {
 	halted     bool // the zone refused a set; it must resume on a new stream
 	answered   bool // the subscription has had its answer
 	waiting    bool // the zone is ahead of this member
+	renew      bool // the zone's copy is of another vocabulary: it needs all of it
 	cursor     federation.Revision
 	inflight   []flight // oldest first
+	// unwritten are sets whose refusals are in force at the zone, and which it cannot
+	// make durable yet, oldest first: they are not waited for.
+	unwritten []flight
 }
+
+// maxUnwritten bounds them. An acknowledgement of a later set stands for an earlier one.
+const maxUnwritten = 1_024
 
 // flight is a set that was sent.
 type flight struct {
@@ -36,6 +43,8 @@ func (st *stream) handleChanges(r *wire.Request, first bool) error {
 		return st.subscribe(r)
 	case r.Nonce == "":
 		return nil // names that were added or taken away: there is only one
+	case r.Refused && r.Unwritten:
+		st.unwritten(r)
 	case r.Refused:
 		st.refused(r)
 	default:
@@ -67,7 +76,8 @@ func (st *stream) subscribe(r *wire.Request) error {
 		return err
 	}
 	st.feed.cursor = rev
-	st.session.resumed(rev)
+	st.feed.renew = r.Vocabulary != st.call.creds.Vocabulary
+	st.session.resumed(rev, r.NotHeld)
 	st.srv.registry.touch()
 	st.srv.cfg.Logger.Debug("zone resumes", "zone", st.call.creds.Zone, "instance", st.session.id.instance,
 		"revision", rev.String(), "head", head.String())
@@ -78,13 +88,35 @@ func (st *stream) subscribe(r *wire.Request) error {
 // last of a set in flight means nothing.
 func (st *stream) acknowledged(r *wire.Request) {
 	f := &st.feed
+	ofNonce := func(s flight) bool { return s.nonce == r.Nonce }
+	if i := slices.IndexFunc(f.inflight, ofNonce); i >= 0 {
+		st.session.acked(f.inflight[i].to, r.NotHeld)
+		f.inflight, f.unwritten = slices.Delete(f.inflight, 0, i+1), nil
+	} else if i := slices.IndexFunc(f.unwritten, ofNonce); i >= 0 {
+		st.session.acked(f.unwritten[i].to, r.NotHeld)
+		f.unwritten = slices.Delete(f.unwritten, 0, i+1)
+	} else {
+		return
+	}
+	st.srv.stats.acks.Add(1)
+	st.srv.registry.touch()
+}
+
+// unwritten notes that a set is in force as far as it refuses something, and not
+// durable. The zone goes on to be sent what there is, and nothing counts as held.
+func (st *stream) unwritten(r *wire.Request) {
+	f := &st.feed
 	i := slices.IndexFunc(f.inflight, func(s flight) bool { return s.nonce == r.Nonce })
 	if i < 0 {
 		return
 	}
-	st.session.acked(f.inflight[i].to)
+	f.unwritten = append(f.unwritten, f.inflight[:i+1]...)
+	f.unwritten = slices.Delete(f.unwritten, 0, max(len(f.unwritten)-maxUnwritten, 0))
 	f.inflight = slices.Delete(f.inflight, 0, i+1)
-	st.srv.stats.acks.Add(1)
+	if st.session.unwritten(r.Refusal) {
+		st.srv.cfg.Logger.Warn("zone cannot write: what it is sent narrows it, and it acknowledges nothing", "zone", st.call.creds.Zone,
+			"instance", st.session.id.instance, "cause", r.Refusal)
+	}
 	st.srv.registry.touch()
 }
 
@@ -115,7 +147,7 @@ func (st *stream) push(ctx context.Context) (<-chan struct{}, error) {
 		if f.answered {
 			room = roomGoingOn
 		}
-		b, release, err := st.srv.batches.next(ctx, f.cursor, head, room)
+		b, release, err := st.srv.batches.next(ctx, f.cursor, head, room, f.renew)
 		if federation.CodeOf(err) == federation.Unavailable {
 			return changed, nil
 		}
@@ -169,7 +201,7 @@ func (st *stream) sendBatch(b *wire.Batch) error {
 	}
 	st.session.sent(len(b.Parts))
 	f := &st.feed
-	f.cursor, f.answered = b.To, true
+	f.cursor, f.answered, f.renew = b.To, true, false
 	f.inflight = append(f.inflight, flight{to: b.To, nonce: b.LastNonce(), sent: time.Now()})
 	return nil
 }

@@ -63,10 +63,10 @@ func (s *Server) relayDataplaneToken(ss grpc.ServerStream) error {
 	}
 	if err != nil {
 		s.stats.relayRefused.Add(1)
-		return ss.SendMsg(&kdspb.DataplaneTokenResponse{Refusal: wire.RefusalTo(err)})
+	} else {
+		s.stats.relayed.Add(1)
 	}
-	s.stats.relayed.Add(1)
-	return ss.SendMsg(&kdspb.DataplaneTokenResponse{Token: issued.Token, KeyWaiting: issued.KeyWaiting})
+	return ss.SendMsg(wire.IssuedTokenTo(issued, err))
 }
 
 func (s *Server) relay(ctx context.Context, c *call, m *kdspb.DataplaneTokenRequest) (kds.IssuedToken, error) {
@@ -89,19 +89,5 @@ func (s *Server) relay(ctx context.Context, c *call, m *kdspb.DataplaneTokenRequ
 	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, s.limits.Relay)
 	defer cancel()
-	return s.cfg.Relay.DataplaneToken(ctx, c.admission.Zone, requestFrom(m))
-}
-
-func requestFrom(m *kdspb.DataplaneTokenRequest) kds.TokenRequest {
-	r := kds.TokenRequest{
-		UserToken: m.GetUserToken(), Name: m.GetName(), Mesh: m.GetMesh(), Type: m.GetType(), Workload: m.GetWorkload(),
-		ValidFor: m.GetValidFor(), RequestID: m.GetRequestId(),
-	}
-	for tag, values := range m.GetTags() {
-		if r.Tags == nil {
-			r.Tags = make(map[string][]string, len(m.GetTags()))
-		}
-		r.Tags[tag] = values.GetValues()
-	}
-	return r
+	return s.cfg.Relay.DataplaneToken(ctx, c.admission.Zone, wire.TokenRequestFrom(m))
 }

@@ -26,7 +26,11 @@ type Session struct {
 	// Acked; a session without it has acknowledged nothing and knows nothing.
 	Acked federation.Revision
 	Full  bool
-	// Nack is why the zone refused the last set, until it accepts one.
+	// NotHeld names what of that the zone does not understand and so does not hold, in
+	// the words of cptoken.
+	NotHeld []string
+	// Nack is why the zone refused the last set, or could not make it durable, until it
+	// accepts one.
 	Nack string
 	// Sent, Accepted and Rejected count the answers that the zone was sent on this
 	// stream, and those of them that it acknowledged or refused.
@@ -89,17 +93,29 @@ func (s *session) heard(now time.Time) {
 }
 
 // resumed notes what the zone says it holds.
-func (s *session) resumed(rev federation.Revision) {
+func (s *session) resumed(rev federation.Revision, notHeld []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.view.NotHeld = notHeld
 	s.view.Acked, s.view.Full = rev, !rev.IsZero()
 }
 
-func (s *session) acked(rev federation.Revision) {
+func (s *session) acked(rev federation.Revision, notHeld []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.view.NotHeld = notHeld
 	s.view.Acked, s.view.Full, s.view.Nack = rev, true, ""
 	s.view.Accepted++
+}
+
+// unwritten notes why the zone cannot make durable what it was sent, and reports whether
+// that is news.
+func (s *session) unwritten(why string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news := s.view.Nack != why
+	s.view.Nack = why
+	return news
 }
 
 func (s *session) sent(n int) {
@@ -124,7 +140,7 @@ func (s *session) answered(accepted bool) {
 func (s *session) holds(rev federation.Revision, full bool, nack string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.view
+	rev0, full0, nack0 := s.view.Acked, s.view.Full, s.view.Nack
 	if !rev.IsZero() {
 		s.view.Acked = rev
 	}
@@ -132,7 +148,7 @@ func (s *session) holds(rev federation.Revision, full bool, nack string) bool {
 	if nack != "" || full { // else what an earlier stream of the instance refused still stands
 		s.view.Nack = nack
 	}
-	return s.view != before
+	return s.view.Acked != rev0 || s.view.Full != full0 || s.view.Nack != nack0
 }
 
 func (s *session) nacked(why string) {

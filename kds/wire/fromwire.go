@@ -9,11 +9,26 @@ import (
 	"github.com/meridiankds/meridian/kds/kdspb"
 )
 
-// fromWire returns what m says. It refuses what it does not understand, because
-// a zone that steps over a change would acknowledge what it does not hold.
-func fromWire(m *kdspb.Change) (cptoken.Change, error) {
+// fromWire returns what m says. What is malformed is an Invalid error, with which the
+// zone refuses the set; what is only newer than this version comes out as skipped. What
+// refuses something is taken all the same where it is understood but for a field.
+func fromWire(m *kdspb.Change) (out []cptoken.Change, err error) {
+	if skipped := unknownIn(m); skipped != nil {
+		out = append(out, cptoken.Change{Index: m.GetIndex(), Skipped: skipped})
+		if !narrows(m) {
+			return out, nil
+		}
+	}
 	c := cptoken.Change{Index: m.GetIndex()}
-	var err error
+	if err := readWhat(&c, m); err != nil {
+		e := federation.AsError(err)
+		return nil, federation.Errorf(e.Code, "change at index %d: %w", c.Index, err).WithHint("%s", e.Hint)
+	}
+	return append(out, c), nil
+}
+
+// readWhat reads a change of which every word is known.
+func readWhat(c *cptoken.Change, m *kdspb.Change) (err error) {
 	switch w := m.GetWhat().(type) {
 	case *kdspb.Change_Key:
 		c.Key, err = keyFromWire(w.Key)
@@ -34,19 +49,14 @@ func fromWire(m *kdspb.Change) (cptoken.Change, error) {
 		id, err = cutOffIDFromWire(w.CutOffWithdrawn)
 		c.CutOffWithdrawn = &id
 	default:
-		err = federation.Errorf(federation.Invalid, "a kind of change that this version does not know").
-			WithHint("run the same version of the zone as of the global, or a newer one")
+		err = federation.Errorf(federation.Invalid, "a change that says nothing")
 	}
-	if err != nil {
-		e := federation.AsError(err)
-		return cptoken.Change{}, federation.Errorf(e.Code, "change at index %d: %w", c.Index, err).WithHint("%s", e.Hint)
-	}
-	return c, nil
+	return err
 }
 
 func scopeFromWire(kind, mesh, kid string) error {
 	k := cptoken.Kind(kind)
-	if !k.AtZones() {
+	if !k.AtZones() { // what is not known at all was skipped
 		return federation.Errorf(federation.Invalid, "%.40q is not a kind that zones hold", kind)
 	}
 	if len(kid) > cptoken.MaxKIDLen {
@@ -74,7 +84,7 @@ func keyFromWire(m *kdspb.Key) (*cptoken.PublicKey, error) {
 		return nil, err
 	}
 	state := cptoken.KeyState(m.GetState())
-	if !state.Valid() || state == cptoken.Removed {
+	if state == "" || state == cptoken.Removed {
 		return nil, federation.Errorf(federation.Invalid, "key %s: %.40q is not a state of a key that zones hold", id, m.GetState())
 	}
 	var registered *cptoken.Constraints
@@ -99,9 +109,6 @@ func constraintsFromWire(m *kdspb.Constraints) (*cptoken.Constraints, error) {
 		AllowNoID:     m.GetAllowNoId(),
 	}
 	for _, s := range m.GetScopes() {
-		if !cptoken.Scope(s).Valid() {
-			return nil, federation.Errorf(federation.Invalid, "%.40q is not a scope", s)
-		}
 		c.Scopes = append(c.Scopes, cptoken.Scope(s))
 	}
 	return c, nil

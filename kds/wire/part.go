@@ -109,11 +109,11 @@ func partFromWire(m *kdspb.Changes) (cptoken.Part, error) {
 		if c.GetIndex() > p.To.Index || (!p.Full && c.GetIndex() <= p.From.Index) {
 			return bad("a change at index %d in a set from %d to %d", c.GetIndex(), p.From.Index, p.To.Index)
 		}
-		change, err := fromWire(c)
+		changes, err := fromWire(c)
 		if err != nil {
 			return cptoken.Part{}, err
 		}
-		p.Changes = append(p.Changes, change)
+		p.Changes = append(p.Changes, changes...)
 	}
 	return p, nil
 }

@@ -3,8 +3,10 @@ package wire
 import (
 	"unicode/utf8"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/kds"
 )
@@ -26,10 +28,17 @@ type Request struct {
 	Unsubscribe    int
 	UnsubscribeAll bool   // "*" is among them
 	Resume         string // initial_resource_versions["changes"]
+	Vocabulary     string // initial_resource_versions["vocabulary"]
+	// NotHeld are the names that a zone of Meridian's unsubscribes from: what it was
+	// sent and does not understand.
+	NotHeld []string
 
 	Nonce   string // response_nonce
 	Refused bool   // has error_detail
 	Refusal string // its message, printable
+	// Unwritten says that the refusal's code is Unavailable: the zone refuses what the
+	// set refuses, and could not make it durable.
+	Unwritten bool
 }
 
 // NewRequest returns one that is read within the limits.
@@ -53,6 +62,7 @@ const (
 	fieldMapValue     = 2
 	fieldValueString  = 3
 	fieldValueStruct  = 5
+	fieldStatusCode   = 1
 	fieldStatusText   = 2
 )
 
@@ -76,7 +86,13 @@ func (r *Request) decode(b []byte) error {
 		case fieldUnsubscribe:
 			r.Unsubscribe++
 			r.UnsubscribeAll = r.UnsubscribeAll || string(v) == "*"
-			return r.checkName("resource_names_unsubscribe", v, r.Unsubscribe)
+			if err := r.checkName("resource_names_unsubscribe", v, r.Unsubscribe); err != nil {
+				return err
+			}
+			if len(r.NotHeld) <= cptoken.MaxSkipped && string(v) != "*" {
+				r.NotHeld = append(r.NotHeld, Printable(string(v)))
+			}
+			return nil
 		case fieldVersions:
 			return r.decodeVersion(v)
 		case fieldNonce:
@@ -175,20 +191,49 @@ func stringValue(field string, value []byte, limit int) (s string, err error) {
 
 func (r *Request) decodeVersion(entry []byte) error {
 	key, value, err := mapEntry(entry)
-	if err != nil || string(key) != kds.ResourceName {
+	if err != nil {
 		return err
 	}
-	r.Resume, err = text("initial_resource_versions", value, maxResumeLen)
+	switch string(key) {
+	case kds.ResourceName:
+		r.Resume, err = text("initial_resource_versions", value, maxResumeLen)
+	case kds.VersionVocabulary:
+		r.Vocabulary, err = text("initial_resource_versions", value, kds.MaxVocabularyLen)
+	}
 	return err
 }
 
 func (r *Request) decodeRefusal(b []byte) error {
+	r.Unwritten = codeOf(b) == codes.Unavailable
 	return eachField(b, func(num protowire.Number, v []byte) error {
 		if num == fieldStatusText {
 			r.Refusal = Printable(string(v[:min(len(v), maxRefusalLen)]))
 		}
 		return nil
 	})
+}
+
+// codeOf returns the code of a google.rpc.Status, which is its only number.
+func codeOf(b []byte) codes.Code {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return codes.Unknown
+		}
+		if num == fieldStatusCode && typ == protowire.VarintType {
+			code, n := protowire.ConsumeVarint(b[n:])
+			if n < 0 || code > uint64(codes.Unauthenticated) {
+				return codes.Unknown
+			}
+			return codes.Code(code)
+		}
+		skip := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if skip < 0 {
+			return codes.Unknown
+		}
+		b = b[n+skip:]
+	}
+	return codes.Unknown
 }
 
 // mapEntry returns key and value of an entry of a protobuf map.

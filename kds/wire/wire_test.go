@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -40,52 +39,6 @@ func decodeBatch(t testing.TB, b *Batch) []cptoken.Part {
 		parts = append(parts, p)
 	}
 	return parts
-}
-
-// TestEveryChangeTravels sends one of each kind of change there and back.
-func TestEveryChangeTravels(t *testing.T) {
-	constraints := &cptoken.Constraints{
-		Zones: []string{"west", "east"}, Scopes: []cptoken.Scope{cptoken.ScopeEgress},
-		MaxLifetime: 36 * time.Hour, AllowNoExpiry: true, AllowNoID: true,
-	}
-	mesh := cptoken.KeyID{Kind: cptoken.Dataplane, Mesh: "default", KID: "3"}
-	changes := []cptoken.Change{
-		{Index: 2, Key: kdstest.Key(t, cptoken.KeyID{Kind: cptoken.Zone, KID: "1"}, cptoken.Active, nil)},
-		{Index: 3, Key: kdstest.Key(t, mesh, cptoken.Prepared, nil)},
-		{Index: 3, Key: kdstest.Key(t, cptoken.KeyID{Kind: cptoken.Zone, KID: "offline"}, cptoken.Retiring, constraints)},
-		{Index: 4, RemovedKey: &mesh},
-		{Index: 5, Revoked: &cptoken.RevokedRun{Kind: cptoken.Zone, IDs: []cptoken.RevokedID{
-			{ID: "5b1f7f5e-9f0c-4c51-a53c-0c1e5a2f4d6b", Expires: 2_000_000_000}, {ID: "sha256:" + strings.Repeat("ab", 32)},
-		}}},
-		{Index: 6, Revoked: &cptoken.RevokedRun{Kind: cptoken.Dataplane, Mesh: "default", IDs: []cptoken.RevokedID{{ID: "legacy"}}}},
-		{Index: 7, Withdrawn: &cptoken.RevokedRun{Kind: cptoken.User, IDs: []cptoken.RevokedID{{ID: "5B1F7F5E-9F0C-4C51-A53C-0C1E5A2F4D6B"}}}},
-		{Index: 8, CutOff: &cptoken.CutOff{CutOffID: cptoken.CutOffID{Kind: cptoken.Zone, KID: "1"}, Before: time.Unix(1_700_000_000, 0)}},
-		{Index: 9, CutOffWithdrawn: &cptoken.CutOffID{Kind: cptoken.User}},
-	}
-	d := cptoken.Delta{
-		Cluster: kdstest.Cluster, From: kdstest.Revision(1, 1), To: kdstest.Revision(1, 9),
-		Watermark: time.UnixMilli(1_790_000_000_123), Changes: slices.Values(changes),
-	}
-	b, err := Encode(d, kds.MaxPart)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parts := decodeBatch(t, b)
-	if len(parts) != 1 {
-		t.Fatalf("%d parts", len(parts))
-	}
-	p := parts[0]
-	if p.Cluster != d.Cluster || p.From != d.From || p.To != d.To || p.Full || !p.Watermark.Equal(d.Watermark) || p.Number != 0 || !p.Last {
-		t.Errorf("header %+v", p)
-	}
-	if len(p.Changes) != len(changes) {
-		t.Fatalf("%d changes, want %d", len(p.Changes), len(changes))
-	}
-	for i, want := range changes {
-		if got := p.Changes[i]; !reflect.DeepEqual(got, want) {
-			t.Errorf("change %d\n got %+v\nwant %+v", i, got, want)
-		}
-	}
 }
 
 // TestControlPlaneKindStays: what zones do not hold is not sent, even where a
@@ -214,19 +167,16 @@ func TestZoneRefusesMalformedChanges(t *testing.T) {
 		"full from somewhere":  func(m *kdspb.Changes) { m.Full = true },
 		"change of the past":   change(&kdspb.Change{Index: 1, What: &kdspb.Change_RemovedKey{RemovedKey: zone}}),
 		"change of the future": change(&kdspb.Change{Index: 10, What: &kdspb.Change_RemovedKey{RemovedKey: zone}}),
-		"unknown change":       change(&kdspb.Change{}),
+		"says nothing":         change(&kdspb.Change{}),
 		"control plane key":    change(&kdspb.Change{What: &kdspb.Change_RemovedKey{RemovedKey: &kdspb.KeyRef{Kind: "control-plane", Kid: "1"}}}),
-		"unknown kind":         change(&kdspb.Change{What: &kdspb.Change_RemovedKey{RemovedKey: &kdspb.KeyRef{Kind: "root", Kid: "1"}}}),
 		"no kid":               change(&kdspb.Change{What: &kdspb.Change_RemovedKey{RemovedKey: &kdspb.KeyRef{Kind: "zone"}}}),
 		"endless kid":          change(&kdspb.Change{What: &kdspb.Change_RemovedKey{RemovedKey: &kdspb.KeyRef{Kind: "zone", Kid: strings.Repeat("k", 257)}}}),
 		"mesh of a zone key":   change(&kdspb.Change{What: &kdspb.Change_RemovedKey{RemovedKey: &kdspb.KeyRef{Kind: "zone", Mesh: "m", Kid: "1"}}}),
 		"dataplane, no mesh":   change(&kdspb.Change{What: &kdspb.Change_CutOffWithdrawn{CutOffWithdrawn: &kdspb.KeyRef{Kind: "dataplane"}}}),
 		"cut-off of nothing":   change(&kdspb.Change{What: &kdspb.Change_CutOff{CutOff: &kdspb.CutOff{}}}),
 		"key without DER":      key(&kdspb.Key{Id: zone, Alg: "RS256", State: "active"}),
-		"key of HS256":         key(&kdspb.Key{Id: zone, Alg: "HS256", Der: kdstest.DER(), State: "active"}),
 		"removed key":          key(&kdspb.Key{Id: zone, Alg: "RS256", Der: kdstest.DER(), State: "removed"}),
 		"key of no state":      key(&kdspb.Key{Id: zone, Alg: "RS256", Der: kdstest.DER()}),
-		"unknown scope":        key(&kdspb.Key{Id: zone, Alg: "RS256", Der: kdstest.DER(), State: "active", Registered: &kdspb.Constraints{Scopes: []string{"all"}}}),
 		"negative lifetime":    key(&kdspb.Key{Id: zone, Alg: "RS256", Der: kdstest.DER(), State: "active", Registered: &kdspb.Constraints{MaxLifetimeS: -1}}),
 		"endless lifetime":     key(&kdspb.Key{Id: zone, Alg: "RS256", Der: kdstest.DER(), State: "active", Registered: &kdspb.Constraints{MaxLifetimeS: 1 << 62}}),
 		"empty run":            ids(&kdspb.Ids{Kind: "zone"}),
@@ -347,4 +297,13 @@ func subscription(zone, typeURL, resume string) *discovery.DeltaDiscoveryRequest
 		req.InitialResourceVersions = map[string]string{kds.ResourceName: resume}
 	}
 	return req
+}
+
+func decodeResponse(t testing.TB, part Encoded) *discovery.DeltaDiscoveryResponse {
+	t.Helper()
+	resp := new(discovery.DeltaDiscoveryResponse)
+	if err := proto.Unmarshal(part, resp); err != nil {
+		t.Fatal(err)
+	}
+	return resp
 }

@@ -113,6 +113,7 @@ func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
 	f.Add("token expires", clock(s.TokenExpires, now, ""))
 	f.Add("revision held", s.Revision)
 	f.Add("behind", lag(s))
+	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
 	f.Add("refuses", s.Nack)
 	return f
 }

@@ -20,7 +20,7 @@ import (
 func (api *API) holding(k raftstore.Key) fleet.Holding {
 	_, head := api.store.Head()
 	need := federation.Revision{History: head.History, Index: neededIndex(k)}
-	h := api.fleet.Gate(need, api.cfg.Members(), k.ID.Kind)
+	h := api.fleet.Gate(need, api.cfg.Members(), k.ID)
 	if k.State == cptoken.Retiring {
 		h.Open = len(h.Members) == 0
 	}
@@ -72,7 +72,7 @@ func (api *API) awaitZones(ctx context.Context, index uint64) fleet.Holding {
 	defer deadline.Stop()
 	for {
 		changed := api.fleet.Changed()
-		h := api.fleet.Gate(need, api.cfg.Members(), cptoken.Zone)
+		h := api.fleet.Gate(need, api.cfg.Members(), cptoken.KeyID{Kind: cptoken.Zone})
 		h.Offline = api.offline(h)
 		if h.Open {
 			return h

@@ -93,7 +93,7 @@ func zoneStateJSON(z federation.Zone, seen fleet.Zone, head federation.Revision)
 			Connected: stamp(s.Connected), Disconnected: stamp(s.Disconnected), LastHeard: stamp(s.LastHeard),
 			Online: s.Online, Meridian: s.Meridian, Revision: s.Acked.String(), Behind: behind(s.Acked, head),
 			Authenticated: s.Authenticated, Method: s.Method, TokenSerial: s.TokenSerial, TokenID: s.TokenID,
-			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, Nack: s.Nack,
+			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), Nack: s.Nack,
 		})
 	}
 	return j

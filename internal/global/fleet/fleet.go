@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,10 @@ type Session struct {
 
 	// Acked is the last revision that the instance has acknowledged as durable.
 	Acked federation.Revision
+	// NotHeld names what it was sent and does not understand, in the words of cptoken:
+	// it holds none of that, whatever it acknowledged. They are joined by line feeds, so
+	// that sessions can be compared.
+	NotHeld string
 	// Synced: it has once acknowledged all that its node had.
 	Synced bool
 
@@ -51,6 +56,14 @@ type Session struct {
 
 // Open reports whether the session had not ended when it was reported.
 func (s *Session) Open() bool { return s.Disconnected.IsZero() }
+
+// Lacking returns the names in NotHeld.
+func (s *Session) Lacking() []string {
+	if s.NotHeld == "" {
+		return nil
+	}
+	return strings.Split(s.NotHeld, "\n")
+}
 
 // lastSeen is the latest time at which anything was known of the session.
 func (s *Session) lastSeen() time.Time {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 )
 
@@ -194,7 +195,7 @@ func TestConcurrentUse(t *testing.T) {
 	for {
 		changed := f.Changed()
 		f.Sessions()
-		f.Gate(at(250), []string{"n1"}, "zone")
+		f.Gate(at(250), []string{"n1"}, cptoken.KeyID{Kind: cptoken.Zone})
 		select {
 		case <-changed:
 		case <-done:

@@ -43,12 +43,12 @@ func waitsForZones(kind cptoken.Kind) bool {
 	return kind == cptoken.Zone || kind == cptoken.Dataplane
 }
 
-// Gate tells who holds the change at revision need, which concerns a key of the
-// given kind. members are the ids of all members of the cluster. Only the leader
+// Gate tells who holds the change at revision need, which concerns a key. A zone that
+// does not understand it does not hold it. members are the ids of all members of the cluster. Only the leader
 // may act on the answer.
 //
 // For a kind that zones need not hold, only Members, Silent and Open are set.
-func (f *Fleet) Gate(need federation.Revision, members []string, kind cptoken.Kind) Holding {
+func (f *Fleet) Gate(need federation.Revision, members []string, key cptoken.KeyID) Holding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var h Holding
@@ -60,8 +60,8 @@ func (f *Fleet) Gate(need federation.Revision, members []string, kind cptoken.Ki
 			h.Silent = append(h.Silent, m)
 		}
 	}
-	if waitsForZones(kind) {
-		f.countZones(&h, need, kind)
+	if waitsForZones(key.Kind) {
+		f.countZones(&h, need, key)
 	}
 	h.Waiting = append(h.Waiting, h.Kuma...)
 	slices.Sort(h.Waiting)
@@ -113,14 +113,14 @@ const (
 // countZones sorts every zone that has or had a session into h. A report of a
 // former leadership is read like any other: its sessions may be alive, and what
 // it says they acknowledged was durable then.
-func (f *Fleet) countZones(h *Holding, need federation.Revision, kind cptoken.Kind) {
+func (f *Fleet) countZones(h *Holding, need federation.Revision, key cptoken.KeyID) {
 	now := f.now()
 	zones := map[string]hold{}
 	for _, r := range f.reports {
 		live := now.Before(r.LeaseUntil)
 		for i := range r.Sessions {
 			s := &r.Sessions[i]
-			zones[s.Zone] = max(zones[s.Zone], f.holdOf(s, live, need, kind))
+			zones[s.Zone] = max(zones[s.Zone], f.holdOf(s, live, need, key))
 		}
 	}
 	for _, zone := range slices.Sorted(maps.Keys(zones)) {
@@ -129,15 +129,15 @@ func (f *Fleet) countZones(h *Holding, need federation.Revision, kind cptoken.Ki
 	}
 }
 
-func (f *Fleet) holdOf(s *Session, live bool, need federation.Revision, kind cptoken.Kind) hold {
+func (f *Fleet) holdOf(s *Session, live bool, need federation.Revision, key cptoken.KeyID) hold {
 	switch {
 	case !live || !s.Open():
 		return offline
 	case !s.Authenticated && !f.trust:
 		return unproven
-	case !s.Meridian && kind == cptoken.Dataplane:
+	case !s.Meridian && key.Kind == cptoken.Dataplane:
 		return unable
-	case s.Acked.Covers(need):
+	case s.Acked.Covers(need) && (s.NotHeld == "" || !cptoken.Lacks(s.Lacking(), key)):
 		return held
 	}
 	return lacking

@@ -176,7 +176,7 @@ func TestGate(t *testing.T) {
 				f.Update(r)
 			}
 			c.advance(tt.wait)
-			if got := f.Gate(at(10), tt.members, tt.kind); !equalHolding(got, tt.want) {
+			if got := f.Gate(at(10), tt.members, cptoken.KeyID{Kind: tt.kind}); !equalHolding(got, tt.want) {
 				t.Errorf("gate = %+v\nwant   %+v", got, tt.want)
 			}
 		})
@@ -189,29 +189,29 @@ func TestGateInANewLeadership(t *testing.T) {
 	f.Update(held)
 	f.Update(Report{Member: "n1", Applied: 10, LeaseUntil: begin.Add(time.Hour)})
 	members := []string{"n1", "n2"}
-	if h := f.Gate(at(10), members, cptoken.Zone); !h.Open {
+	if h := f.Gate(at(10), members, cptoken.KeyID{Kind: cptoken.Zone}); !h.Open {
 		t.Fatalf("gate = %+v, want it open", h)
 	}
 	c.advance(time.Second)
 	f.Lead()
 	f.Update(Report{Member: "n1", Applied: 10, LeaseUntil: begin.Add(time.Hour)})
-	h := f.Gate(at(10), members, cptoken.Zone)
+	h := f.Gate(at(10), members, cptoken.KeyID{Kind: cptoken.Zone})
 	if h.Open || !slices.Equal(h.Members, []string{"n2"}) || !slices.Equal(h.Held, []string{"west"}) {
 		t.Errorf("gate = %+v, want it to wait for n2 to report anew", h)
 	}
 
 	// The lease that n2 had from before lasts longer than the new leader's wait.
 	c.advance(DefaultLease)
-	if h := f.Gate(at(10), members, cptoken.Zone); h.Open || !slices.Equal(h.Members, []string{"n2"}) {
+	if h := f.Gate(at(10), members, cptoken.KeyID{Kind: cptoken.Zone}); h.Open || !slices.Equal(h.Members, []string{"n2"}) {
 		t.Errorf("gate = %+v, want it to wait until the older lease ends", h)
 	}
 	c.advance(time.Minute)
-	if h := f.Gate(at(10), members, cptoken.Zone); !h.Open || !slices.Equal(h.Silent, []string{"n2"}) || !slices.Equal(h.Offline, []string{"west"}) {
+	if h := f.Gate(at(10), members, cptoken.KeyID{Kind: cptoken.Zone}); !h.Open || !slices.Equal(h.Silent, []string{"n2"}) || !slices.Equal(h.Offline, []string{"west"}) {
 		t.Errorf("gate = %+v, want it open, n2 silent and west offline", h)
 	}
 	held.LeaseUntil = time.Time{}
 	f.Update(held)
-	if h := f.Gate(at(10), members, cptoken.Zone); !h.Open || len(h.Silent) > 0 || !slices.Equal(h.Held, []string{"west"}) {
+	if h := f.Gate(at(10), members, cptoken.KeyID{Kind: cptoken.Zone}); !h.Open || len(h.Silent) > 0 || !slices.Equal(h.Held, []string{"west"}) {
 		t.Errorf("gate = %+v, want it open with west holding", h)
 	}
 }
@@ -248,7 +248,7 @@ func TestOpenGateMeansHeld(t *testing.T) {
 			reports[r.Member] = r
 			c.advance(time.Duration(rapid.IntRange(0, 6).Draw(t, "seconds")) * time.Second)
 		}
-		h := f.Gate(at(need), members, cptoken.Zone)
+		h := f.Gate(at(need), members, cptoken.KeyID{Kind: cptoken.Zone})
 		if !h.Open {
 			return
 		}

@@ -145,13 +145,18 @@ type Sink struct {
 	HeardCount int
 	HeardFrom  string
 	changed    chan struct{}
+	// Persistence is what Persisted tells, the revision apart; Vocabulary and NotHeld
+	// what Skipped tells.
+	Persistence cptoken.Persistence
+	Vocabulary  int
+	NotHeld     []string
 	// Hook runs before a part is taken, outside the lock.
 	Hook func(p cptoken.Part) error
 }
 
 // NewSink returns a copy that knows nothing.
 func NewSink() *Sink {
-	return &Sink{ids: map[string]bool{}, changed: make(chan struct{})}
+	return &Sink{ids: map[string]bool{}, changed: make(chan struct{}), Vocabulary: cptoken.Vocabulary}
 }
 
 // Position implements kds.Sink.
@@ -159,6 +164,28 @@ func (s *Sink) Position() (string, federation.Revision) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	return s.Cluster, s.Rev
+}
+
+// Taken implements kds.Sink: what is taken is durable.
+func (s *Sink) Taken() (string, federation.Revision) { return s.Position() }
+
+// Take implements kds.Sink.
+func (s *Sink) Take(ctx context.Context, p cptoken.Part) error { return s.Apply(ctx, p) }
+
+// Persisted implements kds.Sink.
+func (s *Sink) Persisted() (cptoken.Persistence, <-chan struct{}) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	p := s.Persistence
+	p.Revision = s.Rev
+	return p, s.changed
+}
+
+// Skipped implements kds.Sink.
+func (s *Sink) Skipped() (int, []string) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	return s.Vocabulary, s.NotHeld
 }
 
 // Apply implements kds.Sink.

@@ -27,6 +27,7 @@ type memoryZone struct {
 	ids     int
 	recent  map[string]bool
 	staged  []cptoken.Part
+	changed chan struct{} // closed at the next change of rev
 }
 
 // Position implements kds.Sink.
@@ -35,6 +36,25 @@ func (z *memoryZone) Position() (string, federation.Revision) {
 	defer z.mu.Unlock()
 	return z.cluster, z.rev
 }
+
+// Taken implements kds.Sink.
+func (z *memoryZone) Taken() (string, federation.Revision) { return z.Position() }
+
+// Take implements kds.Sink.
+func (z *memoryZone) Take(ctx context.Context, p cptoken.Part) error { return z.Apply(ctx, p) }
+
+// Persisted implements kds.Sink: what is taken counts as durable.
+func (z *memoryZone) Persisted() (cptoken.Persistence, <-chan struct{}) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.changed == nil {
+		z.changed = make(chan struct{})
+	}
+	return cptoken.Persistence{Revision: z.rev}, z.changed
+}
+
+// Skipped implements kds.Sink.
+func (z *memoryZone) Skipped() (int, []string) { return cptoken.Vocabulary, nil }
 
 // Heard implements kds.Sink.
 func (z *memoryZone) Heard(string, time.Time) {}
@@ -58,6 +78,10 @@ func (z *memoryZone) Apply(_ context.Context, p cptoken.Part) error {
 		}
 	}
 	z.staged, z.cluster, z.rev = nil, p.Cluster, p.To
+	if z.changed != nil {
+		close(z.changed)
+		z.changed = nil
+	}
 	z.mu.Unlock()
 	z.seen.saw(z.number)
 	return nil
@@ -116,6 +140,18 @@ func (z *diskZone) Apply(ctx context.Context, p cptoken.Part) error {
 	}
 	return err
 }
+
+// Take implements kds.Sink: a zone counts once it can acknowledge.
+func (z *diskZone) Take(ctx context.Context, p cptoken.Part) error { return z.Apply(ctx, p) }
+
+// Taken implements kds.Sink.
+func (z *diskZone) Taken() (cluster string, rev federation.Revision) { return z.store.Taken() }
+
+// Persisted implements kds.Sink.
+func (z *diskZone) Persisted() (cptoken.Persistence, <-chan struct{}) { return z.store.Persisted() }
+
+// Skipped implements kds.Sink.
+func (z *diskZone) Skipped() (vocabulary int, names []string) { return z.store.Skipped() }
 
 func (z *diskZone) check(rev federation.Revision, id string) error {
 	v := z.store.View()

@@ -17,6 +17,12 @@ func (n *Node) measure() {
 		}
 		return nil
 	})
+	m.Gauge("unwritten", "Whether this zone cannot write what it is sent: it refuses what was revoked, and acknowledges nothing.", nil, func() []metrics.Sample {
+		return metrics.Bool(n.store.Unwritten() != nil)
+	})
+	m.Gauge("not_held", "What the global sends and this version does not understand: kinds, keys, changes.", nil, func() []metrics.Sample {
+		return metrics.One(len(n.store.View().Skipped()))
+	})
 	m.Gauge("revision_index", "Index of the global's changes up to which this zone holds everything.", nil, func() []metrics.Sample {
 		return metrics.One(n.store.View().Revision().Index)
 	})

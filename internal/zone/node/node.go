@@ -206,6 +206,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	for _, source := range n.cfg.sources() {
 		group.Go(func() error { return source.Run(ctx) })
 	}
+	group.Go(func() error { return n.store.Run(ctx) })
 	group.Go(func() error { return n.client.Run(ctx) })
 	group.Go(func() error { return n.sessions.Run(ctx) })
 	group.Go(func() error { return n.keyring.Run(ctx) })

@@ -20,7 +20,11 @@ func (s *Server) Diagnostics() http.Handler {
 		}},
 		"/ready": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(serviceHeader, "zone")
-			if err := s.unready(); err != nil {
+			err := s.unready()
+			if err == nil {
+				err = s.cfg.Store.Unwritten()
+			}
+			if err != nil {
 				apierr.WriteError(w, err)
 				return
 			}

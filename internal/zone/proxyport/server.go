@@ -25,6 +25,8 @@ type Store interface {
 	View() *keysync.View
 	// Contact returns who of the global was heard last, and when.
 	Contact() (member string, at time.Time)
+	// Unwritten returns why the zone cannot make durable what it is sent, or nil.
+	Unwritten() error
 }
 
 // Verifier holds tokens against a view. *cptoken.Verifier is one.

@@ -32,6 +32,10 @@ type Status struct {
 	Revision string `json:"revision"`
 	Empty    bool   `json:"empty"`
 	Global   Global `json:"global"`
+	// Unwritten is why the zone cannot make durable what it is sent; absent where it can.
+	Unwritten string `json:"unwritten,omitempty"`
+	// NotHeld names what the global sends and this version does not understand.
+	NotHeld []string `json:"notHeld,omitempty"`
 	// Authentication is how proxies prove who they are.
 	Authentication Authentication `json:"authentication"`
 	Keys           []Key          `json:"keys"`
@@ -113,7 +117,10 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Zone: s.cfg.Zone, Instance: s.cfg.Instance, Version: s.cfg.Version,
 		Cluster: view.Cluster(), Revision: view.Revision().String(), Empty: view.Empty(),
 		Global: s.global(), Authentication: s.authentication(), Keys: []Key{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
-		Certificates: s.cfg.Certificates(),
+		Certificates: s.cfg.Certificates(), NotHeld: view.Skipped(),
+	}
+	if err := s.cfg.Store.Unwritten(); err != nil {
+		out.Unwritten = err.Error()
 	}
 	for _, k := range view.Keys() {
 		out.Keys = append(out.Keys, keyOf(k))
