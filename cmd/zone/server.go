@@ -12,6 +12,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 	configfile "github.com/meridiankds/meridian/internal/config"
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
@@ -30,6 +31,7 @@ func serverCommand() *cli.Command {
 		&cli.StringFlag{Name: "dp-addr", Value: zonenode.DefaultDPAddr, Usage: "where proxies connect (TLS)"},
 		&cli.StringFlag{Name: "api-addr", Value: zonenode.DefaultAPIAddr, Usage: "the zone's HTTP API; empty: none"},
 		&cli.StringFlag{Name: "diagnostics-addr", Value: zonenode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
+		&cli.StringSliceFlag{Name: "proxy-protocol-from", Usage: "`CIDR` of balancers that tell with PROXY protocol, version 1 or 2, whose connection they pass on; several may be given", EnvVars: []string{"ZONE_PROXY_PROTOCOL_FROM"}},
 		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "dp-cert-file", Usage: "PEM `FILE` of the certificate shown to proxies; made in the data folder where it is not given"},
 		&cli.StringFlag{Name: "dp-key-file", Usage: "PEM `FILE` of its key"},
@@ -97,6 +99,10 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		Profiles: c.Bool("pprof"),
 		Version:  version(), Logger: logger,
 	}
+	if cfg.ProxyProtocolFrom, err = preauth.ParseProxies("--proxy-protocol-from", c.StringSlice("proxy-protocol-from")); err != nil {
+		return zonenode.Config{}, console.Usage(err)
+	}
+	preauth.RaiseDescriptors(logger)
 	if cfg.Authn, cfg.ReloadAuthn, err = keyring.FromFile(c.String("config"), os.LookupEnv); err != nil {
 		return zonenode.Config{}, err
 	}

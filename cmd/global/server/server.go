@@ -18,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/audit"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -138,6 +139,7 @@ func nodeFlags(dataDir string) []cli.Flag {
 		&cli.StringFlag{Name: "peer-addr", Value: globalnode.DefaultPeerAddr, Usage: "where other globals connect"},
 		&cli.StringFlag{Name: "advertise", Usage: "`HOST:PORT` under which other globals reach --peer-addr"},
 		&cli.StringFlag{Name: "diagnostics-addr", Value: globalnode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
+		&cli.StringSliceFlag{Name: "proxy-protocol-from", Usage: "`CIDR` of balancers that tell with PROXY protocol, version 1 or 2, whose connection they pass on; several may be given", EnvVars: []string{"GLOBAL_PROXY_PROTOCOL_FROM"}},
 		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "kds-auth", Value: "cpToken", Usage: "how zones prove who they are whose record does not say: cpToken, certificate or none"},
 		&cli.StringFlag{Name: "roles-file", Usage: "YAML `FILE` that says what users may do; it is followed. Without it the group admin may do everything and others nothing"},
@@ -174,6 +176,11 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if err != nil {
 		return globalnode.Config{}, console.Usage(err)
 	}
+	proxies, err := preauth.ParseProxies("--proxy-protocol-from", c.StringSlice("proxy-protocol-from"))
+	if err != nil {
+		return globalnode.Config{}, console.Usage(err)
+	}
+	preauth.RaiseDescriptors(logger)
 	var key []byte
 	if path := c.String("control-plane-key-file"); path != "" {
 		if key, err = globalnode.LoadControlPlaneKey(path); err != nil {
@@ -200,7 +207,8 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
-		ControlPlaneKey: key, Roles: roles, Authn: authn, ReloadAuthn: reload, AuditRoom: int64(room) << 20,
+		ProxyProtocolFrom: proxies,
+		ControlPlaneKey:   key, Roles: roles, Authn: authn, ReloadAuthn: reload, AuditRoom: int64(room) << 20,
 		Version: c.App.Version, Logger: logger,
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -123,6 +124,7 @@ func (api *API) postRestore(a *act, w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	defer release()
+	preauth.RequestFrom(r.Context()).Stream()
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Time{}) // the answer comes when all is done
 	ctx, cancel := context.WithTimeout(r.Context(), applyTimeout)

@@ -9,6 +9,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // bulkTimeout is how long a list may take to arrive and to be replicated: longer
@@ -46,6 +47,7 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 		err.RetryAfter = 5 * time.Second
 		return err
 	}
+	preauth.RequestFrom(r.Context()).Stream() // one list at a time
 	until := time.Now().Add(bulkTimeout)
 	control := http.NewResponseController(w)
 	// Where a connection has no deadlines, as in tests, there is none to move.

@@ -13,6 +13,7 @@ import (
 // scrape from what the node keeps anyway, but for the propagation of changes.
 func (n *Node) measure() {
 	m, s := n.metrics, n.store
+	n.budget.Measure(n.metrics)
 	n.propagation = propagation{applied: map[federation.Revision]time.Time{}, acked: map[sessionKey]federation.Revision{},
 		seconds: m.Histogram("propagation_seconds", "Time from when this member applied a change to each zone's durable acknowledgement.")}
 	m.Gauge("ready", "Whether this node serves.", nil, func() []metrics.Sample { return metrics.Bool(n.isReady()) })

@@ -10,6 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 const (
@@ -119,6 +120,7 @@ func bodyOf(w http.ResponseWriter, r *http.Request) (payload, time.Duration, err
 	if len(data) <= maxBody {
 		return inMemory(data), forwardTimeout, nil
 	}
+	preauth.RequestFrom(r.Context()).Stream() // passed on as it comes
 	until, control := time.Now().Add(largeTimeout), http.NewResponseController(w)
 	// Where a connection has no deadlines, as in tests, there is none to move.
 	_, _ = control.SetReadDeadline(until), control.SetWriteDeadline(until)

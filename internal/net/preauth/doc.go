@@ -44,6 +44,7 @@
 //	zone    5678 proxies      POST /bootstrap            proxy's token                    one quota, by address
 //	zone    5678 proxies      POST /v1/authenticate      a proxy's token in the body      one quota, by address
 //	zone    5678 proxies      POST /v1/authenticate/batch a proxy's token in the body     one quota, by address
+//	zone    5678 proxies      POST /v1/introspect        a good token in the body         one quota, by address
 //	zone    5678 proxies      GET /v1/jwks/*             public                           -
 //	zone    5678 proxies      /envoy.service.discovery.v3.AggregatedDiscoveryService/* proxy's token one quota, by address
 //	zone    5678 proxies      /envoy.service.auth.v3.Authorization/Check a good token in the question one quota, by address

@@ -34,11 +34,12 @@ type quota struct {
 }
 
 // quotas are by kind. A zone has one connection for each control plane, a proxy one for
-// its agent and one for each process that follows it, a user as many as a pipeline of
+// its agent and for each process that follows it, or that asks about the tokens of others
+// with its own; a user as many as a pipeline of
 // theirs runs at once. A user's bytes have room for one list of the largest size.
 var quotas = map[Kind]quota{
 	Zone:  {connections: 128, bytes: 16 << 20},
-	Proxy: {connections: 64, bytes: 8 << 20},
+	Proxy: {connections: 256, bytes: 8 << 20},
 	User:  {connections: 256, bytes: 96 << 20},
 	Node:  {connections: 1024, bytes: 256 << 20},
 }

@@ -93,6 +93,7 @@ type Request struct {
 
 	mu      sync.Mutex
 	held    int64                    // by holder
+	streams bool                     // nothing of the body is kept
 	control *http.ResponseController // nil: it is answered
 	lost    error
 }
@@ -157,7 +158,10 @@ func (r *Request) hold(n int64) {
 	c.budget.mu.Lock()
 	holder := c.holder
 	c.budget.mu.Unlock()
-	if holder == nil {
+	r.mu.Lock()
+	streams := r.streams
+	r.mu.Unlock()
+	if holder == nil || streams {
 		return
 	}
 	if err := c.budget.held.grow(holder, n); err != nil {
@@ -167,6 +171,18 @@ func (r *Request) hold(n int64) {
 	r.mu.Lock()
 	r.holder, r.held = holder, r.held+n
 	r.mu.Unlock()
+}
+
+// Stream tells that whoever reads the body, which may be of any size, bounds itself what
+// is kept of it: it counts against nobody's quota.
+func (r *Request) Stream() {
+	if r == nil {
+		return
+	}
+	r.Settle()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams = true
 }
 
 // Settle tells that what was read of the body is dealt with, and kept no longer.

@@ -295,6 +295,39 @@ func TestHandshakesAreNotCut(t *testing.T) {
 	b.check(t)
 }
 
+// TestWhoHoldsLessIsLeftAlone: a storm that cannot give way itself takes nothing from an
+// address that holds less, and nobody takes the one connection of an address.
+func TestWhoHoldsLessIsLeftAlone(t *testing.T) {
+	b, storm := newBook(), from(t, "192.0.2.66")
+	few := map[*entry]bool{}
+	for range 3 {
+		e, _, _ := b.come(from(t, "192.0.2.1"))
+		few[e] = true
+	}
+	quiet, _, _ := b.come(from(t, "192.0.2.2"))
+	for {
+		e, _, v := b.come(storm)
+		if v != admitted {
+			break
+		}
+		e.queued = true
+	}
+	b.now = b.now.Add(time.Minute)
+	if _, evicted, v := b.come(storm); v == admitted || len(evicted) > 0 {
+		t.Errorf("the storm took a place of who holds less: %v", v)
+	}
+	for e := range few { // now nobody but the quiet one stalls
+		if e.gone {
+			t.Error("the storm took a place of who holds less while it grew")
+		}
+		e.working = true
+	}
+	if _, evicted, v := b.come(from(t, "192.0.2.3")); v != admitted || len(evicted) != 1 || evicted[0].unit.source != storm || quiet.gone {
+		t.Errorf("a newcomer took the one connection of an address: %v, %d evicted", v, len(evicted))
+	}
+	b.check(t)
+}
+
 // TestOneConnectionIsNoWayRound: a floor is for a first request, not for anything that
 // one connection can hold.
 func TestOneConnectionIsNoWayRound(t *testing.T) {

@@ -44,7 +44,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if !ok {
 			return raw, nil
 		}
-		proxied := slices.ContainsFunc(l.budget.cfg.Proxies, func(p netip.Prefix) bool { return p.Contains(source.Unit.Addr()) || containsRemote(p, raw) })
+		proxied := slices.ContainsFunc(l.budget.cfg.Proxies, func(p netip.Prefix) bool { return containsRemote(p, raw) })
 		c := l.budget.newConn(raw, l.port, l.secure, proxied)
 		switch l.admit(c, source) {
 		case admitted:
@@ -59,7 +59,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// containsRemote compares the whole address: a source keeps only the /64 of IPv6.
+// containsRemote reports whether a connection comes from a network.
 func containsRemote(p netip.Prefix, raw net.Conn) bool {
 	tcp, ok := raw.RemoteAddr().(*net.TCPAddr)
 	return ok && p.Contains(tcp.AddrPort().Addr().Unmap())

@@ -2,7 +2,6 @@ package preauth
 
 import (
 	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +46,9 @@ func serve(t *testing.T, b *Budget, config *tls.Config) (address string) {
 		t.Fatal(err)
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Stream") != "" {
+			RequestFrom(r.Context()).Stream()
+		}
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
@@ -137,7 +140,7 @@ func TestTheDeadline(t *testing.T) {
 		_, _ = io.WriteString(half, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
 		_, _, _ = ask(public, "")
 		for name, conn := range map[string]net.Conn{"silent": silent, "half a request": half, "public": public} {
-			if _, err := io.Copy(io.Discard, conn); errors.Is(err, context.DeadlineExceeded) {
+			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s: the connection stays open", name)
 			}
 		}
@@ -176,6 +179,9 @@ func TestAFloodIsBounded(t *testing.T) {
 				t.Errorf("%d bytes were held, the budget is %d", most, bytes)
 			}
 			eventually(t, "somebody to be evicted", func() bool { return b.Stats()["test"].Evicted > 0 })
+			eventually(t, "what is held to fit, as it was sent", func() bool {
+				return b.Stats()["test"].Connections*int64(len(send)) <= bytes
+			})
 			if status, _, err := ask(kept, "Who: me\r\n"); status != 200 {
 				t.Errorf("who was connected is not served any more: %v", err)
 			}
@@ -244,7 +250,7 @@ func TestProxyProtocol(t *testing.T) {
 		}
 		return string(text)
 	}
-	named := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	named, others := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for name, tc := range map[string]struct {
 		from   []netip.Prefix
 		header string
@@ -254,8 +260,8 @@ func TestProxyProtocol(t *testing.T) {
 		"version 2":           {named, header(2), "203.0.113.7:4711"},
 		"none from a named":   {named, "", ""},
 		"endless":             {named, "PROXY TCP4 " + strings.Repeat("1", 1000), ""},
-		"from nobody's":       {nil, header(1), ""},
-		"nobody's, none sent": {nil, "", "127.0.0.1:"},
+		"from nobody's":       {others, header(1), ""},
+		"nobody's, none sent": {others, "", "127.0.0.1:"},
 	} {
 		b := New(Config{Proxies: tc.from})
 		conn := dial(t, serve(t, b, nil))
@@ -272,7 +278,7 @@ func TestProxyProtocol(t *testing.T) {
 
 // TestClosingWaitsForNobody: a listener that closes takes with it who was silent.
 func TestClosingWaitsForNobody(t *testing.T) {
-	b := New(Config{})
+	b := New(Config{Deadline: time.Hour})
 	raw, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -285,7 +291,7 @@ func TestClosingWaitsForNobody(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := silent.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if _, err := silent.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the silent connection: %v", err)
 	}
 	if s := b.Stats()["test"]; s.Connections != 0 || s.Bytes != 0 {
@@ -335,6 +341,42 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
+// TestLargeBodies: what is kept of a caller's bodies is bounded, and what is passed on as
+// it comes counts against nothing.
+func TestLargeBodies(t *testing.T) {
+	b := New(Config{})
+	address := serve(t, b, nil)
+	for stream, want := range map[string]int{"": 503, "Stream: yes\r\n": 200} {
+		conn := dial(t, address)
+		if status, _, err := ask(conn, "Who: me\r\n"); status != 200 {
+			t.Fatal(err)
+		}
+		size := quotas[User].bytes + 1<<20
+		go func() { // the server may cut it off
+			_, _ = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n", size, stream)
+			_, _ = io.CopyN(conn, endless{}, size)
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("%q: %v, %v, want %d", stream, resp, err, want)
+		}
+	}
+	eventually(t, "everything to be given back", func() bool {
+		b.held.mu.Lock()
+		defer b.held.mu.Unlock()
+		for _, o := range b.held.holders {
+			if o.bytes != 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
 func TestBytesOfAnIdentity(t *testing.T) {
 	h := newHoldings(10)
 	o, _, err := h.join(Identity{Kind: Proxy, Name: "a"}, &Conn{}, Source{})
@@ -371,6 +413,18 @@ func TestFit(t *testing.T) {
 	} {
 		if got := fitTo(limit); got != want {
 			t.Errorf("%d: %+v, want %+v", limit, got, want)
+		}
+	}
+}
+
+func TestParseProxies(t *testing.T) {
+	got, err := ParseProxies("--x", []string{"192.0.2.1/24", "192.0.2.7", "2001:db8::1"})
+	if err != nil || fmt.Sprint(got) != "[192.0.2.0/24 192.0.2.7/32 2001:db8::1/128]" {
+		t.Errorf("%v %v", got, err)
+	}
+	for _, bad := range []string{"", "host", "192.0.2.0/33", "192.0.2.1:80"} {
+		if _, err := ParseProxies("--x", []string{bad}); federation.CodeOf(err) != federation.Invalid {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

@@ -3,6 +3,9 @@ package preauth
 import (
 	"net"
 	"net/netip"
+	"strings"
+
+	"github.com/meridiankds/meridian/federation"
 )
 
 // Source is whom a caller's cost is charged to. Unit is an IPv4 address or an IPv6
@@ -38,4 +41,20 @@ func sourceOfAddr(ip netip.Addr) (Source, bool) {
 	unit, _ := ip.Prefix(64) // an IPv6 address has 128 bits
 	wide, _ := ip.Prefix(48)
 	return Source{unit, wide}, true
+}
+
+// ParseProxies reads the networks, or single addresses, of balancers. flag names them in
+// the error.
+func ParseProxies(flag string, values []string) (proxies []netip.Prefix, err error) {
+	for _, value := range values {
+		prefix, err := netip.ParsePrefix(value)
+		if addr, single := netip.ParseAddr(value); single == nil && !strings.Contains(value, "/") {
+			prefix, err = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
+		}
+		if err != nil {
+			return nil, federation.InvalidField(flag, "%.60q is neither a network nor an address, for example 192.0.2.0/24", value)
+		}
+		proxies = append(proxies, prefix.Masked())
+	}
+	return proxies, nil
 }

@@ -48,10 +48,17 @@
 //	internal/test/attack.TestSilentConnectionsHinderNobody
 //	internal/test/attack.TestCompressionBombs, internal/test/attack.TestSlowReadersHinderNobody
 //	kds.TestDecompressionIsBounded, kds.TestOversizedMessage, kds/wire.TestConfigDumpIsDropped, kds/wire.FuzzRequest
-//	kds.TestTooManyNames, kds.TestTooManyTypes, kds.TestTooManyStreams, kds.TestTooManyConnections
+//	kds.TestTooManyNames, kds.TestTooManyTypes, kds.TestTooManyStreams, kds.TestSilentConnectionsKeepNobodyOut
 //	kds.TestHeadersAreBounded, kds.TestFirstRequestDeadline, kds.TestPingsAreBounded
 //	kds.TestSlowZoneIsDisconnected, kds/server.TestPinnedDeltasAreBounded, kds/server.TestCrowdedMakersHinderNobody
-//	internal/net/httpserver.TestConnectionsAreLimited, internal/net/httpserver.TestLargeHeadersAreRefused
+//	internal/net/preauth.TestLedger, internal/net/preauth.TestAFloodIsBounded, internal/net/preauth.TestTheDeadline
+//	internal/net/preauth.TestHandshakesTakeTurns, internal/net/preauth.TestAQueueIsFair, internal/net/preauth.TestQuotas
+//	internal/net/preauth.TestProxyProtocol, internal/net/preauth.TestLargeBodies, internal/test/attack.TestEveryDoorHasAPolicy
+//	internal/zone/xds.TestNoMessageIsReadWithoutAToken, internal/zone/xds.TestEveryMethodHasAPolicy
+//	internal/zone/proxyport.TestEveryRouteHasAPolicy, internal/zone/proxies.TestALoopIsSlowed
+//	internal/zone/proxies.TestStreamsOfAProxyDoNotDisplaceEachOther, internal/apierr.TestElementsAreCounted
+//	raftstore/raftnet.TestRaftCannotFillTheLog
+//	internal/net/httpserver.TestLargeHeadersAreRefused
 //	internal/global/adminapi.TestLargeLists, internal/global/adminapi.TestBackupsAreBounded, internal/apierr.TestReadJSONBounds
 //	internal/global/adminapi.TestOnlyAdminsCanFillTheLog, internal/global/admission.TestStrangersCannotFillTheLog
 //	internal/zone/proxyport.TestStrangersCannotFillTheLog, internal/apiclient.TestAnswersAreBounded

@@ -90,7 +90,7 @@ func (c *cluster) line(m *member, peer string, peers []string) *exec.Cmd {
 		"--bootstrap-expect", fmt.Sprint(len(peers)), "--join", strings.Join(peers, ","), "--peer-addr", peer,
 		"--seal-key-file", secret("seal.key"), "--ca-file", secret("ca.crt"),
 		"--tls-cert-file", secret("node.crt"), "--tls-key-file", secret("node.key"),
-		"--api-addr", "127.0.0.1:0", "--api-tls-addr", "", "--kds-addr", m.kds,
+		"--api-addr", "127.0.0.1:0", "--api-tls-addr", "127.0.0.1:0", "--kds-addr", m.kds,
 		"--diagnostics-addr", "127.0.0.1:0", "--localhost-is-admin")
 }
 

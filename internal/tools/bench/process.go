@@ -36,6 +36,8 @@ func (b *bench) pick(full, quick int) int {
 type scope struct {
 	*bench
 	dir string
+	// descriptors is the limit of open files of programs; 0: this process's own.
+	descriptors int
 
 	mu       sync.Mutex
 	cleanups []func()
@@ -101,7 +103,12 @@ func (s *scope) start(name string, cmd *exec.Cmd) (*process, error) {
 
 // program is one of the binaries with arguments.
 func (s *scope) program(name string, args ...string) *exec.Cmd {
-	return exec.Command(filepath.Join(s.bin, name), args...)
+	program := filepath.Join(s.bin, name)
+	if s.descriptors > 0 {
+		limit := fmt.Sprintf(`ulimit -n %d; exec "$@"`, s.descriptors)
+		return exec.Command("sh", append([]string{"-c", limit, "sh", program}, args...)...)
+	}
+	return exec.Command(program, args...)
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

@@ -53,6 +53,9 @@ type Subscription struct {
 // error is that of a name that is taken, or of a token that was revoked just now.
 // The caller closes the connection.
 func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a *proxyauth.Admission, from Caller) (*Connection, error) {
+	if err := r.pacer.wait(parent, IDOf(resource)); err != nil {
+		return nil, err
+	}
 	session, err := r.cfg.Sessions.Open(parent, sessions.Opening{
 		Grant: a.Grant, Subject: a.Subject(), Remote: from.Remote, Protocol: from.Protocol,
 	})
@@ -64,6 +67,12 @@ func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a
 	c.ctx, c.cancel = context.WithCancelCause(session.Context())
 	r.mu.Lock()
 	e, err := r.claim(resource, a, from.Remote)
+	var oldest *Connection
+	if err == nil && len(e.open) >= MaxPerName {
+		if oldest = e.open[0]; !oldest.silent(r.cfg.Now()) {
+			err = tooMany(c.ID)
+		}
+	}
 	if err != nil {
 		r.mu.Unlock()
 		session.Close()
@@ -72,9 +81,7 @@ func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a
 	}
 	c.Resource = e.resource
 	e.open = append(e.open, c)
-	var oldest *Connection
-	if len(e.open) > MaxPerName {
-		oldest = e.open[0]
+	if oldest != nil {
 		e.open = slices.Delete(e.open, 0, 1)
 	}
 	r.mu.Unlock()
@@ -83,6 +90,25 @@ func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a
 		r.cfg.Logger.Info("connection displaced by a newer one of its proxy", "proxy", a.Subject(), "remote", oldest.Remote, "by", from.Remote)
 	}
 	return c, nil
+}
+
+func tooMany(id ID) error {
+	e := federation.Errorf(federation.Unavailable, "%s %.80q has %d streams open, as many as it may", id.Type, id.NodeID(), MaxPerName).WithReason(TooMany)
+	e.RetryAfter = paceLongest
+	return e.WithHint("close streams that are not used, or give each proxy a name of its own")
+}
+
+// silent reports whether the proxy has long left unanswered what it was sent, or has
+// asked for nothing since the connection was opened.
+func (c *Connection) silent(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.types {
+		if s.Sent != "" && s.Sent != s.Acknowledged && s.Refused == "" && now.Sub(s.At) > silence {
+			return true
+		}
+	}
+	return len(c.types) == 0 && now.Sub(c.Since) > silence
 }
 
 // Context is what the connection is served under.

@@ -17,6 +17,8 @@
 // Any other is refused with the reason "name_taken", which changes nothing for who
 // is connected. A proxy that moved to another machine while its old connection was
 // cut off without a word waits until that one is found dead, for half a minute at
-// most. At most four connections of a proxy are open: a fifth ends the oldest,
-// so that nobody is locked out by his own dead predecessors.
+// most. At most [MaxPerName] streams of a proxy are open: one more is refused, unless the
+// oldest is silent and gives way to it, so that nobody is locked out by their own dead
+// predecessors and live streams do not displace each other. Who opens streams in a loop
+// is slowed.
 package proxies

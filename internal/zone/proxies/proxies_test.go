@@ -92,19 +92,37 @@ func TestWhoMayHaveAName(t *testing.T) {
 	}
 }
 
-func TestTheOldestIsDisplaced(t *testing.T) {
+// TestStreamsOfAProxyDoNotDisplaceEachOther: one too many is refused, until the oldest
+// has left unanswered what it was sent.
+func TestStreamsOfAProxyDoNotDisplaceEachOther(t *testing.T) {
 	now := time.Now()
 	r := newRegistry(&now)
 	var all []*Connection
-	for range MaxPerName + 1 {
+	attach := func() error {
 		c, err := r.Attach(t.Context(), resource(t), by("1", ""), Caller{Remote: "10.0.0.1:1"})
-		if err != nil {
+		if err == nil {
+			all = append(all, c)
+			c.Sent("type", "1", "n")
+			c.Answered("type", "n", "")
+		}
+		return err
+	}
+	for range MaxPerName {
+		if err := attach(); err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, c)
+	}
+	now = now.Add(time.Hour)
+	if e := federation.AsError(attach()); e == nil || e.Reason != TooMany || e.RetryAfter == 0 {
+		t.Fatalf("one too many: %v", e)
+	}
+	all[0].Sent("type", "2", "m")
+	now = now.Add(2 * silence)
+	if err := attach(); err != nil {
+		t.Fatalf("beside a silent one: %v", err)
 	}
 	if e := federation.AsError(context.Cause(all[0].Context())); e == nil || e.Reason != Displaced {
-		t.Errorf("the oldest ended with %v", e)
+		t.Errorf("the silent one ended with %v", e)
 	}
 	for _, c := range all[1:] {
 		if err := c.Check(); err != nil {

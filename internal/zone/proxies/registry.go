@@ -17,8 +17,12 @@ import (
 
 // The bounds of a registry.
 const (
-	// MaxPerName is how many connections of one proxy may be open at once.
-	MaxPerName = 4
+	// MaxPerName is how many streams of one proxy may be open at once: grpc-go opens one
+	// for each target of a process.
+	MaxPerName = 32
+	// silence is how long a stream may leave unanswered what it was sent, before it gives
+	// way to a newer one.
+	silence = 30 * time.Second
 	// MaxRegistered is how many proxies are known at once.
 	MaxRegistered = 20_000
 	// keep is how long a proxy without a connection stays known.
@@ -28,8 +32,12 @@ const (
 // NameTaken is the reason of who claims the name of another proxy.
 const NameTaken = "name_taken"
 
-// Displaced is the reason of a connection that a newer one of its proxy replaced.
-const Displaced = "displaced"
+// Displaced is the reason of a silent connection that a newer one of its proxy replaced,
+// TooMany of one that was refused because none of the others is silent.
+const (
+	Displaced = "displaced"
+	TooMany   = "too_many_streams"
+)
 
 // ID names a proxy.
 type ID struct {
@@ -57,6 +65,8 @@ type Config struct {
 // Registry knows proxies. It is safe for concurrent use.
 type Registry struct {
 	cfg Config
+
+	pacer pacer
 
 	mu     sync.Mutex
 	known  map[ID]*entry

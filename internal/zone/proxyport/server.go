@@ -126,13 +126,7 @@ func New(cfg Config) *Server {
 // Proxies returns the handler of the port for proxies. It must be served over TLS
 // only: what is sent to it is a secret.
 func (s *Server) Proxies() http.Handler {
-	fixed := routes{
-		"/bootstrap":             {http.MethodPost: s.bootstrap},
-		"/v1/authenticate":       {http.MethodPost: s.authenticate},
-		"/v1/authenticate/batch": {http.MethodPost: s.authenticateBatch},
-		"/v1/introspect":         {http.MethodPost: s.introspect},
-		jwksPath + "zone":        {http.MethodGet: s.jwks},
-	}
+	fixed := s.proxyRoutes()
 	keys := map[string]http.HandlerFunc{http.MethodGet: s.jwks}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, jwksPath) {
@@ -141,6 +135,17 @@ func (s *Server) Proxies() http.Handler {
 		}
 		fixed.ServeHTTP(w, r)
 	})
+}
+
+// proxyRoutes are those of the port for proxies, but for the key sets of meshes.
+func (s *Server) proxyRoutes() routes {
+	return routes{
+		"/bootstrap":             {http.MethodPost: s.bootstrap},
+		"/v1/authenticate":       {http.MethodPost: s.authenticate},
+		"/v1/authenticate/batch": {http.MethodPost: s.authenticateBatch},
+		"/v1/introspect":         {http.MethodPost: s.introspect},
+		jwksPath + "zone":        {http.MethodGet: s.jwks},
+	}
 }
 
 // TestsTokens reports whether a request to the port for proxies asks about a token

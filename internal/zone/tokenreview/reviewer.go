@@ -13,6 +13,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // The bounds of a review.
@@ -27,8 +28,9 @@ const (
 	attempts       = 3
 	firstBackoff   = 200 * time.Millisecond
 	// maxInFlight is how many reviews are asked for at a time. Who comes then waits
-	// for as long as a review may last.
+	// for as long as a review may last, in turn with other addresses; maxWaiting do.
 	maxInFlight = 16
+	maxWaiting  = 1024
 	// maxAnswer bounds the answer: the API server repeats the token in it.
 	maxAnswer = 256 << 10
 
@@ -97,7 +99,7 @@ type Reviewer struct {
 	cfg      Config
 	access   *access
 	lines    *loglimit.Limiter
-	slots    chan struct{}
+	places   *preauth.Queue
 	flights  singleflight.Group
 	accepted *memory
 	refused  *memory
@@ -126,7 +128,7 @@ func New(cfg Config) (*Reviewer, error) {
 		return nil, err
 	}
 	return &Reviewer{
-		cfg: cfg, access: access, lines: loglimit.New(1, cfg.Now), slots: make(chan struct{}, maxInFlight),
+		cfg: cfg, access: access, lines: loglimit.New(1, cfg.Now), places: preauth.NewQueue(maxInFlight, maxWaiting),
 		accepted: newMemory(maxRemembered), refused: newMemory(maxRemembered),
 		reviewTimeout: reviewTimeout, attemptTimeout: attemptTimeout, backoff: firstBackoff,
 	}, nil
@@ -190,13 +192,11 @@ func (r *Reviewer) remember(sum [sha256.Size]byte, identity Identity, err error,
 
 // ask asks until there is an answer, the attempts are used up or time is.
 func (r *Reviewer) ask(ctx context.Context, token string, claims claims) (Identity, error) {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
+	leave, err := r.places.Enter(ctx, preauth.KeyFrom(ctx))
+	if err != nil {
 		return Identity{}, r.fail(errors.New("too many reviews wait for the API server"))
 	}
-	var err error
+	defer leave()
 	for n := range attempts {
 		if n > 0 && !sleep(ctx, backoff(r.backoff, n, err)) {
 			break

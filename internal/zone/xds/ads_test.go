@@ -18,6 +18,7 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/zone/proxies"
 )
 
 func TestTheRightTokenGetsResources(t *testing.T) {
@@ -255,21 +256,21 @@ func TestRotation(t *testing.T) {
 	next.next()
 }
 
+// TestStreamsBeyondThoseOfAProxy: one too many is refused, and ends none of the others.
 func TestStreamsBeyondThoseOfAProxy(t *testing.T) {
 	b := newBench(t, nil)
-	var streams []*ads
-	for range 6 {
-		stream := b.open(b.dial(), sign(t, backendClaims))
+	conn := b.dial()
+	for range proxies.MaxPerName {
+		stream := b.open(conn, sign(t, backendClaims))
 		stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
-		stream.next()
-		streams = append(streams, stream)
+		stream.ack(stream.next())
 	}
-	for _, stream := range streams[:2] {
-		if code, reason, _ := stream.ends(); code != codes.AlreadyExists || reason != "displaced" {
-			t.Errorf("ended with %s %q", code, reason)
-		}
+	over := b.open(conn, sign(t, backendClaims))
+	over.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
+	if code, reason, _ := over.ends(); code != codes.Unavailable || reason != proxies.TooMany {
+		t.Errorf("ended with %s %q", code, reason)
 	}
-	if n := len(b.proxies.Proxies()); n != 4 {
+	if n := len(b.proxies.Proxies()); n != proxies.MaxPerName {
 		t.Errorf("%d connections", n)
 	}
 }
