@@ -54,6 +54,7 @@ func (f *federation) dial(address string) *grpc.ClientConn {
 // TestCompressionBombs sends some kilobytes that come to 16 MiB to everything that reads a
 // body. Whoever takes no compression must not begin to, whoever does must stop early.
 func TestCompressionBombs(t *testing.T) {
+	exhausts(t)
 	f := start(t)
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
@@ -125,6 +126,7 @@ func (zeros) Read(p []byte) (int, error) {
 // configuration over and over, and reads no answer. The servers stop reading such a
 // connection once its answers fill what lies between, and serve everybody else.
 func TestSlowReadersHinderNobody(t *testing.T) {
+	exhausts(t)
 	f := start(t)
 	g, z := f.global.Node.Endpoints(), f.west.Node.Endpoints()
 	admin := f.ports()[0].token

@@ -31,6 +31,7 @@ func (f *federation) stillServes(after string) {
 // authenticated, plain and compressed to some kilobytes. It is refused by its size,
 // and everybody else is served.
 func TestAMillionNames(t *testing.T) {
+	exhausts(t)
 	f := start(t)
 	names := make([]string, 1_000_000)
 	for i := range names {
@@ -65,6 +66,7 @@ func TestAMillionNames(t *testing.T) {
 
 // TestAMegabyteOfHeaders sends a megabyte of headers to every HTTP port and to KDS.
 func TestAMegabyteOfHeaders(t *testing.T) {
+	exhausts(t)
 	f := start(t)
 	g, z := f.global.Node.Endpoints(), f.west.Node.Endpoints()
 	one := "X-A: " + strings.Repeat("h", 1<<20) + "\r\n"
@@ -86,6 +88,7 @@ func TestAMegabyteOfHeaders(t *testing.T) {
 // TestSilentConnectionsHinderNobody opens connections to every port that never speak,
 // that stop within the handshake, and that send half of a request.
 func TestSilentConnectionsHinderNobody(t *testing.T) {
+	exhausts(t)
 	f := start(t)
 	g, z := f.global.Node.Endpoints(), f.west.Node.Endpoints()
 	halves := []string{"", "\x16\x03\x01", "GET / HT", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"}

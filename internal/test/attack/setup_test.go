@@ -174,3 +174,11 @@ func (f *federation) ports() []port {
 			proxy("dataplane", `,"mesh":"default","name":"dp-1"`)},
 	}
 }
+
+// exhausts marks a test that fills memory or holds sockets until something gives up.
+func exhausts(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("skipped: with -short nothing is exhausted")
+	}
+}

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,12 +41,28 @@ var (
 	given    = map[int]bool{} // ports that a test has
 )
 
+// journeys are the tests that -short leaves: a cluster is founded and restarted, tokens
+// are revoked, zones outlive the global, programs run as operators run them.
+var journeys = map[string]func(*testing.T){
+	"TestThreeFoundAClusterAndRestart":            TestThreeFoundAClusterAndRestart,
+	"TestGlobalAndTwoZones":                       TestGlobalAndTwoZones,
+	"TestAcknowledgedRevocationOutlivesTheGlobal": TestAcknowledgedRevocationOutlivesTheGlobal,
+	"TestThreeProcesses":                          TestThreeProcesses,
+}
+
 // TestMain lets more tests run at once than there are processors: they wait for elections,
 // leases and processes most of the time.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) && runtime.GOMAXPROCS(0) < atOnce {
 		if err := f.Value.Set(strconv.Itoa(atOnce)); err != nil {
+			panic(err)
+		}
+	}
+	if f := flag.Lookup("test.run"); testing.Short() && f.Value.String() == "" {
+		names := strings.Join(slices.Sorted(maps.Keys(journeys)), "|")
+		fmt.Println("cluster: with -short only the journeys are tested:", names)
+		if err := f.Value.Set("^(" + names + ")$"); err != nil {
 			panic(err)
 		}
 	}

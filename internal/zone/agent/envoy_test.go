@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -40,6 +41,10 @@ func TestEnvoyIsRunAndTold(t *testing.T) {
 	z := newZone(t)
 	b := newBench(t, z, nil)
 	signals := make(chan os.Signal, 1)
+	// As the command does. Without it a SIGHUP that whoever started the tests has
+	// ignored, nohup for one, stays ignored in the program.
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out := &buffer{}
