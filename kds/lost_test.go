@@ -164,6 +164,11 @@ func (b *between) carry(faulty, toZone bool, receive, send func(any) error) erro
 // does not come, and the zone resumes; what arrives twice, or too late, changes nothing.
 func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 	const toZone, toMember = true, false
+	big := make([]string, 40_000) // in four parts
+	for i := range big {
+		big[i] = fmt.Sprintf("%s-%d", strings.Repeat("x", 40), i)
+	}
+	hold := timeToHold(t, big)
 	set := func(index int) string { return kdstest.Revision(1, index).String() + "#" } // its nonces
 	for name, f := range map[string]fault{
 		"the subscription is lost":           {toMember, "*", 0},
@@ -188,14 +193,10 @@ func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := start(t, func(c *server.Config) {
-				c.Limits.Ack, c.Limits.FirstRequest = 300*time.Millisecond, 300*time.Millisecond
+				c.Limits.Ack, c.Limits.FirstRequest = hold, hold
 			})
 			b, addr := stand(t, m.addr, f)
 			z := join(t, "west", nil, addr)
-			big := make([]string, 40_000) // in four parts
-			for i := range big {
-				big[i] = fmt.Sprintf("%s-%d", strings.Repeat("x", 40), i)
-			}
 			var head federation.Revision
 			kdstest.Eventually(t, "the full state to be sent", func() bool { return b.sent("first") })
 			for i, ids := range [][]string{{"second"}, big, {"third"}, {"last"}} {
@@ -226,6 +227,22 @@ func TestMessagesThatAreLostOrDoubled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// timeToHold is how long a member waits for an acknowledgement before it takes it for
+// lost: many times what the largest set of a test takes on this machine as it is loaded
+// now. A member that gives up on a zone that is only slow never gets the set across.
+func timeToHold(t *testing.T, ids []string) time.Duration {
+	t.Helper()
+	m := start(t, nil)
+	z := join(t, "west", nil, m.addr)
+	begun := time.Now()
+	head := m.source.Add(ids...)
+	kdstest.Eventually(t, "the zone to hold and acknowledge the set", func() bool {
+		s := m.Sessions()
+		return len(s) == 1 && s[0].Full && s[0].Acked == head && z.sink.Holds(head)
+	})
+	return min(max(300*time.Millisecond, 20*time.Since(begun)), 20*time.Second)
 }
 
 // TestOlderHistoryRefused: a member that offers an older history changes nothing
