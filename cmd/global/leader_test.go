@@ -14,6 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
 // The commands of the program, each with how it is called in the test below. $DIR has
@@ -119,11 +120,7 @@ type election struct {
 
 func newElection(t *testing.T, refusals int) *election {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "election-") // short enough for the name of a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := tempdir.Short(t)
 	e := &election{dir: dir, left: refusals}
 	for name, text := range map[string]string{
 		"zone.yaml":    "type: Zone\nname: west\nenabled: true\n",

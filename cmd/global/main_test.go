@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
 func TestMain(m *testing.M) {
@@ -34,11 +36,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
+		WorkdirRoot:         tempdir.Short(t), // it has sockets
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status, "cmpago": cmpAgo},
 	})
 }
 
 func setup(env *testscript.Env) error {
+	if err := private(env.WorkDir); err != nil {
+		return err
+	}
 	fake := newFake(filepath.Join(env.WorkDir, "requests"))
 	plain := httptest.NewServer(fake)
 	env.Defer(plain.Close)
@@ -125,4 +131,14 @@ func cmpAgo(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("got:\n%s\nwant:\n%s", got, want)
 	}
+}
+
+// private makes a script's files private to this user, as what holds tokens should be.
+func private(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		return os.Chmod(path, 0o600)
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/internal/apiclient"
+	console "github.com/meridiankds/meridian/internal/cli"
 )
 
 // resolve decides which zone to talk to, and as whom: address names the flag
@@ -14,9 +15,15 @@ func resolve(c *cli.Context, service apiclient.Service, address, tokenFile strin
 	flags := apiclient.Flags{
 		Address: address, TokenFile: tokenFile,
 		CAFile: c.String("ca-file"), DataDir: c.String("data-dir"),
+		Warn: warn(c),
 	}
 	return apiclient.Resolve(service, flags, os.Getenv, c.App.Reader)
 }
 
 // agent is what this program calls itself to servers.
 func agent(c *cli.Context) string { return c.App.Name + "/" + c.App.Version }
+
+// warn returns what writes a warning of this program.
+func warn(c *cli.Context) func(string) {
+	return func(text string) { console.VoiceOf(c.App).Warn("%s", text) }
+}

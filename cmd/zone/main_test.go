@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
 func TestMain(m *testing.M) {
@@ -42,10 +44,14 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
+		WorkdirRoot:         tempdir.Short(t), // it has sockets
 	})
 }
 
 func setup(env *testscript.Env) error {
+	if err := private(env.WorkDir); err != nil {
+		return err
+	}
 	handler := fakeZone(env.WorkDir)
 	api := httptest.NewServer(handler)
 	env.Defer(api.Close)
@@ -287,4 +293,14 @@ func TestRefusalIsBothDataAndError(t *testing.T) {
 		!strings.Contains(b.String(), `"reason": "wrong_zone"`) {
 		t.Errorf("%v\n%s", err, b.String())
 	}
+}
+
+// private makes a script's files private to this user, as what holds tokens should be.
+func private(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		return os.Chmod(path, 0o600)
+	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 	proxyagent "github.com/meridiankds/meridian/internal/zone/agent"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 )
@@ -224,10 +225,10 @@ func tokenFrom(c *cli.Context, cfg *proxyagent.Config) error {
 			return federation.Errorf(federation.Invalid, "--dataplane-token-file: %w", err)
 		}
 		cfg.TokenPath = absolute
-		cfg.Token = func() (string, error) { return apiclient.ReadToken(path, nil) }
-		return nil
+		cfg.Token, err = tokenfile.Follow(path, warn(c))
+		return err
 	}
-	token, err := apiclient.ParseToken(tokenEnv, os.Getenv(tokenEnv))
+	token, err := tokenfile.Parse(tokenEnv, os.Getenv(tokenEnv))
 	if err == nil && token != "" {
 		cfg.Token = func() (string, error) { return token, nil }
 	}

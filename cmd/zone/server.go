@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
@@ -107,7 +108,10 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		return zonenode.Config{}, err
 	}
 	if path := c.String("cp-token-file"); path != "" {
-		cfg.Token = zonenode.TokenFromFile(path)
+		cfg.Token, err = tokenfile.Follow(path, func(text string) { logger.Warn(text) })
+		if err != nil {
+			return zonenode.Config{}, err
+		}
 	}
 	if path := c.String("roles-file"); path != "" {
 		if cfg.Roles, err = access.OpenFile(path, logger.With("component", "roles")); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 )
 
 // tokenEnv is the variable in which users of Kuma hand a proxy its token.
@@ -89,9 +90,9 @@ func verify(c *cli.Context, tags console.Tags) error {
 // proxyToken reads the token to ask about.
 func proxyToken(c *cli.Context) (string, error) {
 	if file := c.String("token-file"); file != "" {
-		return apiclient.ReadToken(file, c.App.Reader)
+		return tokenfile.ReadArgument(file, c.App.Reader, warn(c))
 	}
-	token, err := apiclient.ParseToken(tokenEnv, os.Getenv(tokenEnv))
+	token, err := tokenfile.Parse(tokenEnv, os.Getenv(tokenEnv))
 	if err == nil && token == "" {
 		err = console.Usagef("for example --token-file egress.token, or - for standard input", "%s: --token-file is missing", c.Command.HelpName)
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // Bounds on a seal key file.
@@ -47,8 +48,7 @@ func NewSealKey() (line []byte, err error) {
 	return append(base64.StdEncoding.AppendEncode(nil, key[:]), '\n'), nil
 }
 
-// LoadSealKeys reads a seal key file. It refuses one that others than its owner
-// may read or write, because whoever reads it can open every backup.
+// LoadSealKeys reads a seal key file. It refuses one that others may read or write, because whoever reads it can open every backup.
 func LoadSealKeys(path string) (*SealKeys, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -61,11 +61,11 @@ func LoadSealKeys(path string) (*SealKeys, error) {
 		return nil, sealFileError(path, "cannot be examined: %v", errors.Unwrap(err))
 	case !info.Mode().IsRegular():
 		return nil, sealFileError(path, "is not a regular file")
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, sealFileError(path, "may be used by others than its owner (mode %#o)", info.Mode().Perm()).
-			WithHint("take the rights away: chmod 600 %s", path)
 	case info.Size() > maxSealFile:
 		return nil, sealFileError(path, "has %d bytes, at most %d are read", info.Size(), maxSealFile)
+	}
+	if err := disk.CheckSecret("seal key file", path, info); err != nil {
+		return nil, err
 	}
 	// One buffer of the file's size, so that there is one copy to wipe.
 	data := make([]byte, info.Size())

@@ -95,7 +95,7 @@ func (f *File) use(data []byte) error {
 
 const what = "roles file"
 
-// read returns the file's bytes, unless others than its owner may write there: they
+// read returns the file's bytes, unless others may write there: they
 // could make themselves administrators.
 func (f *File) read() ([]byte, error) {
 	data, err := configfile.Read(f.path, what, "--roles-file")
@@ -106,9 +106,8 @@ func (f *File) read() ([]byte, error) {
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "the %s %s cannot be read: %w", what, f.path, err)
 	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return nil, federation.Errorf(federation.Invalid, "the %s %s may be written by others than its owner (mode %#o)", what, f.path, info.Mode().Perm()).
-			WithHint("take that away: chmod go-w %s", f.path)
+	if err := disk.CheckWritten(what, f.path, info); err != nil {
+		return nil, err
 	}
 	return data, nil
 }

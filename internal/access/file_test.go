@@ -96,7 +96,7 @@ func TestBadFiles(t *testing.T) {
 	if err := os.WriteFile(open, []byte(first), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []os.FileMode{0o620, 0o602, 0o666} {
+	for _, mode := range []os.FileMode{0o602, 0o622, 0o666} {
 		if err := os.Chmod(open, mode); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
 const secretToken = "eyJhbGciOiJSUzI1NiJ9.secret.secret"
@@ -171,12 +172,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestUnixSocket(t *testing.T) {
-	dir, err := os.MkdirTemp("", "sock") // short: a socket's path has at most 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "admin.sock")
+	path := filepath.Join(tempdir.Short(t), "admin.sock")
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +193,7 @@ func TestUnixSocket(t *testing.T) {
 	if token, err := clientOf(t, target).UserToken(t.Context(), apitypes.UserTokenRequest{Name: "admin"}); err != nil || token.Token != "an.admin.token" {
 		t.Errorf("%q, %v", token, err)
 	}
-	gone, err := Socket("global", filepath.Join(dir, "gone.sock"))
+	gone, err := Socket("global", path+".gone")
 	if err != nil {
 		t.Fatal(err)
 	}

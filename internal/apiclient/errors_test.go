@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
@@ -128,7 +129,7 @@ func TestBadAnswers(t *testing.T) {
 		}
 	}
 	for name, body := range map[string]string{
-		"page": "<html>\n<body>", "empty": "", "huge": strings.Repeat("x", maxToken+1),
+		"page": "<html>\n<body>", "empty": "", "huge": strings.Repeat("x", cptoken.MaxTokenBytes+1),
 	} {
 		g := global(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
 		token, err := g.UserToken(t.Context(), apitypes.UserTokenRequest{Name: "x"})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 )
 
 // Global is a client of a global's HTTP API. It is safe for concurrent use.
@@ -78,7 +79,7 @@ func (c *client) issue(ctx context.Context, kind string, request any) (Issued, e
 	if err != nil {
 		return Issued{}, err
 	}
-	token, err := ParseToken("the answer of "+c.target.Address, text)
+	token, err := tokenfile.Parse("the answer of "+c.target.Address, text)
 	if err != nil || token == "" {
 		return Issued{}, c.notOurs(federation.Errorf(federation.Internal, "what answers at %s did not send a token", c.target))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 )
 
 // DefaultAPI is where a node's HTTP API is unless somebody says otherwise.
@@ -27,6 +28,8 @@ type Flags struct {
 	DataDir   string
 	// CertFile and KeyFile are the caller's client certificate.
 	CertFile, KeyFile string
+	// Warn is told of files that others may read; nil: nobody is.
+	Warn func(string)
 }
 
 // Service is one of the things that a node serves.
@@ -152,13 +155,13 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 	}
 	tokenFile := first(flags.TokenFile, node.fromFlag.AdminTokenFile)
 	if tokenFile == "" {
-		if t.token, err = ParseToken(r.envName("TOKEN"), r.get("TOKEN")); err != nil {
+		if t.token, err = tokenfile.Parse(r.envName("TOKEN"), r.get("TOKEN")); err != nil {
 			return Target{}, err
 		}
 		tokenFile = first(r.get("TOKEN_FILE"), node.fromEnv.AdminTokenFile)
 	}
 	if t.token == "" && tokenFile != "" {
-		if t.token, err = ReadToken(tokenFile, stdin); err != nil {
+		if t.token, err = tokenfile.ReadArgument(tokenFile, stdin, flags.Warn); err != nil {
 			return Target{}, err
 		}
 	}

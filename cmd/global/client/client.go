@@ -36,6 +36,7 @@ func ConnectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {
 		Address: c.String("address"), TokenFile: tokenFile,
 		CAFile: c.String("ca-file"), DataDir: c.String("data-dir"),
 		CertFile: c.String("cert-file"), KeyFile: c.String("key-file"),
+		Warn: Warn(c),
 	}
 	target, err := apiclient.Resolve(apiclient.API("global"), flags, os.Getenv, c.App.Reader)
 	if err != nil {
@@ -62,6 +63,11 @@ func New(c *cli.Context, target apiclient.Target) (*apiclient.Global, error) {
 		waiting.Do(func() { console.VoiceOf(c.App).Say("%s; trying again", cause) })
 	})
 	return g, nil
+}
+
+// Warn returns what writes a warning of this program.
+func Warn(c *cli.Context) func(string) {
+	return func(text string) { console.VoiceOf(c.App).Warn("%s", text) }
 }
 
 // Agent is what this program calls itself to servers.

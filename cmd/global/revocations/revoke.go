@@ -10,9 +10,9 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 )
 
 // Revoke returns the command `global revoke`.
@@ -200,7 +200,7 @@ func revocations(c *cli.Context) ([]apitypes.RevokeRequest, error) {
 // and mesh; here it is only looked into so that a mistaken file, the user's own
 // token, is not revoked.
 func revokeToken(c *cli.Context, file string) ([]apitypes.RevokeRequest, error) {
-	raw, err := apiclient.ReadToken(file, c.App.Reader)
+	raw, err := tokenfile.ReadArgument(file, c.App.Reader, client.Warn(c))
 	if err != nil {
 		return nil, err
 	}

@@ -10,9 +10,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 )
 
 // Inspect returns the command `global inspect token`.
@@ -46,7 +47,7 @@ Examples:
 				}
 				file = "-"
 			}
-			raw, err := apiclient.ReadToken(file, c.App.Reader)
+			raw, err := tokenfile.ReadArgument(file, c.App.Reader, client.Warn(c))
 			if err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
@@ -218,6 +219,13 @@ func LoadControlPlaneKey(path string) ([]byte, error) {
 			WithHint("name a file with the raw bytes of the earlier control plane's signing key")
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "reading --control-plane-key-file %s: %w", path, err)
+	}
+	if err := disk.CheckSecret("control plane key", path, info); err != nil {
+		return nil, err
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxControlPlaneKey+1))
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "reading --control-plane-key-file %s: %w", path, err)

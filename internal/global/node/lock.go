@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,11 +22,14 @@ type folderLock struct {
 	file *os.File // nil once it is released
 }
 
-// lockFolder makes the data folder where it is not there, and takes it.
-func lockFolder(dir string) (*folderLock, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, federation.Errorf(federation.Invalid, "making the data folder: %w", err).
-			WithHint("name a folder that you may write to with --data-dir")
+// lockFolder takes the data folder, which it makes where it is not there.
+func lockFolder(dir string, log *slog.Logger) (*folderLock, error) {
+	warning, err := disk.OpenDataDir(dir, disk.GlobalMark)
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		log.Warn(warning)
 	}
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -71,7 +75,7 @@ func (c *Config) lockDataDir() (err error) {
 	if c.lock != nil && c.lock.held() {
 		return nil
 	}
-	c.lock, err = lockFolder(c.DataDir)
+	c.lock, err = lockFolder(c.DataDir, c.Logger)
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // NewClusterAuthority makes the authority of a cluster whose name its certificate
@@ -104,13 +105,11 @@ func Hosts(cert *x509.Certificate) []string {
 	return hosts
 }
 
-// checkKeyMode refuses a CA key that others than its owner may read: it vouches
-// for everybody.
+// checkKeyMode refuses a CA key that others may read: it vouches for everybody.
 func checkKeyMode(path string) error {
 	info, err := os.Stat(path)
-	if err == nil && info.Mode().Perm()&0o077 != 0 {
-		return federation.Errorf(federation.Invalid, "%s may be used by others than its owner (mode %#o)", path, info.Mode().Perm()).
-			WithHint("take the rights away: chmod 600 %s", path)
+	if err != nil {
+		return federation.Errorf(federation.Invalid, "looking at the key of a CA: %w", err)
 	}
-	return nil
+	return disk.CheckSecret("CA key", path, info)
 }

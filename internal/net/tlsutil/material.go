@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // Files are the PEM files of one end of TLS. Cert and Key go together; what an
@@ -65,7 +66,7 @@ func (f Files) read() (c contents, err error) {
 		if file.path == "" {
 			continue
 		}
-		if *file.into, err = readPEMFile(file.path); err != nil {
+		if *file.into, err = readPEMFile(file.path, file.path == f.Key); err != nil {
 			return contents{}, err
 		}
 		part := sha256.Sum256(*file.into) // of a fixed length: no two triples share a hash
@@ -75,12 +76,22 @@ func (f Files) read() (c contents, err error) {
 	return c, nil
 }
 
-func readPEMFile(path string) ([]byte, error) {
+// readPEMFile reads a file, of a private key only one that others may not read.
+func readPEMFile(path string, private bool) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "reading TLS material: %w", err)
 	}
 	defer f.Close()
+	if private {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, federation.Errorf(federation.Invalid, "reading TLS material: %w", err)
+		}
+		if err := disk.CheckSecret("private key", path, info); err != nil {
+			return nil, err
+		}
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxPEMFile+1))
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "reading TLS material: %w", err)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 	"github.com/meridiankds/meridian/internal/zone/agent"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/raftstore"
@@ -44,7 +44,7 @@ func (z *Zone) agent(t *testing.T, tokenFile string) (a *agent.Agent, out, log *
 	e := z.Node.Endpoints()
 	a, err = agent.New(agent.Config{
 		Addresses: []string{"https://" + e.DP}, CAFile: e.CAFile, Resource: r, Kind: r.Kind, Mesh: r.Mesh, Name: r.Name,
-		Token: func() (string, error) { return apiclient.ReadToken(tokenFile, nil) }, TokenPath: tokenFile,
+		Token: func() (string, error) { return tokenfile.Read(tokenFile, nil) }, TokenPath: tokenFile,
 		Output: agent.NewPrinter(out, false), Version: "test", Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {

@@ -1,16 +1,12 @@
 package node
 
 import (
-	"errors"
-	"io"
-	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/endpoints"
@@ -121,36 +117,6 @@ func (c *Config) Validate() error {
 			WithHint("write for example --max-stale 24h; 0 never refuses")
 	}
 	return nil
-}
-
-// maxTokenFile bounds what is read of a token file: the token and a newline.
-const maxTokenFile = cptoken.MaxTokenBytes + 2
-
-// TokenFromFile returns a reader of a token file for [Config.Token].
-func TokenFromFile(path string) func() (string, error) {
-	return func() (string, error) {
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return "", federation.Errorf(federation.Invalid, "the control plane token file %s is not there", path).
-				WithHint("make it with `global generate control-plane-token --zone ZONE > %s`", path)
-		}
-		if err != nil {
-			return "", federation.Errorf(federation.Invalid, "reading the control plane token: %w", err).
-				WithHint("name a file that this user may read with --cp-token-file")
-		}
-		defer f.Close()
-		data, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
-		if err != nil {
-			return "", federation.Errorf(federation.Invalid, "reading the control plane token from %s: %w", path, err).
-				WithHint("name a file that holds the token and nothing else with --cp-token-file")
-		}
-		token := strings.TrimSpace(string(data))
-		if token == "" || len(data) > maxTokenFile || strings.ContainsAny(token, " \t\r\n") {
-			return "", federation.Errorf(federation.Invalid, "%s does not hold one token and nothing else", path).
-				WithHint("make it with `global generate control-plane-token --zone ZONE > %s`", path)
-		}
-		return token, nil
-	}
 }
 
 // selfMade makes the TLS material of the proxies' port where the operator gave

@@ -12,12 +12,13 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/test/kube"
+	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
 // TestServiceAccountTokens plays proxies of a Kubernetes cluster against a zone
 // that has never met its global: an API server vouches for them.
 func TestServiceAccountTokens(t *testing.T) {
-	dir := shortDir(t)
+	dir := tempdir.Short(t)
 	api := kube.NewAPI("the-zones-own")
 	server, err := api.Serve(dir, "the-zones-own")
 	if err != nil {

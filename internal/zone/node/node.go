@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/metrics"
@@ -93,12 +93,15 @@ func (n *Node) open() (err error) {
 			return err
 		}
 	}
-	if err := n.cfg.alone(); err != nil {
+	warning, err := disk.OpenDataDir(n.cfg.DataDir, disk.ZoneMark)
+	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
-		return federation.Errorf(federation.Invalid, "making the data folder: %w", err).
-			WithHint("name a folder that this process may write to with --data-dir")
+	if warning != "" {
+		n.cfg.Logger.Warn(warning)
+	}
+	if err := n.cfg.alone(); err != nil {
+		return err
 	}
 	n.store, err = keysync.Open(filepath.Join(n.cfg.DataDir, fileName), keysync.Options{
 		Zone: n.cfg.Zone, Logger: n.cfg.Logger.With("component", "keysync"), Now: n.cfg.Now,

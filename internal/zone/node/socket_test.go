@@ -14,6 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,17 +25,6 @@ func config(dir string) Config {
 		DPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", DiagnosticsAddr: "127.0.0.1:0",
 		Version: "test", Logger: slog.New(slog.DiscardHandler),
 	}
-}
-
-// shortDir is a folder whose path leaves room for a socket's name.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "zn")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // start runs a zone and returns what ends it.
@@ -75,7 +65,7 @@ func status(t *testing.T, dir string) (apiclient.Target, error) {
 }
 
 func TestStatusThroughTheSocketNeedsNoToken(t *testing.T) {
-	dir := shortDir(t)
+	dir := tempdir.Short(t)
 	path := filepath.Join(dir, socketName)
 	end := start(t, config(dir))
 	info, err := os.Stat(path)
@@ -94,7 +84,7 @@ func TestStatusThroughTheSocketNeedsNoToken(t *testing.T) {
 
 // A killed zone leaves its socket: that must not keep its successor from starting.
 func TestSocketOfAKilledZoneIsReplaced(t *testing.T) {
-	dir := shortDir(t)
+	dir := tempdir.Short(t)
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, socketName), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +98,7 @@ func TestSocketOfAKilledZoneIsReplaced(t *testing.T) {
 }
 
 func TestASecondZoneInTheFolderIsRefusedAtOnce(t *testing.T) {
-	dir := shortDir(t)
+	dir := tempdir.Short(t)
 	defer start(t, config(dir))()
 	_, err := New(config(dir)) // the lock, for which it would wait, says it in other words
 	if e := federation.AsError(err); e == nil || e.Code != federation.Conflict || !strings.Contains(e.Detail, "another zone runs in "+dir) || e.Hint == "" {
@@ -120,7 +110,7 @@ func TestASecondZoneInTheFolderIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestAPathTooLongForASocket(t *testing.T) {
-	dir := filepath.Join(shortDir(t), strings.Repeat("x", maxSocketPath))
+	dir := filepath.Join(tempdir.Short(t), strings.Repeat("x", maxSocketPath))
 	node, err := New(config(dir))
 	if err != nil {
 		t.Fatal(err)
