@@ -21,12 +21,13 @@ type layer struct {
 // before its own. A new package needs one word here, in the lowest layer where
 // everything that it imports lies below; ARCHITECTURE.md shows the same list.
 var layers = []layer{
-	{"ground", []string{"federation", "internal/apitypes", "internal/coredump", "internal/disk",
+	{"ground", []string{"federation", "internal/apitypes", "internal/coredump",
 		"internal/metrics", "internal/net/loglimit", "kds/kdspb", "raftstore/storepb"}},
+	{"files", []string{"internal/disk"}},
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
 		"internal/net/tlsutil", "internal/zone/yamldoc", "raftstore/raftnet"}},
 	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/keyring",
-		"internal/net/httpserver", "kds", "keysync", "raftstore/state"}},
+		"internal/net/httpserver", "internal/tokenfile", "kds", "keysync", "raftstore/state"}},
 	{"wire", []string{"internal/apiclient", "kds/wire", "raftstore/disk"}},
 	{"kuma's wire", []string{"kds/kuma"}},
 	{"state and streams", []string{"kds/client", "kds/server", "raftstore"}},
