@@ -371,3 +371,59 @@ func TestReviewEndsConnections(t *testing.T) {
 		}
 	}
 }
+
+// TestBothEndsCompareWhoIsMeant: a node that holds the seal key and answers in another
+// one's place is found out by the dialer too, and one that is asked for another by itself.
+func TestBothEndsCompareWhoIsMeant(t *testing.T) {
+	d, a := ends(t, sealKey, sealKey)
+	addr, _ := a.serve(t, node{}, http.NotFoundHandler())
+	id, leaf := sealKey.ActiveID(), a.source.Current().Certificate.Leaf
+	v, err := thief(t, a, addr, func(state tls.ConnectionState) any {
+		s, err := bind(state, leaf, state.PeerCertificates[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.role, s.node, s.means = roleDialer, dialling, "n3"
+		return claim{Node: dialling, Means: "n3", Proofs: []keyProof{{id, sealKey.ProvePeer(id, s.bytes(id))}}}
+	})
+	if err != nil || v.Refusal == nil || v.Refusal.Reason != "other_node" {
+		t.Errorf("asked for another node: %+v %v", v, err)
+	}
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		raw, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer raw.Close()
+		conn := tls.Server(raw, a.source.PeerServer(cluster, Protocols...).Config)
+		var c claim
+		if err := receive(conn, &c); err != nil {
+			t.Error(err)
+			return
+		}
+		state := conn.ConnectionState()
+		s, err := bind(state, state.PeerCertificates[0], leaf)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.role, s.node, s.means, s.answers = roleAcceptor, c.Node, c.Means, "n3"
+		if err := send(conn, verdict{Node: "n3", Proof: &keyProof{id, sealKey.ProvePeer(id, s.bytes(id))}}); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.ReadAll(conn)
+	}()
+	_, err = d.connect(t, answering, l.Addr().String())
+	if err == nil || !strings.Contains(err.Error(), "answers where node n1 is meant") {
+		t.Errorf("another node answered: %v", err)
+	}
+	<-done
+}
