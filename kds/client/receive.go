@@ -105,7 +105,7 @@ const (
 // at once make it when they have their state, and the later ones not all at once again.
 func (l *link) checkHealth(ctx context.Context) {
 	select {
-	case <-time.After(time.Duration(l.client.random() * float64(firstHealth))):
+	case <-time.After(firstWait(l.client.random(), l.client.cfg.MaxSilence)):
 	case <-ctx.Done():
 		return
 	}
@@ -128,6 +128,17 @@ func (l *link) checkHealth(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// firstWait is how long the first call waits, for a random number below 1. Where
+// nothing else is said on the stream it comes before the zone counts the global as
+// silent.
+func firstWait(random float64, maxSilence time.Duration) time.Duration {
+	most := firstHealth
+	if maxSilence > 0 {
+		most = min(most, maxSilence/3)
+	}
+	return time.Duration(random * float64(most))
 }
 
 func (l *link) health(ctx context.Context) (time.Duration, error) {

@@ -33,12 +33,18 @@ when they are back, and refuse its tokens until then: they are named, and --yes
 goes on without them. A rotation that stops half-way has changed nothing that
 signs; the same command takes it up again.
 
+Programs that verify with copies of a zone's key sets fetch them now and then, and
+refuse the new key's tokens until they have: --settle waits for them before anything
+is signed (docs/verify-elsewhere.md).
+
 Examples:
   global keys rotate zone-token
+  global keys rotate zone-token --settle 90s
   global keys rotate dataplane-token --mesh default --wait 5m --yes`,
 		Flags: client.Flags(
 			client.MeshFlag(),
 			&cli.DurationFlag{Name: "wait", Usage: "how `LONG` to wait for the zones that are online", Value: 30 * time.Second},
+			&cli.DurationFlag{Name: "settle", Usage: "how `LONG` to wait between held everywhere and active, for verifiers that keep copies of key sets"},
 			&cli.BoolFlag{Name: "yes", Usage: "go on although zones are offline, without being asked"},
 			console.OutputFlag()),
 		Action: rotateKey,
@@ -60,13 +66,16 @@ func rotateKey(c *cli.Context) error {
 	if c.Duration("wait") < 0 {
 		return console.Usage(federation.InvalidField("--wait", "must not be negative"))
 	}
+	if c.Duration("settle") < 0 {
+		return console.Usage(federation.InvalidField("--settle", "must not be negative"))
+	}
 	g, err := client.Connect(c)
 	if err != nil {
 		return err
 	}
 	r := rotation{
 		global: g, voice: console.VoiceOf(c.App), kind: kind, mesh: mesh,
-		wait: c.Duration("wait"), yes: c.Bool("yes"),
+		wait: c.Duration("wait"), settle: c.Duration("settle"), yes: c.Bool("yes"),
 	}
 	change, err := r.run(c.Context)
 	if err != nil {
@@ -86,6 +95,7 @@ type rotation struct {
 	kind   cptoken.Kind
 	mesh   string
 	wait   time.Duration
+	settle time.Duration // between held everywhere and active
 	yes    bool
 
 	key     apitypes.Key // the new one
@@ -140,6 +150,9 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 	if err := r.agree(); err != nil {
 		return none, err
 	}
+	if err := r.settled(ctx); err != nil {
+		return none, r.stopped(err)
+	}
 	var change apitypes.KeyChange
 	err = r.insist(ctx, true, func() (err error) {
 		change, err = r.global.ActivateKey(ctx, apitypes.KeyStepRequest{Kind: string(r.kind), Mesh: r.mesh, KID: r.key.KID})
@@ -149,6 +162,20 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 		return none, r.stopped(err)
 	}
 	return change, nil
+}
+
+// settled waits for verifiers that keep copies of key sets, which nobody can ask.
+func (r *rotation) settled(ctx context.Context) error {
+	if r.settle == 0 {
+		return nil
+	}
+	r.voice.Say("%s is held; signing with it in %s, when verifiers that keep copies have it too", keyTitle(r.key), r.settle)
+	select {
+	case <-time.After(r.settle):
+		return nil
+	case <-ctx.Done():
+		return federation.Errorf(federation.Unavailable, "interrupted while verifiers fetch the new key").WithCause(ctx.Err())
+	}
 }
 
 // insist repeats a step that came to nothing, or of which nobody can tell what it
