@@ -167,6 +167,11 @@ func TestGate(t *testing.T) {
 			reports: []Report{{Member: "n1", Applied: 10}, {Member: "old", Applied: 3, Sessions: []Session{session("west", "a", 3)}}},
 			want:    Holding{Waiting: []string{"west"}},
 		},
+		{
+			name: "a zone that does not understand the kind is waited for", kind: cptoken.Zone, members: []string{"n1"},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{lackingSession("west", "kind:zone"), lackingSession("east", "kind:job"), lackingSession("north", "key:zone/9\nmore")}}},
+			want:    Holding{Held: []string{"east"}, Waiting: []string{"north", "west"}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -271,4 +276,12 @@ func TestOpenGateMeansHeld(t *testing.T) {
 			}
 		}
 	})
+}
+
+// lackingSession is a session that acknowledged everything, and does not understand what is
+// named.
+func lackingSession(zone, names string) Session {
+	s := session(zone, "a", 10)
+	s.NotHeld = names
+	return s
 }
