@@ -47,6 +47,11 @@ type AccountSettings struct {
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 	// APIServer is the URL of the API server where it is not the one of those.
 	APIServer string `json:"apiServer,omitempty"`
+	// AllowUnbound takes tokens that are bound to no pod: their holder can be any pod
+	// of the account, and goes on when pods go.
+	AllowUnbound bool `json:"allowUnbound,omitempty"`
+	// ServiceAccounts say what the proxies of an account may be.
+	ServiceAccounts []AccountEntry `json:"serviceAccounts,omitempty"`
 }
 
 // ZoneProxySettings are dpServer.authn.zoneProxy: of zone ingresses and egresses.
@@ -106,6 +111,9 @@ func (s *Settings) Complete() error {
 	if s.Accounts() && s.Authn.ServiceAccountToken.Audience == "" {
 		return federation.InvalidField("dpServer.authn.serviceAccountToken.audience", "must not be empty where a type is serviceAccountToken").
 			WithHint("name what the pods' projected tokens are made out to, for example meridian-zone")
+	}
+	if err := s.Authn.ServiceAccountToken.validate(); err != nil {
+		return err
 	}
 	if err := s.Authn.ZoneProxy.ZoneToken.validate(zoneKeys); err != nil {
 		return err

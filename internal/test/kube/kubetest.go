@@ -1,12 +1,14 @@
 // Package kube stands in for a Kubernetes API server where tests and stories
 // need one: it mints service account tokens as Kubernetes' TokenRequest API does,
-// and reviews them as its TokenReview API does (authentication.k8s.io/v1), over
-// TLS. No program that is shipped links it.
+// reviews them as its TokenReview API does (authentication.k8s.io/v1), and shows its
+// pods (v1), over TLS. No program that is shipped links it.
 //
 // What it answers follows Kubernetes' API reference: 201 with the TokenReview and
 // its status filled in; status.audiences holds the audiences that the token and
 // the question have in common; the user is system:serviceaccount:<namespace>:
-// <name>, with the pod and the credential's id in its extra fields.
+// <name>, with the pod, its uid and the credential's id in its extra fields. A token
+// whose pod or service account is gone, or was made again under another uid, is not
+// authenticated; a pod that is not there is a Status of the reason NotFound.
 package kube
 
 import (
@@ -26,7 +28,7 @@ import (
 // Account is whose token is minted.
 type Account struct {
 	Namespace, Name string
-	Pod             string // "": bound to no pod
+	Pod             string // "": bound to no pod; made where it does not run yet
 	Audience        string // "": the API server's own
 	// Expires is when the token ends; zero: never.
 	Expires time.Time
@@ -40,8 +42,11 @@ type API struct {
 	secret [32]byte
 
 	mu      sync.Mutex
-	callers map[string]bool // bearer tokens that may ask
-	gone    map[string]bool // "namespace/pod" of pods that were deleted
+	callers map[string]bool   // bearer tokens that may ask
+	pods    map[string]*Pod   // by "namespace/name"
+	uids    map[string]string // of service accounts, by "namespace/name"
+	cached  map[string]review // answers to reviews, by token; nil: none are kept
+	noPods  bool              // callers may not get pods
 	tamper  func(w http.ResponseWriter, r *http.Request) (handled bool)
 	asked   int
 }
@@ -49,7 +54,7 @@ type API struct {
 // NewAPI returns an API server that takes questions from callers with the bearer
 // token caller.
 func NewAPI(caller string) *API {
-	a := &API{callers: map[string]bool{caller: true}, gone: map[string]bool{}}
+	a := &API{callers: map[string]bool{caller: true}, pods: map[string]*Pod{}, uids: map[string]string{}}
 	rand.Read(a.secret[:]) // never fails, see crypto/rand
 	return a
 }
@@ -69,14 +74,7 @@ func (a *API) SetCaller(token string) {
 	a.callers = map[string]bool{token: true}
 }
 
-// DeletePod makes the tokens invalid that are bound to the pod.
-func (a *API) DeletePod(namespace, pod string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.gone[namespace+"/"+pod] = true
-}
-
-// Asked is the number of requests so far, those that were tampered with too.
+// Asked is the number of reviews so far, those that were tampered with too.
 func (a *API) Asked() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -99,6 +97,7 @@ type payload struct {
 
 type ref struct {
 	Name string `json:"name"`
+	UID  string `json:"uid"`
 }
 
 // Token mints a token.
@@ -113,10 +112,12 @@ func (a *API) Token(who Account) string {
 	}
 	p.ID, p.Issuer = rand.Text(), ownAudience
 	p.Subject = "system:serviceaccount:" + who.Namespace + ":" + who.Name
-	p.K8s.Namespace, p.K8s.Account.Name = who.Namespace, who.Name
+	a.mu.Lock()
+	p.K8s.Namespace, p.K8s.Account = who.Namespace, ref{who.Name, a.accountUID(who.Namespace, who.Name)}
 	if who.Pod != "" {
-		p.K8s.Pod = &ref{who.Pod}
+		p.K8s.Pod = &ref{who.Pod, a.podOf(who).UID}
 	}
+	a.mu.Unlock()
 	text, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // strings and numbers only
@@ -154,7 +155,9 @@ type review struct {
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	a.asked++
+	if r.Method == http.MethodPost {
+		a.asked++
+	}
 	tamper, known := a.tamper, a.callers[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 	a.mu.Unlock()
 	if tamper != nil && tamper(w, r) {
@@ -163,6 +166,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !known:
 		Status(w, http.StatusUnauthorized, "Unauthorized")
+		return
+	case r.Method == http.MethodGet:
+		a.getPod(w, r)
 		return
 	case r.Method != http.MethodPost || r.URL.Path != "/apis/authentication.k8s.io/v1/tokenreviews":
 		Status(w, http.StatusNotFound, "the server could not find the requested resource")
@@ -173,19 +179,37 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Status(w, http.StatusBadRequest, "not a TokenReview")
 		return
 	}
-	a.decide(&q)
+	a.mu.Lock()
+	a.answer(&q)
+	a.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
 	_ = json.NewEncoder(w).Encode(q)
 }
+
+// reasons are those of a Status, by its code.
+var reasons = map[int]string{http.StatusUnauthorized: "Unauthorized", http.StatusForbidden: "Forbidden", http.StatusNotFound: "NotFound"}
 
 // Status answers as the API server does where it declines.
 func Status(w http.ResponseWriter, code int, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(map[string]any{
-		"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code,
+		"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reasons[code], "code": code,
 	})
+}
+
+// answer fills in the status, from memory where answers are kept. The caller holds
+// a.mu.
+func (a *API) answer(q *review) {
+	if kept, ok := a.cached[q.Spec.Token]; ok {
+		q.Status = kept.Status
+		return
+	}
+	a.decide(q)
+	if a.cached != nil && q.Status.Authenticated {
+		a.cached[q.Spec.Token] = *q
+	}
 }
 
 // decide fills in the status.
@@ -203,16 +227,22 @@ func (a *API) decide(q *review) {
 		q.Status.Error = "[invalid bearer token, token audiences are not for this question]"
 		return
 	}
+	if uid := a.uids[p.K8s.Namespace+"/"+p.K8s.Account.Name]; uid != p.K8s.Account.UID {
+		q.Status.Error = "[invalid bearer token, service account UID (" + uid + ") does not match claim (" + p.K8s.Account.UID + ")]"
+		return
+	}
 	extra := map[string][]string{"authentication.kubernetes.io/credential-id": {"JTI=" + p.ID}}
-	if p.K8s.Pod != nil {
-		a.mu.Lock()
-		gone := a.gone[p.K8s.Namespace+"/"+p.K8s.Pod.Name]
-		a.mu.Unlock()
-		if gone {
+	if bound := p.K8s.Pod; bound != nil {
+		switch pod := a.pods[p.K8s.Namespace+"/"+bound.Name]; {
+		case pod == nil:
 			q.Status.Error = "[invalid bearer token, service account token has been invalidated]"
 			return
+		case pod.UID != bound.UID:
+			q.Status.Error = "[invalid bearer token, pod UID (" + pod.UID + ") does not match service account pod ref claim (" + bound.UID + ")]"
+			return
 		}
-		extra["authentication.kubernetes.io/pod-name"] = []string{p.K8s.Pod.Name}
+		extra["authentication.kubernetes.io/pod-name"] = []string{bound.Name}
+		extra["authentication.kubernetes.io/pod-uid"] = []string{bound.UID}
 	}
 	q.Status.Authenticated = true
 	for _, audience := range p.Audience {

@@ -15,7 +15,7 @@ func (c *Config) reviewer() (proxyauth.Reviewer, error) {
 	}
 	s := c.Authn.Authn.ServiceAccountToken
 	r, err := tokenreview.New(tokenreview.Config{
-		Audience: s.Audience, Kubeconfig: s.Kubeconfig, APIServer: s.APIServer,
+		Audience: s.Audience, Kubeconfig: s.Kubeconfig, APIServer: s.APIServer, AllowUnbound: s.AllowUnbound,
 		Getenv: os.Getenv, Logger: c.Logger.With("component", "tokenreview"), Now: c.Now,
 	})
 	if err != nil {

@@ -28,7 +28,8 @@ func TestServiceAccountTokens(t *testing.T) {
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	cfg := config(filepath.Join(dir, "zone"))
 	cfg.Authn.Auth.Type = keyring.ServiceAccountToken
-	cfg.Authn.Authn.ServiceAccountToken = keyring.AccountSettings{Audience: "meridian-zone", Kubeconfig: filepath.Join(dir, "kubeconfig")}
+	cfg.Authn.Authn.ServiceAccountToken = keyring.AccountSettings{Audience: "meridian-zone", Kubeconfig: filepath.Join(dir, "kubeconfig"),
+		ServiceAccounts: []keyring.AccountEntry{{Account: "mesh/egress", ProxyTypes: []string{"egress"}}}}
 	if err := cfg.Authn.Complete(); err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +55,11 @@ func TestServiceAccountTokens(t *testing.T) {
 	}{
 		"a data plane proxy": {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good}, ""},
 		"a zone egress":      {apiclient.AuthenticateRequest{ProxyType: "egress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "meridian-zone") + "\n"}, ""},
+		"an egress unnamed":  {apiclient.AuthenticateRequest{ProxyType: "egress", Name: "backend-1.shop", Token: good}, "wrong_type"},
+		"an ingress":         {apiclient.AuthenticateRequest{ProxyType: "ingress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "meridian-zone")}, "wrong_type"},
+		"another's service":  {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good, Tags: map[string][]string{"kuma.io/service": {"payments"}}}, "tag_mismatch"},
+		"its own service":    {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good, Tags: map[string][]string{"kuma.io/service": {"backend_shop_svc_80"}}}, ""},
+		"an unbound token":   {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: token("shop", "backend", "", "meridian-zone")}, "unbound_token"},
 		"another audience":   {apiclient.AuthenticateRequest{ProxyType: "egress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "vault")}, "wrong_audience"},
 		"another namespace":  {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.bank", Token: good}, "wrong_namespace"},
 		"another pod":        {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-2.shop", Token: good}, "wrong_name"},

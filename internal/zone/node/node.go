@@ -212,6 +212,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	group.Go(func() error { return n.store.Run(ctx) })
 	group.Go(func() error { return n.client.Run(ctx) })
 	group.Go(func() error { return n.sessions.Run(ctx) })
+	group.Go(func() error { return n.sessions.RunReviews(ctx) })
 	group.Go(func() error { return n.keyring.Run(ctx) })
 	group.Go(func() error { return n.xds.Run(ctx) })
 	if n.xdsDir != nil {

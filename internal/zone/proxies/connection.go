@@ -57,7 +57,7 @@ func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a
 		return nil, err
 	}
 	session, err := r.cfg.Sessions.Open(parent, sessions.Opening{
-		Grant: a.Grant, Subject: a.Subject(), Remote: from.Remote, Protocol: from.Protocol,
+		Grant: a.Grant, Subject: a.Subject(), Remote: from.Remote, Protocol: from.Protocol, Review: a.Review,
 	})
 	if err != nil {
 		return nil, err

@@ -177,3 +177,32 @@ func TestTheRegistryIsBounded(t *testing.T) {
 		t.Errorf("%d known, %d by node", len(r.known), len(r.byNode))
 	}
 }
+
+// TestReviewedConnectionsEnd: who vouched for a proxy is asked again while it is
+// connected, and a refusal ends its connection with that cause.
+func TestReviewedConnectionsEnd(t *testing.T) {
+	registry := sessions.New(sessions.Config{Source: noSource{}, ReviewEvery: 10 * time.Millisecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- registry.RunReviews(ctx) }()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	gone := federation.Errorf(federation.Unauthenticated, "the pod is gone").WithReason("not_authenticated")
+	admission := by("1", "")
+	admission.Review = func(context.Context) error { return gone }
+	c, err := New(Config{Sessions: registry}).Attach(t.Context(), resource(t), admission, Caller{Remote: "10.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	select {
+	case <-c.Context().Done():
+	case <-time.After(time.Minute):
+		t.Fatal("the connection goes on")
+	}
+	if federation.AsError(context.Cause(c.Context())).Reason != "not_authenticated" {
+		t.Errorf("ended by %v", context.Cause(c.Context()))
+	}
+}

@@ -93,6 +93,9 @@ type Admission struct {
 	Expires time.Time
 	// Grant is what a session is opened with.
 	Grant cptoken.Grant
+	// Review asks again who vouched for the proxy; nil where nobody else did. An error
+	// of the code Unavailable says nothing of the proxy.
+	Review func(context.Context) error
 	// Revision is up to which change of the global's the decision knew everything.
 	Revision federation.Revision
 }
@@ -156,7 +159,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, p Proxy, credential st
 		return nil, err
 	}
 	method := a.cfg.Settings.Method(p.Type)
-	admission, err := a.decide(ctx, method, p.Type, credential, describes{p})
+	admission, err := a.decide(ctx, method, p.Type, credential, describes{p, &a.cfg.Settings.Authn.ServiceAccountToken})
 	if err != nil {
 		return nil, err
 	}
@@ -264,11 +267,18 @@ func (a *Authenticator) byAccount(ctx context.Context, proxyType, token string, 
 		return nil, err
 	}
 	grant := cptoken.ForeignGrant(account.Namespace+"/"+account.Name, a.cfg.Now(), account.Expires)
-	return &Admission{Account: &account, TokenID: account.ID, Expires: account.Expires, Grant: grant}, nil
+	again := func(ctx context.Context) error {
+		_, err := q.account(ctx, a.cfg.Reviewer, proxyType, token)
+		return err
+	}
+	return &Admission{Account: &account, TokenID: account.ID, Expires: account.Expires, Grant: grant, Review: again}, nil
 }
 
 // describes is a proxy that says who it is.
-type describes struct{ p Proxy }
+type describes struct {
+	p        Proxy
+	accounts *keyring.AccountSettings
+}
 
 func (d describes) token(zone, _ string, method keyring.Method, c *cptoken.Claims) error {
 	if method == keyring.ZoneToken {
@@ -279,7 +289,11 @@ func (d describes) token(zone, _ string, method keyring.Method, c *cptoken.Claim
 }
 
 func (d describes) account(ctx context.Context, r Reviewer, _, token string) (Account, error) {
-	return r.Review(ctx, token, d.p)
+	account, err := r.Review(ctx, token, d.p)
+	if err == nil {
+		err = checkAccount(d.accounts, &account, d.p)
+	}
+	return account, err
 }
 
 func (describes) nothing() error { return nil }

@@ -82,6 +82,7 @@ func TestMethods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var counted []string
 			test.authn.ServiceAccountToken.Audience = "meridian-zone"
+			test.authn.ServiceAccountToken.ServiceAccounts = []keyring.AccountEntry{{Account: "demo/backend-1", Services: []string{"backend"}}}
 			a := newAuth(t, newCopy(t), keyring.Settings{Authn: test.authn}, func(c *Config) {
 				c.Reviewer = reviewer{}
 				c.Verified = func(labels ...string) { counted = labels }

@@ -117,6 +117,7 @@ func (q states) account(ctx context.Context, r Reviewer, proxyType, token string
 	if err != nil {
 		return account, err
 	}
+	account.Entry = provedBy(&q.settings.Authn.ServiceAccountToken, &account)
 	types := []string{proxyType}
 	if !q.s.Stated() { // then it may be of any type that accounts are asked for
 		types = slices.DeleteFunc([]string{cptoken.TypeDataplane, cptoken.TypeIngress, cptoken.TypeEgress}, func(t string) bool { return q.settings.Method(t) != keyring.ServiceAccountToken })

@@ -24,6 +24,8 @@ type Config struct {
 	Source Source
 	Logger *slog.Logger     // nil: no log
 	Now    func() time.Time // nil: time.Now
+	// ReviewEvery is how often a session with a Review is reviewed; 0 means a minute.
+	ReviewEvery time.Duration
 	// MaxLines bounds the sessions that one change ends and that are logged one by
 	// one; the rest is a number. 0 means 100.
 	MaxLines int
@@ -50,6 +52,9 @@ func New(cfg Config) *Registry {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.ReviewEvery <= 0 {
+		cfg.ReviewEvery = time.Minute
+	}
 	if cfg.MaxLines <= 0 {
 		cfg.MaxLines = defaultMaxLines
 	}
@@ -64,6 +69,10 @@ type Opening struct {
 	Subject string
 	// Remote is the holder's address, Protocol what it is served: both for the log.
 	Remote, Protocol string
+	// Review asks again who vouched for the holder, where that is somebody else than
+	// the zone; nil where nobody did. An error ends the session, unless its code is
+	// Unavailable.
+	Review func(context.Context) error
 }
 
 // Session is something long-lived that a token opened.
@@ -74,6 +83,7 @@ type Session struct {
 	registry *Registry
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
+	reviewed time.Time // when Review was asked last, or the session was opened
 }
 
 // Open registers a session and judges it. Its context ends with parent, with
@@ -81,7 +91,7 @@ type Session struct {
 // cptoken.Refusal. An error is that Refusal, and nothing stays registered. The
 // caller closes the session.
 func (r *Registry) Open(parent context.Context, o Opening) (*Session, error) {
-	s := &Session{Opening: o, Opened: r.cfg.Now(), registry: r}
+	s := &Session{Opening: o, Opened: r.cfg.Now(), registry: r, reviewed: time.Now()}
 	s.ctx, s.cancel = context.WithCancelCause(parent)
 	r.mu.Lock()
 	r.open[s] = struct{}{}

@@ -67,36 +67,56 @@ func (s *apiServer) review(ctx context.Context, token, audience string) (*review
 	if err != nil {
 		return nil, &fault{text: "the question cannot be written", final: true}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.base+reviewPath, bytes.NewReader(body))
+	req, err := s.request(ctx, http.MethodPost, reviewPath, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, data, err := s.do(req)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
+		return nil, declined(resp, data, token, "bind the cluster role system:auth-delegator to the service account that the zone asks as")
+	}
+	var got review
+	if err := json.Unmarshal(data, &got); err != nil || got.Kind != "TokenReview" || got.Status == nil {
+		return nil, &fault{text: "the answer is not a TokenReview", final: true, hint: notAnAPIServer}
+	}
+	return got.Status, nil
+}
+
+const notAnAPIServer = "is that the address of a Kubernetes API server?"
+
+// request makes a question of the zone's.
+func (s *apiServer) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.base+path, body)
 	if err != nil {
 		return nil, &fault{text: "the API server's address cannot be used", final: true}
 	}
-	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "meridian-zone")
 	if s.bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+s.bearer)
 	}
+	return req, nil
+}
+
+// do asks, and reads the whole answer, of bounded size.
+func (s *apiServer) do(req *http.Request) (*http.Response, []byte, error) {
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, nil, unreachable(err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, unreachable(err)
+		return nil, nil, unreachable(err)
 	case len(data) > maxAnswer:
-		return nil, &fault{text: fmt.Sprintf("the answer is larger than %d KiB", maxAnswer>>10), final: true,
-			hint: "is that the address of a Kubernetes API server?"}
-	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
-		return nil, declined(resp, data, token)
+		return nil, nil, &fault{text: fmt.Sprintf("the answer is larger than %d KiB", maxAnswer>>10), final: true, hint: notAnAPIServer}
 	}
-	var got review
-	if err := json.Unmarshal(data, &got); err != nil || got.Kind != "TokenReview" || got.Status == nil {
-		return nil, &fault{text: "the answer is not a TokenReview", final: true, hint: "is that the address of a Kubernetes API server?"}
-	}
-	return got.Status, nil
+	return resp, data, nil
 }
 
 // unreachable shortens what net/http says, which repeats the URL.
@@ -111,13 +131,15 @@ func unreachable(err error) error {
 	return &fault{text: err.Error(), hint: "the zone must reach the API server, whose certificate must be of the CA that it was given"}
 }
 
-// declined says why the API server did not review.
-func declined(resp *http.Response, data []byte, token string) error {
+// declined says why the API server did not answer the question. token is the one
+// that was asked about, "" for none; allow says what to do where the zone's account
+// may not ask.
+func declined(resp *http.Response, data []byte, token, allow string) error {
 	f := &fault{status: resp.StatusCode, text: fmt.Sprintf("the API server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))}
 	var said struct {
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(data, &said) == nil && said.Message != "" && !strings.Contains(said.Message, token) {
+	if json.Unmarshal(data, &said) == nil && said.Message != "" && (token == "" || !strings.Contains(said.Message, token)) {
 		f.text += ": " + oneLine(said.Message)
 	}
 	switch {
@@ -125,7 +147,7 @@ func declined(resp *http.Response, data []byte, token string) error {
 		f.hint = "the zone's own token or certificate is not accepted: is it of this cluster, and not expired?"
 	case resp.StatusCode == http.StatusForbidden:
 		f.final = true
-		f.hint = "bind the cluster role system:auth-delegator to the service account that the zone asks as"
+		f.hint = allow
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		f.hint = "the API server is overloaded or starting"
 		if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 && n < 60 {
@@ -133,7 +155,7 @@ func declined(resp *http.Response, data []byte, token string) error {
 		}
 	default:
 		f.final = true
-		f.hint = "is that the address of a Kubernetes API server?"
+		f.hint = notAnAPIServer
 	}
 	return f
 }

@@ -13,6 +13,7 @@ import (
 // The extra fields of a user in which Kubernetes says more of a token.
 const (
 	extraPod        = "authentication.kubernetes.io/pod-name"
+	extraPodUID     = "authentication.kubernetes.io/pod-uid"
 	extraCredential = "authentication.kubernetes.io/credential-id"
 )
 
@@ -103,11 +104,16 @@ func (r *Reviewer) judge(status *reviewStatus, c claims) (Identity, error) {
 		return Identity{}, refusal(NotServiceAccount, "the token is good, but not a service account's").
 			WithHint("present the token that Kubernetes projects into the pod")
 	}
-	return Identity{
+	id := Identity{
 		Namespace: namespace, ServiceAccount: account,
-		Pod: first(status.User.Extra[extraPod]), ID: first(status.User.Extra[extraCredential]),
+		Pod: first(status.User.Extra[extraPod]), PodUID: first(status.User.Extra[extraPodUID]), ID: first(status.User.Extra[extraCredential]),
 		ExpiresAt: c.expiry(),
-	}, nil
+	}
+	if !r.cfg.AllowUnbound && (id.Pod == "" || id.PodUID == "") {
+		return Identity{}, refusal(UnboundToken, "the service account token of %.80s/%.80s is bound to no pod", namespace, account).
+			WithHint("present the token that Kubernetes projects into the pod, or set dpServer.authn.serviceAccountToken.allowUnbound: true")
+	}
+	return id, nil
 }
 
 func (r *Reviewer) wrongAudience() *federation.Error {

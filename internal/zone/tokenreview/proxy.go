@@ -6,7 +6,8 @@ import (
 	"github.com/meridiankds/meridian/federation"
 )
 
-// Labels of a proxy's resource that bind a token.
+// Labels of a proxy's resource that must not contradict its token. They prove
+// nothing: the proxy wrote them itself.
 const (
 	LabelNamespace      = "k8s.kuma.io/namespace"
 	LabelServiceAccount = "k8s.kuma.io/service-account"
@@ -22,25 +23,22 @@ type Proxy struct {
 // Check returns nil if the identity may speak for the proxy, else a
 // federation.Error of the code Forbidden.
 //
-// Names are a zone's own and not a namespace's, so that a name which ends in
-// another namespace's is refused also where the label is right: the proxy would
-// pass for one of that namespace.
+// Names are a zone's own and not a namespace's, so that a proxy's name must end in
+// its namespace, as Kuma names the proxies of pods: without that two pods of two
+// namespaces could pass for each other.
 func (id Identity) Check(p Proxy) error {
 	pod, suffix, dotted := cutLast(p.Name)
 	label, labelled := p.Labels[LabelNamespace]
 	switch {
-	case !dotted && !labelled:
-		return forbidden(WrongNamespace, "the proxy %.80q does not say which namespace it is of", p.Name).
-			WithHint("name it %.80s.%s, or give it the label %s", p.Name, id.Namespace, LabelNamespace)
-	case dotted && suffix != id.Namespace:
+	case !dotted:
+		return forbidden(WrongNamespace, "the name of the proxy, %.80q, does not end in its namespace", p.Name).
+			WithHint("name it %.80s.%s", p.Name, id.Namespace)
+	case suffix != id.Namespace:
 		return forbidden(WrongNamespace, "the token is of the namespace %.80q, the proxy's name ends in %.80q", id.Namespace, suffix).
 			WithHint("name the proxy POD.%s, or give it a token of its own namespace", id.Namespace)
 	case labelled && label != id.Namespace:
 		return forbidden(WrongNamespace, "the token is of the namespace %.80q, the proxy's label says %.80q", id.Namespace, label).
 			WithHint("the label %s of the proxy must be that of its pod", LabelNamespace)
-	}
-	if !dotted {
-		pod = p.Name
 	}
 	if account, ok := p.Labels[LabelServiceAccount]; ok && account != id.ServiceAccount {
 		return forbidden(WrongServiceAccount, "the token is of the service account %.80q, the proxy's label says %.80q", id.ServiceAccount, account).

@@ -22,7 +22,7 @@ func TestCheck(t *testing.T) {
 		reason string
 	}{
 		"by its name":              {bound, Proxy{Name: "backend-1.shop"}, ""},
-		"by its label":             {bound, Proxy{"backend-1", label(LabelNamespace, "shop")}, ""},
+		"by its label alone":       {bound, Proxy{"backend-1", label(LabelNamespace, "shop")}, WrongNamespace},
 		"by both":                  {bound, Proxy{"backend-1.shop", label(LabelNamespace, "shop", LabelServiceAccount, "backend")}, ""},
 		"bound to no pod":          {loose, Proxy{Name: "anything.shop"}, ""},
 		"a pod with dots":          {Identity{Namespace: "shop", Pod: "a.b"}, Proxy{Name: "a.b.shop"}, ""},
@@ -34,7 +34,7 @@ func TestCheck(t *testing.T) {
 		"another account":          {bound, Proxy{"backend-1.shop", label(LabelServiceAccount, "cashier")}, WrongServiceAccount},
 		"an empty account":         {bound, Proxy{"backend-1.shop", label(LabelServiceAccount, "")}, WrongServiceAccount},
 		"another pod":              {bound, Proxy{Name: "backend-2.shop"}, WrongName},
-		"another pod by label":     {bound, Proxy{"backend-2", label(LabelNamespace, "shop")}, WrongName},
+		"another pod by label":     {bound, Proxy{"backend-2.shop", label(LabelNamespace, "shop")}, WrongName},
 		"no name at all":           {bound, Proxy{}, WrongNamespace},
 		"a dot alone":              {bound, Proxy{Name: "."}, WrongNamespace},
 	} {

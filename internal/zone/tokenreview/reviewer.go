@@ -57,6 +57,8 @@ const (
 	// Expired and Malformed are as in package cptoken.
 	Expired   = "expired"
 	Malformed = "malformed"
+	// UnboundToken: the token is bound to no pod, which the settings do not allow.
+	UnboundToken = "unbound_token"
 	// ReviewUnavailable: the API server could not be asked; it says nothing of the
 	// token.
 	ReviewUnavailable = "review_unavailable"
@@ -73,6 +75,10 @@ type Config struct {
 	// the kubeconfig or the pod's environment names; "" is that one.
 	APIServer string
 
+	// AllowUnbound takes tokens that are bound to no pod, as secrets of older clusters
+	// and kubectl create token hold them: whoever has one is any pod of its account.
+	AllowUnbound bool
+
 	Getenv func(string) string // nil: no environment
 	// MountDir is where the pod's own token and CA are; "" is where Kubernetes
 	// mounts them.
@@ -87,6 +93,8 @@ type Identity struct {
 	ServiceAccount string
 	// Pod is the pod that the token is bound to; "" where it is bound to none.
 	Pod string
+	// PodUID tells that pod from others of its name.
+	PodUID string
 	// ID names the token without being it: the credential id of Kubernetes 1.29 and
 	// newer ("JTI=…"), else "".
 	ID string
@@ -190,39 +198,67 @@ func (r *Reviewer) remember(sum [sha256.Size]byte, identity Identity, err error,
 	}
 }
 
-// ask asks until there is an answer, the attempts are used up or time is.
+// ask has the API server review a token and then reads the pod that the token is
+// bound to.
 func (r *Reviewer) ask(ctx context.Context, token string, claims claims) (Identity, error) {
 	leave, err := r.places.Enter(ctx, preauth.KeyFrom(ctx))
 	if err != nil {
 		return Identity{}, r.fail(errors.New("too many reviews wait for the API server"))
 	}
 	defer leave()
+	var status *reviewStatus
+	err = r.retry(ctx, func(ctx context.Context, s *apiServer) (err error) {
+		status, err = s.review(ctx, token, r.cfg.Audience)
+		return err
+	})
+	if err != nil {
+		return Identity{}, r.fail(err)
+	}
+	id, err := r.judge(status, claims)
+	if err != nil || id.Pod == "" || id.PodUID == "" {
+		return id, err
+	}
+	var bound *pod
+	err = r.retry(ctx, func(ctx context.Context, s *apiServer) (err error) {
+		bound, err = s.pod(ctx, id.Namespace, id.Pod)
+		return err
+	})
+	if err != nil {
+		return Identity{}, r.fail(err)
+	}
+	if err := bound.holds(id); err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
+
+// retry asks until there is an answer, the attempts are used up or time is.
+func (r *Reviewer) retry(ctx context.Context, ask func(context.Context, *apiServer) error) (err error) {
 	for n := range attempts {
 		if n > 0 && !sleep(ctx, backoff(r.backoff, n, err)) {
 			break
 		}
-		var status *reviewStatus
-		if status, err = r.attempt(ctx, token); err == nil {
-			return r.judge(status, claims)
+		if err = r.attempt(ctx, ask); err == nil {
+			return nil
 		}
 		var f *fault
 		if errors.As(err, &f) && f.final {
 			break
 		}
 	}
-	return Identity{}, r.fail(err)
+	return err
 }
 
 // attempt asks once.
-func (r *Reviewer) attempt(ctx context.Context, token string) (*reviewStatus, error) {
+func (r *Reviewer) attempt(ctx context.Context, ask func(context.Context, *apiServer) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.attemptTimeout)
 	defer cancel()
-	status, err := r.access.current().review(ctx, token, r.cfg.Audience)
+	err := ask(ctx, r.access.current())
 	var f *fault
 	if errors.As(err, &f) && f.status == http.StatusUnauthorized {
 		r.access.stale() // the zone's own token may have been replaced just now
 	}
-	return status, err
+	return err
 }
 
 // fail logs for the operator why nothing could be asked, and says to the proxy

@@ -71,8 +71,12 @@ func TestReview(t *testing.T) {
 		!strings.HasPrefix(id.ID, "JTI=") || id.ExpiresAt.Unix() != expires.Unix() {
 		t.Errorf("got %+v", id)
 	}
-	// An old secret's token is bound to no pod and has no end.
-	id, err = b.Review(t.Context(), b.token(func(a *kube.Account) { a.Pod, a.Expires = "", time.Time{} }))
+}
+
+// An old secret's token is bound to no pod and has no end.
+func TestUnboundTokensWhereTheyAreAllowed(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.AllowUnbound = true })
+	id, err := b.Review(t.Context(), b.token(func(a *kube.Account) { a.Pod, a.Expires = "", time.Time{} }))
 	if err != nil || id.Pod != "" || !id.ExpiresAt.IsZero() {
 		t.Errorf("%+v, %v", id, err)
 	}
@@ -81,8 +85,9 @@ func TestReview(t *testing.T) {
 func TestTokensThatAreRefused(t *testing.T) {
 	b := newBench(t, nil)
 	other := kube.NewAPI(caller)
-	b.api.DeletePod("shop", "gone")
 	good := b.token(nil)
+	gone := b.token(func(a *kube.Account) { a.Pod = "gone" })
+	b.api.DeletePod("shop", "gone")
 	for name, tt := range map[string]struct {
 		token, reason string
 		asks          bool
@@ -90,7 +95,8 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"wrong audience":         {b.token(func(a *kube.Account) { a.Audience = "vault" }), WrongAudience, true},
 		"the API server's own":   {b.token(func(a *kube.Account) { a.Audience = "" }), WrongAudience, true},
 		"expired":                {b.token(func(a *kube.Account) { a.Expires = time.Now().Add(-time.Minute) }), Expired, false},
-		"its pod is gone":        {b.token(func(a *kube.Account) { a.Pod = "gone" }), NotAuthenticated, true},
+		"its pod is gone":        {gone, NotAuthenticated, true},
+		"bound to no pod":        {b.token(func(a *kube.Account) { a.Pod = "" }), UnboundToken, true},
 		"another cluster's":      {other.Token(kube.Account{Namespace: "shop", Name: "backend", Audience: audience}), NotAuthenticated, true},
 		"changed":                {good[:len(good)-4] + "AAAA", NotAuthenticated, true},
 		"not a token":            {"hello", Malformed, false},
