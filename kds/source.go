@@ -49,7 +49,8 @@ type Sink interface {
 	// Skipped names what the copy was sent and does not understand, with the vocabulary
 	// that it was made with (cptoken.Vocabulary at the time).
 	Skipped() (vocabulary int, names []string)
-	// Heard tells that the member of the global answered at that time.
+	// Heard tells that the member of the global answered at that time, and that the
+	// copy had everything then that the member had sent.
 	Heard(member string, at time.Time)
 }
 

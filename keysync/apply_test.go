@@ -325,6 +325,27 @@ func TestContact(t *testing.T) {
 	}
 }
 
+// TestContactOfAClockThatWasAhead: a time of contact that an earlier process wrote
+// while the clock was ahead is replaced by the first contact of this one, in the file
+// too.
+func TestContactOfAClockThatWasAhead(t *testing.T) {
+	s := openNew(t)
+	now := time.UnixMilli(1_700_000_000_000)
+	s.Heard("node-a", now.Add(24*time.Hour))
+	s = reopened(t, s)
+	if _, at := s.Contact(); !at.Equal(now.Add(24 * time.Hour)) {
+		t.Fatalf("contact at %s", at)
+	}
+	s.Heard("node-b", now)
+	if member, at := s.Contact(); member != "node-b" || !at.Equal(now) {
+		t.Errorf("after the clock was set right: contact with %q at %s", member, at)
+	}
+	s = reopened(t, s)
+	if member, at := s.Contact(); member != "node-b" || !at.Equal(now) {
+		t.Errorf("after another restart: contact with %q at %s", member, at)
+	}
+}
+
 func TestOneProcessAFile(t *testing.T) {
 	s := openNew(t)
 	_, err := Open(s.path, testOptions(t))

@@ -78,6 +78,7 @@ type Store struct {
 type contact struct {
 	member string
 	at     time.Time
+	read   bool // from the file: no clock of this process told it
 }
 
 // Open opens the file at path, making it and its folder if need be, and verifies
@@ -118,7 +119,7 @@ func Open(path string, opts Options) (*Store, error) {
 	s.file, s.state = f, st
 	_ = os.Remove(path + stageSuffix) // of a process that died in the middle of a set
 	s.view.Store(st.view(s.hash))
-	s.contact.Store(&contact{st.head.member, st.head.contactTime()})
+	s.contact.Store(&contact{st.head.member, st.head.contactTime(), true})
 	s.written = st.head.contactTime()
 	s.log.Info("opened the zone's keys", "file", path, "revision", st.head.revision.String(),
 		"keys", len(st.keys), "revocations", st.head.total())
@@ -141,7 +142,7 @@ func (s *Store) Close() error {
 	}
 	defer s.disk.Unlock()
 	s.drop()
-	if c := s.contact.Load(); s.file.usable() && c.at.After(s.written) {
+	if c := s.contact.Load(); s.file.usable() && !c.at.Equal(s.written) {
 		_ = s.writeContact(c) // a contact that is a little older is still true
 	}
 	return s.file.close()
@@ -181,16 +182,18 @@ func (s *Store) Changed() <-chan struct{} {
 }
 
 // Heard records that the global, as this member of it, was in contact at that
-// time. It is written to the file with the next change, when the Store is closed,
+// time, and that the copy had then all that the member had sent. A time that was
+// read from the file is replaced by any that this process was told: the clock may
+// have been ahead when it was written. It is written to the file with the next change, when the Store is closed,
 // and once a minute.
 func (s *Store) Heard(member string, at time.Time) {
 	if len(member) > maxText {
 		member = member[:maxText]
 	}
-	c := &contact{member, at}
+	c := &contact{member: member, at: at}
 	for {
 		old := s.contact.Load()
-		if at.Before(old.at) {
+		if !old.read && at.Before(old.at) {
 			return // two streams may report out of order
 		}
 		if s.contact.CompareAndSwap(old, c) {
@@ -202,7 +205,7 @@ func (s *Store) Heard(member string, at time.Time) {
 		return
 	}
 	defer s.disk.Unlock()
-	if s.isClosed() || !s.file.usable() || at.Sub(s.written) < contactInterval {
+	if s.isClosed() || !s.file.usable() || at.Sub(s.written).Abs() < contactInterval {
 		return
 	}
 	if err := s.writeContact(c); err != nil {

@@ -41,7 +41,7 @@ func serverCommand() *cli.Command {
 		&cli.BoolFlag{Name: "global-tls", Value: true, Usage: "speak TLS to the global"},
 		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the API from loopback as an administrator: behind a forwarder on this machine, that is everybody"},
 		&cli.StringFlag{Name: "roles-file", Usage: "YAML `FILE` that says what users of the API may do; it is followed. Without it the group admin may do everything and others nothing"},
-		&cli.DurationFlag{Name: "max-stale", Usage: "refuse when nothing was heard from the global for so `LONG`; 0: never"},
+		&cli.DurationFlag{Name: "max-stale", Usage: "refuse when the zone last had everything that the global has longer ago than so `LONG`, or cannot tell; 0: never"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
 	}

@@ -225,7 +225,7 @@ func (c *Client) connected(address, member, kind string) {
 	c.kind = kind
 	c.status = Status{Connected: true, Kind: kind, Member: member, Address: address, Since: now, LastHeard: c.status.LastHeard}
 	c.mu.Unlock()
-	c.heard(member)
+	c.heard()
 }
 
 // unmet notes that a global was not what it should have been, so that the next
@@ -241,16 +241,28 @@ func (c *Client) tookOver(member string) {
 	c.mu.Lock()
 	c.status.Member = member
 	c.mu.Unlock()
-	c.heard(member)
+	c.heard()
 }
 
 // heard notes that a member answered.
-func (c *Client) heard(member string) {
+func (c *Client) heard() {
 	now := c.cfg.Now()
 	c.mu.Lock()
 	c.status.LastHeard = now
 	c.mu.Unlock()
-	c.cfg.Sink.Heard(member, now)
+}
+
+// caughtUp reports whether everything that the member sent is durable here.
+func (l *link) caughtUp() bool {
+	return l.begun.Load() && !l.partial.Load() && l.settler.empty()
+}
+
+// applied tells the Sink that its copy is current, if everything that the member of
+// a link sent is applied. A member that only answers proves nothing of that.
+func (c *Client) applied(l *link) {
+	if l.caughtUp() {
+		c.cfg.Sink.Heard(l.member, c.cfg.Now())
+	}
 }
 
 func (c *Client) current() {

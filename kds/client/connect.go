@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -47,6 +48,9 @@ type link struct {
 	settler settler
 	kuma    bool   // it is a global of Kuma's
 	asked   uint64 // of ZoneToGlobalSync alone: how often it was asked
+	// partial says that a set has begun to come and is not taken, begun that one is
+	// durable: see caughtUp.
+	partial, begun atomic.Bool
 
 	mu   sync.Mutex // held while a part is applied
 	next *link      // took over; nothing is applied from here any more

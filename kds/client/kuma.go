@@ -79,7 +79,7 @@ func (l *link) receiveKuma(ctx context.Context, address string) error {
 		if in.Err != nil {
 			return in.Err
 		}
-		l.client.heard(l.member)
+		l.client.heard()
 		typ, nonce := in.Resp.GetTypeUrl(), in.Resp.GetNonce()
 		if !slices.Contains(kuma.Types[:], typ) {
 			continue // nothing else was asked for
@@ -89,7 +89,11 @@ func (l *link) receiveKuma(ctx context.Context, address string) error {
 			l.client.cfg.Logger.Warn("a secret of the global is left out", "cause", why)
 		}
 		if err == nil && mirror.Complete() {
-			if held, err = l.client.followKuma(ctx, mirror, held, begun); err == nil && !begun {
+			held, err = l.client.followKuma(ctx, mirror, held, begun)
+			if l.begun.Store(err == nil); err == nil {
+				l.client.applied(l)
+			}
+			if err == nil && !begun {
 				begun = begins.Stop()
 				l.client.connected(address, "", kds.KindKuma)
 				l.client.current()

@@ -34,10 +34,11 @@ func (l *link) receive(ctx context.Context) error {
 			return in.Err
 		}
 		resp := &in.Resp
-		l.client.heard(l.member)
+		l.client.heard()
 		if resp.GetTypeUrl() != kds.ChangesType {
 			continue // nothing else was asked for
 		}
+		l.partial.Store(true)
 		last, err := l.apply(ctx, resp)
 		if ctx.Err() != nil {
 			return ctx.Err() // the end of the client is no fault of the set
@@ -48,6 +49,7 @@ func (l *link) receive(ctx context.Context) error {
 		if last {
 			l.settler.add(flight{nonce: resp.GetNonce(), to: l.set.head.To, taken: time.Now()})
 		}
+		l.partial.Store(!last)
 	}
 }
 
@@ -118,7 +120,8 @@ func (l *link) checkHealth(ctx context.Context) {
 			l.cancel(err)
 			return
 		}
-		l.client.heard(l.member)
+		l.client.heard()
+		l.client.applied(l)
 		if first {
 			interval = time.Duration(l.client.random() * float64(interval))
 		}

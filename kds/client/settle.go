@@ -45,6 +45,13 @@ func (s *settler) add(f flight) {
 	}
 }
 
+// empty reports whether every set is acknowledged.
+func (s *settler) empty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.flights) == 0
+}
+
 // durable takes out the sets up to a revision and returns the nonce of the last.
 func (s *settler) durable(rev federation.Revision) (nonce string, ok bool) {
 	s.mu.Lock()
@@ -87,6 +94,8 @@ func (l *link) settle(ctx context.Context) {
 			}
 			first = false
 			l.client.current()
+			l.begun.Store(true)
+			l.client.applied(l)
 		}
 		if persisted.Lost != l.settler.lost {
 			l.cancel(errSendAgain)

@@ -63,8 +63,8 @@ type Config struct {
 	// Roles are what users of the HTTP API may do; nil: the group "admin"
 	// everything, others nothing.
 	Roles *access.File
-	// MaxStale makes the zone refuse when it has not heard from the global for
-	// so long; 0: never.
+	// MaxStale makes the zone refuse when it last had everything that the global has
+	// longer ago than that, or cannot tell; 0: never.
 	MaxStale time.Duration
 
 	// Profiles serves Go's profiles on the diagnostics port.

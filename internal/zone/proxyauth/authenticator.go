@@ -24,9 +24,9 @@ type Config struct {
 	// Reviewer judges service account tokens; required where a method is
 	// ServiceAccountToken.
 	Reviewer Reviewer
-	// MaxStale refuses every proxy once the global was not heard for so long; 0:
-	// never. Contact returns when it was heard last, the zero time where it never
-	// was.
+	// MaxStale refuses every proxy once the zone has not been current for so long; 0:
+	// never. Contact returns when it last had everything that the global had, the
+	// zero time if it never did.
 	MaxStale time.Duration
 	Contact  func() time.Time
 	// Verified is told of every decision: the kind of what was presented (a

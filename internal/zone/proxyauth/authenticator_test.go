@@ -165,6 +165,35 @@ func TestStaleRefusesEverybody(t *testing.T) {
 	}
 }
 
+// TestStaleFailsClosed tells of clocks that were set while the zone was cut off: where
+// the age cannot be told, the zone refuses.
+func TestStaleFailsClosed(t *testing.T) {
+	disk := func(at time.Time) time.Time { return at.Round(0) } // has no monotonic reading
+	start := time.Now()
+	for name, tt := range map[string]struct {
+		contact, now time.Time
+		stale        bool
+	}{
+		"never":                               {time.Time{}, start, true},
+		"of this process, now":                {start, start, false},
+		"of this process, too old":            {start, start.Add(2 * time.Hour), true},
+		"of this process, in time":            {start, start.Add(30 * time.Minute), false},
+		"of the disk, in time":                {disk(start), start.Add(30 * time.Minute), false},
+		"of the disk, too old":                {disk(start), start.Add(2 * time.Hour), true},
+		"written when the clock was ahead":    {disk(start.Add(24 * time.Hour)), start, true},
+		"written a moment ahead of now":       {disk(start.Add(time.Millisecond)), start, true},
+		"the wall clock alone says it is old": {disk(start.Add(-2 * time.Hour)), start, true},
+	} {
+		a := newAuth(t, newCopy(t), keyring.Settings{}, func(c *Config) {
+			c.MaxStale, c.Contact, c.Now = time.Hour, func() time.Time { return tt.contact }, func() time.Time { return tt.now }
+		})
+		err := a.Stale()
+		if (err != nil) != tt.stale || tt.stale && cptoken.ReasonOf(err) != cptoken.Stale {
+			t.Errorf("%s: %v, want stale %t", name, err, tt.stale)
+		}
+	}
+}
+
 func TestFromHeader(t *testing.T) {
 	for value, want := range map[string]string{"tok": "tok", "Bearer tok": "tok", "bearer  tok ": "tok", "": "", "tok\n": "tok"} {
 		if got, err := FromHeader([]string{value}); err != nil || got != want {

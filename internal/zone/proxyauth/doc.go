@@ -7,6 +7,6 @@
 //
 // Everything that serves proxies asks the one Authenticator of its zone: ADS and
 // bootstrap, ext_authz and the JSON check alike. It also refuses where the zone
-// has not heard from the global for longer than it may (MaxStale), so that nobody
+// has not been current with the global for longer than it may (MaxStale), so that nobody
 // can forget to ask.
 package proxyauth

@@ -56,14 +56,23 @@ func (a *Authenticator) Keyring() *keyring.Keyring { return a.cfg.Keyring }
 // MaxStale returns for how long the global may stay unheard; 0: for ever.
 func (a *Authenticator) MaxStale() time.Duration { return a.cfg.MaxStale }
 
-// Age returns for how long the global was not heard. ok is false where it never
-// was.
+// Age returns how long ago the zone last had everything that the global had. ok is
+// false if it never did, or if that cannot be told: the record lies in the future,
+// so that the clock was wrong when it was written or is wrong now.
+//
+// The age is the larger one of what the wall clock and the monotonic clock say: the
+// former may be set back, the latter stands still while a machine is suspended, and
+// an age that is too large only refuses.
 func (a *Authenticator) Age() (age time.Duration, ok bool) {
-	at := a.cfg.Contact()
+	at, now := a.cfg.Contact(), a.cfg.Now()
 	if at.IsZero() {
 		return 0, false
 	}
-	return max(0, a.cfg.Now().Sub(at)), true
+	elapsed, wall := now.Sub(at), now.Round(0).Sub(at.Round(0))
+	if at == at.Round(0) && wall < 0 { // no monotonic reading: at was read from disk
+		return 0, false
+	}
+	return max(elapsed, wall), true
 }
 
 // Stale returns the refusal of everybody if the zone may not decide any more.
@@ -75,10 +84,16 @@ func (a *Authenticator) Stale() error {
 	if ok && age <= a.cfg.MaxStale {
 		return nil
 	}
-	said := "never heard"
-	if ok {
-		said = "last heard " + age.Round(time.Second).String() + " ago"
+	said := "has never had"
+	switch {
+	case ok:
+		said = "last had " + age.Round(time.Second).String() + " ago"
+	case !a.cfg.Contact().IsZero():
+		said = "cannot tell when it last had"
 	}
-	return cptoken.Refuse(cptoken.Stale, "the global was %s, this zone refuses after %s", said, a.cfg.MaxStale).
-		WithHint("bring the zone's connection to the global back; zone status shows what is wrong with it")
+	refusal := cptoken.Refuse(cptoken.Stale, "this zone %s everything that the global has, and refuses after %s", said, a.cfg.MaxStale)
+	if !ok && !a.cfg.Contact().IsZero() {
+		return refusal.WithHint("the time that it recorded lies in the future: check this machine's clock; contact with the global ends this")
+	}
+	return refusal.WithHint("bring the zone's connection to the global back; zone status shows what is wrong with it")
 }

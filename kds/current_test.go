@@ -1,0 +1,58 @@
+package kds_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds/server"
+)
+
+// TestHeardMeansApplied: a member that answers while a set that it sent is not
+// applied yet is no sign that the zone's copy is current.
+func TestHeardMeansApplied(t *testing.T) {
+	var now atomic.Int64
+	now.Store(1_800_000_000)
+	m := start(t, func(c *server.Config) {
+		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+		c.HealthInterval = time.Second
+	})
+	z := join(t, "west", nil, m.addr)
+	counted := func() int {
+		z.sink.Mu.Lock()
+		defer z.sink.Mu.Unlock()
+		return z.sink.HeardCount
+	}
+	answered := func() { // the member hears the zone's health call
+		at := now.Add(5)
+		kdstest.Eventually(t, "a health check", func() bool { return m.session(t, "west").LastHeard.Unix() == at })
+	}
+	kdstest.Eventually(t, "full state acknowledged", func() bool { return len(m.Sessions()) == 1 && m.session(t, "west").Full })
+	before := counted()
+	kdstest.Eventually(t, "a word while nothing is missing", func() bool { return counted() > before })
+
+	applying, release := make(chan struct{}), make(chan struct{})
+	z.sink.Mu.Lock()
+	z.sink.Hook = func(cptoken.Part) error {
+		close(applying)
+		<-release
+		return nil
+	}
+	z.sink.Mu.Unlock()
+	m.source.Add("revoked")
+	<-applying
+	before = counted()
+	for range 3 {
+		answered()
+	}
+	if after := counted(); after != before {
+		t.Errorf("the copy was called current %d times while a set was being applied", after-before)
+	}
+	z.sink.Mu.Lock()
+	z.sink.Hook = nil
+	z.sink.Mu.Unlock()
+	close(release)
+	kdstest.Eventually(t, "a word once it is applied", func() bool { return counted() > before })
+}
