@@ -125,6 +125,9 @@ func cutOff(c *cli.Context, format console.Format) error {
 		if err != nil {
 			return err
 		}
+		if whole := before.Truncate(time.Second); whole.Before(before) {
+			before = whole.Add(time.Second) // what was issued earlier in this second goes too
+		}
 		request.Before, request.Reason = before.UTC().Format(time.RFC3339), c.String("reason")
 		if err := console.Agree(c, fmt.Sprintf("refuse %s issued before %s", what, request.Before)); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -41,7 +42,9 @@ func (api *API) postCutOff(a *act, w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return federation.InvalidField("before", "%.40q is not a time: write it like 2026-11-22T06:30:00Z", body.Before)
 	}
-	if before.After(api.cfg.Now()) {
+	before = wholeSecond(before)
+	// "Now" by a caller's clock that is a moment ahead is meant to be now.
+	if before.After(wholeSecond(api.cfg.Now()).Add(time.Second)) {
 		return federation.InvalidField("before", "%s lies in the future: tokens that are yet to be issued would be refused", before.UTC().Format(time.RFC3339))
 	}
 	a.noteCutOff(id)
@@ -75,6 +78,42 @@ func (api *API) postWithdrawCutOff(a *act, w http.ResponseWriter, r *http.Reques
 		return err
 	}
 	return api.replyCutOff(w, id, c)
+}
+
+// wholeSecond rounds a time up: iat has whole seconds, and what was issued in a part
+// of one before the time is to be cut off too.
+func wholeSecond(t time.Time) time.Time {
+	return t.Add(time.Second - time.Nanosecond).Truncate(time.Second)
+}
+
+// maxCutOffWait is for how long issuing waits for the clock to reach a cut-off.
+const maxCutOffWait = 2 * time.Second
+
+// pastCutOff returns the time at which a token is to be issued: one with an earlier
+// iat than the newest cut-off of its kind would never be accepted. It waits for that
+// time where it is near, and otherwise names this member's clock, which is behind
+// that of the member that took the cut-off.
+func (api *API) pastCutOff(ctx context.Context, kind cptoken.Kind, mesh, kid string) (time.Time, error) {
+	for end := time.Now().Add(maxCutOffWait); ; {
+		now, before := api.cfg.Now(), api.store.View().CutOff(kind, mesh, kid)
+		wait := before.Sub(now)
+		if wait <= 0 {
+			return now, nil
+		}
+		if wait > time.Until(end) {
+			return time.Time{}, federation.Errorf(federation.Unavailable,
+				"every %s issued before %s is refused, and the clock of member %s says %s", kind.TokenName(), before.UTC().Format(time.RFC3339),
+				api.store.NodeID(), now.UTC().Format(time.RFC3339)).
+				WithReason("clock_behind").WithHint("ask another member, and set the clock of this one right")
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return time.Time{}, federation.Errorf(federation.Unavailable, "waiting for the clock to reach a cut-off: %w", context.Cause(ctx))
+		case <-timer.C:
+		}
+	}
 }
 
 func (a *act) noteCutOff(id cptoken.CutOffID) {

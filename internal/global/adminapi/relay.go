@@ -67,7 +67,7 @@ func (api *API) relay(ctx context.Context, a *act, r Relayed) (token, newer stri
 	if err := api.issuesHere(cptoken.Dataplane); err != nil {
 		return "", "", err
 	}
-	return api.sign(a, claims, lifetime, longest)
+	return api.sign(ctx, a, claims, lifetime, longest)
 }
 
 // relayCaller authenticates the user as the API does.

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -25,7 +26,7 @@ func (api *API) postControlPlaneToken(a *act, w http.ResponseWriter, r *http.Req
 	if err := api.zoneMayJoin(body.Zone); err != nil {
 		return err
 	}
-	return api.issue(a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
 }
 
 func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -50,7 +51,7 @@ func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) er
 			return err
 		}
 	}
-	return api.issue(a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
 }
 
 func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -78,7 +79,7 @@ func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Reques
 			return err
 		}
 	}
-	return api.issue(a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
 }
 
 func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -91,7 +92,7 @@ func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	return api.issue(a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
 }
 
 // issuesHere refuses kinds of tokens that the settings leave to others.
@@ -129,12 +130,12 @@ func (api *API) zoneMayJoin(name string) error {
 // issue signs a token and answers with it alone, as text. Nothing is written
 // anywhere: the line in the log names the token by its id. longest is what the
 // caller's role allows, 0 for no bound; a request that is silent gets that much.
-func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor string, longest time.Duration) error {
+func (api *API) issue(ctx context.Context, a *act, w http.ResponseWriter, c cptoken.Claims, validFor string, longest time.Duration) error {
 	lifetime, err := parseValidFor("validFor", validFor)
 	if err != nil {
 		return err
 	}
-	token, newer, err := api.sign(a, c, lifetime, longest)
+	token, newer, err := api.sign(ctx, a, c, lifetime, longest)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func (api *API) issue(a *act, w http.ResponseWriter, c cptoken.Claims, validFor 
 
 // sign issues a token within what the caller's role allows. newer names a key that
 // waits to sign, if there is one.
-func (api *API) sign(a *act, c cptoken.Claims, lifetime, longest time.Duration) (token, newer string, err error) {
+func (api *API) sign(ctx context.Context, a *act, c cptoken.Claims, lifetime, longest time.Duration) (token, newer string, err error) {
 	switch {
 	case longest == 0:
 	case lifetime > longest:
@@ -167,7 +168,11 @@ func (api *API) sign(a *act, c cptoken.Claims, lifetime, longest time.Duration) 
 	if err != nil {
 		return "", "", err
 	}
-	draft, err := key.Draft(c, lifetime, api.cfg.Now())
+	now, err := api.pastCutOff(ctx, c.Kind, c.Mesh, cptoken.SerialKID(key.Ref().Serial))
+	if err != nil {
+		return "", "", err
+	}
+	draft, err := key.Draft(c, lifetime, now)
 	if err != nil {
 		return "", "", err
 	}
