@@ -4,12 +4,12 @@ import (
 	"errors"
 	"strings"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
 	"github.com/meridiankds/meridian/kds"
 )
 
@@ -31,47 +31,22 @@ func earned(reason string) bool {
 	return false
 }
 
-// errorDomain names the vocabulary of the reasons in a status.
-const errorDomain = "meridian"
-
 // StatusOf is the only place where a federation.Error becomes a gRPC status.
 // Unauthenticated and Forbidden both come out as Unauthenticated, with a message
 // that has nothing in it but the reason, and that only where it is earned.
 func StatusOf(err error) error {
 	e := federation.AsError(err)
-	var code codes.Code
 	switch e.Code {
 	case federation.Unauthenticated, federation.Forbidden:
 		msg := "authentication failed"
 		if !earned(e.Reason) {
 			return status.Error(codes.Unauthenticated, msg)
 		}
-		return withReason(codes.Unauthenticated, msg+": "+e.Reason, e.Reason)
-	case federation.Invalid:
-		code = codes.InvalidArgument
-	case federation.TooLarge:
-		code = codes.ResourceExhausted
-	case federation.Conflict:
-		code = codes.FailedPrecondition
-	case federation.NotFound:
-		code = codes.NotFound
-	case federation.Unavailable:
-		code = codes.Unavailable
-	default:
+		return grpcerr.New(codes.Unauthenticated, msg+": "+e.Reason, e.Reason, "").Err()
+	case federation.Internal, federation.UnknownOutcome:
 		return status.Error(codes.Unavailable, "internal error, see this member's log")
 	}
-	return withReason(code, e.Detail, e.Reason)
-}
-
-func withReason(code codes.Code, msg, reason string) error {
-	st := status.New(code, msg)
-	if reason == "" {
-		return st.Err()
-	}
-	if with, err := st.WithDetails(&errdetails.ErrorInfo{Reason: strings.ToUpper(reason), Domain: errorDomain}); err == nil {
-		st = with
-	}
-	return st.Err()
+	return grpcerr.New(grpcerr.Code(e.Code), e.Detail, e.Reason, "").Err()
 }
 
 // ErrorOf is its inverse, at the client.
@@ -84,26 +59,13 @@ func ErrorOf(err error) *federation.Error {
 	if !ok {
 		return federation.Errorf(federation.Internal, "%w", err)
 	}
-	var code federation.Code
-	switch st.Code() {
-	case codes.Unauthenticated, codes.PermissionDenied:
-		code = federation.Unauthenticated
-	case codes.InvalidArgument:
-		code = federation.Invalid
-	case codes.ResourceExhausted:
-		code = federation.TooLarge
-	case codes.FailedPrecondition, codes.Aborted:
-		code = federation.Conflict
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
-		code = federation.Unavailable
-	default:
-		code = federation.Internal
+	code := grpcerr.CodeOf(st.Code())
+	if code == federation.Forbidden {
+		code = federation.Unauthenticated // as StatusOf has it
 	}
 	e := federation.Errorf(code, "%s", Printable(st.Message())).WithCause(err)
-	for _, d := range st.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
-			e = e.WithReason(strings.ToLower(info.GetReason()))
-		}
+	if reason, _ := grpcerr.InfoOf(st); reason != "" {
+		e = e.WithReason(reason)
 	}
 	if hint := hintFor(e.Reason); hint != "" {
 		e = e.WithHint("%s", hint)

@@ -24,7 +24,7 @@ var layers = []layer{
 	{"ground", []string{"federation", "internal/apitypes", "internal/coredump",
 		"internal/metrics", "internal/net/loglimit", "kds/kdspb", "raftstore/storepb"}},
 	{"files", []string{"internal/disk"}},
-	{"plumbing", []string{"cptoken", "internal/apierr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
+	{"plumbing", []string{"cptoken", "internal/apierr", "internal/apierr/grpcerr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
 		"internal/net/tlsutil", "internal/zone/yamldoc", "raftstore/raftnet"}},
 	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/keyring",
 		"internal/net/httpserver", "internal/tokenfile", "kds", "keysync", "raftstore/state"}},

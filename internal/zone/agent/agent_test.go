@@ -243,7 +243,7 @@ func TestStreamThatBreaksIsOpenedAgain(t *testing.T) {
 	z := newZone(t)
 	b := newBench(t, z, nil)
 	b.start(t)
-	for n, err := range []error{nil, refusal(codes.Unavailable, "stopping", "the zone is stopping"), refusal(codes.AlreadyExists, "name_taken", "another proxy has this name"),
+	for n, err := range []error{nil, refusal(codes.Unavailable, "stopping", "the zone is stopping"), refusal(codes.FailedPrecondition, "name_taken", "another proxy has this name"),
 		refusal(codes.Unauthenticated, "no_first_request", "the stream had no first request")} {
 		eventually(t, "a stream", func() bool { return strings.Count(z.history(), "open A") == n+1 })
 		<-b.cfg.Output.Complete()

@@ -11,7 +11,6 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -20,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
 )
 
 // The types that are asked for: of the first two everything, of the others what
@@ -188,9 +188,6 @@ func (s *stream) want(kind string) error {
 	return s.send(kind, nil)
 }
 
-// errorDomain is that of the reasons in a status of Meridian's.
-const errorDomain = "meridian"
-
 // errorOf turns the end of the stream into an error of ours.
 func (s *stream) errorOf(err error) error {
 	if errors.Is(err, io.EOF) {
@@ -198,13 +195,11 @@ func (s *stream) errorOf(err error) error {
 	}
 	st := status.Convert(err)
 	e := federation.Errorf(codeOf(st.Code()), "%s", blotText(st.Message()))
-	for _, detail := range st.Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
-			e = e.WithReason(strings.ToLower(info.GetReason()))
-			e.Detail = strings.TrimPrefix(e.Detail, e.Reason+": ") // it stands before the text too
-			if hint := info.GetMetadata()["hint"]; hint != "" {
-				e = e.WithHint("%s", hint)
-			}
+	if reason, hint := grpcerr.InfoOf(st); reason != "" {
+		e = e.WithReason(reason)
+		e.Detail = strings.TrimPrefix(e.Detail, e.Reason+": ") // it stands before the text too
+		if hint != "" {
+			e = e.WithHint("%s", hint)
 		}
 	}
 	if e.Code == federation.Unavailable && e.Reason == "" {
@@ -217,19 +212,12 @@ func (s *stream) errorOf(err error) error {
 // codeOf is the code of a gRPC status. What is not the zone's word on this proxy
 // may pass.
 func codeOf(code codes.Code) federation.Code {
-	switch code {
-	case codes.Unauthenticated:
-		return federation.Unauthenticated
-	case codes.PermissionDenied:
-		return federation.Forbidden
-	case codes.InvalidArgument:
-		return federation.Invalid
-	case codes.NotFound:
-		return federation.NotFound
-	case codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted:
-		return federation.Conflict
+	switch c := grpcerr.CodeOf(code); c {
+	case federation.Internal, federation.TooLarge:
+		return federation.Unavailable
+	default:
+		return c
 	}
-	return federation.Unavailable
 }
 
 func reasonOf(err error) string {

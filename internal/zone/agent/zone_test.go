@@ -19,8 +19,8 @@ import (
 	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
 	"go.uber.org/goleak"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -187,11 +187,7 @@ func respond(q *discovery.DiscoveryRequest) *discovery.DiscoveryResponse {
 
 // refusal is a status as the zone sends it.
 func refusal(code codes.Code, reason, detail string) error {
-	st, err := status.New(code, detail).WithDetails(&errdetails.ErrorInfo{Reason: strings.ToUpper(reason), Domain: errorDomain})
-	if err != nil {
-		panic(err)
-	}
-	return st.Err()
+	return grpcerr.New(code, detail, reason, "").Err()
 }
 
 func (z *zone) set(change func()) {

@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/statement"
 )
@@ -210,7 +211,7 @@ func denied(err error, about *authz.AttributeContext) *authz.CheckResponse {
 		add("retry-after", strconv.Itoa(seconds))
 	}
 	return &authz.CheckResponse{
-		Status:       &rpcstatus.Status{Code: int32(codeOf(e.Code)), Message: e.Reason},
+		Status:       &rpcstatus.Status{Code: int32(grpcerr.Code(e.Code)), Message: e.Reason},
 		HttpResponse: &authz.CheckResponse_DeniedResponse{DeniedResponse: response},
 	}
 }

@@ -6,15 +6,11 @@ import (
 	"log/slog"
 	"strings"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
 )
-
-// errorDomain names the vocabulary of the reasons in a status.
-const errorDomain = "meridian"
 
 // statusOf turns an error into the status that a proxy is told. Where the error
 // has a reason, the status has it too, and its hint.
@@ -27,37 +23,7 @@ func statusOf(err error) error {
 	if e.Reason != "" {
 		text = e.Reason + ": " + text
 	}
-	st := status.New(codeOf(e.Code), text)
-	if e.Reason != "" {
-		info := &errdetails.ErrorInfo{Reason: strings.ToUpper(e.Reason), Domain: errorDomain}
-		if e.Hint != "" {
-			info.Metadata = map[string]string{"hint": e.Hint}
-		}
-		if with, err := st.WithDetails(info); err == nil {
-			st = with
-		}
-	}
-	return st.Err()
-}
-
-func codeOf(code federation.Code) codes.Code {
-	switch code {
-	case federation.Invalid:
-		return codes.InvalidArgument
-	case federation.Unauthenticated:
-		return codes.Unauthenticated
-	case federation.Forbidden:
-		return codes.PermissionDenied
-	case federation.NotFound:
-		return codes.NotFound
-	case federation.Conflict:
-		return codes.AlreadyExists
-	case federation.TooLarge:
-		return codes.ResourceExhausted
-	case federation.Unavailable:
-		return codes.Unavailable
-	}
-	return codes.Internal
+	return grpcerr.New(grpcerr.Code(e.Code), text, e.Reason, e.Hint).Err()
 }
 
 // refuse logs why a caller is refused, and returns the status that says so.
