@@ -30,19 +30,31 @@ func ForeignGrant(id string, issued, expires time.Time) Grant {
 	return Grant{ID: id, IssuedAt: issued, ExpiresAt: expires, foreign: true}
 }
 
-// GrantOf returns the grant of a token that was verified against view just now.
-// It verifies nothing: for a token that nobody verified it means nothing.
+// GrantOf returns the grant of a token that was verified just now by other means than
+// [Verifier.Admit]. It verifies nothing: for a token that nobody verified it means
+// nothing.
 func GrantOf(view View, t *Token) Grant {
-	g := Grant{Key: KeyID{Kind: t.Claims.Kind, KID: t.KID}, ID: t.RevocationID(),
-		IssuedAt: t.Claims.IssuedAt, ExpiresAt: t.Claims.ExpiresAt}
-	g.zone, g.scopes = t.Claims.Zone, joinScopes(t.Claims.Scope)
-	if t.Claims.Kind.PerMesh() {
-		g.Key.Mesh = t.Claims.Mesh
+	c := t.Claims
+	kid := t.KID
+	if !t.HasKID && c.Kind == ControlPlane {
+		kid = SerialKID(c.TokenSerialNumber)
 	}
-	if !t.HasKID && t.Claims.Kind == ControlPlane {
-		g.Key.KID = SerialKID(t.Claims.TokenSerialNumber)
+	id := KeyID{Kind: c.Kind, KID: kid}
+	if c.Kind.PerMesh() {
+		id.Mesh = c.Mesh
 	}
-	if key := lookup(view, g.Key); key != nil {
+	return grantOf(&c, kid, t.RevocationID(), lookup(view, id))
+}
+
+// grantOf makes a grant of verified claims, the kid and the id under which the token
+// is revoked, and its key; nil where no View has it.
+func grantOf(c *Claims, kid, id string, key *PublicKey) Grant {
+	g := Grant{Key: KeyID{Kind: c.Kind, KID: kid}, ID: id, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt,
+		zone: c.Zone, scopes: joinScopes(c.Scope)}
+	if c.Kind.PerMesh() {
+		g.Key.Mesh = c.Mesh
+	}
+	if key != nil {
 		g.fingerprint = key.fingerprint
 	}
 	return g

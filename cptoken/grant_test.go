@@ -47,6 +47,34 @@ func TestGrant(t *testing.T) {
 	refused(t, g.Check(view, testNow), Revoked)
 }
 
+// What Admit remembers of a token is what reading it again would find, the first time
+// and from the cache, with a jti and without.
+func TestAdmitKnowsTheGrant(t *testing.T) {
+	v := newVerifier()
+	lax := &Constraints{AllowNoID: true, AllowNoExpiry: true}
+	ci := KeyID{Kind: Zone, KID: "ci"}
+	view := zoneView(t)
+	view.keys[ci] = publicKey(t, ci, testKeys()[0], lax)
+	for name, raw := range map[string]string{
+		"a token of the global's": sign(t, testKeys()[0], header1, west),
+		"one without a jti":       sign(t, testKeys()[0], `{"alg":"RS256","kid":"ci","typ":"JWT"}`, `{"Zone":"west","Scope":["egress","ingress"]}`),
+	} {
+		want := GrantOf(view, parsed(t, raw))
+		for range 2 {
+			claims, g, err := v.Admit(view, Zone, raw)
+			if err != nil || g != want || claims.Zone != "west" {
+				t.Errorf("%s: %+v, want %+v: %v", name, g, want, err)
+			}
+		}
+		if _, g, err := newVerifier().AdmitParsed(view, Zone, parsed(t, raw)); err != nil || g != want {
+			t.Errorf("%s, parsed: %+v, want %+v: %v", name, g, want, err)
+		}
+	}
+	if _, g, err := v.Admit(newView(), Zone, sign(t, testKeys()[0], header1, west)); err == nil || g != (Grant{}) {
+		t.Errorf("a refused token has the grant %+v", g)
+	}
+}
+
 func TestGrantOfAControlPlaneToken(t *testing.T) {
 	for name, token := range map[string]string{
 		"kid":    unsigned(`{"alg":"HS256","kid":"3","typ":"JWT"}`, `{"Zone":"west","TokenSerialNumber":3,`+times+`,"jti":"c"}`) + ".c2ln",

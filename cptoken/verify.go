@@ -59,11 +59,36 @@ type EmptyView interface {
 // be changed. The error is a Refusal. Until the signature is verified it depends
 // on the header alone, so that a forger learns nothing about what would pass.
 func (v *Verifier) Verify(view View, kind Kind, raw string) (*Claims, error) {
+	claims, _, _, err := v.verify(view, kind, raw, nil)
+	return claims, err
+}
+
+// Admit is Verify for who opens something with the token: the grant judges later
+// whether it may go on.
+func (v *Verifier) Admit(view View, kind Kind, raw string) (*Claims, Grant, error) {
+	return v.admit(view, kind, raw, nil)
+}
+
+// AdmitParsed is Admit for who has parsed the token already.
+func (v *Verifier) AdmitParsed(view View, kind Kind, t *Token) (*Claims, Grant, error) {
+	return v.admit(view, kind, t.Raw, t)
+}
+
+func (v *Verifier) admit(view View, kind Kind, raw string, t *Token) (*Claims, Grant, error) {
+	claims, known, key, err := v.verify(view, kind, raw, t)
+	if err != nil {
+		return nil, Grant{}, err
+	}
+	return claims, grantOf(claims, known.kid, known.id, key), nil
+}
+
+// verify is the one path of all tokens. t is the token if it was parsed, else nil.
+func (v *Verifier) verify(view View, kind Kind, raw string, t *Token) (*Claims, *verified, *PublicKey, error) {
 	if len(raw) > MaxTokenBytes {
-		return nil, tooLarge(raw)
+		return nil, nil, nil, tooLarge(raw)
 	}
 	if kind == ControlPlane || !kind.Valid() {
-		return nil, Refuse(WrongKind, "tokens of kind %.20q are not checked here", kind)
+		return nil, nil, nil, Refuse(WrongKind, "tokens of kind %.20q are not checked here", kind)
 	}
 	sum := digest(raw)
 	// The key, its state and everything that view decides are asked anew on each
@@ -71,15 +96,17 @@ func (v *Verifier) Verify(view View, kind Kind, raw string) (*Claims, error) {
 	if known := v.cache.get(sum); known != nil && known.claims.Kind == kind {
 		key := lookup(view, KeyID{Kind: kind, Mesh: known.claims.Mesh, KID: known.kid})
 		if key != nil && key.fingerprint == known.key {
-			return known.admit(view, key, v.now())
+			claims, err := known.admit(view, key, v.now())
+			return claims, known, key, err
 		}
 	}
-	known, key, err := check(view, kind, raw, sum)
+	known, key, err := check(view, kind, raw, t, sum)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	v.cache.put(sum, known)
-	return known.admit(view, key, v.now())
+	claims, err := known.admit(view, key, v.now())
+	return claims, known, key, err
 }
 
 // digest returns the SHA-256 of a token. A token of usual size is copied to the
@@ -101,11 +128,13 @@ type verified struct {
 	payload int               // bytes of the claim set, which the claims keep in memory
 }
 
-// check reads a token and verifies its signature and kind.
-func check(view View, kind Kind, raw string, sum [sha256.Size]byte) (*verified, *PublicKey, error) {
-	t, err := Parse(raw)
-	if err != nil {
-		return nil, nil, err
+// check reads a token, unless t is it, and verifies its signature and kind.
+func check(view View, kind Kind, raw string, t *Token, sum [sha256.Size]byte) (*verified, *PublicKey, error) {
+	if t == nil {
+		var err error
+		if t, err = Parse(raw); err != nil {
+			return nil, nil, err
+		}
 	}
 	if t.Alg != AlgRS256 {
 		return nil, nil, wrongAlgorithm(kind, t)

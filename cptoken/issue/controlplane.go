@@ -27,11 +27,20 @@ func VerifyControlPlane(raw string, keys ControlPlaneKeys, view cptoken.View, no
 	if err != nil {
 		return nil, err
 	}
-	return VerifyParsedControlPlane(t, keys, view, now)
+	return verifyControlPlane(t, keys, view, now)
 }
 
-// VerifyParsedControlPlane is VerifyControlPlane for who has parsed the token already.
-func VerifyParsedControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.View, now time.Time) (*cptoken.Claims, error) {
+// AdmitControlPlane is VerifyControlPlane for who has parsed the token already, and
+// opens something with it: the grant judges later whether it may go on.
+func AdmitControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.View, now time.Time) (*cptoken.Claims, cptoken.Grant, error) {
+	claims, err := verifyControlPlane(t, keys, view, now)
+	if err != nil {
+		return nil, cptoken.Grant{}, err
+	}
+	return claims, cptoken.GrantOf(view, t), nil
+}
+
+func verifyControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.View, now time.Time) (*cptoken.Claims, error) {
 	if t.Alg != cptoken.AlgHS256 {
 		return nil, again(cptoken.Refuse(cptoken.UnsupportedAlgorithm,
 			"the token is signed with %.20q, a control plane token must be signed with HS256", t.Alg))

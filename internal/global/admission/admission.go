@@ -167,10 +167,10 @@ func (a *Authenticator) byToken(c kds.Credentials) (kds.Admission, error) {
 	var claims *cptoken.Claims
 	if token.Claims.Kind == cptoken.Zone {
 		admission.Method = kds.MethodZoneToken
-		claims, err = a.cfg.Verifier.Verify(view, cptoken.Zone, raw)
+		claims, admission.Grant, err = a.cfg.Verifier.AdmitParsed(view, cptoken.Zone, token)
 	} else {
 		admission.Method = kds.MethodControlPlaneToken
-		claims, err = issue.VerifyParsedControlPlane(token, a.cfg.Store, view, a.cfg.Now())
+		claims, admission.Grant, err = issue.AdmitControlPlane(token, a.cfg.Store, view, a.cfg.Now())
 	}
 	if err != nil {
 		return kds.Admission{}, err
@@ -178,9 +178,8 @@ func (a *Authenticator) byToken(c kds.Credentials) (kds.Admission, error) {
 	if err := claims.CheckControlPlane(c.Zone); err != nil {
 		return kds.Admission{}, err
 	}
-	admission.Grant = cptoken.GrantOf(view, token)
 	admission.TokenSerial = claims.TokenSerialNumber
-	admission.TokenID = token.RevocationID()
+	admission.TokenID = admission.Grant.ID
 	admission.Expires = claims.ExpiresAt
 	return admission, nil
 }

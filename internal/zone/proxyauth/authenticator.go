@@ -246,18 +246,13 @@ func (a *Authenticator) judge(ctx context.Context, method keyring.Method, proxyT
 
 // byToken holds a zone or dataplane token against one view from beginning to end.
 func (a *Authenticator) byToken(view cptoken.View, method keyring.Method, proxyType, token string, q asked) (*Admission, error) {
-	claims, err := a.cfg.Verifier.Verify(view, cptoken.Kind(kindOf(method)), token)
+	claims, grant, err := a.cfg.Verifier.Admit(view, cptoken.Kind(kindOf(method)), token)
 	if err != nil {
 		return nil, err
 	}
 	if err := q.token(a.cfg.Zone, proxyType, method, claims); err != nil {
 		return nil, err
 	}
-	parsed, err := cptoken.Parse(token)
-	if err != nil {
-		return nil, err
-	}
-	grant := cptoken.GrantOf(view, parsed)
 	return &Admission{Claims: claims, TokenID: grant.ID, Expires: claims.ExpiresAt, Grant: grant}, nil
 }
 
