@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
@@ -59,7 +60,7 @@ Examples:
 	}
 }
 
-func proxyTable(list apiclient.ZoneProxies, now time.Time) io.WriterTo {
+func proxyTable(list apitypes.ZoneProxies, now time.Time) io.WriterTo {
 	t := console.NewTable("TYPE", "MESH", "NAME", "IDENTITY", "TOKEN ID", "SINCE", "FROM", "RESOURCES")
 	for _, p := range list.Items {
 		t.Row(p.Type, p.Mesh, p.Name, proved(p.Identity), p.Identity.ID, console.Age(now, p.Since), p.Remote, having(p.Resources))
@@ -68,7 +69,7 @@ func proxyTable(list apiclient.ZoneProxies, now time.Time) io.WriterTo {
 }
 
 // proved is how a proxy proved itself, and for what.
-func proved(id apiclient.Identity) string {
+func proved(id apitypes.Identity) string {
 	switch {
 	case id.ServiceAccount != "":
 		return "service account " + id.ServiceAccount
@@ -85,7 +86,7 @@ func proved(id apiclient.Identity) string {
 }
 
 // having says how far a proxy is with what it asked for.
-func having(types []apiclient.ZoneProxyResources) string {
+func having(types []apitypes.ZoneProxyResources) string {
 	acknowledged := 0
 	var refused []string
 	for _, r := range types {

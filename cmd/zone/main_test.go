@@ -23,7 +23,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/test/tempdir"
@@ -125,24 +125,24 @@ func fakeZone(dir string) http.Handler {
 			return
 		}
 		since := time.Now().Add(-10*time.Minute - time.Second)
-		resources := func(refused string) []apiclient.ZoneProxyResources {
-			return []apiclient.ZoneProxyResources{
+		resources := func(refused string) []apitypes.ZoneProxyResources {
+			return []apitypes.ZoneProxyResources{
 				{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Sent: "v1", Nonce: "1", Acknowledged: "v1", At: since},
 				{Type: "type.googleapis.com/envoy.config.listener.v3.Listener", Sent: "v2", Nonce: "2", Refused: refused, At: since},
 			}
 		}
-		reply(w, 200, apiclient.ZoneProxies{Total: 3, Items: []apiclient.ZoneProxy{
-			{Type: "dataplane", Mesh: "default", Name: "backend-1", Identity: apiclient.Identity{Method: "dpToken", Kind: "dataplane", Name: "backend-1", ID: "id-1"},
+		reply(w, 200, apitypes.ZoneProxies{Total: 3, Items: []apitypes.ZoneProxy{
+			{Type: "dataplane", Mesh: "default", Name: "backend-1", Identity: apitypes.Identity{Method: "dpToken", Kind: "dataplane", Name: "backend-1", ID: "id-1"},
 				Remote: "10.0.0.1:4711", Protocol: "ads", Since: since, Resources: resources("no address")},
-			{Type: "egress", Name: "egress-1", Identity: apiclient.Identity{Method: "zoneToken", Kind: "zone", Scope: []string{"egress", "ingress"}, ID: "id-2"},
+			{Type: "egress", Name: "egress-1", Identity: apitypes.Identity{Method: "zoneToken", Kind: "zone", Scope: []string{"egress", "ingress"}, ID: "id-2"},
 				Remote: "10.0.0.2:4711", Protocol: "delta-ads", Since: since, Resources: resources("")[:1]},
-			{Type: "ingress", Name: "ingress-1", Identity: apiclient.Identity{Method: "none"}, Remote: "10.0.0.3:4711", Protocol: "ads", Since: since},
+			{Type: "ingress", Name: "ingress-1", Identity: apitypes.Identity{Method: "none"}, Remote: "10.0.0.3:4711", Protocol: "ads", Since: since},
 		}})
 	})
 	mux.HandleFunc("POST /v1/authenticate", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_ = os.WriteFile(filepath.Join(dir, "requests"), append(body, '\n'), 0o600)
-		var request apiclient.AuthenticateRequest
+		var request apitypes.AuthenticateRequest
 		_ = json.Unmarshal(body, &request)
 		switch {
 		case empty():
@@ -153,7 +153,7 @@ func fakeZone(dir string) http.Handler {
 			problem(w, 403, request.Token, "the token is for zone west, this is zone east", "")
 		default:
 			expires := time.Date(2036, 11, 22, 12, 0, 0, 0, time.UTC)
-			reply(w, 200, apiclient.Identity{Kind: "zone", Zone: "west", Scope: []string{"egress"}, ID: "id-1", Expires: &expires, Revision: "0123456789abcdef-1@42"})
+			reply(w, 200, apitypes.Identity{Kind: "zone", Zone: "west", Scope: []string{"egress"}, ID: "id-1", Expires: &expires, Revision: "0123456789abcdef-1@42"})
 		}
 	})
 	mux.HandleFunc("POST /bootstrap", func(w http.ResponseWriter, r *http.Request) {
@@ -198,16 +198,16 @@ func fakeZone(dir string) http.Handler {
 	return mux
 }
 
-func statusFor(empty bool) apiclient.ZoneStatus {
+func statusFor(empty bool) apitypes.ZoneStatus {
 	since, heard := time.Now().Add(-10*time.Minute), time.Now().Add(-2*time.Minute)
 	if empty {
-		return apiclient.ZoneStatus{Zone: "west", Instance: "i-1", Version: "v1", Revision: "none", Empty: true,
-			Global: apiclient.ZoneGlobal{Since: &since, LastError: "connection refused"}}
+		return apitypes.ZoneStatus{Zone: "west", Instance: "i-1", Version: "v1", Revision: "none", Empty: true,
+			Global: apitypes.ZoneGlobal{Since: &since, LastError: "connection refused"}}
 	}
-	return apiclient.ZoneStatus{
+	return apitypes.ZoneStatus{
 		Zone: "west", Instance: "i-1", Version: "v1", Cluster: "c-1", Revision: "0123456789abcdef-1@42",
-		Global:      apiclient.ZoneGlobal{Connected: true, Address: "127.0.0.1:5685", Member: "n1", Since: &since, LastHeard: &heard},
-		Keys:        []apiclient.ZoneKey{{Kind: "user", KID: "1"}, {Kind: "zone", KID: "1"}, {Kind: "zone", KID: "2"}},
+		Global:      apitypes.ZoneGlobal{Connected: true, Address: "127.0.0.1:5685", Member: "n1", Since: &since, LastHeard: &heard},
+		Keys:        []apitypes.ZoneKey{{Kind: "user", KID: "1"}, {Kind: "zone", KID: "1"}, {Kind: "zone", KID: "2"}},
 		Revocations: map[string]int{"zone": 3, "dataplane": 0, "user": 1}, CutOffs: 1,
 	}
 }
@@ -260,16 +260,16 @@ func TestStatusLines(t *testing.T) {
 	since := now.Add(-3 * time.Hour)
 	tests := []struct {
 		name   string
-		status apiclient.ZoneStatus
+		status apitypes.ZoneStatus
 		want   string
 	}{
-		{"alone", apiclient.ZoneStatus{Zone: "west", Revision: "none", Empty: true,
-			Global: apiclient.ZoneGlobal{Since: &since, LastError: "dial\x1b[2J: refused"}},
+		{"alone", apitypes.ZoneStatus{Zone: "west", Revision: "none", Empty: true,
+			Global: apitypes.ZoneGlobal{Since: &since, LastError: "dial\x1b[2J: refused"}},
 			"zone:        west\nrevision:    none\nglobal:      not connected for 3h\nlast error:  dial [2J: refused\nlast heard:  never since the zone started\nkeys:        none\nrevoked:     none\n"},
-		{"connected", apiclient.ZoneStatus{Zone: "west", Revision: "r@1", Global: apiclient.ZoneGlobal{Connected: true, Address: "g:5685", LastHeard: &since},
-			Keys: []apiclient.ZoneKey{{Kind: "future"}, {Kind: "dataplane"}, {Kind: "zone"}}, Revocations: map[string]int{"zone": 2, "user": 0}, CutOffs: 2},
+		{"connected", apitypes.ZoneStatus{Zone: "west", Revision: "r@1", Global: apitypes.ZoneGlobal{Connected: true, Address: "g:5685", LastHeard: &since},
+			Keys: []apitypes.ZoneKey{{Kind: "future"}, {Kind: "dataplane"}, {Kind: "zone"}}, Revocations: map[string]int{"zone": 2, "user": 0}, CutOffs: 2},
 			"zone:        west\nrevision:    r@1\nglobal:      connected to g:5685\nlast heard:  3h ago\nkeys:        1 future, 1 zone-token, 1 dataplane-token\nrevoked:     2 zone-token\ncut-offs:    2\n"},
-		{"under a global of Kuma's", apiclient.ZoneStatus{Zone: "west", Revision: "r@1", Global: apiclient.ZoneGlobal{Connected: true, Address: "g:5685", Kind: "kuma", LastHeard: &since}},
+		{"under a global of Kuma's", apitypes.ZoneStatus{Zone: "west", Revision: "r@1", Global: apitypes.ZoneGlobal{Connected: true, Address: "g:5685", Kind: "kuma", LastHeard: &since}},
 			"zone:        west\nrevision:    r@1\nglobal:      connected to g:5685\nglobal is:   Kuma's\nlast heard:  3h ago\nkeys:        none\nrevoked:     none\n"},
 	}
 	for _, tt := range tests {
@@ -288,7 +288,7 @@ func TestStatusLines(t *testing.T) {
 func TestRefusalIsBothDataAndError(t *testing.T) {
 	refusal := fmt.Errorf("wrapped: %w", federation.Errorf(federation.Forbidden, "for west").WithReason("wrong_zone"))
 	var b strings.Builder
-	err := tell(&b, console.FormatJSON, verdictOf(apiclient.Identity{}, refusal), refusal)
+	err := tell(&b, console.FormatJSON, verdictOf(apitypes.Identity{}, refusal), refusal)
 	if err == nil || err.Error() != "refused (wrong_zone): for west" || !strings.Contains(b.String(), `"accepted": false`) ||
 		!strings.Contains(b.String(), `"reason": "wrong_zone"`) {
 		t.Errorf("%v\n%s", err, b.String())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
@@ -57,7 +58,7 @@ Examples:
 	}
 }
 
-func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
+func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {
 	var f console.Fields
 	f.Add("zone", s.Zone)
 	f.Add("instance", s.Instance)
@@ -88,7 +89,7 @@ func statusLines(s apiclient.ZoneStatus, now time.Time) io.WriterTo {
 }
 
 // link says how the stream to the global is, and since when.
-func link(g apiclient.ZoneGlobal, now time.Time) string {
+func link(g apitypes.ZoneGlobal, now time.Time) string {
 	text := "not connected"
 	if g.Connected {
 		text = "connected to " + g.Address
@@ -103,7 +104,7 @@ func link(g apiclient.ZoneGlobal, now time.Time) string {
 }
 
 // provenBy says how proxies prove who they are; "" where an older zone does not.
-func provenBy(a apiclient.ZoneAuthentication) string {
+func provenBy(a apitypes.ZoneAuthentication) string {
 	if a.ZoneProxy == "" {
 		return ""
 	}
@@ -121,7 +122,7 @@ func kindOfGlobal(kind string) string {
 	return "Meridian's"
 }
 
-func heard(g apiclient.ZoneGlobal, now time.Time) string {
+func heard(g apitypes.ZoneGlobal, now time.Time) string {
 	if g.LastHeard == nil {
 		return "never since the zone started"
 	}
@@ -129,7 +130,7 @@ func heard(g apiclient.ZoneGlobal, now time.Time) string {
 }
 
 // keyCounts says how many keys of each kind the zone verifies with.
-func keyCounts(keys []apiclient.ZoneKey) string {
+func keyCounts(keys []apitypes.ZoneKey) string {
 	counts := map[string]int{}
 	for _, k := range keys {
 		counts[k.Kind]++

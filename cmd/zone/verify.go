@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/tokenfile"
 )
@@ -73,7 +74,7 @@ func verify(c *cli.Context, tags console.Tags) error {
 	if err != nil {
 		return err
 	}
-	request := apiclient.AuthenticateRequest{Token: token, ProxyType: proxyType, Name: c.String("name")}
+	request := apitypes.AuthenticateRequest{Token: token, ProxyType: proxyType, Name: c.String("name")}
 	if proxyType == "dataplane" {
 		request.Mesh, request.Tags = c.String("mesh"), tags
 		if workload := c.String("workload"); workload != "" {
@@ -101,13 +102,13 @@ func proxyToken(c *cli.Context) (string, error) {
 
 // verdict is the zone's answer as JSON and YAML show it.
 type verdict struct {
-	Accepted bool                `json:"accepted"`
-	Identity *apiclient.Identity `json:"identity,omitempty"`
-	Reason   string              `json:"reason,omitempty"`
-	Detail   string              `json:"detail,omitempty"`
+	Accepted bool               `json:"accepted"`
+	Identity *apitypes.Identity `json:"identity,omitempty"`
+	Reason   string             `json:"reason,omitempty"`
+	Detail   string             `json:"detail,omitempty"`
 }
 
-func verdictOf(identity apiclient.Identity, refusal error) verdict {
+func verdictOf(identity apitypes.Identity, refusal error) verdict {
 	if refusal == nil {
 		return verdict{Accepted: true, Identity: &identity}
 	}
@@ -132,7 +133,7 @@ func tell(w io.Writer, format console.Format, v verdict, refusal error) error {
 }
 
 // provedBy says what the proxy was accepted for.
-func provedBy(id *apiclient.Identity) string {
+func provedBy(id *apitypes.Identity) string {
 	switch {
 	case id.Kind != "":
 		return kindName(id.Kind)
@@ -143,7 +144,7 @@ func provedBy(id *apiclient.Identity) string {
 }
 
 // identityLines shows what an accepted token proves.
-func identityLines(id *apiclient.Identity, now time.Time) io.WriterTo {
+func identityLines(id *apitypes.Identity, now time.Time) io.WriterTo {
 	var f console.Fields
 	f.Add("accepted", provedBy(id))
 	f.Add("zone", id.Zone)

@@ -29,9 +29,9 @@ func missing(answer any) string {
 		name, value = "outcome", v.Outcome
 	case apitypes.RevokeResult:
 		name, value = "revision", v.Revision
-	case Identity:
+	case apitypes.Identity:
 		name, value = "revision", v.Revision // a proxy may be accepted without a token of ours
-	case ZoneStatus:
+	case apitypes.ZoneStatus:
 		name, value = "zone", v.Zone
 		if v.Zone != "" {
 			name, value = "instance", v.Instance

@@ -45,7 +45,7 @@ func TestAnswersOfSomethingElse(t *testing.T) {
 		},
 		"zone status": func(ctx context.Context, g *Global) error { _, err := (&Zone{g.c}).Status(ctx); return err },
 		"authenticate": func(ctx context.Context, g *Global) error {
-			_, err := (&Proxies{g.c}).Authenticate(ctx, AuthenticateRequest{})
+			_, err := (&Proxies{g.c}).Authenticate(ctx, apitypes.AuthenticateRequest{})
 			return err
 		},
 	}

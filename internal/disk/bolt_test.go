@@ -135,17 +135,41 @@ func TestWalkBoltRefuses(t *testing.T) {
 	}
 	freelist := int(ne.Uint64(data[newest+header+32:])) * page
 	root := int(ne.Uint64(data[newest+header+16:])) * page
+	// A branch page in use, and the page that its first element leads to.
+	branch := 2 * page
+	for ; branch < len(data); branch += page {
+		if first := int(ne.Uint64(data[branch+header+8:])); ne.Uint16(data[branch+8:]) == 1 && first*page < len(data) {
+			spoilt := bytes.Clone(data)
+			spoilt[branch+header]++
+			if _, _, err := dump(spoilt); err != nil {
+				break
+			}
+		}
+	}
+	if branch >= len(data) {
+		t.Fatal("the sample has no branch page")
+	}
+	child := int(ne.Uint64(data[branch+header+8:])) * page
+	firstKey := branch + header + int(ne.Uint32(data[branch+header:]))
 	for name, tc := range map[string]struct {
 		spoil func(b []byte) []byte
 		want  string
 	}{
-		"another file":          {func(b []byte) []byte { return bytes.Repeat([]byte("text"), 5000) }, "meta page"},
-		"an empty file":         {func(b []byte) []byte { return nil }, "ends after 0 bytes"},
-		"half of it":            {func(b []byte) []byte { return b[:len(b)/2] }, "cut off"},
-		"the newest meta page":  {func(b []byte) []byte { b[newest+header+20]++; return b }, "checksum"},
-		"a meta page twice":     {func(b []byte) []byte { copy(b[:page], b[page:2*page]); return b }, "transactions"},
-		"a forgotten free page": {func(b []byte) []byte { ne.PutUint16(b[freelist+10:], ne.Uint16(b[freelist+10:])-1); return b }, "neither in use nor free"},
-		"a hidden bucket":       {func(b []byte) []byte { ne.PutUint16(b[root+10:], 1); return b }, "does not lie where it should"},
+		"another file":                  {func(b []byte) []byte { return bytes.Repeat([]byte("text"), 5000) }, "meta page"},
+		"an empty file":                 {func(b []byte) []byte { return nil }, "ends after 0 bytes"},
+		"half of it":                    {func(b []byte) []byte { return b[:len(b)/2] }, "cut off"},
+		"the newest meta page":          {func(b []byte) []byte { b[newest+header+20]++; return b }, "checksum"},
+		"a meta page twice":             {func(b []byte) []byte { copy(b[:page], b[page:2*page]); return b }, "transactions"},
+		"a forgotten free page":         {func(b []byte) []byte { ne.PutUint16(b[freelist+10:], ne.Uint16(b[freelist+10:])-1); return b }, "neither in use nor free"},
+		"a hidden bucket":               {func(b []byte) []byte { ne.PutUint16(b[root+10:], 1); return b }, "does not lie where it should"},
+		"a page under another's number": {func(b []byte) []byte { b[child]++; return b }, "says that it is page"},
+		"a key that the parent lacks":   {func(b []byte) []byte { b[firstKey+7]--; return b }, "begin with the key"},
+		"an element that is moved":      {func(b []byte) []byte { b[child+header+4*16-12]++; return b }, "does not lie where it should"},
+		"a key twice": {func(b []byte) []byte {
+			key := func(elem int) int { return elem + int(ne.Uint32(b[elem+4:])) }
+			copy(b[key(child+header+16):][:8], b[key(child+header):])
+			return b
+		}, "out of order"},
 		"an empty branch": {func(b []byte) []byte {
 			ne.PutUint16(b[root+8:], 1)
 			ne.PutUint16(b[root+10:], 0)

@@ -10,8 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-
-	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // updateGolden makes the golden zone file anew. Run it for a new format only, under
@@ -133,7 +132,7 @@ func TestGoldenFoldersTakenForward(t *testing.T) {
 }
 
 // status is what the zone says of itself.
-func (z *zoneProcess) status() (status apiclient.ZoneStatus) {
+func (z *zoneProcess) status() (status apitypes.ZoneStatus) {
 	z.of.t.Helper()
 	out, said, err := command(z.programs().zone, "status", "--data-dir", z.dir, "-o", "json")
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // failoverBudget is what 95 of 100 kills of the leader must not exceed.
@@ -186,7 +187,7 @@ func (f *failures) audit(ctx context.Context) error {
 // checks is a zone that is asked about a token without a pause.
 type checks struct {
 	zone     *zone
-	question apiclient.AuthenticateRequest
+	question apitypes.AuthenticateRequest
 	took     latencies
 	cancel   context.CancelFunc
 	done     chan struct{}

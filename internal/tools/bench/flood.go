@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -116,7 +116,7 @@ func floodPorts(c *cluster, z *zone, from string) ([]floodPort, error) {
 }
 
 // floodShape runs one shape, and the same time beside a load that is not ours.
-func (s *scope) floodShape(ctx context.Context, shape floodShape, suffix string, span time.Duration, ports []floodPort, c *cluster, z *zone, q apiclient.AuthenticateRequest) error {
+func (s *scope) floodShape(ctx context.Context, shape floodShape, suffix string, span time.Duration, ports []floodPort, c *cluster, z *zone, q apitypes.AuthenticateRequest) error {
 	procs := map[string]int{"global": c.members[0].pid(), "zone": z.pid()}
 	idle := map[string]float64{}
 	for name, pid := range procs {
@@ -180,7 +180,7 @@ func (s *scope) floodShape(ctx context.Context, shape floodShape, suffix string,
 
 // floodCallers has a valid caller connect anew and ask, again and again until ctx ends,
 // and returns the 99th percentile. A caller that is not served fails the row.
-func (s *scope) floodCallers(ctx context.Context, z *zone, q apiclient.AuthenticateRequest) (time.Duration, error) {
+func (s *scope) floodCallers(ctx context.Context, z *zone, q apitypes.AuthenticateRequest) (time.Duration, error) {
 	ends, err := endpoints.Read(z.dir)
 	if err != nil {
 		return 0, err

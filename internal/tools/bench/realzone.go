@@ -56,7 +56,7 @@ func (z *zone) await(ctx context.Context) error {
 }
 
 // accepts waits until the zone accepts a token, which takes its keys.
-func (z *zone) accepts(ctx context.Context, question apiclient.AuthenticateRequest) error {
+func (z *zone) accepts(ctx context.Context, question apitypes.AuthenticateRequest) error {
 	return until(ctx, "the zone to accept a token", func() (bool, error) {
 		_, err := z.proxies.Authenticate(ctx, question)
 		return err == nil, err
@@ -64,9 +64,9 @@ func (z *zone) accepts(ctx context.Context, question apiclient.AuthenticateReque
 }
 
 // egressQuestion is what a proxy of zone west asks it, with a token of its own.
-func (c *cluster) egressQuestion(ctx context.Context) (apiclient.AuthenticateRequest, error) {
+func (c *cluster) egressQuestion(ctx context.Context) (apitypes.AuthenticateRequest, error) {
 	issued, err := c.members[0].api.ZoneToken(ctx, apitypes.ZoneTokenRequest{Zone: "west", Scope: []string{"egress"}})
-	return apiclient.AuthenticateRequest{Token: issued.Token, ProxyType: "egress"}, err
+	return apitypes.AuthenticateRequest{Token: issued.Token, ProxyType: "egress"}, err
 }
 
 // revokeBulk revokes n new ids in one request.

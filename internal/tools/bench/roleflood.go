@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // floodRole is a client that asks a zone about tokens as fast as it can, over
@@ -27,9 +28,9 @@ type floodRole struct {
 
 // floodStart says whom to ask what.
 type floodStart struct {
-	ZoneDir     string                        `json:"zoneDir"`
-	Connections int                           `json:"connections"`
-	Question    apiclient.AuthenticateRequest `json:"question"`
+	ZoneDir     string                       `json:"zoneDir"`
+	Connections int                          `json:"connections"`
+	Question    apitypes.AuthenticateRequest `json:"question"`
 	// Garbage asks about tokens that are none instead: of half of them the zone can
 	// tell at once, and of the others, which have a head and claims that were signed
 	// but a random signature, only by verifying them.

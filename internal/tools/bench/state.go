@@ -11,9 +11,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"go.etcd.io/bbolt"
-
-	"github.com/meridiankds/meridian/internal/apiclient"
 )
 
 // raftWrite makes writes one after the other at a lone global, turn by turn with
@@ -181,8 +180,8 @@ func zoneStart1m(ctx context.Context, s *scope) error {
 }
 
 // filledZone is a zone that holds n revoked ids, and a question that it accepts.
-func (c *cluster) filledZone(ctx context.Context, n int) (*zone, apiclient.AuthenticateRequest, error) {
-	var question apiclient.AuthenticateRequest
+func (c *cluster) filledZone(ctx context.Context, n int) (*zone, apitypes.AuthenticateRequest, error) {
+	var question apitypes.AuthenticateRequest
 	m := c.members[0]
 	if err := revokeBulk(ctx, m.api, n); err != nil {
 		return nil, question, m.failure(err)

@@ -3,8 +3,8 @@ package node
 import (
 	"crypto/tls"
 
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
-	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
 
 // sources are all TLS material of the zone that may be replaced while it runs.
@@ -42,12 +42,12 @@ func (n *Node) CheckTLS() {
 }
 
 // Certificates tells when the certificates in use end.
-func (n *Node) Certificates() []proxyport.Certificate {
+func (n *Node) Certificates() []apitypes.Certificate {
 	now := n.cfg.Now()
-	list := []proxyport.Certificate{}
+	list := []apitypes.Certificate{}
 	for _, source := range n.cfg.sources() {
 		for _, e := range source.Expiries() {
-			list = append(list, proxyport.Certificate{
+			list = append(list, apitypes.Certificate{
 				File: e.File, Subject: e.Subject, CA: e.CA, NotAfter: e.NotAfter.UTC(), DaysLeft: e.DaysLeft(now),
 			})
 		}

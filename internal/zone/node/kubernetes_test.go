@@ -10,6 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/test/kube"
 	"github.com/meridiankds/meridian/internal/test/tempdir"
@@ -50,20 +51,20 @@ func TestServiceAccountTokens(t *testing.T) {
 	}
 	good := token("shop", "backend", "backend-1", "meridian-zone")
 	for name, tt := range map[string]struct {
-		request apiclient.AuthenticateRequest
+		request apitypes.AuthenticateRequest
 		reason  string
 	}{
-		"a data plane proxy": {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good}, ""},
-		"a zone egress":      {apiclient.AuthenticateRequest{ProxyType: "egress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "meridian-zone") + "\n"}, ""},
-		"an egress unnamed":  {apiclient.AuthenticateRequest{ProxyType: "egress", Name: "backend-1.shop", Token: good}, "wrong_type"},
-		"an ingress":         {apiclient.AuthenticateRequest{ProxyType: "ingress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "meridian-zone")}, "wrong_type"},
-		"another's service":  {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good, Tags: map[string][]string{"kuma.io/service": {"payments"}}}, "tag_mismatch"},
-		"its own service":    {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good, Tags: map[string][]string{"kuma.io/service": {"backend_shop_svc_80"}}}, ""},
-		"an unbound token":   {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: token("shop", "backend", "", "meridian-zone")}, "unbound_token"},
-		"another audience":   {apiclient.AuthenticateRequest{ProxyType: "egress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "vault")}, "wrong_audience"},
-		"another namespace":  {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.bank", Token: good}, "wrong_namespace"},
-		"another pod":        {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-2.shop", Token: good}, "wrong_name"},
-		"no token of pods":   {apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good[:len(good)-4] + "AAAA"}, "not_authenticated"},
+		"a data plane proxy": {apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good}, ""},
+		"a zone egress":      {apitypes.AuthenticateRequest{ProxyType: "egress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "meridian-zone") + "\n"}, ""},
+		"an egress unnamed":  {apitypes.AuthenticateRequest{ProxyType: "egress", Name: "backend-1.shop", Token: good}, "wrong_type"},
+		"an ingress":         {apitypes.AuthenticateRequest{ProxyType: "ingress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "meridian-zone")}, "wrong_type"},
+		"another's service":  {apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good, Tags: map[string][]string{"kuma.io/service": {"payments"}}}, "tag_mismatch"},
+		"its own service":    {apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good, Tags: map[string][]string{"kuma.io/service": {"backend_shop_svc_80"}}}, ""},
+		"an unbound token":   {apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: token("shop", "backend", "", "meridian-zone")}, "unbound_token"},
+		"another audience":   {apitypes.AuthenticateRequest{ProxyType: "egress", Name: "egress-1.mesh", Token: token("mesh", "egress", "egress-1", "vault")}, "wrong_audience"},
+		"another namespace":  {apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.bank", Token: good}, "wrong_namespace"},
+		"another pod":        {apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-2.shop", Token: good}, "wrong_name"},
+		"no token of pods":   {apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good[:len(good)-4] + "AAAA"}, "not_authenticated"},
 	} {
 		id, err := proxies.Authenticate(t.Context(), tt.request)
 		reason := ""
@@ -78,11 +79,11 @@ func TestServiceAccountTokens(t *testing.T) {
 		}
 	}
 	server.Close()
-	_, err = proxies.Authenticate(t.Context(), apiclient.AuthenticateRequest{ProxyType: "egress", Name: "egress-2.mesh", Token: token("mesh", "egress", "egress-2", "meridian-zone")})
+	_, err = proxies.Authenticate(t.Context(), apitypes.AuthenticateRequest{ProxyType: "egress", Name: "egress-2.mesh", Token: token("mesh", "egress", "egress-2", "meridian-zone")})
 	if e := federation.AsError(err); e.Code != federation.Unavailable || e.Reason != "review_unavailable" {
 		t.Errorf("with the API server away: %+v", e)
 	}
-	if _, err := proxies.Authenticate(t.Context(), apiclient.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good}); err != nil {
+	if _, err := proxies.Authenticate(t.Context(), apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "backend-1.shop", Token: good}); err != nil {
 		t.Errorf("what was reviewed a moment ago: %v", err)
 	}
 	end()

@@ -4,11 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"time"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 )
@@ -17,61 +16,15 @@ import (
 // largest size and the tags of a proxy.
 const maxAuthenticate = 16 << 10
 
-// AuthenticateRequest is the body of POST /v1/authenticate: a token, and either
-// which proxy its holder says it is, or in Require who the operator says it must be.
-type AuthenticateRequest struct {
-	Token string `json:"token"`
-	// ProxyType is ingress or egress for zone proxies, which usually show a zone
-	// token, or dataplane for data plane proxies, which usually show a dataplane
-	// token: the zone's settings say what (dpServer.authn).
-	ProxyType string `json:"proxyType"`
-	// Mesh, Name and Tags are the proxy's own; a dataplane token is held against
-	// them. Mesh is required for data plane proxies. Labels are those of its
-	// resource: a dataplane token with a workload is held against kuma.io/workload.
-	Mesh   string              `json:"mesh,omitempty"`
-	Name   string              `json:"name,omitempty"`
-	Tags   map[string][]string `json:"tags,omitempty" maxItems:"256"`
-	Labels map[string]string   `json:"labels,omitempty" maxItems:"256"`
-	// Require is a statement in the words of package statement, in place of a
-	// description; an empty one states nothing, and the token only has to be good.
-	Require map[string]string `json:"require,omitzero" maxItems:"256"`
-}
-
 // describes reports whether the request says of the holder what it is.
-func (r *AuthenticateRequest) describes() bool {
+func describes(r *apitypes.AuthenticateRequest) bool {
 	return r.ProxyType != "" || r.Mesh != "" || r.Name != "" || len(r.Tags) > 0 || len(r.Labels) > 0
 }
 
-// Identity is the answer to an accepted token: what it proves.
-type Identity struct {
-	// Method is how the proxy proved itself: zoneToken, dpToken, serviceAccountToken,
-	// or none, where it proved nothing.
-	Method string `json:"method"`
-	Kind   string `json:"kind,omitempty"` // cptoken.Kind of the token
-	Zone   string `json:"zone"`           // the zone that answers, which a zone token also names
-	// Scope is of zone tokens, the others of dataplane tokens.
-	Scope []cptoken.Scope     `json:"scope,omitempty"`
-	Mesh  string              `json:"mesh,omitempty"`
-	Name  string              `json:"name,omitempty"`
-	Tags  map[string][]string `json:"tags,omitempty"`
-	// Workload is the label kuma.io/workload that the proxy must have.
-	Workload string `json:"workload,omitempty"`
-
-	ServiceAccount string `json:"serviceAccount,omitempty"` // namespace/name
-	// ID is under which the token is revoked: its jti, or a hash where it has none.
-	ID      string     `json:"jti,omitempty"`
-	Expires *time.Time `json:"expires,omitempty"` // absent: never
-	// Proved lists what the token proves, of proxyType, zone, mesh, name, tag/NAME and
-	// serviceAccount. What the holder says of itself and is not in it is its own word.
-	Proved []string `json:"proved"`
-	// Revision is what the zone knew when it decided.
-	Revision string `json:"revision"`
-}
-
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
-	var req AuthenticateRequest
+	var req apitypes.AuthenticateRequest
 	err := s.unread(apierr.ReadJSON(w, r, maxAuthenticate, &req))
-	var id *Identity
+	var id *apitypes.Identity
 	if err == nil {
 		id, err = s.identify(r.Context(), r.URL.Path, req)
 	}
@@ -96,7 +49,7 @@ const (
 
 // BatchRequest is the body of POST /v1/authenticate/batch.
 type BatchRequest struct {
-	Requests []AuthenticateRequest `json:"requests" maxItems:"256"` // MaxBatch
+	Requests []apitypes.AuthenticateRequest `json:"requests" maxItems:"256"` // MaxBatch
 }
 
 // BatchAnswer is the answer: one result for each request, in their order.
@@ -107,9 +60,9 @@ type BatchAnswer struct {
 // BatchResult is the answer to one request of a batch: what POST /v1/authenticate
 // would have answered to it alone.
 type BatchResult struct {
-	Status   int          `json:"status"` // 200, or that of Error
-	Identity *Identity    `json:"identity,omitempty"`
-	Error    *apierr.Body `json:"error,omitempty"`
+	Status   int                `json:"status"` // 200, or that of Error
+	Identity *apitypes.Identity `json:"identity,omitempty"`
+	Error    *apierr.Body       `json:"error,omitempty"`
 }
 
 func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
@@ -154,7 +107,7 @@ func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {
 }
 
 // identify decides over a request to a path.
-func (s *Server) identify(ctx context.Context, path string, req AuthenticateRequest) (*Identity, error) {
+func (s *Server) identify(ctx context.Context, path string, req apitypes.AuthenticateRequest) (*apitypes.Identity, error) {
 	admission, err := s.admit(ctx, path, req)
 	if err == nil {
 		err = preauth.Proved(ctx, admission.Identity())
@@ -165,13 +118,13 @@ func (s *Server) identify(ctx context.Context, path string, req AuthenticateRequ
 	return identityOf(admission), nil
 }
 
-func (s *Server) admit(ctx context.Context, path string, req AuthenticateRequest) (*proxyauth.Admission, error) {
+func (s *Server) admit(ctx context.Context, path string, req apitypes.AuthenticateRequest) (*proxyauth.Admission, error) {
 	switch {
 	case req.Require == nil:
 		return s.cfg.Auth.Authenticate(ctx, proxyauth.Proxy{
 			Type: req.ProxyType, Mesh: req.Mesh, Name: req.Name, Tags: req.Tags, Labels: req.Labels,
 		}, req.Token)
-	case req.describes():
+	case describes(&req):
 		return nil, s.unread(federation.InvalidField("require", "is given beside what the proxy says of itself").
 			WithHint("state who the holder must be in require, or leave require out and hold the token against a description"))
 	}
@@ -179,10 +132,13 @@ func (s *Server) admit(ctx context.Context, path string, req AuthenticateRequest
 }
 
 // identityOf is what an admission proves, as it is answered.
-func identityOf(a *proxyauth.Admission) *Identity {
-	id := &Identity{Method: string(a.Method), Zone: a.Zone, ID: a.TokenID, Revision: a.Revision.String(), Proved: a.Proved()}
+func identityOf(a *proxyauth.Admission) *apitypes.Identity {
+	id := &apitypes.Identity{Method: string(a.Method), Zone: a.Zone, ID: a.TokenID, Revision: a.Revision.String(), Proved: a.Proved()}
 	if c := a.Claims; c != nil {
-		id.Kind, id.Scope, id.Mesh, id.Name, id.Tags = string(c.Kind), c.Scope, c.Mesh, c.Name, c.Tags
+		id.Kind, id.Mesh, id.Name, id.Tags = string(c.Kind), c.Mesh, c.Name, c.Tags
+		for _, scope := range c.Scope {
+			id.Scope = append(id.Scope, string(scope))
+		}
 		id.Workload = c.Workload
 	}
 	if a.Account != nil {

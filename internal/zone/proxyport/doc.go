@@ -8,7 +8,7 @@
 // listeners, TLS (1.2 or newer, HTTP/2) and the timeouts.
 //
 //	POST /bootstrap               on the port for proxies; see package bootstrap
-//	POST /v1/authenticate         the same; see [AuthenticateRequest]
+//	POST /v1/authenticate         the same; see [apitypes.AuthenticateRequest]
 //	POST /v1/authenticate/batch   the same, of many at once; see [BatchRequest]
 //	GET /v1/jwks/zone, …/dataplane/MESH   the same: the keys that verify tokens
 //	GET /, /v1/status, /v1/proxies   on the API, for holders of a user token

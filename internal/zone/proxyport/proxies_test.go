@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
@@ -159,7 +160,7 @@ func TestBatch(t *testing.T) {
 	z := newZone(t, nil)
 	z.learn()
 	zone := sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}})
-	w := z.post("/v1/authenticate/batch", BatchRequest{Requests: []AuthenticateRequest{
+	w := z.post("/v1/authenticate/batch", BatchRequest{Requests: []apitypes.AuthenticateRequest{
 		{Token: zone, ProxyType: "egress"}, {Token: zone, ProxyType: "ingress"}, {Token: sign(t, backendToken), ProxyType: "dataplane", Mesh: "default", Name: "backend-1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}, {},
 	}})
 	var a BatchAnswer
@@ -170,7 +171,7 @@ func TestBatch(t *testing.T) {
 		a.Results[2].Identity.Name != "backend-1" || a.Results[3].Status != 400 {
 		t.Errorf("%s", w.Body)
 	}
-	for name, body := range map[string]any{"nothing": BatchRequest{}, "too many": BatchRequest{Requests: make([]AuthenticateRequest, MaxBatch+1)}, "a list": []int{1}} {
+	for name, body := range map[string]any{"nothing": BatchRequest{}, "too many": BatchRequest{Requests: make([]apitypes.AuthenticateRequest, MaxBatch+1)}, "a list": []int{1}} {
 		if w := z.post("/v1/authenticate/batch", body); w.Code != 400 {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
@@ -256,7 +257,7 @@ func TestKeySetsHaveWhatTheyCanExpress(t *testing.T) {
 	in := w.Body.String()
 	w = httptest.NewRecorder()
 	z.server.status(w, nil)
-	var status Status
+	var status apitypes.ZoneStatus
 	if err := json.Unmarshal(w.Body.Bytes(), &status); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
@@ -63,7 +64,7 @@ type Config struct {
 	// Link tells of the stream to the global; nil: there is none.
 	Link func() Link
 	// Certificates tells when the certificates in use end; nil: there are none.
-	Certificates func() []Certificate
+	Certificates func() []apitypes.Certificate
 	// LocalhostIsAdmin lets who comes from loopback use the API without a token.
 	LocalhostIsAdmin bool
 	// Roles tells what users of the API may do; nil: the group "admin" everything,
@@ -118,7 +119,7 @@ func New(cfg Config) *Server {
 		cfg.Link = func() Link { return Link{} }
 	}
 	if cfg.Certificates == nil {
-		cfg.Certificates = func() []Certificate { return []Certificate{} }
+		cfg.Certificates = func() []apitypes.Certificate { return []apitypes.Certificate{} }
 	}
 	return &Server{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now), batches: preauth.NewQueue(batchPlaces, batchesWaiting)}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
@@ -170,7 +171,7 @@ func (z *zone) do(h http.Handler, r *http.Request) answer {
 	return a
 }
 
-func (z *zone) authenticate(req AuthenticateRequest) answer {
+func (z *zone) authenticate(req apitypes.AuthenticateRequest) answer {
 	z.t.Helper()
 	b, err := json.Marshal(req)
 	if err != nil {
@@ -198,25 +199,25 @@ func TestAuthenticate(t *testing.T) {
 	backend := map[string][]string{"kuma.io/service": {"backend"}}
 	tests := map[string]struct {
 		claims map[string]any
-		req    AuthenticateRequest
+		req    apitypes.AuthenticateRequest
 		status int
 		reason string
 	}{
-		"egress":              {zoneToken, AuthenticateRequest{ProxyType: "egress"}, 200, ""},
-		"egress with a mesh":  {zoneToken, AuthenticateRequest{ProxyType: "egress", Mesh: "default", Name: "e1"}, 200, ""},
-		"as ingress":          {zoneToken, AuthenticateRequest{ProxyType: "ingress"}, 403, "out_of_scope"},
-		"of another zone":     {with(zoneToken, "Zone", "east"), AuthenticateRequest{ProxyType: "egress"}, 403, "wrong_zone"},
-		"expired":             {with(zoneToken, "exp", testNow.Unix()-10), AuthenticateRequest{ProxyType: "egress"}, 401, "expired"},
-		"not yet valid":       {with(zoneToken, "nbf", testNow.Unix()+1000), AuthenticateRequest{ProxyType: "egress"}, 401, "not_yet_valid"},
-		"as a data plane":     {zoneToken, AuthenticateRequest{ProxyType: "dataplane", Mesh: "default"}, 401, "wrong_kind"},
-		"data plane":          {dpToken, AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "dp1", Tags: backend}, 200, ""},
-		"data plane, other":   {dpToken, AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "dp2", Tags: backend}, 403, "wrong_name"},
-		"data plane, no tags": {dpToken, AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "dp1"}, 403, "tag_mismatch"},
-		"data plane, mesh":    {dpToken, AuthenticateRequest{ProxyType: "dataplane", Mesh: "other", Name: "dp1", Tags: backend}, 403, "wrong_mesh"},
-		"data plane, no mesh": {dpToken, AuthenticateRequest{ProxyType: "dataplane", Name: "dp1"}, 400, ""},
-		"as an egress":        {dpToken, AuthenticateRequest{ProxyType: "egress"}, 401, "wrong_kind"},
-		"no type":             {zoneToken, AuthenticateRequest{}, 400, ""},
-		"unknown type":        {zoneToken, AuthenticateRequest{ProxyType: "gateway"}, 400, ""},
+		"egress":              {zoneToken, apitypes.AuthenticateRequest{ProxyType: "egress"}, 200, ""},
+		"egress with a mesh":  {zoneToken, apitypes.AuthenticateRequest{ProxyType: "egress", Mesh: "default", Name: "e1"}, 200, ""},
+		"as ingress":          {zoneToken, apitypes.AuthenticateRequest{ProxyType: "ingress"}, 403, "out_of_scope"},
+		"of another zone":     {with(zoneToken, "Zone", "east"), apitypes.AuthenticateRequest{ProxyType: "egress"}, 403, "wrong_zone"},
+		"expired":             {with(zoneToken, "exp", testNow.Unix()-10), apitypes.AuthenticateRequest{ProxyType: "egress"}, 401, "expired"},
+		"not yet valid":       {with(zoneToken, "nbf", testNow.Unix()+1000), apitypes.AuthenticateRequest{ProxyType: "egress"}, 401, "not_yet_valid"},
+		"as a data plane":     {zoneToken, apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default"}, 401, "wrong_kind"},
+		"data plane":          {dpToken, apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "dp1", Tags: backend}, 200, ""},
+		"data plane, other":   {dpToken, apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "dp2", Tags: backend}, 403, "wrong_name"},
+		"data plane, no tags": {dpToken, apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "default", Name: "dp1"}, 403, "tag_mismatch"},
+		"data plane, mesh":    {dpToken, apitypes.AuthenticateRequest{ProxyType: "dataplane", Mesh: "other", Name: "dp1", Tags: backend}, 403, "wrong_mesh"},
+		"data plane, no mesh": {dpToken, apitypes.AuthenticateRequest{ProxyType: "dataplane", Name: "dp1"}, 400, ""},
+		"as an egress":        {dpToken, apitypes.AuthenticateRequest{ProxyType: "egress"}, 401, "wrong_kind"},
+		"no type":             {zoneToken, apitypes.AuthenticateRequest{}, 400, ""},
+		"unknown type":        {zoneToken, apitypes.AuthenticateRequest{ProxyType: "gateway"}, 400, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -230,7 +231,7 @@ func TestAuthenticate(t *testing.T) {
 			if a.status >= 400 {
 				return
 			}
-			var id Identity
+			var id apitypes.Identity
 			if err := json.Unmarshal([]byte(a.body), &id); err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +245,7 @@ func TestAuthenticate(t *testing.T) {
 
 func TestAuthenticateFollowsTheView(t *testing.T) {
 	z := newZone(t, nil)
-	req := AuthenticateRequest{Token: sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}}), ProxyType: "egress"}
+	req := apitypes.AuthenticateRequest{Token: sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}}), ProxyType: "egress"}
 	expect := func(when string, status int, reason string) {
 		t.Helper()
 		if a := z.authenticate(req); a.status != status || a.Reason != reason {
@@ -274,7 +275,7 @@ func TestAuthenticateFollowsTheView(t *testing.T) {
 func TestMaxStale(t *testing.T) {
 	z := newZoneOf(t, proxyauth.Config{MaxStale: time.Hour}, nil)
 	z.learn()
-	req := AuthenticateRequest{Token: sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}}), ProxyType: "egress"}
+	req := apitypes.AuthenticateRequest{Token: sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}}), ProxyType: "egress"}
 	if a := z.authenticate(req); a.status != 503 || a.Reason != "stale" || a.Hint == "" {
 		t.Errorf("never heard: %d %s", a.status, a.body)
 	}
@@ -320,7 +321,7 @@ func TestBadRequests(t *testing.T) {
 			}
 		})
 	}
-	if a := z.authenticate(AuthenticateRequest{ProxyType: "egress", Token: "e30.e30.e30", Name: strings.Repeat("n", 9000)}); a.status != 401 || len(z.log.String()) > 9000 {
+	if a := z.authenticate(apitypes.AuthenticateRequest{ProxyType: "egress", Token: "e30.e30.e30", Name: strings.Repeat("n", 9000)}); a.status != 401 || len(z.log.String()) > 9000 {
 		t.Errorf("a stranger fills the log: %d, %d bytes", a.status, len(z.log.String()))
 	}
 }
@@ -344,7 +345,7 @@ func TestStatus(t *testing.T) {
 		}
 		return z.do(z.server.API(), r)
 	}
-	read := func() (s Status) {
+	read := func() (s apitypes.ZoneStatus) {
 		t.Helper()
 		if err := json.Unmarshal([]byte(get("/v1/status", "").body), &s); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
 )
@@ -102,19 +103,19 @@ func TestAdmissionTable(t *testing.T) {
 	w := newWorld(t, keyring.ZoneToken, keyring.DataplaneToken, accounts)
 	for _, row := range rowsOf(t, "| the proxy says | the token says | answer | proved |") {
 		says, want := pairsOf(row[0]), answerOf(t, row[2])
-		request := proxyport.AuthenticateRequest{Token: tokenOf(t, row[1]), ProxyType: says["proxyType"], Mesh: says["mesh"], Name: says["name"], Tags: map[string][]string{}}
+		request := apitypes.AuthenticateRequest{Token: tokenOf(t, row[1]), ProxyType: says["proxyType"], Mesh: says["mesh"], Name: says["name"], Tags: map[string][]string{}}
 		for key, value := range says {
 			if tag, ok := strings.CutPrefix(key, "tag/"); ok {
 				request.Tags[tag] = strings.Split(value, ",")
 			}
 		}
-		var id proxyport.Identity
+		var id apitypes.Identity
 		status, reason := w.post(t, "/v1/authenticate", request, &id)
 		if status != want.status || reason != want.reason || strings.Join(id.Proved, ", ") != row[3] {
 			t.Errorf("%s: %d %s, proved %s", row, status, reason, id.Proved)
 		}
 		var batch proxyport.BatchAnswer
-		if status, _ := w.post(t, "/v1/authenticate/batch", proxyport.BatchRequest{Requests: []proxyport.AuthenticateRequest{request}}, &batch); status != 200 ||
+		if status, _ := w.post(t, "/v1/authenticate/batch", proxyport.BatchRequest{Requests: []apitypes.AuthenticateRequest{request}}, &batch); status != 200 ||
 			batch.Results[0].Status != want.status || want.status == 200 && !slices.Equal(batch.Results[0].Identity.Proved, id.Proved) {
 			t.Errorf("batch, %s: %s", row, fmt.Sprintf("%+v", batch))
 		}
@@ -124,9 +125,9 @@ func TestAdmissionTable(t *testing.T) {
 // A description beside a statement would leave open which of the two counts.
 func TestDescriptionBesideStatement(t *testing.T) {
 	w := newWorld(t, keyring.ZoneToken, keyring.DataplaneToken, accounts)
-	for _, r := range []proxyport.AuthenticateRequest{{ProxyType: "egress"}, {Mesh: "default"}, {Name: "x"}, {Tags: tags("x")}, {Labels: map[string]string{"a": "b"}}} {
+	for _, r := range []apitypes.AuthenticateRequest{{ProxyType: "egress"}, {Mesh: "default"}, {Name: "x"}, {Tags: tags("x")}, {Labels: map[string]string{"a": "b"}}} {
 		r.Token, r.Require = sign(t, claims{"Mesh": "default"}), map[string]string{}
-		if status, _ := w.post(t, "/v1/authenticate", r, &proxyport.Identity{}); status != 400 {
+		if status, _ := w.post(t, "/v1/authenticate", r, &apitypes.Identity{}); status != 400 {
 			t.Errorf("%+v: %d", r, status)
 		}
 	}

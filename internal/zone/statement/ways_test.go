@@ -20,6 +20,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
@@ -162,8 +163,8 @@ var ways = map[string]func(t *testing.T, w *world, stated map[string]string, tok
 	},
 	"authenticate": func(t *testing.T, w *world, stated map[string]string, tokens []string) (all []answer) {
 		for _, token := range tokens {
-			var id proxyport.Identity
-			status, reason := w.post(t, "/v1/authenticate", proxyport.AuthenticateRequest{Token: token, Require: stated}, &id)
+			var id apitypes.Identity
+			status, reason := w.post(t, "/v1/authenticate", apitypes.AuthenticateRequest{Token: token, Require: stated}, &id)
 			all = append(all, answer{status, reason, id.Proved})
 		}
 		return all
@@ -171,7 +172,7 @@ var ways = map[string]func(t *testing.T, w *world, stated map[string]string, tok
 	"batch": func(t *testing.T, w *world, stated map[string]string, tokens []string) (all []answer) {
 		request, out := proxyport.BatchRequest{}, proxyport.BatchAnswer{}
 		for _, token := range tokens {
-			request.Requests = append(request.Requests, proxyport.AuthenticateRequest{Token: token, Require: stated})
+			request.Requests = append(request.Requests, apitypes.AuthenticateRequest{Token: token, Require: stated})
 		}
 		if status, reason := w.post(t, "/v1/authenticate/batch", request, &out); status != 200 || len(out.Results) != len(tokens) {
 			t.Fatalf("%d %s: %d results", status, reason, len(out.Results))

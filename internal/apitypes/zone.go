@@ -1,0 +1,162 @@
+package apitypes
+
+import "time"
+
+// ZoneIndex is the answer to GET /.
+type ZoneIndex struct {
+	Hostname   string `json:"hostname"`
+	Tagline    string `json:"tagline"`
+	Product    string `json:"product"`
+	Version    string `json:"version"`
+	InstanceID string `json:"instanceId"`
+	ClusterID  string `json:"clusterId"`
+	Zone       string `json:"zone"`
+}
+
+// ZoneStatus is the answer to GET /v1/status.
+type ZoneStatus struct {
+	Zone     string `json:"zone"`
+	Instance string `json:"instance"`
+	Version  string `json:"version"`
+	// Cluster is "" and Revision "none" while the zone knows nothing, which Empty
+	// says too: it then refuses every token.
+	Cluster  string     `json:"cluster"`
+	Revision string     `json:"revision"`
+	Empty    bool       `json:"empty"`
+	Global   ZoneGlobal `json:"global"`
+	// Unwritten is why the zone cannot make durable what it is sent; absent where it can.
+	Unwritten string `json:"unwritten,omitempty"`
+	// NotHeld names what the global sends and this version does not understand.
+	NotHeld []string `json:"notHeld,omitempty"`
+	// Authentication is how proxies prove who they are.
+	Authentication ZoneAuthentication `json:"authentication"`
+	Keys           []ZoneKey          `json:"keys"`
+	// Revocations holds the number of revoked ids of each kind of token.
+	Revocations map[string]int `json:"revocations"`
+	CutOffs     int            `json:"cutOffs"`
+	// Certificates are those in use: the one shown to proxies first, then what the
+	// zone needs towards the global.
+	Certificates []Certificate `json:"certificates"`
+}
+
+// ZoneAuthentication is how proxies prove to a zone who they are.
+type ZoneAuthentication struct {
+	// ZoneProxy and DPProxy are zoneToken, dpToken, serviceAccountToken or none.
+	ZoneProxy string `json:"zoneProxy"`
+	DPProxy   string `json:"dpProxy"`
+	// IgnoredSecrets are the kinds of tokens for which the keys that the global sends
+	// do not count here (useSecrets: false).
+	IgnoredSecrets []string `json:"ignoredSecrets,omitempty"`
+}
+
+// ZoneGlobal is what the zone knows of the global's side.
+type ZoneGlobal struct {
+	Connected bool   `json:"connected"`
+	Address   string `json:"address,omitempty"`
+	Member    string `json:"member,omitempty"` // of this connection, or the one heard last
+	// Kind is "meridian" or "kuma": which kind of global it is, or was when the zone was
+	// connected last.
+	Kind string `json:"kind,omitempty"`
+	// Since is when the connection was made or lost.
+	Since     *time.Time `json:"since,omitempty"`
+	LastError string     `json:"lastError,omitempty"`
+	// LastHeard is absent where the global was never heard, also not before a
+	// restart of the zone. AgeSeconds is the time since then.
+	LastHeard  *time.Time `json:"lastHeard,omitempty"`
+	AgeSeconds *float64   `json:"ageSeconds,omitempty"`
+	// MaxStale is how old that may be, "" for however old; Stale that it is older.
+	MaxStale string `json:"maxStale,omitempty"`
+	Stale    bool   `json:"stale"`
+}
+
+// ZoneKey is a public key that the zone verifies tokens with.
+type ZoneKey struct {
+	Kind        string `json:"kind"`
+	Mesh        string `json:"mesh,omitempty"`
+	KID         string `json:"kid"`
+	State       string `json:"state"`
+	Alg         string `json:"alg"`
+	Fingerprint string `json:"fingerprint"` // SHA-256 of the SubjectPublicKeyInfo, hexadecimal
+	Registered  bool   `json:"registered,omitempty"`
+	Static      bool   `json:"static,omitempty"` // of this zone's own settings
+	// NotInKeySet says why the zone's key sets leave the key out; "" where they have it.
+	NotInKeySet string `json:"notInKeySet,omitempty"`
+}
+
+// ZoneProxies is the answer to GET /v1/proxies: the connections that are open, ordered
+// by type, mesh and name.
+type ZoneProxies struct {
+	Total int         `json:"total"`
+	Items []ZoneProxy `json:"items"`
+}
+
+// ZoneProxy is an open connection of a proxy.
+type ZoneProxy struct {
+	Type     string              `json:"type"` // dataplane, ingress or egress
+	Mesh     string              `json:"mesh,omitempty"`
+	Name     string              `json:"name"`
+	Tags     map[string][]string `json:"tags,omitempty"`
+	Identity Identity            `json:"identity"` // what it proved, as /v1/authenticate answers
+	Remote   string              `json:"remote"`
+	Protocol string              `json:"protocol"` // ads or delta-ads
+	Version  string              `json:"version,omitempty"`
+	Since    time.Time           `json:"since"`
+	// Resources is how far it is with each type of resource that it asked for.
+	Resources []ZoneProxyResources `json:"resources"`
+}
+
+// ZoneProxyResources is how far a proxy is with a type of resource.
+type ZoneProxyResources struct {
+	Type         string    `json:"type"`
+	Sent         string    `json:"sent"` // version
+	Nonce        string    `json:"nonce"`
+	Acknowledged string    `json:"acknowledged,omitempty"`
+	Refused      string    `json:"refused,omitempty"` // why it refused what was sent last
+	At           time.Time `json:"at"`
+}
+
+// AuthenticateRequest is the body of POST /v1/authenticate: a token, and either
+// which proxy its holder says it is, or in Require who the operator says it must be.
+type AuthenticateRequest struct {
+	Token string `json:"token"`
+	// ProxyType is ingress or egress for zone proxies, which usually show a zone
+	// token, or dataplane for data plane proxies, which usually show a dataplane
+	// token: the zone's settings say what (dpServer.authn).
+	ProxyType string `json:"proxyType"`
+	// Mesh, Name and Tags are the proxy's own; a dataplane token is held against
+	// them. Mesh is required for data plane proxies. Labels are those of its
+	// resource: a dataplane token with a workload is held against kuma.io/workload.
+	Mesh   string              `json:"mesh,omitempty"`
+	Name   string              `json:"name,omitempty"`
+	Tags   map[string][]string `json:"tags,omitempty" maxItems:"256"`
+	Labels map[string]string   `json:"labels,omitempty" maxItems:"256"`
+	// Require is a statement in the words of context_extensions, in place of a
+	// description; an empty one states nothing, and the token only has to be good.
+	Require map[string]string `json:"require,omitzero" maxItems:"256"`
+}
+
+// Identity is the answer to an accepted token: what it proves.
+type Identity struct {
+	// Method is how the proxy proved itself: zoneToken, dpToken, serviceAccountToken,
+	// or none, where it proved nothing.
+	Method string `json:"method"`
+	Kind   string `json:"kind,omitempty"` // cptoken.Kind of the token
+	Zone   string `json:"zone"`           // the zone that answers, which a zone token also names
+	// Scope is of zone tokens, the others of dataplane tokens.
+	Scope []string            `json:"scope,omitempty"`
+	Mesh  string              `json:"mesh,omitempty"`
+	Name  string              `json:"name,omitempty"`
+	Tags  map[string][]string `json:"tags,omitempty"`
+	// Workload is the label kuma.io/workload that the proxy must have.
+	Workload string `json:"workload,omitempty"`
+
+	ServiceAccount string `json:"serviceAccount,omitempty"` // namespace/name
+	// ID is under which the token is revoked: its jti, or a hash where it has none.
+	ID      string     `json:"jti,omitempty"`
+	Expires *time.Time `json:"expires,omitempty"` // absent: never
+	// Proved lists what the token proves, of proxyType, zone, mesh, name, tag/NAME and
+	// serviceAccount. What the holder says of itself and is not in it is its own word.
+	Proved []string `json:"proved"`
+	// Revision is what the zone knew when it decided.
+	Revision string `json:"revision"`
+}
