@@ -6,13 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/uuid"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/disk"
@@ -23,24 +24,36 @@ import (
 // A backup is a snapshot as snapshot.go describes it: the same frames, checksums
 // and format number as those in the data folder.
 
-// usableWith refuses a backup whose keys these seal keys do not open.
-func usableWith(b state.BackupContents, seal *issue.SealKeys) error {
-	err := seal.VerifyCheck(sealedFrom(b.SealCheck.Sealed))
-	for _, k := range b.Sealed {
-		if err != nil {
-			break
-		}
-		ref := issue.Ref{Kind: cptoken.Kind(k.GetId().GetKind()), Mesh: k.GetId().GetMesh(), Serial: k.Serial}
-		var material []byte
-		material, err = seal.Open(ref, sealedFrom(k.Sealed))
-		clear(material)
+// usableWith refuses a backup that these seal keys do not open, that was not written
+// under its own cluster secret, or whose keys are not what their records say.
+func usableWith(b *state.BackupContents, next *state.State, seal *issue.SealKeys) error {
+	if err := seal.VerifyCheck(sealedFrom(b.SealCheck.Sealed)); err != nil {
+		return wrongSealKeys(b, seal, err)
 	}
-	if err != nil {
-		return federation.Errorf(federation.Invalid, "wrong seal key: the backup needs the seal keys %v, and this node has %v: %w",
-			b.Info.SealKeys, seal.IDs(), err).WithReason("wrong_seal_key").
-			WithHint("add the backup's seal key as a further line to the seal key file of every node, start them again, and restore then; nothing was changed")
+	for _, id := range b.Info.SealKeys {
+		if !slices.Contains(seal.IDs(), id) {
+			return wrongSealKeys(b, seal, fmt.Errorf("seal key %.16s is not there", id))
+		}
+	}
+	if err := checkMAC(b, seal); err != nil {
+		return err
+	}
+	for k := range next.Records() {
+		if k.Sealed() == nil {
+			continue
+		}
+		if _, err := unseal(k, next.Cluster(), seal); err != nil {
+			return federation.Errorf(federation.Invalid, "the backup holds a key that is not what its record says: %w", err).
+				WithReason("damaged").WithHint("use another backup; nothing was changed")
+		}
 	}
 	return nil
+}
+
+func wrongSealKeys(b *state.BackupContents, seal *issue.SealKeys, err error) error {
+	return federation.Errorf(federation.Invalid, "wrong seal key: the backup needs the seal keys %v, and this node has %v: %w",
+		b.Info.SealKeys, seal.IDs(), err).WithReason("wrong_seal_key").
+		WithHint("add the backup's seal key as a further line to the seal key file of every node, start them again, and restore then; nothing was changed")
 }
 
 // SaveOptions say what backup is wanted.
@@ -66,7 +79,16 @@ func (s *Store) Save(_ context.Context, opts SaveOptions, out io.Writer) error {
 	if !st.Founded() {
 		return federation.Errorf(federation.Unavailable, "the cluster is not founded yet").WithReason("not_founded")
 	}
-	return st.WriteBackup(out)
+	secret, err := openSecret(s.cfg.Seal, st.Cluster(), st.Secrets())
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = st.WriteBackup(out, func(frames []byte) (mac []byte) {
+		mac, failed = secret.BackupMAC(frames)
+		return mac
+	})
+	return errors.Join(failed, err)
 }
 
 // RestoreOptions say how far a restore may go.
@@ -94,7 +116,14 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
-	if err := usableWith(b, s.cfg.Seal); err != nil {
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return Backup{}, Change{}, disk.Unreadable(spool.Name(), err)
+	}
+	next, err := state.ReadSnapshot(spool)
+	if err != nil {
+		return Backup{}, Change{}, state.UnusableBackup(err)
+	}
+	if err := usableWith(&b, next, s.cfg.Seal); err != nil {
 		return Backup{}, Change{}, err
 	}
 	st := s.fsm.current()

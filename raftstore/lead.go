@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -80,6 +81,9 @@ func (s *Store) takeLead(ctx context.Context, r *raft.Raft, found func() (*store
 		if err == nil {
 			s.withheld.Store(false)
 			s.lead.begin(ctx)
+			if err := s.ensureSecret(ctx); err != nil { // the next leader tries again
+				s.log.Warn("the cluster has no secret yet", "error", err)
+			}
 			s.log.Info("this node leads", "node", s.node.ID, "cluster", s.ClusterID())
 			return nil
 		}
@@ -207,6 +211,15 @@ func (s *Store) makeFounding() (*storepb.Found, error) {
 		SealCheck: &storepb.SealCheck{Sealed: sealedTo(issue.Sealed(s.node.SealCheck))},
 		Meshes:    []string{defaultMesh},
 		Keys:      make([]*storepb.PrepareKey, len(refs)),
+	}
+	if s.foundAt.Load() >= state.LevelSecret {
+		seal, err := s.sealer()
+		if err != nil {
+			return nil, err
+		}
+		if founding.Secret, err = newSecret(seal, founding.ClusterId, 1); err != nil {
+			return nil, err
+		}
 	}
 	var group errgroup.Group
 	for i, ref := range refs {

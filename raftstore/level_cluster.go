@@ -20,6 +20,8 @@ func (s *Store) FeatureLevel() uint32 {
 // that every member knows it: one that does not stops. On the leader only.
 func (s *Store) RaiseLevel(ctx context.Context, o Origin, level uint32) error {
 	cmd := &storepb.Command{Op: &storepb.Command_SetLevel{SetLevel: &storepb.SetLevel{Level: level}}}
-	_, err := s.propose(ctx, o, "set-level", cmd)
-	return err
+	if _, err := s.propose(ctx, o, "set-level", cmd); err != nil {
+		return err
+	}
+	return s.ensureSecret(ctx)
 }

@@ -164,7 +164,7 @@ func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 		if err != nil {
 			return done, err
 		}
-		if len(batch.Items) == 0 {
+		if len(batch.Items) == 0 && len(batch.Secrets) == 0 {
 			if st.SealKeyID() == done.Under {
 				return done, nil
 			}
@@ -208,6 +208,16 @@ func (s *Store) resealBatch(st *state.State) (*storepb.Reseal, error) {
 		}
 		item := &storepb.Reseal_Item{Id: state.KeyRef(id), Sealed: sealedTo(sealed)}
 		batch.Items, size = append(batch.Items, item), size+proto.Size(item)
+	}
+	for _, c := range st.Secrets() {
+		if c.Sealed.SealKeyId == s.cfg.Seal.ActiveID() {
+			continue
+		}
+		sealed, err := s.cfg.Seal.ResealClusterSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
+		if err != nil {
+			return nil, err
+		}
+		batch.Secrets = append(batch.Secrets, &storepb.ClusterSecret{Generation: c.Generation, Sealed: sealedTo(sealed)})
 	}
 	return batch, nil
 }

@@ -68,8 +68,18 @@ func (s *Store) open(k *state.KeyRecord) (*issue.SigningKey, error) {
 	if ok && o.prepared == k.PreparedIndex && bytes.Equal(o.fingerprint, k.Fingerprint) {
 		return o.key, nil
 	}
+	key, err := unseal(k, s.ClusterID(), s.cfg.Seal)
+	if err != nil {
+		return nil, err
+	}
+	s.keep(k, opened{prepared: k.PreparedIndex, fingerprint: k.Fingerprint, key: key})
+	return key, nil
+}
+
+// unseal opens the key of a record and tests it.
+func unseal(k *state.KeyRecord, cluster string, seal *issue.SealKeys) (*issue.SigningKey, error) {
 	ref := issue.Ref{Kind: k.ID.Kind, Mesh: k.ID.Mesh, Serial: k.Serial}
-	material, err := s.cfg.Seal.Open(ref, sealedFrom(k.Sealed()))
+	material, err := seal.Open(ref, sealedFrom(k.Sealed()))
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", state.KeyName(k.ID), err).
 			WithReason("unseal").WithHint("check that every member is started with the same seal key file")
@@ -77,13 +87,12 @@ func (s *Store) open(k *state.KeyRecord) (*issue.SigningKey, error) {
 	defer clear(material)
 	key, err := issue.FromMaterial(ref, material)
 	if err == nil {
-		err = prove(key, k, s.ClusterID())
+		err = prove(key, k, cluster)
 	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", state.KeyName(k.ID), err).
 			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", k.ID.Kind.TokenName())
 	}
-	s.keep(k, opened{prepared: k.PreparedIndex, fingerprint: k.Fingerprint, key: key})
 	return key, nil
 }
 

@@ -18,6 +18,7 @@ type Backup struct {
 	CutOffs     int        `json:"cutOffs"`
 	SHA256      string     `json:"sha256"` // over the content of its records
 	Bytes       int64      `json:"bytes"`
+	HasMAC      bool       `json:"hasMac"` // only a restore, which has the seal key, can check it
 }
 
 // RestoreResult is the answer of POST /v1/snapshot/restore.

@@ -26,13 +26,16 @@ type Backup struct {
 	// SHA256 is over the content of all its records; Bytes is its size.
 	SHA256 []byte
 	Bytes  int64
+	// HasMAC says that it ends with a MAC. Who may have written it only a restore finds
+	// out, which has the seal key.
+	HasMAC bool
 }
 
 // errNotFounded marks a snapshot of a cluster that was not founded yet.
 var errNotFounded = errors.New("it is of a cluster that was never founded")
 
-// unusableBackup says why a backup cannot be read.
-func unusableBackup(err error) *federation.Error {
+// UnusableBackup says why a backup cannot be read.
+func UnusableBackup(err error) *federation.Error {
 	if errors.Is(err, ErrNewer) {
 		return federation.Errorf(federation.Invalid, "the backup was written by a newer version of this program: %w", err).
 			WithReason("newer").WithHint("use the newer version; nothing was changed")
@@ -45,7 +48,9 @@ func unusableBackup(err error) *federation.Error {
 type BackupContents struct {
 	Info      Backup
 	SealCheck *storepb.SealCheck
-	Sealed    []*storepb.KeyRecord
+	Secrets   []*storepb.ClusterSecret
+	// Frames is the digest over which MAC was made; MAC is empty where there is none.
+	Frames, MAC []byte
 }
 
 // InspectBackup reads a whole backup, whose size it does not bound, and keeps
@@ -60,7 +65,7 @@ func InspectBackup(in io.Reader) (Backup, error) {
 func ReadBackup(in io.Reader) (BackupContents, error) {
 	counted := &counter{r: in}
 	b := BackupContents{Info: Backup{Format: snapshotFormat}}
-	end, err := scanSnapshot(counted, b.add)
+	end, frames, err := scanSnapshot(counted, b.add)
 	if err == nil && (b.Info.ClusterID == "" || b.SealCheck == nil) {
 		err = errNotFounded
 	}
@@ -68,9 +73,11 @@ func ReadBackup(in io.Reader) (BackupContents, error) {
 		return b, failed // the source failed, the backup did not
 	}
 	if err != nil {
-		return b, unusableBackup(err)
+		return b, UnusableBackup(err)
 	}
 	b.Info.SHA256, b.Info.Bytes = end.Sha256, counted.n
+	b.Frames, b.MAC = frames, end.Mac
+	b.Info.HasMAC = len(end.Mac) > 0
 	slices.Sort(b.Info.SealKeys)
 	b.Info.SealKeys = slices.Compact(b.Info.SealKeys)
 	return b, nil
@@ -110,10 +117,12 @@ func (b *BackupContents) add(record *storepb.Record, first bool) error {
 	case *storepb.Record_SealCheck:
 		b.SealCheck = r.SealCheck
 		info.SealKeys = append(info.SealKeys, r.SealCheck.GetSealed().GetSealKeyId())
+	case *storepb.Record_Secret:
+		b.Secrets = append(b.Secrets, r.Secret)
+		info.SealKeys = append(info.SealKeys, r.Secret.GetSealed().GetSealKeyId())
 	case *storepb.Record_Key:
 		info.Keys++
 		if r.Key.Sealed != nil {
-			b.Sealed = append(b.Sealed, r.Key)
 			info.SealKeys = append(info.SealKeys, r.Key.Sealed.SealKeyId)
 		}
 	case *storepb.Record_Zone:

@@ -37,6 +37,11 @@ func (s *State) found(index uint64, by string, op *storepb.Found) (uint64, error
 	}
 	s.cluster, s.sealCheck = op.ClusterId, s.supersede(op.SealCheck)
 	s.enter(history, index)
+	if op.Secret != nil {
+		if _, err := s.addSecret(op.Secret); err != nil {
+			return 0, err
+		}
+	}
 	for _, mesh := range op.Meshes {
 		if err := federation.ValidateName("meshes", mesh); err != nil {
 			return 0, err
@@ -226,6 +231,11 @@ func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 		next.sealed = item.Sealed
 		s.keys.set(s.edit, id, &next)
 	}
+	for _, c := range op.Secrets {
+		if err := s.resealSecret(c); err != nil {
+			return 0, err
+		}
+	}
 	if op.SealCheck != nil {
 		if err := checkSealCheck(op.SealCheck); err != nil {
 			return 0, err
@@ -233,11 +243,16 @@ func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 		s.sealCheck = s.supersede(op.SealCheck)
 	}
 	for _, dropped := range op.DropSealKeyIds {
+		for _, c := range s.secrets {
+			if c.Sealed.SealKeyId == dropped {
+				return 0, federation.Errorf(federation.Conflict, "the cluster secret is still sealed under seal key %.16s", dropped)
+			}
+		}
 		for id, k := range s.keys.all() {
 			if k.sealed.GetSealKeyId() == dropped {
 				return 0, federation.Errorf(federation.Conflict, "key %s is still sealed under seal key %.16s", KeyName(id), dropped)
 			}
 		}
 	}
-	return uint64(len(op.Items)), nil
+	return uint64(len(op.Items) + len(op.Secrets)), nil
 }

@@ -19,6 +19,9 @@ const FirstLevel = 1
 // request id, and a history knows where it began.
 const LevelOutcomes = 2
 
+// LevelSecret is the level from which on the cluster has a secret.
+const LevelSecret = 3
+
 // MaxCommand bounds an encoded command: Raft sends its entries and its heartbeats
 // over the same connections, and its authors advise no more than this.
 const MaxCommand = 512 << 10

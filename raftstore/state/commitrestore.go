@@ -105,10 +105,10 @@ func (s *State) commitRestore(index uint64, op *storepb.CommitRestore) (uint64, 
 	}
 	next, err := ReadSnapshot(s.staged.reader())
 	if err != nil {
-		return 0, unusableBackup(err)
+		return 0, UnusableBackup(err)
 	}
 	if !next.Founded() {
-		return 0, unusableBackup(errNotFounded)
+		return 0, UnusableBackup(errNotFounded)
 	}
 	history, err := ParseHistory(op.History)
 	if err != nil {
@@ -125,6 +125,7 @@ func (s *State) commitRestore(index uint64, op *storepb.CommitRestore) (uint64, 
 	next.share()
 	next.keepSerials(s)
 	next.keepTrust(s)
+	next.keepSecrets(s)
 	next.staged = stagedRestore{parts: s.staged.none()}
 	next.offset = s.offset + (at - index)
 	next.level = s.level

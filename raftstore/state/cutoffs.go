@@ -36,12 +36,10 @@ func (s *State) setCutOff(index uint64, by string, op *storepb.SetCutOff) (uint6
 	if err != nil {
 		return 0, err
 	}
-	switch {
-	case op.BeforeS <= 0:
-		return 0, federation.InvalidField("before", "must be a time after 1970")
-	case op.BeforeS > maxTime || op.BeforeS*1000 > s.time+maxSkew.Milliseconds():
-		return 0, federation.InvalidField("before", "must not lie in the future")
-	case len(op.Reason) > federation.MaxReason:
+	if err := s.checkCutOffTime(op.BeforeS); err != nil {
+		return 0, err
+	}
+	if len(op.Reason) > federation.MaxReason {
 		return 0, federation.InvalidField("reason", "must have at most %d bytes", federation.MaxReason)
 	}
 	old, ok := s.cutOffs.get(id)

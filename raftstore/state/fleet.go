@@ -1,40 +1,15 @@
 package state
 
 import (
-	"strconv"
-	"time"
-
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
 func (s *State) applyZone(op *storepb.ApplyZone) (uint64, error) {
-	if err := federation.ValidateName("name", op.Name); err != nil {
+	next, err := zoneFrom(op)
+	if err != nil {
 		return 0, err
-	}
-	next := &federation.Zone{
-		Name: op.Name, Enabled: op.Enabled,
-		Relay: federation.RelayPolicy{Meshes: op.RelayMeshes, MaxValidity: time.Duration(op.RelayMaxValidityS) * time.Second},
-	}
-	if op.Auth != "" {
-		mode, err := federation.ParseAuthMode("auth", op.Auth)
-		if err != nil {
-			return 0, err
-		}
-		next.Auth = mode
-	}
-	if len(op.RelayMeshes) > federation.MaxRelayMeshes {
-		return 0, federation.InvalidField("relay.meshes", "must name at most %d meshes", federation.MaxRelayMeshes)
-	}
-	for i, mesh := range op.RelayMeshes {
-		if err := federation.ValidateName("relay.meshes["+strconv.Itoa(i)+"]", mesh); err != nil {
-			return 0, err
-		}
-	}
-	const longest = int64(100 * 366 * 24 * 3600)
-	if op.RelayMaxValidityS < 0 || op.RelayMaxValidityS > longest {
-		return 0, federation.InvalidField("relay.maxValidity", "must be between 0 and 100 years")
 	}
 	next.Created, next.Modified = millis(s.time), millis(s.time)
 	if old, ok := s.zones.get(op.Name); ok {

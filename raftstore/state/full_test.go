@@ -55,6 +55,8 @@ func everything(t testing.TB) *core {
 	refused = &storepb.Command{RequestId: "r3", Op: &storepb.Command_RemoveKey{RemoveKey: step(cptoken.User, "", 2)}}
 	c.apply(refused)
 	by(&storepb.Command{Op: &storepb.Command_RestorePart{RestorePart: &storepb.RestorePart{RestoreId: "r", Data: []byte("part")}}})
+	by(&storepb.Command{Op: &storepb.Command_AddSecret{AddSecret: &storepb.ClusterSecret{Generation: 1, Sealed: fakeSealed()}}})
+	by(&storepb.Command{Op: &storepb.Command_Expel{Expel: &storepb.Expel{Id: "node-9", Subject: "west", Reason: "stolen"}}})
 	c.s.watermark, c.s.floor, c.s.offset = testTime-1, 1, 2
 	c.s.sealCheck = withFormer(c.s.sealCheck, []string{"former"})
 	return c
@@ -195,7 +197,7 @@ func TestSnapshotsAndBackupsHoldEachField(t *testing.T) {
 	if err := c.s.WriteSnapshot(&snapshot); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.s.WriteBackup(&backup); err != nil {
+	if err := c.s.WriteBackup(&backup, func([]byte) []byte { return []byte("mac") }); err != nil {
 		t.Fatal(err)
 	}
 	without := c.s.Capture()

@@ -9,4 +9,5 @@ package state
 //	1  the first one
 //	2  refusals are remembered under their request id; a history knows where it began;
 //	   a registered key may get other bounds
-const Level = 2
+//	3  the cluster has a secret, under which backups carry a MAC
+const Level = 3

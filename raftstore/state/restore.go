@@ -22,51 +22,53 @@ import (
 func ReadSnapshot(in io.Reader) (*State, error) {
 	rs := &restorer{state: NewState()}
 	rs.state.share()
-	if _, err := scanSnapshot(in, rs.add); err != nil {
+	if _, _, err := scanSnapshot(in, rs.add); err != nil {
 		return nil, err
 	}
 	return rs.finish()
 }
 
 // scanSnapshot reads a whole snapshot and gives each record to add, all but the
-// End, which it returns. It keeps nothing.
-func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) error) (*storepb.End, error) {
+// End, which it returns with the digest of all frames before it. It keeps nothing.
+func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) error) (*storepb.End, []byte, error) {
 	r := bufio.NewReaderSize(in, 64<<10)
 	head := make([]byte, len(snapshotMagic)+4)
 	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, fmt.Errorf("snapshot header: %w", noEOF(err))
+		return nil, nil, fmt.Errorf("snapshot header: %w", noEOF(err))
 	}
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
-		return nil, errors.New("not a snapshot")
+		return nil, nil, errors.New("not a snapshot")
 	}
 	if f := binary.BigEndian.Uint32(head[len(snapshotMagic):]); f != snapshotFormat {
-		return nil, fmt.Errorf("snapshot format %d: %w", f, ErrNewer)
+		return nil, nil, fmt.Errorf("snapshot format %d: %w", f, ErrNewer)
 	}
-	sum, records := sha256.New(), uint64(0)
+	sum, frames, records := sha256.New(), sha256.New(), uint64(0)
 	for {
 		payload, err := readFrame(r)
 		if err != nil {
-			return nil, fmt.Errorf("snapshot record %d: %w", records, err)
+			return nil, nil, fmt.Errorf("snapshot record %d: %w", records, err)
 		}
 		record := new(storepb.Record)
 		if err := proto.Unmarshal(payload, record); err != nil {
-			return nil, fmt.Errorf("snapshot record %d: %w", records, err)
+			return nil, nil, fmt.Errorf("snapshot record %d: %w", records, err)
 		}
 		if hasUnknown(record.ProtoReflect()) || record.What == nil {
-			return nil, fmt.Errorf("snapshot record %d: %w", records, ErrNewer)
+			return nil, nil, fmt.Errorf("snapshot record %d: %w", records, ErrNewer)
 		}
 		if end := record.GetEnd(); end != nil {
 			if end.Records != records || !bytes.Equal(end.Sha256, sum.Sum(nil)) {
-				return nil, errors.New("snapshot records are missing or changed")
+				return nil, nil, errors.New("snapshot records are missing or changed")
 			}
 			if _, err := r.ReadByte(); err != io.EOF {
-				return nil, errors.New("snapshot has data behind its end")
+				return nil, nil, errors.New("snapshot has data behind its end")
 			}
-			return end, nil
+			return end, frames.Sum(nil), nil
 		}
 		sum.Write(payload)
+		frames.Write(binary.BigEndian.AppendUint32(nil, uint32(len(payload))))
+		frames.Write(payload)
 		if err := add(record, records == 0); err != nil {
-			return nil, fmt.Errorf("snapshot record %d: %w", records, err)
+			return nil, nil, fmt.Errorf("snapshot record %d: %w", records, err)
 		}
 		records++
 	}
@@ -111,12 +113,17 @@ func (rs *restorer) add(record *storepb.Record, first bool) error {
 	if _, ok := record.What.(*storepb.Record_Header); ok != first {
 		return errors.New("the header must come first, and once")
 	}
+	if err := rs.checkRecord(record); err != nil {
+		return err
+	}
 	s := rs.state
 	switch r := record.What.(type) {
 	case *storepb.Record_Header:
 		return rs.header(r.Header)
 	case *storepb.Record_SealCheck:
 		s.sealCheck = r.SealCheck
+	case *storepb.Record_Secret:
+		return rs.secret(r.Secret)
 	case *storepb.Record_Serial:
 		s.serials.set(s.edit, listID{cptoken.Kind(r.Serial.Kind), r.Serial.Mesh}, r.Serial.Highest)
 	case *storepb.Record_Key:
@@ -277,8 +284,8 @@ func (rs *restorer) end() {
 
 func (rs *restorer) finish() (*State, error) {
 	rs.end()
-	if rs.state.Founded() && rs.state.sealCheck == nil {
-		return nil, errors.New("snapshot has no seal check")
+	if err := rs.state.checkWhole(); err != nil {
+		return nil, err
 	}
 	return rs.state, nil
 }

@@ -30,7 +30,8 @@ const (
 // snapshotWriter writes records as frames and remembers the first error.
 type snapshotWriter struct {
 	w       *bufio.Writer
-	sum     hash.Hash
+	sum     hash.Hash // of the payloads
+	frames  hash.Hash // of the payloads, each behind its length
 	records uint64
 	buf     []byte // a record
 	ids     []byte // the ids of a run
@@ -38,13 +39,19 @@ type snapshotWriter struct {
 }
 
 // WriteSnapshot streams the state, which must be a capture.
-func (s *State) WriteSnapshot(out io.Writer) error {
-	w := &snapshotWriter{w: bufio.NewWriterSize(out, 64<<10), sum: sha256.New()}
+func (s *State) WriteSnapshot(out io.Writer) error { return s.write(out, nil) }
+
+// write streams the state. mac makes the MAC of a backup from the digest of its frames.
+func (s *State) write(out io.Writer, mac func(frames []byte) []byte) error {
+	w := &snapshotWriter{w: bufio.NewWriterSize(out, 64<<10), sum: sha256.New(), frames: sha256.New()}
 	head := binary.BigEndian.AppendUint32([]byte(snapshotMagic), snapshotFormat)
 	_, w.err = w.w.Write(head)
 	w.put(&storepb.Record{What: &storepb.Record_Header{Header: s.header()}})
 	if s.sealCheck != nil {
 		w.put(&storepb.Record{What: &storepb.Record_SealCheck{SealCheck: s.sealCheck}})
+	}
+	for _, c := range s.secrets {
+		w.put(&storepb.Record{What: &storepb.Record_Secret{Secret: c}})
 	}
 	s.writeExpelled(w)
 	s.writeKeys(w)
@@ -66,18 +73,24 @@ func (s *State) WriteSnapshot(out io.Writer) error {
 		request, _ := s.requests.get(age.id)
 		w.put(&storepb.Record{What: &storepb.Record_Request{Request: request}})
 	}
-	w.put(&storepb.Record{What: &storepb.Record_End{End: &storepb.End{Records: w.records, Sha256: w.sum.Sum(nil)}}})
+	end := &storepb.End{Records: w.records, Sha256: w.sum.Sum(nil)}
+	if mac != nil {
+		end.Mac = mac(w.frames.Sum(nil))
+	}
+	w.put(&storepb.Record{What: &storepb.Record_End{End: end}})
 	if w.err != nil {
 		return w.err
 	}
 	return w.w.Flush()
 }
 
-// WriteBackup streams the state without a restore that is under way.
-func (s *State) WriteBackup(out io.Writer) error {
+// WriteBackup streams the state without a restore that is under way, and ends it with
+// what mac makes from the digest of all frames. The digest tells where each record
+// ends: records that are run together would be read as other ones.
+func (s *State) WriteBackup(out io.Writer, mac func(frames []byte) []byte) error {
 	backup := s.Capture()
 	backup.staged = stagedRestore{parts: s.staged.none()}
-	return backup.WriteSnapshot(out)
+	return backup.write(out, mac)
 }
 
 func (w *snapshotWriter) put(r *storepb.Record) {
@@ -103,6 +116,8 @@ func (w *snapshotWriter) frame() {
 		_, w.err = w.w.Write(w.buf)
 	}
 	w.sum.Write(w.buf)
+	w.frames.Write(head[:4])
+	w.frames.Write(w.buf)
 	w.records++
 }
 

@@ -127,7 +127,7 @@ func TestRunsAreEncodedAsProtobufDoes(t *testing.T) {
 	c.ok(cmdRevoke(cptoken.Zone, "", testTime/1000, ids...))
 	c.ok(cmdRevoke(cptoken.Zone, "", 0, "other", "sha256:"+strings.Repeat("ab", 32)))
 	counts := []int{}
-	_, err := scanSnapshot(bytes.NewReader(snapshotBytes(t, c.s)), func(record *storepb.Record, _ bool) error {
+	_, _, err := scanSnapshot(bytes.NewReader(snapshotBytes(t, c.s)), func(record *storepb.Record, _ bool) error {
 		if r := record.GetRevocations(); r != nil {
 			counts = append(counts, len(r.Ids))
 		}

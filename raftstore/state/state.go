@@ -44,6 +44,7 @@ type State struct {
 	time      int64
 	watermark int64
 	sealCheck *storepb.SealCheck
+	secrets   []*storepb.ClusterSecret // in order; replaced as a whole
 	expelled  tree[string, *storepb.Expelled]
 
 	serials tree[listID, uint64]
@@ -207,6 +208,8 @@ func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
 		return s.restorePart(op.RestorePart)
 	case *storepb.Command_CommitRestore:
 		return s.commitRestore(index, op.CommitRestore)
+	case *storepb.Command_AddSecret:
+		return s.addSecret(op.AddSecret)
 	case *storepb.Command_DropRestore:
 		return s.dropRestore(op.DropRestore)
 	case *storepb.Command_Expel:

@@ -63,6 +63,7 @@ type Command struct {
 	//	*Command_RestorePart
 	//	*Command_CommitRestore
 	//	*Command_DropRestore
+	//	*Command_AddSecret
 	//	*Command_Expel
 	//	*Command_Readmit
 	Op            isCommand_Op `protobuf_oneof:"op"`
@@ -360,6 +361,15 @@ func (x *Command) GetDropRestore() *DropRestore {
 	return nil
 }
 
+func (x *Command) GetAddSecret() *ClusterSecret {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AddSecret); ok {
+			return x.AddSecret
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetExpel() *Expel {
 	if x != nil {
 		if x, ok := x.Op.(*Command_Expel); ok {
@@ -482,6 +492,10 @@ type Command_DropRestore struct {
 	DropRestore *DropRestore `protobuf:"bytes,34,opt,name=drop_restore,json=dropRestore,proto3,oneof"`
 }
 
+type Command_AddSecret struct {
+	AddSecret *ClusterSecret `protobuf:"bytes,35,opt,name=add_secret,json=addSecret,proto3,oneof"` // from feature level 3 on
+}
+
 type Command_Expel struct {
 	Expel *Expel `protobuf:"bytes,40,opt,name=expel,proto3,oneof"`
 }
@@ -540,6 +554,8 @@ func (*Command_CommitRestore) isCommand_Op() {}
 
 func (*Command_DropRestore) isCommand_Op() {}
 
+func (*Command_AddSecret) isCommand_Op() {}
+
 func (*Command_Expel) isCommand_Op() {}
 
 func (*Command_Readmit) isCommand_Op() {}
@@ -553,6 +569,7 @@ type Found struct {
 	SealCheck     *SealCheck             `protobuf:"bytes,3,opt,name=seal_check,json=sealCheck,proto3" json:"seal_check,omitempty"`
 	Keys          []*PrepareKey          `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"` // made active at once: there is no zone yet
 	Meshes        []string               `protobuf:"bytes,5,rep,name=meshes,proto3" json:"meshes,omitempty"`
+	Secret        *ClusterSecret         `protobuf:"bytes,6,opt,name=secret,proto3" json:"secret,omitempty"` // from feature level 3 on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -618,6 +635,13 @@ func (x *Found) GetKeys() []*PrepareKey {
 func (x *Found) GetMeshes() []string {
 	if x != nil {
 		return x.Meshes
+	}
+	return nil
+}
+
+func (x *Found) GetSecret() *ClusterSecret {
+	if x != nil {
+		return x.Secret
 	}
 	return nil
 }
@@ -939,6 +963,60 @@ func (x *SealCheck) GetFormerIds() []string {
 	return nil
 }
 
+// ClusterSecret is one generation of 32 random bytes that every member can unseal. The
+// keys of MACs are derived from the newest; see cptoken/issue.
+type ClusterSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // from 1, each one more than the one before
+	Sealed        *Sealed                `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterSecret) Reset() {
+	*x = ClusterSecret{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterSecret) ProtoMessage() {}
+
+func (x *ClusterSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterSecret.ProtoReflect.Descriptor instead.
+func (*ClusterSecret) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ClusterSecret) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ClusterSecret) GetSealed() *Sealed {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 type PrepareKey struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Kind   string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -959,7 +1037,7 @@ type PrepareKey struct {
 
 func (x *PrepareKey) Reset() {
 	*x = PrepareKey{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[8]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1049,7 @@ func (x *PrepareKey) String() string {
 func (*PrepareKey) ProtoMessage() {}
 
 func (x *PrepareKey) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[8]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1062,7 @@ func (x *PrepareKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareKey.ProtoReflect.Descriptor instead.
 func (*PrepareKey) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{8}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PrepareKey) GetKind() string {
@@ -1058,7 +1136,7 @@ type KeyStep struct {
 
 func (x *KeyStep) Reset() {
 	*x = KeyStep{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[9]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1148,7 @@ func (x *KeyStep) String() string {
 func (*KeyStep) ProtoMessage() {}
 
 func (x *KeyStep) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[9]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1161,7 @@ func (x *KeyStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyStep.ProtoReflect.Descriptor instead.
 func (*KeyStep) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{9}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *KeyStep) GetKind() string {
@@ -1134,7 +1212,7 @@ type Constraints struct {
 
 func (x *Constraints) Reset() {
 	*x = Constraints{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[10]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1224,7 @@ func (x *Constraints) String() string {
 func (*Constraints) ProtoMessage() {}
 
 func (x *Constraints) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[10]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1237,7 @@ func (x *Constraints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraints.ProtoReflect.Descriptor instead.
 func (*Constraints) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{10}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Constraints) GetZones() []string {
@@ -1212,7 +1290,7 @@ type RegisterKey struct {
 
 func (x *RegisterKey) Reset() {
 	*x = RegisterKey{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[11]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1302,7 @@ func (x *RegisterKey) String() string {
 func (*RegisterKey) ProtoMessage() {}
 
 func (x *RegisterKey) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[11]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1315,7 @@ func (x *RegisterKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterKey.ProtoReflect.Descriptor instead.
 func (*RegisterKey) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{11}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RegisterKey) GetId() *KeyRef {
@@ -1285,7 +1363,7 @@ type RevokedID struct {
 
 func (x *RevokedID) Reset() {
 	*x = RevokedID{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[12]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1375,7 @@ func (x *RevokedID) String() string {
 func (*RevokedID) ProtoMessage() {}
 
 func (x *RevokedID) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[12]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1388,7 @@ func (x *RevokedID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokedID.ProtoReflect.Descriptor instead.
 func (*RevokedID) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{12}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokedID) GetId() string {
@@ -1339,7 +1417,7 @@ type Revoke struct {
 
 func (x *Revoke) Reset() {
 	*x = Revoke{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[13]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1429,7 @@ func (x *Revoke) String() string {
 func (*Revoke) ProtoMessage() {}
 
 func (x *Revoke) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[13]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1442,7 @@ func (x *Revoke) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoke.ProtoReflect.Descriptor instead.
 func (*Revoke) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{13}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Revoke) GetKind() string {
@@ -1406,7 +1484,7 @@ type Withdraw struct {
 
 func (x *Withdraw) Reset() {
 	*x = Withdraw{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[14]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1496,7 @@ func (x *Withdraw) String() string {
 func (*Withdraw) ProtoMessage() {}
 
 func (x *Withdraw) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[14]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1509,7 @@ func (x *Withdraw) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Withdraw.ProtoReflect.Descriptor instead.
 func (*Withdraw) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{14}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Withdraw) GetKind() string {
@@ -1466,7 +1544,7 @@ type SetCutOff struct {
 
 func (x *SetCutOff) Reset() {
 	*x = SetCutOff{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[15]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1556,7 @@ func (x *SetCutOff) String() string {
 func (*SetCutOff) ProtoMessage() {}
 
 func (x *SetCutOff) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[15]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1569,7 @@ func (x *SetCutOff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetCutOff.ProtoReflect.Descriptor instead.
 func (*SetCutOff) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{15}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetCutOff) GetId() *KeyRef {
@@ -1524,7 +1602,7 @@ type WithdrawCutOff struct {
 
 func (x *WithdrawCutOff) Reset() {
 	*x = WithdrawCutOff{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[16]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1614,7 @@ func (x *WithdrawCutOff) String() string {
 func (*WithdrawCutOff) ProtoMessage() {}
 
 func (x *WithdrawCutOff) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[16]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1627,7 @@ func (x *WithdrawCutOff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawCutOff.ProtoReflect.Descriptor instead.
 func (*WithdrawCutOff) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{16}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WithdrawCutOff) GetId() *KeyRef {
@@ -1572,7 +1650,7 @@ type ApplyZone struct {
 
 func (x *ApplyZone) Reset() {
 	*x = ApplyZone{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[17]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1662,7 @@ func (x *ApplyZone) String() string {
 func (*ApplyZone) ProtoMessage() {}
 
 func (x *ApplyZone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[17]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1675,7 @@ func (x *ApplyZone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyZone.ProtoReflect.Descriptor instead.
 func (*ApplyZone) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{17}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApplyZone) GetName() string {
@@ -1644,7 +1722,7 @@ type DeleteZone struct {
 
 func (x *DeleteZone) Reset() {
 	*x = DeleteZone{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[18]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1734,7 @@ func (x *DeleteZone) String() string {
 func (*DeleteZone) ProtoMessage() {}
 
 func (x *DeleteZone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[18]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1747,7 @@ func (x *DeleteZone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteZone.ProtoReflect.Descriptor instead.
 func (*DeleteZone) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{18}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteZone) GetName() string {
@@ -1689,7 +1767,7 @@ type SeeZone struct {
 
 func (x *SeeZone) Reset() {
 	*x = SeeZone{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[19]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1779,7 @@ func (x *SeeZone) String() string {
 func (*SeeZone) ProtoMessage() {}
 
 func (x *SeeZone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[19]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1792,7 @@ func (x *SeeZone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeeZone.ProtoReflect.Descriptor instead.
 func (*SeeZone) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{19}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SeeZone) GetName() string {
@@ -1736,7 +1814,7 @@ type ApplyMesh struct {
 
 func (x *ApplyMesh) Reset() {
 	*x = ApplyMesh{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[20]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1826,7 @@ func (x *ApplyMesh) String() string {
 func (*ApplyMesh) ProtoMessage() {}
 
 func (x *ApplyMesh) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[20]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1839,7 @@ func (x *ApplyMesh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyMesh.ProtoReflect.Descriptor instead.
 func (*ApplyMesh) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{20}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApplyMesh) GetName() string {
@@ -1787,7 +1865,7 @@ type DeleteMesh struct {
 
 func (x *DeleteMesh) Reset() {
 	*x = DeleteMesh{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[21]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1877,7 @@ func (x *DeleteMesh) String() string {
 func (*DeleteMesh) ProtoMessage() {}
 
 func (x *DeleteMesh) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[21]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1890,7 @@ func (x *DeleteMesh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMesh.ProtoReflect.Descriptor instead.
 func (*DeleteMesh) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{21}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteMesh) GetName() string {
@@ -1833,7 +1911,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[22]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1923,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[22]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1936,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{22}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Prune) GetWatermarkMs() int64 {
@@ -1881,7 +1959,7 @@ type StagePart struct {
 
 func (x *StagePart) Reset() {
 	*x = StagePart{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[23]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +1971,7 @@ func (x *StagePart) String() string {
 func (*StagePart) ProtoMessage() {}
 
 func (x *StagePart) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[23]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +1984,7 @@ func (x *StagePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagePart.ProtoReflect.Descriptor instead.
 func (*StagePart) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{23}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StagePart) GetStageId() string {
@@ -1950,7 +2028,7 @@ type CommitStage struct {
 
 func (x *CommitStage) Reset() {
 	*x = CommitStage{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[24]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2040,7 @@ func (x *CommitStage) String() string {
 func (*CommitStage) ProtoMessage() {}
 
 func (x *CommitStage) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[24]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2053,7 @@ func (x *CommitStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitStage.ProtoReflect.Descriptor instead.
 func (*CommitStage) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{24}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CommitStage) GetStageId() string {
@@ -2008,7 +2086,7 @@ type DropStage struct {
 
 func (x *DropStage) Reset() {
 	*x = DropStage{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[25]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2098,7 @@ func (x *DropStage) String() string {
 func (*DropStage) ProtoMessage() {}
 
 func (x *DropStage) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[25]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2111,7 @@ func (x *DropStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropStage.ProtoReflect.Descriptor instead.
 func (*DropStage) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{25}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DropStage) GetStageId() string {
@@ -2049,13 +2127,14 @@ type Reseal struct {
 	Items          []*Reseal_Item         `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	SealCheck      *SealCheck             `protobuf:"bytes,2,opt,name=seal_check,json=sealCheck,proto3" json:"seal_check,omitempty"`
 	DropSealKeyIds []string               `protobuf:"bytes,3,rep,name=drop_seal_key_ids,json=dropSealKeyIds,proto3" json:"drop_seal_key_ids,omitempty"`
+	Secrets        []*ClusterSecret       `protobuf:"bytes,4,rep,name=secrets,proto3" json:"secrets,omitempty"` // in their new sealed form
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Reseal) Reset() {
 	*x = Reseal{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[26]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2146,7 @@ func (x *Reseal) String() string {
 func (*Reseal) ProtoMessage() {}
 
 func (x *Reseal) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[26]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2159,7 @@ func (x *Reseal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseal.ProtoReflect.Descriptor instead.
 func (*Reseal) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{26}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Reseal) GetItems() []*Reseal_Item {
@@ -2104,6 +2183,13 @@ func (x *Reseal) GetDropSealKeyIds() []string {
 	return nil
 }
 
+func (x *Reseal) GetSecrets() []*ClusterSecret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
 // RestorePart holds back one part of a backup that is to replace the state. Part 0
 // begins, and takes the place of another restore that was not finished.
 type RestorePart struct {
@@ -2117,7 +2203,7 @@ type RestorePart struct {
 
 func (x *RestorePart) Reset() {
 	*x = RestorePart{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2215,7 @@ func (x *RestorePart) String() string {
 func (*RestorePart) ProtoMessage() {}
 
 func (x *RestorePart) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[27]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2228,7 @@ func (x *RestorePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestorePart.ProtoReflect.Descriptor instead.
 func (*RestorePart) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{27}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RestorePart) GetRestoreId() string {
@@ -2183,7 +2269,7 @@ type CommitRestore struct {
 
 func (x *CommitRestore) Reset() {
 	*x = CommitRestore{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2281,7 @@ func (x *CommitRestore) String() string {
 func (*CommitRestore) ProtoMessage() {}
 
 func (x *CommitRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[28]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2294,7 @@ func (x *CommitRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRestore.ProtoReflect.Descriptor instead.
 func (*CommitRestore) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{28}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CommitRestore) GetRestoreId() string {
@@ -2255,7 +2341,7 @@ type DropRestore struct {
 
 func (x *DropRestore) Reset() {
 	*x = DropRestore{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2353,7 @@ func (x *DropRestore) String() string {
 func (*DropRestore) ProtoMessage() {}
 
 func (x *DropRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[29]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2366,7 @@ func (x *DropRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRestore.ProtoReflect.Descriptor instead.
 func (*DropRestore) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{29}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DropRestore) GetRestoreId() string {
@@ -2304,7 +2390,7 @@ type Expel struct {
 
 func (x *Expel) Reset() {
 	*x = Expel{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2316,7 +2402,7 @@ func (x *Expel) String() string {
 func (*Expel) ProtoMessage() {}
 
 func (x *Expel) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[30]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2329,7 +2415,7 @@ func (x *Expel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expel.ProtoReflect.Descriptor instead.
 func (*Expel) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{30}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Expel) GetId() string {
@@ -2362,7 +2448,7 @@ type Readmit struct {
 
 func (x *Readmit) Reset() {
 	*x = Readmit{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2460,7 @@ func (x *Readmit) String() string {
 func (*Readmit) ProtoMessage() {}
 
 func (x *Readmit) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[31]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2473,7 @@ func (x *Readmit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Readmit.ProtoReflect.Descriptor instead.
 func (*Readmit) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{31}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Readmit) GetId() string {
@@ -2416,7 +2502,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2428,7 +2514,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[32]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2441,7 +2527,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{32}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Result) GetIndex() uint64 {
@@ -2511,6 +2597,7 @@ type Record struct {
 	//	*Record_SealCheck
 	//	*Record_End
 	//	*Record_StagedRestore
+	//	*Record_Secret
 	//	*Record_Expelled
 	What          isRecord_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
@@ -2519,7 +2606,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2618,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2631,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Record) GetWhat() isRecord_What {
@@ -2671,6 +2758,15 @@ func (x *Record) GetStagedRestore() *StagedRestore {
 	return nil
 }
 
+func (x *Record) GetSecret() *ClusterSecret {
+	if x != nil {
+		if x, ok := x.What.(*Record_Secret); ok {
+			return x.Secret
+		}
+	}
+	return nil
+}
+
 func (x *Record) GetExpelled() *Expelled {
 	if x != nil {
 		if x, ok := x.What.(*Record_Expelled); ok {
@@ -2736,6 +2832,10 @@ type Record_StagedRestore struct {
 	StagedRestore *StagedRestore `protobuf:"bytes,13,opt,name=staged_restore,json=stagedRestore,proto3,oneof"`
 }
 
+type Record_Secret struct {
+	Secret *ClusterSecret `protobuf:"bytes,14,opt,name=secret,proto3,oneof"`
+}
+
 type Record_Expelled struct {
 	Expelled *Expelled `protobuf:"bytes,20,opt,name=expelled,proto3,oneof"`
 }
@@ -2766,6 +2866,8 @@ func (*Record_End) isRecord_What() {}
 
 func (*Record_StagedRestore) isRecord_What() {}
 
+func (*Record_Secret) isRecord_What() {}
+
 func (*Record_Expelled) isRecord_What() {}
 
 // Header comes first.
@@ -2793,7 +2895,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +2907,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +2920,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Header) GetLevel() uint32 {
@@ -2917,7 +3019,7 @@ type KeyRecord struct {
 
 func (x *KeyRecord) Reset() {
 	*x = KeyRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3031,7 @@ func (x *KeyRecord) String() string {
 func (*KeyRecord) ProtoMessage() {}
 
 func (x *KeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3044,7 @@ func (x *KeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRecord.ProtoReflect.Descriptor instead.
 func (*KeyRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *KeyRecord) GetId() *KeyRef {
@@ -3076,7 +3178,7 @@ type Serial struct {
 
 func (x *Serial) Reset() {
 	*x = Serial{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3190,7 @@ func (x *Serial) String() string {
 func (*Serial) ProtoMessage() {}
 
 func (x *Serial) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3203,7 @@ func (x *Serial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serial.ProtoReflect.Descriptor instead.
 func (*Serial) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Serial) GetKind() string {
@@ -3142,7 +3244,7 @@ type Revocations struct {
 
 func (x *Revocations) Reset() {
 	*x = Revocations{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3256,7 @@ func (x *Revocations) String() string {
 func (*Revocations) ProtoMessage() {}
 
 func (x *Revocations) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3269,7 @@ func (x *Revocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocations.ProtoReflect.Descriptor instead.
 func (*Revocations) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Revocations) GetKind() string {
@@ -3233,7 +3335,7 @@ type CutOffRecord struct {
 
 func (x *CutOffRecord) Reset() {
 	*x = CutOffRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3347,7 @@ func (x *CutOffRecord) String() string {
 func (*CutOffRecord) ProtoMessage() {}
 
 func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3360,7 @@ func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOffRecord.ProtoReflect.Descriptor instead.
 func (*CutOffRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CutOffRecord) GetId() *KeyRef {
@@ -3320,7 +3422,7 @@ type ZoneRecord struct {
 
 func (x *ZoneRecord) Reset() {
 	*x = ZoneRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3434,7 @@ func (x *ZoneRecord) String() string {
 func (*ZoneRecord) ProtoMessage() {}
 
 func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3447,7 @@ func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneRecord.ProtoReflect.Descriptor instead.
 func (*ZoneRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ZoneRecord) GetName() string {
@@ -3425,7 +3527,7 @@ type Expelled struct {
 
 func (x *Expelled) Reset() {
 	*x = Expelled{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3437,7 +3539,7 @@ func (x *Expelled) String() string {
 func (*Expelled) ProtoMessage() {}
 
 func (x *Expelled) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3450,7 +3552,7 @@ func (x *Expelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expelled.ProtoReflect.Descriptor instead.
 func (*Expelled) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{40}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Expelled) GetId() string {
@@ -3499,7 +3601,7 @@ type MeshRecord struct {
 
 func (x *MeshRecord) Reset() {
 	*x = MeshRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3511,7 +3613,7 @@ func (x *MeshRecord) String() string {
 func (*MeshRecord) ProtoMessage() {}
 
 func (x *MeshRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3524,7 +3626,7 @@ func (x *MeshRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshRecord.ProtoReflect.Descriptor instead.
 func (*MeshRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{41}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MeshRecord) GetName() string {
@@ -3568,7 +3670,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3580,7 +3682,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3593,7 +3695,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{42}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Tombstone) GetIndex() uint64 {
@@ -3666,7 +3768,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +3780,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +3793,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{43}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Stage) GetId() string {
@@ -3734,7 +3836,7 @@ type StagedRestore struct {
 
 func (x *StagedRestore) Reset() {
 	*x = StagedRestore{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3848,7 @@ func (x *StagedRestore) String() string {
 func (*StagedRestore) ProtoMessage() {}
 
 func (x *StagedRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3861,7 @@ func (x *StagedRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRestore.ProtoReflect.Descriptor instead.
 func (*StagedRestore) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{44}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StagedRestore) GetId() string {
@@ -3798,7 +3900,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +3912,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +3925,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{45}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Request) GetId() string {
@@ -3859,14 +3961,17 @@ type End struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Records uint64                 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
 	// SHA-256 over the payloads of all frames before this one.
-	Sha256        []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Of a backup: HMAC-SHA256 over the SHA-256 of all bytes of the frames before this
+	// one, under a key derived from the newest cluster secret in the backup.
+	Mac           []byte `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3878,7 +3983,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3891,7 +3996,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{46}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -3908,6 +4013,13 @@ func (x *End) GetSha256() []byte {
 	return nil
 }
 
+func (x *End) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 type Reseal_Item struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            *KeyRef                `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3918,7 +4030,7 @@ type Reseal_Item struct {
 
 func (x *Reseal_Item) Reset() {
 	*x = Reseal_Item{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3930,7 +4042,7 @@ func (x *Reseal_Item) String() string {
 func (*Reseal_Item) ProtoMessage() {}
 
 func (x *Reseal_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3943,7 +4055,7 @@ func (x *Reseal_Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reseal_Item.ProtoReflect.Descriptor instead.
 func (*Reseal_Item) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{26, 0}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{27, 0}
 }
 
 func (x *Reseal_Item) GetId() *KeyRef {
@@ -3964,7 +4076,7 @@ var File_raftstore_storepb_store_proto protoreflect.FileDescriptor
 
 const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\x88\x0e\n" +
+	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\xcb\x0e\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
@@ -4005,10 +4117,12 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x06reseal\x18\x1f \x01(\v2\x19.meridian.store.v1.ResealH\x00R\x06reseal\x12C\n" +
 	"\frestore_part\x18  \x01(\v2\x1e.meridian.store.v1.RestorePartH\x00R\vrestorePart\x12I\n" +
 	"\x0ecommit_restore\x18! \x01(\v2 .meridian.store.v1.CommitRestoreH\x00R\rcommitRestore\x12C\n" +
-	"\fdrop_restore\x18\" \x01(\v2\x1e.meridian.store.v1.DropRestoreH\x00R\vdropRestore\x120\n" +
+	"\fdrop_restore\x18\" \x01(\v2\x1e.meridian.store.v1.DropRestoreH\x00R\vdropRestore\x12A\n" +
+	"\n" +
+	"add_secret\x18# \x01(\v2 .meridian.store.v1.ClusterSecretH\x00R\taddSecret\x120\n" +
 	"\x05expel\x18( \x01(\v2\x18.meridian.store.v1.ExpelH\x00R\x05expel\x126\n" +
 	"\areadmit\x18) \x01(\v2\x1a.meridian.store.v1.ReadmitH\x00R\areadmitB\x04\n" +
-	"\x02op\"\xe4\x01\n" +
+	"\x02op\"\x9e\x02\n" +
 	"\x05Found\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x124\n" +
@@ -4016,7 +4130,8 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
 	"seal_check\x18\x03 \x01(\v2\x1c.meridian.store.v1.SealCheckR\tsealCheck\x121\n" +
 	"\x04keys\x18\x04 \x03(\v2\x1d.meridian.store.v1.PrepareKeyR\x04keys\x12\x16\n" +
-	"\x06meshes\x18\x05 \x03(\tR\x06meshes\"8\n" +
+	"\x06meshes\x18\x05 \x03(\tR\x06meshes\x128\n" +
+	"\x06secret\x18\x06 \x01(\v2 .meridian.store.v1.ClusterSecretR\x06secret\"8\n" +
 	"\aHistory\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -4038,7 +4153,12 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\tSealCheck\x121\n" +
 	"\x06sealed\x18\x01 \x01(\v2\x19.meridian.store.v1.SealedR\x06sealed\x12\x1d\n" +
 	"\n" +
-	"former_ids\x18\x02 \x03(\tR\tformerIds\"\xee\x01\n" +
+	"former_ids\x18\x02 \x03(\tR\tformerIds\"b\n" +
+	"\rClusterSecret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x121\n" +
+	"\x06sealed\x18\x02 \x01(\v2\x19.meridian.store.v1.SealedR\x06sealed\"\xee\x01\n" +
 	"\n" +
 	"PrepareKey\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -4116,12 +4236,13 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x05parts\x18\x02 \x01(\rR\x05parts\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\"&\n" +
 	"\tDropStage\x12\x19\n" +
-	"\bstage_id\x18\x01 \x01(\tR\astageId\"\x8c\x02\n" +
+	"\bstage_id\x18\x01 \x01(\tR\astageId\"\xc8\x02\n" +
 	"\x06Reseal\x124\n" +
 	"\x05items\x18\x01 \x03(\v2\x1e.meridian.store.v1.Reseal.ItemR\x05items\x12;\n" +
 	"\n" +
 	"seal_check\x18\x02 \x01(\v2\x1c.meridian.store.v1.SealCheckR\tsealCheck\x12)\n" +
-	"\x11drop_seal_key_ids\x18\x03 \x03(\tR\x0edropSealKeyIds\x1ad\n" +
+	"\x11drop_seal_key_ids\x18\x03 \x03(\tR\x0edropSealKeyIds\x12:\n" +
+	"\asecrets\x18\x04 \x03(\v2 .meridian.store.v1.ClusterSecretR\asecrets\x1ad\n" +
 	"\x04Item\x12)\n" +
 	"\x02id\x18\x01 \x01(\v2\x19.meridian.store.v1.KeyRefR\x02id\x121\n" +
 	"\x06sealed\x18\x02 \x01(\v2\x19.meridian.store.v1.SealedR\x06sealed\"T\n" +
@@ -4153,7 +4274,7 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x04hint\x18\x04 \x01(\tR\x04hint\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
 	"\achanged\x18\x06 \x01(\x04R\achanged\x12\x14\n" +
-	"\x05field\x18\a \x01(\tR\x05field\"\xaf\x06\n" +
+	"\x05field\x18\a \x01(\tR\x05field\"\xeb\x06\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.meridian.store.v1.HeaderH\x00R\x06header\x120\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.meridian.store.v1.KeyRecordH\x00R\x03key\x123\n" +
@@ -4169,7 +4290,8 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
 	"seal_check\x18\v \x01(\v2\x1c.meridian.store.v1.SealCheckH\x00R\tsealCheck\x12*\n" +
 	"\x03end\x18\f \x01(\v2\x16.meridian.store.v1.EndH\x00R\x03end\x12I\n" +
-	"\x0estaged_restore\x18\r \x01(\v2 .meridian.store.v1.StagedRestoreH\x00R\rstagedRestore\x129\n" +
+	"\x0estaged_restore\x18\r \x01(\v2 .meridian.store.v1.StagedRestoreH\x00R\rstagedRestore\x12:\n" +
+	"\x06secret\x18\x0e \x01(\v2 .meridian.store.v1.ClusterSecretH\x00R\x06secret\x129\n" +
 	"\bexpelled\x18\x14 \x01(\v2\x1b.meridian.store.v1.ExpelledH\x00R\bexpelledB\x06\n" +
 	"\x04what\"\xb8\x02\n" +
 	"\x06Header\x12\x14\n" +
@@ -4278,10 +4400,11 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x13\n" +
 	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\x121\n" +
 	"\x06result\x18\x03 \x01(\v2\x19.meridian.store.v1.ResultR\x06result\x12\x12\n" +
-	"\x04what\x18\x04 \x01(\fR\x04what\"7\n" +
+	"\x04what\x18\x04 \x01(\fR\x04what\"I\n" +
 	"\x03End\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256B3Z1github.com/meridiankds/meridian/raftstore/storepbb\x06proto3"
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12\x10\n" +
+	"\x03mac\x18\x03 \x01(\fR\x03macB3Z1github.com/meridiankds/meridian/raftstore/storepbb\x06proto3"
 
 var (
 	file_raftstore_storepb_store_proto_rawDescOnce sync.Once
@@ -4295,7 +4418,7 @@ func file_raftstore_storepb_store_proto_rawDescGZIP() []byte {
 	return file_raftstore_storepb_store_proto_rawDescData
 }
 
-var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*Command)(nil),        // 0: meridian.store.v1.Command
 	(*Found)(nil),          // 1: meridian.store.v1.Found
@@ -4305,123 +4428,129 @@ var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*KeyRef)(nil),         // 5: meridian.store.v1.KeyRef
 	(*Sealed)(nil),         // 6: meridian.store.v1.Sealed
 	(*SealCheck)(nil),      // 7: meridian.store.v1.SealCheck
-	(*PrepareKey)(nil),     // 8: meridian.store.v1.PrepareKey
-	(*KeyStep)(nil),        // 9: meridian.store.v1.KeyStep
-	(*Constraints)(nil),    // 10: meridian.store.v1.Constraints
-	(*RegisterKey)(nil),    // 11: meridian.store.v1.RegisterKey
-	(*RevokedID)(nil),      // 12: meridian.store.v1.RevokedID
-	(*Revoke)(nil),         // 13: meridian.store.v1.Revoke
-	(*Withdraw)(nil),       // 14: meridian.store.v1.Withdraw
-	(*SetCutOff)(nil),      // 15: meridian.store.v1.SetCutOff
-	(*WithdrawCutOff)(nil), // 16: meridian.store.v1.WithdrawCutOff
-	(*ApplyZone)(nil),      // 17: meridian.store.v1.ApplyZone
-	(*DeleteZone)(nil),     // 18: meridian.store.v1.DeleteZone
-	(*SeeZone)(nil),        // 19: meridian.store.v1.SeeZone
-	(*ApplyMesh)(nil),      // 20: meridian.store.v1.ApplyMesh
-	(*DeleteMesh)(nil),     // 21: meridian.store.v1.DeleteMesh
-	(*Prune)(nil),          // 22: meridian.store.v1.Prune
-	(*StagePart)(nil),      // 23: meridian.store.v1.StagePart
-	(*CommitStage)(nil),    // 24: meridian.store.v1.CommitStage
-	(*DropStage)(nil),      // 25: meridian.store.v1.DropStage
-	(*Reseal)(nil),         // 26: meridian.store.v1.Reseal
-	(*RestorePart)(nil),    // 27: meridian.store.v1.RestorePart
-	(*CommitRestore)(nil),  // 28: meridian.store.v1.CommitRestore
-	(*DropRestore)(nil),    // 29: meridian.store.v1.DropRestore
-	(*Expel)(nil),          // 30: meridian.store.v1.Expel
-	(*Readmit)(nil),        // 31: meridian.store.v1.Readmit
-	(*Result)(nil),         // 32: meridian.store.v1.Result
-	(*Record)(nil),         // 33: meridian.store.v1.Record
-	(*Header)(nil),         // 34: meridian.store.v1.Header
-	(*KeyRecord)(nil),      // 35: meridian.store.v1.KeyRecord
-	(*Serial)(nil),         // 36: meridian.store.v1.Serial
-	(*Revocations)(nil),    // 37: meridian.store.v1.Revocations
-	(*CutOffRecord)(nil),   // 38: meridian.store.v1.CutOffRecord
-	(*ZoneRecord)(nil),     // 39: meridian.store.v1.ZoneRecord
-	(*Expelled)(nil),       // 40: meridian.store.v1.Expelled
-	(*MeshRecord)(nil),     // 41: meridian.store.v1.MeshRecord
-	(*Tombstone)(nil),      // 42: meridian.store.v1.Tombstone
-	(*Stage)(nil),          // 43: meridian.store.v1.Stage
-	(*StagedRestore)(nil),  // 44: meridian.store.v1.StagedRestore
-	(*Request)(nil),        // 45: meridian.store.v1.Request
-	(*End)(nil),            // 46: meridian.store.v1.End
-	(*Reseal_Item)(nil),    // 47: meridian.store.v1.Reseal.Item
+	(*ClusterSecret)(nil),  // 8: meridian.store.v1.ClusterSecret
+	(*PrepareKey)(nil),     // 9: meridian.store.v1.PrepareKey
+	(*KeyStep)(nil),        // 10: meridian.store.v1.KeyStep
+	(*Constraints)(nil),    // 11: meridian.store.v1.Constraints
+	(*RegisterKey)(nil),    // 12: meridian.store.v1.RegisterKey
+	(*RevokedID)(nil),      // 13: meridian.store.v1.RevokedID
+	(*Revoke)(nil),         // 14: meridian.store.v1.Revoke
+	(*Withdraw)(nil),       // 15: meridian.store.v1.Withdraw
+	(*SetCutOff)(nil),      // 16: meridian.store.v1.SetCutOff
+	(*WithdrawCutOff)(nil), // 17: meridian.store.v1.WithdrawCutOff
+	(*ApplyZone)(nil),      // 18: meridian.store.v1.ApplyZone
+	(*DeleteZone)(nil),     // 19: meridian.store.v1.DeleteZone
+	(*SeeZone)(nil),        // 20: meridian.store.v1.SeeZone
+	(*ApplyMesh)(nil),      // 21: meridian.store.v1.ApplyMesh
+	(*DeleteMesh)(nil),     // 22: meridian.store.v1.DeleteMesh
+	(*Prune)(nil),          // 23: meridian.store.v1.Prune
+	(*StagePart)(nil),      // 24: meridian.store.v1.StagePart
+	(*CommitStage)(nil),    // 25: meridian.store.v1.CommitStage
+	(*DropStage)(nil),      // 26: meridian.store.v1.DropStage
+	(*Reseal)(nil),         // 27: meridian.store.v1.Reseal
+	(*RestorePart)(nil),    // 28: meridian.store.v1.RestorePart
+	(*CommitRestore)(nil),  // 29: meridian.store.v1.CommitRestore
+	(*DropRestore)(nil),    // 30: meridian.store.v1.DropRestore
+	(*Expel)(nil),          // 31: meridian.store.v1.Expel
+	(*Readmit)(nil),        // 32: meridian.store.v1.Readmit
+	(*Result)(nil),         // 33: meridian.store.v1.Result
+	(*Record)(nil),         // 34: meridian.store.v1.Record
+	(*Header)(nil),         // 35: meridian.store.v1.Header
+	(*KeyRecord)(nil),      // 36: meridian.store.v1.KeyRecord
+	(*Serial)(nil),         // 37: meridian.store.v1.Serial
+	(*Revocations)(nil),    // 38: meridian.store.v1.Revocations
+	(*CutOffRecord)(nil),   // 39: meridian.store.v1.CutOffRecord
+	(*ZoneRecord)(nil),     // 40: meridian.store.v1.ZoneRecord
+	(*Expelled)(nil),       // 41: meridian.store.v1.Expelled
+	(*MeshRecord)(nil),     // 42: meridian.store.v1.MeshRecord
+	(*Tombstone)(nil),      // 43: meridian.store.v1.Tombstone
+	(*Stage)(nil),          // 44: meridian.store.v1.Stage
+	(*StagedRestore)(nil),  // 45: meridian.store.v1.StagedRestore
+	(*Request)(nil),        // 46: meridian.store.v1.Request
+	(*End)(nil),            // 47: meridian.store.v1.End
+	(*Reseal_Item)(nil),    // 48: meridian.store.v1.Reseal.Item
 }
 var file_raftstore_storepb_store_proto_depIdxs = []int32{
 	1,  // 0: meridian.store.v1.Command.found:type_name -> meridian.store.v1.Found
 	3,  // 1: meridian.store.v1.Command.begin_history:type_name -> meridian.store.v1.BeginHistory
 	4,  // 2: meridian.store.v1.Command.set_level:type_name -> meridian.store.v1.SetLevel
-	8,  // 3: meridian.store.v1.Command.prepare_key:type_name -> meridian.store.v1.PrepareKey
-	9,  // 4: meridian.store.v1.Command.activate_key:type_name -> meridian.store.v1.KeyStep
-	9,  // 5: meridian.store.v1.Command.retire_key:type_name -> meridian.store.v1.KeyStep
-	9,  // 6: meridian.store.v1.Command.remove_key:type_name -> meridian.store.v1.KeyStep
-	11, // 7: meridian.store.v1.Command.register_key:type_name -> meridian.store.v1.RegisterKey
-	13, // 8: meridian.store.v1.Command.revoke:type_name -> meridian.store.v1.Revoke
-	14, // 9: meridian.store.v1.Command.withdraw:type_name -> meridian.store.v1.Withdraw
-	15, // 10: meridian.store.v1.Command.set_cut_off:type_name -> meridian.store.v1.SetCutOff
-	16, // 11: meridian.store.v1.Command.withdraw_cut_off:type_name -> meridian.store.v1.WithdrawCutOff
-	17, // 12: meridian.store.v1.Command.apply_zone:type_name -> meridian.store.v1.ApplyZone
-	18, // 13: meridian.store.v1.Command.delete_zone:type_name -> meridian.store.v1.DeleteZone
-	19, // 14: meridian.store.v1.Command.see_zone:type_name -> meridian.store.v1.SeeZone
-	20, // 15: meridian.store.v1.Command.apply_mesh:type_name -> meridian.store.v1.ApplyMesh
-	21, // 16: meridian.store.v1.Command.delete_mesh:type_name -> meridian.store.v1.DeleteMesh
-	22, // 17: meridian.store.v1.Command.prune:type_name -> meridian.store.v1.Prune
-	23, // 18: meridian.store.v1.Command.stage_part:type_name -> meridian.store.v1.StagePart
-	24, // 19: meridian.store.v1.Command.commit_stage:type_name -> meridian.store.v1.CommitStage
-	25, // 20: meridian.store.v1.Command.drop_stage:type_name -> meridian.store.v1.DropStage
-	26, // 21: meridian.store.v1.Command.reseal:type_name -> meridian.store.v1.Reseal
-	27, // 22: meridian.store.v1.Command.restore_part:type_name -> meridian.store.v1.RestorePart
-	28, // 23: meridian.store.v1.Command.commit_restore:type_name -> meridian.store.v1.CommitRestore
-	29, // 24: meridian.store.v1.Command.drop_restore:type_name -> meridian.store.v1.DropRestore
-	30, // 25: meridian.store.v1.Command.expel:type_name -> meridian.store.v1.Expel
-	31, // 26: meridian.store.v1.Command.readmit:type_name -> meridian.store.v1.Readmit
-	2,  // 27: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
-	7,  // 28: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
-	8,  // 29: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
-	2,  // 30: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
-	6,  // 31: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
-	6,  // 32: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
-	5,  // 33: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
-	10, // 34: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
-	12, // 35: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 36: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 37: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
-	8,  // 38: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
-	13, // 39: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
-	14, // 40: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
-	47, // 41: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
-	7,  // 42: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
-	2,  // 43: meridian.store.v1.CommitRestore.history:type_name -> meridian.store.v1.History
-	34, // 44: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
-	35, // 45: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
-	36, // 46: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
-	37, // 47: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
-	38, // 48: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
-	39, // 49: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
-	41, // 50: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
-	42, // 51: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
-	43, // 52: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
-	45, // 53: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
-	7,  // 54: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
-	46, // 55: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
-	44, // 56: meridian.store.v1.Record.staged_restore:type_name -> meridian.store.v1.StagedRestore
-	40, // 57: meridian.store.v1.Record.expelled:type_name -> meridian.store.v1.Expelled
-	2,  // 58: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
-	5,  // 59: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 60: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
-	10, // 61: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
-	12, // 62: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 63: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 64: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
-	5,  // 65: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
-	23, // 66: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
-	32, // 67: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
-	5,  // 68: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 69: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
-	70, // [70:70] is the sub-list for method output_type
-	70, // [70:70] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	9,  // 3: meridian.store.v1.Command.prepare_key:type_name -> meridian.store.v1.PrepareKey
+	10, // 4: meridian.store.v1.Command.activate_key:type_name -> meridian.store.v1.KeyStep
+	10, // 5: meridian.store.v1.Command.retire_key:type_name -> meridian.store.v1.KeyStep
+	10, // 6: meridian.store.v1.Command.remove_key:type_name -> meridian.store.v1.KeyStep
+	12, // 7: meridian.store.v1.Command.register_key:type_name -> meridian.store.v1.RegisterKey
+	14, // 8: meridian.store.v1.Command.revoke:type_name -> meridian.store.v1.Revoke
+	15, // 9: meridian.store.v1.Command.withdraw:type_name -> meridian.store.v1.Withdraw
+	16, // 10: meridian.store.v1.Command.set_cut_off:type_name -> meridian.store.v1.SetCutOff
+	17, // 11: meridian.store.v1.Command.withdraw_cut_off:type_name -> meridian.store.v1.WithdrawCutOff
+	18, // 12: meridian.store.v1.Command.apply_zone:type_name -> meridian.store.v1.ApplyZone
+	19, // 13: meridian.store.v1.Command.delete_zone:type_name -> meridian.store.v1.DeleteZone
+	20, // 14: meridian.store.v1.Command.see_zone:type_name -> meridian.store.v1.SeeZone
+	21, // 15: meridian.store.v1.Command.apply_mesh:type_name -> meridian.store.v1.ApplyMesh
+	22, // 16: meridian.store.v1.Command.delete_mesh:type_name -> meridian.store.v1.DeleteMesh
+	23, // 17: meridian.store.v1.Command.prune:type_name -> meridian.store.v1.Prune
+	24, // 18: meridian.store.v1.Command.stage_part:type_name -> meridian.store.v1.StagePart
+	25, // 19: meridian.store.v1.Command.commit_stage:type_name -> meridian.store.v1.CommitStage
+	26, // 20: meridian.store.v1.Command.drop_stage:type_name -> meridian.store.v1.DropStage
+	27, // 21: meridian.store.v1.Command.reseal:type_name -> meridian.store.v1.Reseal
+	28, // 22: meridian.store.v1.Command.restore_part:type_name -> meridian.store.v1.RestorePart
+	29, // 23: meridian.store.v1.Command.commit_restore:type_name -> meridian.store.v1.CommitRestore
+	30, // 24: meridian.store.v1.Command.drop_restore:type_name -> meridian.store.v1.DropRestore
+	8,  // 25: meridian.store.v1.Command.add_secret:type_name -> meridian.store.v1.ClusterSecret
+	31, // 26: meridian.store.v1.Command.expel:type_name -> meridian.store.v1.Expel
+	32, // 27: meridian.store.v1.Command.readmit:type_name -> meridian.store.v1.Readmit
+	2,  // 28: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
+	7,  // 29: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
+	9,  // 30: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
+	8,  // 31: meridian.store.v1.Found.secret:type_name -> meridian.store.v1.ClusterSecret
+	2,  // 32: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
+	6,  // 33: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
+	6,  // 34: meridian.store.v1.ClusterSecret.sealed:type_name -> meridian.store.v1.Sealed
+	6,  // 35: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
+	5,  // 36: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
+	11, // 37: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
+	13, // 38: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 39: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 40: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
+	9,  // 41: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
+	14, // 42: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
+	15, // 43: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
+	48, // 44: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
+	7,  // 45: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
+	8,  // 46: meridian.store.v1.Reseal.secrets:type_name -> meridian.store.v1.ClusterSecret
+	2,  // 47: meridian.store.v1.CommitRestore.history:type_name -> meridian.store.v1.History
+	35, // 48: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
+	36, // 49: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
+	37, // 50: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
+	38, // 51: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
+	39, // 52: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
+	40, // 53: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
+	42, // 54: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
+	43, // 55: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
+	44, // 56: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
+	46, // 57: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
+	7,  // 58: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
+	47, // 59: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
+	45, // 60: meridian.store.v1.Record.staged_restore:type_name -> meridian.store.v1.StagedRestore
+	8,  // 61: meridian.store.v1.Record.secret:type_name -> meridian.store.v1.ClusterSecret
+	41, // 62: meridian.store.v1.Record.expelled:type_name -> meridian.store.v1.Expelled
+	2,  // 63: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
+	5,  // 64: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 65: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
+	11, // 66: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
+	13, // 67: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 68: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 69: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
+	5,  // 70: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
+	24, // 71: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
+	33, // 72: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
+	5,  // 73: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 74: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_raftstore_storepb_store_proto_init() }
@@ -4455,10 +4584,11 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Command_RestorePart)(nil),
 		(*Command_CommitRestore)(nil),
 		(*Command_DropRestore)(nil),
+		(*Command_AddSecret)(nil),
 		(*Command_Expel)(nil),
 		(*Command_Readmit)(nil),
 	}
-	file_raftstore_storepb_store_proto_msgTypes[33].OneofWrappers = []any{
+	file_raftstore_storepb_store_proto_msgTypes[34].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Key)(nil),
 		(*Record_Serial)(nil),
@@ -4472,6 +4602,7 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Record_SealCheck)(nil),
 		(*Record_End)(nil),
 		(*Record_StagedRestore)(nil),
+		(*Record_Secret)(nil),
 		(*Record_Expelled)(nil),
 	}
 	type x struct{}
@@ -4480,7 +4611,7 @@ func file_raftstore_storepb_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftstore_storepb_store_proto_rawDesc), len(file_raftstore_storepb_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

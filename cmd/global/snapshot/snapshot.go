@@ -160,6 +160,11 @@ func backupFields(b apitypes.Backup) *console.Fields {
 	f.Add("cut-offs", strconv.Itoa(b.CutOffs))
 	f.Add("bytes", strconv.FormatInt(b.Bytes, 10))
 	f.Add("sha256", b.SHA256)
+	if b.HasMAC {
+		f.Add("proof", "it has a MAC, which a restore checks with the seal key; here only its checksums were")
+	} else {
+		f.Add("proof", "none: it has no MAC, and no restore takes it")
+	}
 	return f
 }
 

@@ -144,7 +144,7 @@ func BackupJSON(b raftstore.Backup) apitypes.Backup {
 	return apitypes.Backup{
 		Format: b.Format, Level: b.Level, ClusterID: b.ClusterID, Revision: b.Revision.String(), Time: stamp(b.Time),
 		SealKeys: orEmpty(b.SealKeys), Keys: b.Keys, Zones: b.Zones, Meshes: b.Meshes,
-		Revocations: b.Revocations, CutOffs: b.CutOffs, SHA256: hex.EncodeToString(b.SHA256), Bytes: b.Bytes,
+		Revocations: b.Revocations, CutOffs: b.CutOffs, SHA256: hex.EncodeToString(b.SHA256), Bytes: b.Bytes, HasMAC: b.HasMAC,
 	}
 }
 
