@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/urfave/cli/v2"
@@ -14,9 +15,28 @@ import (
 // runApp runs a command line in this process.
 func runApp(args ...string) (code int, out, errs string) { return runWith("", args...) }
 
+// output is what a command wrote. Like a file, it takes lines of several goroutines: an
+// upload that is sent again says so while the command shows its progress.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
 // runWith runs a command line in this process with that on standard input.
 func runWith(input string, args ...string) (code int, out, errs string) {
-	var o, e bytes.Buffer
+	var o, e output
 	app := newApp(console.IO{In: strings.NewReader(input), Out: &o, Err: &e})
 	code = console.Run(context.Background(), app, append([]string{"global"}, args...))
 	return code, o.String(), e.String()

@@ -50,13 +50,16 @@ var (
 		"seal rotate",
 		"cluster transfer-leader",
 		"cluster remove n2 --force",
+		"cluster readmit n2",
+		"certs expel --reason stolen sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+		"certs readmit sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 		"admin-token --data-dir $DIR",
 	}
 	// reading ask a global and change nothing.
 	reading = []string{
 		"get global-secrets", "get secrets", "get meshes", "get zones", "get public-keys", "get revocations", "get cut-offs",
 		"get audit", "get request 7d444840-9dc0-41d1-b245-5ffdce74fad2",
-		"inspect zones", "inspect zone west", "keys list", "snapshot save $DIR/saved", "seal status", "cluster status", "who-am-i",
+		"inspect zones", "inspect zone west", "keys list", "snapshot save $DIR/saved", "seal status", "cluster status", "certs expelled", "who-am-i",
 	}
 	// local ask no global.
 	local = []string{

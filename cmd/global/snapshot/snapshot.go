@@ -188,7 +188,7 @@ Examples:
 			if err := console.Arguments(c, 1, 1, "global snapshot inspect FILE"); err != nil {
 				return err
 			}
-			var in io.Reader = c.App.Reader
+			in := c.App.Reader
 			if name := c.Args().First(); name != "-" {
 				f, _, err := openBackup(name)
 				if err != nil {

@@ -69,7 +69,8 @@ func (k keys) Key(id cptoken.KeyID) *cptoken.PublicKey         { return k[id] }
 func (keys) Revoked(cptoken.Kind, string, string) bool         { return false }
 func (keys) CutOff(cptoken.Kind, string, string) (t time.Time) { return t }
 
-// reviewer knows the service accounts of the tests by their tokens.
+// reviewer knows the service accounts of the tests, whose tokens are their names, with the
+// entries that the zone's settings have for them.
 type reviewer map[string]*statement.Entry
 
 func (r reviewer) Review(ctx context.Context, token string, _ proxyauth.Proxy) (proxyauth.Account, error) {
@@ -77,11 +78,10 @@ func (r reviewer) Review(ctx context.Context, token string, _ proxyauth.Proxy) (
 }
 
 func (r reviewer) Identify(_ context.Context, token string) (proxyauth.Account, error) {
-	entry, ok := r[token]
-	if !ok {
+	if _, ok := r[token]; !ok {
 		return proxyauth.Account{}, federation.Errorf(federation.Unauthenticated, "no such account").WithReason("bad_account")
 	}
-	return proxyauth.Account{Namespace: "demo", Name: "backend", Entry: entry}, nil
+	return proxyauth.Account{Namespace: "demo", Name: token}, nil
 }
 
 // world is a zone whose proxies authenticate in some way.
@@ -106,6 +106,12 @@ func newWorld(t *testing.T, zoneProxy, dataplane keyring.Method, accounts review
 	settings := keyring.Settings{}
 	settings.Authn.ZoneProxy.Type, settings.Authn.DPProxy.Type = zoneProxy, dataplane
 	settings.Authn.ServiceAccountToken.Audience = "meridian-zone"
+	for name, e := range accounts {
+		if e != nil {
+			settings.Authn.ServiceAccountToken.ServiceAccounts = append(settings.Authn.ServiceAccountToken.ServiceAccounts,
+				keyring.AccountEntry{Account: "demo/" + name, ProxyTypes: e.Types, Mesh: e.Mesh, Services: e.Services})
+		}
+	}
 	if err := settings.Complete(); err != nil {
 		t.Fatal(err)
 	}
