@@ -17,7 +17,8 @@ const (
 	DefaultDeadline = 10 * time.Second
 )
 
-// What things cost, measured as resident memory of a process with thousands of them.
+// What things cost: estimates on the high side. The bench row flood compares what a
+// process says with what the kernel counts.
 const (
 	// costConnection is a connection with the state of TLS, its buffers and goroutines.
 	costConnection = 24 << 10
