@@ -8,10 +8,12 @@ type Cluster struct {
 	Leader    string `json:"leader,omitempty"` // empty: none is known
 	// AnsweredBy is the member that this picture is of. The leader's is complete;
 	// another member's does not know who is live.
-	AnsweredBy string   `json:"answeredBy"`
-	Voters     int      `json:"voters"`
-	Members    []Member `json:"members"`
-	Warning    string   `json:"warning,omitempty"`
+	AnsweredBy string `json:"answeredBy"`
+	// FeatureLevel rises by itself once every member's program knows the next one.
+	FeatureLevel uint32   `json:"featureLevel"`
+	Voters       int      `json:"voters"`
+	Members      []Member `json:"members"`
+	Warning      string   `json:"warning,omitempty"`
 }
 
 // Member is one node of the cluster.

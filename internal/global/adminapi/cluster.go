@@ -166,7 +166,7 @@ func (api *API) mayIssue(lifetime time.Duration) error {
 }
 
 func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error {
-	status := apitypes.Cluster{ClusterID: api.store.ClusterID(), AnsweredBy: api.store.NodeID(), Members: []apitypes.Member{}}
+	status := apitypes.Cluster{ClusterID: api.store.ClusterID(), AnsweredBy: api.store.NodeID(), FeatureLevel: api.store.FeatureLevel(), Members: []apitypes.Member{}}
 	status.Leader, _ = api.store.Leader()
 	if api.cfg.Cluster == nil {
 		_, addr := api.store.Leader()

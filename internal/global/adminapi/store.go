@@ -23,6 +23,8 @@ type State interface {
 	ClusterID() string
 	Leader() (id, addr string)
 	Applied() uint64
+	// FeatureLevel is the level that the cluster is at: all that a member may write.
+	FeatureLevel() uint32
 	Head() (cluster string, rev federation.Revision)
 	// ReadIndex makes sure that this node still leads, and Requests then has every
 	// change that was made under a request id.

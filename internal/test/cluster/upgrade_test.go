@@ -2,28 +2,28 @@ package cluster
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // olderLevel builds programs of the feature level before this one.
 const olderLevel = "meridian_level_1"
 
-// level is the feature level of the cluster, from a backup.
-func (m *node) level() uint32 {
+// level is the feature level of the cluster.
+func (m *node) level() (level uint32) {
 	m.of.t.Helper()
-	file := m.of.path("level-" + m.name + ".snapshot")
-	var b apitypes.Backup
-	Eventually(m.of.t, "a backup at "+m.name, func() bool {
-		if _, _, err := m.cli("snapshot", "save", "--stale", file); err != nil {
-			return false
-		}
-		out, _, err := command(m.bin.global, "snapshot", "inspect", file, "-o", "json")
-		return err == nil && json.Unmarshal([]byte(out), &b) == nil
+	Eventually(m.of.t, "the status of the cluster at "+m.name, func() bool {
+		out, _, _ := m.cli("cluster", "status", "-o", "json") // its exit code is about the members
+		var status apitypes.Cluster
+		err := json.Unmarshal([]byte(out), &status)
+		level = status.FeatureLevel
+		return err == nil && level > 0
 	})
-	return b.Level
+	return level
 }
 
 // TestRollingUpgrade takes a cluster of programs of the older feature level over, one
@@ -60,7 +60,7 @@ func TestRollingUpgrade(t *testing.T) {
 		}
 		west.expect(token, "accepted")
 	}
-	Eventually(t, "the cluster to go over", func() bool { return c.all[0].level() == 2 })
+	Eventually(t, "the cluster to go over", func() bool { return c.all[0].level() == state.Level })
 	if n := c.all[1].revoked(revoked...); n != len(revoked) {
 		t.Errorf("%d of %d revocations outlived the upgrade", n, len(revoked))
 	}
@@ -85,7 +85,7 @@ func TestRollingUpgrade(t *testing.T) {
 	late.bin = binaries(t, olderLevel)
 	late.start()
 	Eventually(t, "the older program to be told why it cannot join", func() bool {
-		return strings.Contains(late.log.String(), "knows feature level 1, and the cluster is at 2")
+		return strings.Contains(late.log.String(), fmt.Sprintf("knows feature level 1, and the cluster is at %d", state.Level))
 	})
 	if !c.follower().revoke() {
 		t.Error("no write beside an older program that wants to join")
