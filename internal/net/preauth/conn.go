@@ -27,6 +27,8 @@ type Conn struct {
 	proved atomic.Bool
 	closed sync.Once
 
+	proving sync.Mutex // one request at a time proves whose the connection is
+
 	header struct { // of PROXY protocol
 		once   sync.Once
 		reader *bufio.Reader // nil: there is none
@@ -103,9 +105,10 @@ func (c *Conn) late() {
 	b.mu.Lock()
 	c.port.Late++
 	b.mu.Unlock()
+	// First, because the address may be what the connection is silent about.
+	_ = c.Close()
 	b.lines.Log(c.ctx, b.cfg.Logger, slog.LevelInfo, "a caller did not prove who they are in time",
 		slog.String("server", c.port.name), slog.String("remote", c.RemoteAddr().String()))
-	_ = c.Close()
 }
 
 // RemoteAddr implements net.Conn: the caller's address, also behind a balancer that
@@ -244,6 +247,11 @@ var errClosed = errors.New("the connection is closed")
 func (c *Conn) Proved(id Identity) error {
 	if c.proved.Load() {
 		return nil
+	}
+	c.proving.Lock()
+	defer c.proving.Unlock()
+	if c.proved.Load() {
+		return nil // by another request of this connection, just now
 	}
 	b := c.budget
 	b.mu.Lock()

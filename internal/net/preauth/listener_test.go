@@ -179,8 +179,12 @@ func TestAFloodIsBounded(t *testing.T) {
 				t.Errorf("%d bytes were held, the budget is %d", most, bytes)
 			}
 			eventually(t, "somebody to be evicted", func() bool { return b.Stats()["test"].Evicted > 0 })
-			eventually(t, "what is held to fit, as it was sent", func() bool {
-				return b.Stats()["test"].Connections*int64(len(send)) <= bytes
+			cost := int64(len(send)) + costConnection
+			if strings.Contains(send, "\r\n\r\n") {
+				cost += costRequest
+			}
+			eventually(t, "what is held to fit, once all that was sent is read", func() bool {
+				return b.Stats()["test"].Connections*cost <= bytes
 			})
 			if status, _, err := ask(kept, "Who: me\r\n"); status != 200 {
 				t.Errorf("who was connected is not served any more: %v", err)
@@ -427,4 +431,74 @@ func TestParseProxies(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
+}
+
+// TestRequestsThatProveAtOnce: the first requests of one connection may prove whose it is
+// at the same time. It counts once, and its place is free when it is closed.
+func TestRequestsThatProveAtOnce(t *testing.T) {
+	b := New(Config{})
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := b.Listen(raw, "proxies", false)
+	defer l.Close()
+	for range 1000 {
+		out, err := net.Dial("tcp", raw.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var requests sync.WaitGroup
+		for range 4 {
+			requests.Go(func() {
+				if err := Of(in).Proved(Identity{Kind: Proxy, Name: "dataplane default/backend-1"}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		requests.Wait()
+		if n := b.Totals().Authenticated; n != 1 {
+			t.Fatalf("one connection counts %d times", n)
+		}
+		in.Close()
+		out.Close()
+	}
+	if n := b.Totals().Authenticated; n != 0 {
+		t.Errorf("%d connections are counted when all are closed", n)
+	}
+}
+
+// TestASilentBalancer: a connection from a balancer that never sends its header ends with
+// the deadline, also while somebody asks for the caller's address.
+func TestASilentBalancer(t *testing.T) {
+	b := New(Config{Deadline: 50 * time.Millisecond, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := b.Listen(raw, "proxies", false)
+	defer l.Close()
+	out, err := net.Dial("tcp", raw.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	in, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		_ = in.RemoteAddr()
+	}()
+	if _, err := out.Read(make([]byte, 1)); err == nil {
+		t.Error("the balancer was sent something")
+	}
+	<-asked
 }
