@@ -37,6 +37,9 @@ func TestAnEntryThatCannotBeAppliedStopsTheNode(t *testing.T) {
 	flipped[len(flipped)-1] ^= 4
 	for name, data := range map[string][]byte{
 		"empty": nil, "another format": append([]byte{2}, good[1:]...), "a flipped bit": flipped,
+		"an unknown kind": encoded(t, &storepb.Command{Level: 1, Op: &storepb.Command_Revoke{Revoke: &storepb.Revoke{
+			Kind: "workload", Ids: []*storepb.RevokedID{{Id: "x"}},
+		}}}),
 		"a newer level": encoded(t, &storepb.Command{Level: state.Level + 1, Op: &storepb.Command_Prune{Prune: &storepb.Prune{}}}),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,10 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 	if r == nil {
 		return outcome{}, s.notLeader()
 	}
-	cmd.Level, cmd.TimeMs, cmd.By = max(state.FirstLevel, cmd.Level), s.cfg.Now().UnixMilli(), o.By
+	if err := s.fsm.current().MayPropose(cmd); err != nil {
+		return outcome{}, err
+	}
+	cmd.TimeMs, cmd.By = s.cfg.Now().UnixMilli(), o.By
 	if o.RequestID != "" {
 		cmd.RequestId = o.RequestID + "/" + verb
 	}

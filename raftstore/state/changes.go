@@ -47,7 +47,7 @@ func (s *State) Since(rev federation.Revision) (cptoken.Delta, error) {
 func (s *State) changes(after uint64) iter.Seq[cptoken.Change] {
 	return func(yield func(cptoken.Change) bool) {
 		for at, e := range s.log.from(logKey{index: after + 1}) {
-			if !e.kind().AtZones() {
+			if !atZones(e.kind()) {
 				continue
 			}
 			if e.run != nil {

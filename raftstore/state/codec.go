@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
@@ -21,6 +20,10 @@ const LevelOutcomes = 2
 
 // LevelSecret is the level from which on the cluster has a secret.
 const LevelSecret = 3
+
+// LevelTrust is the level from which on nodes and certificates can be expelled, and
+// former seal keys are remembered.
+const LevelTrust = 3
 
 // MaxCommand bounds an encoded command: Raft sends its entries and its heartbeats
 // over the same connections, and its authors advise no more than this.
@@ -80,34 +83,15 @@ func DecodeCommand(data []byte) (*storepb.Command, error) {
 		return nil, fmt.Errorf("command of feature level %d, this program knows %d: %w", cmd.Level, Level, ErrNewer)
 	case cmd.GetSetLevel().GetLevel() > Level:
 		return nil, fmt.Errorf("the cluster goes over to feature level %d, this program knows %d: %w", cmd.GetSetLevel().GetLevel(), Level, ErrNewer)
-	case hasUnknown(cmd.ProtoReflect()):
-		return nil, fmt.Errorf("command has fields that this program does not know: %w", ErrNewer)
-	case cmd.Op == nil:
+	case cmd.Op == nil && len(cmd.ProtoReflect().GetUnknown()) == 0:
 		return nil, fmt.Errorf("command has no operation: %w", ErrNewer)
 	}
-	return cmd, nil
-}
-
-// hasUnknown reports whether m or any message in it has fields that are not in
-// store.proto as this program knows it.
-func hasUnknown(m protoreflect.Message) bool {
-	if len(m.GetUnknown()) > 0 {
-		return true
+	level, err := needs(cmd.ProtoReflect())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("command: %w", err)
+	case level > max(FirstLevel, cmd.Level):
+		return nil, fmt.Errorf("command says that it is of feature level %d and has what level %d brought", cmd.Level, level)
 	}
-	found := false
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if f.Kind() != protoreflect.MessageKind {
-			return true
-		}
-		if !f.IsList() {
-			found = hasUnknown(v.Message())
-			return !found
-		}
-		list := v.List()
-		for i := 0; i < list.Len() && !found; i++ {
-			found = hasUnknown(list.Get(i).Message())
-		}
-		return !found
-	})
-	return found
+	return cmd, nil
 }

@@ -76,9 +76,12 @@ func newCore(t testing.TB) *core {
 
 func (c *core) apply(cmd *storepb.Command) *storepb.Result {
 	c.t.Helper()
-	cmd.Level = FirstLevel
-	if cmd.GetFound() != nil {
-		cmd.Level = Level
+	cmd.Level = Level
+	if cmd.GetFound() == nil {
+		var err error
+		if cmd.Level, err = needs(cmd.ProtoReflect()); err != nil {
+			c.t.Fatal(err)
+		}
 	}
 	if cmd.TimeMs == 0 {
 		cmd.TimeMs = c.now
@@ -215,7 +218,6 @@ func TestKeysThatAreRefused(t *testing.T) {
 		"a mesh where none belongs": preparing(cptoken.Zone, "default", 2),
 		"no mesh":                   preparing(cptoken.Dataplane, "", 2),
 		"serial 0":                  preparing(cptoken.Zone, "", 0),
-		"an unknown kind":           preparing("ingress", "", 2),
 	} {
 		if r := c.apply(&storepb.Command{Op: &storepb.Command_PrepareKey{PrepareKey: p}}); r.Code != string(federation.Invalid) {
 			t.Errorf("%s: %q %s", name, r.Code, r.Detail)

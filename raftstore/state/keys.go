@@ -89,13 +89,18 @@ func (s *State) Active(kind cptoken.Kind, mesh string) *KeyRecord {
 // Scope checks kind and mesh. The mesh must exist where mustExist is set.
 func (s *State) Scope(kindName, mesh string, mustExist bool) (cptoken.Kind, error) {
 	kind := cptoken.Kind(kindName)
-	if !kind.Valid() {
+	rule, _ := kindOf(kind)
+	switch {
+	case rule == nil:
 		return "", federation.InvalidField("kind", "%.40q is not a kind of token", kindName)
+	case rule.perMesh:
+		if err := federation.ValidateName("mesh", mesh); err != nil {
+			return "", err
+		}
+	case mesh != "":
+		return "", federation.InvalidField("mesh", "a %s belongs to no mesh", kind.TokenName())
 	}
-	if err := kind.ValidateScope(mesh); err != nil {
-		return "", err
-	}
-	if _, ok := s.meshes.get(mesh); mustExist && kind.PerMesh() && !ok {
+	if _, ok := s.meshes.get(mesh); mustExist && rule.perMesh && !ok {
 		return "", federation.Errorf(federation.NotFound, "mesh %s does not exist", mesh).
 			WithReason("no_mesh").WithHint("apply the mesh first, or check its name with global get meshes")
 	}
@@ -148,6 +153,9 @@ func (k *KeyRecord) setPublic(der, fingerprint []byte, registered *cptoken.Const
 		}
 		k.Fingerprint = fingerprint
 		return nil
+	}
+	if algorithms[k.Alg] == 0 || k.Alg == cptoken.AlgHS256 {
+		return federation.Errorf(federation.Invalid, "key %s: must be a public key, and %.20q is no algorithm of one", KeyName(k.ID), k.Alg)
 	}
 	pub, err := cptoken.NewPublicKey(k.ID, k.Alg, k.State, der, registered)
 	if err != nil {
@@ -309,11 +317,10 @@ func constraintsFrom(c *storepb.Constraints) (*cptoken.Constraints, error) {
 		}
 	}
 	for i, name := range c.GetScopes() {
-		scope := cptoken.Scope(name)
-		if !scope.Valid() {
+		if scopes[name] == 0 {
 			return nil, federation.InvalidField("scopes["+strconv.Itoa(i)+"]", "%.40q is not a scope", name)
 		}
-		out.Scopes = append(out.Scopes, scope)
+		out.Scopes = append(out.Scopes, cptoken.Scope(name))
 	}
 	return out, nil
 }

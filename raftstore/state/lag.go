@@ -18,7 +18,7 @@ func (s *State) Lag(rev federation.Revision) (changes int, since time.Time, ok b
 		return 0, time.Time{}, false
 	}
 	for _, e := range s.log.from(logKey{index: rev.Index + 1}) {
-		if !e.kind().AtZones() {
+		if !atZones(e.kind()) {
 			continue
 		}
 		if changes++; changes == 1 {

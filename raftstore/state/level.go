@@ -9,5 +9,8 @@ package state
 //	1  the first one
 //	2  refusals are remembered under their request id; a history knows where it began;
 //	   a registered key may get other bounds
-//	3  the cluster has a secret, under which backups carry a MAC
+//	3  the cluster has a secret, under which backups carry a MAC; nodes and certificates
+//	   can be expelled; former seal keys are remembered
+//
+// The vocabulary of each is in vocabulary.go.
 const Level = 3

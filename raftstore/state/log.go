@@ -59,7 +59,7 @@ func (s *State) append(index uint64, e logEntry) logKey {
 	at := logKey{index, s.seq}
 	s.seq++
 	s.log.set(s.edit, at, e)
-	if e.kind().AtZones() {
+	if atZones(e.kind()) {
 		s.revision = max(s.revision, index)
 	}
 	return at

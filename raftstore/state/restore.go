@@ -43,6 +43,7 @@ func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) err
 		return nil, nil, fmt.Errorf("snapshot format %d: %w", f, ErrNewer)
 	}
 	sum, frames, records := sha256.New(), sha256.New(), uint64(0)
+	var level uint32
 	for {
 		payload, err := readFrame(r)
 		if err != nil {
@@ -52,8 +53,11 @@ func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) err
 		if err := proto.Unmarshal(payload, record); err != nil {
 			return nil, nil, fmt.Errorf("snapshot record %d: %w", records, err)
 		}
-		if hasUnknown(record.ProtoReflect()) || record.What == nil {
-			return nil, nil, fmt.Errorf("snapshot record %d: %w", records, ErrNewer)
+		if records == 0 {
+			level = record.GetHeader().GetLevel()
+		}
+		if err := checkVocabulary(record, level); err != nil {
+			return nil, nil, fmt.Errorf("snapshot record %d: %w", records, err)
 		}
 		if end := record.GetEnd(); end != nil {
 			if end.Records != records || !bytes.Equal(end.Sha256, sum.Sum(nil)) {
@@ -72,6 +76,21 @@ func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) err
 		}
 		records++
 	}
+}
+
+// checkVocabulary refuses a record that has what this program does not know, or what the
+// feature level of its snapshot does not have.
+func checkVocabulary(record *storepb.Record, level uint32) error {
+	needed, err := needs(record.ProtoReflect())
+	switch {
+	case err != nil:
+		return err
+	case record.What == nil:
+		return ErrNewer
+	case needed > max(FirstLevel, level):
+		return fmt.Errorf("it has what feature level %d brought, in a snapshot of level %d", needed, level)
+	}
+	return nil
 }
 
 func readFrame(r io.Reader) ([]byte, error) {
@@ -180,7 +199,7 @@ func (rs *restorer) key(r *storepb.KeyRecord) error {
 		Created: millis(r.CreatedMs), Prepared: millis(r.PreparedMs), Active: millis(r.ActiveMs),
 		Retiring: millis(r.RetiringMs), Index: r.Index, PreparedIndex: r.PreparedIndex, RetiringIndex: r.RetiringIndex,
 	}}
-	if !k.State.Valid() || k.State == cptoken.Removed {
+	if keyStates[r.State] == 0 {
 		return fmt.Errorf("key %s: unknown state %.20q", id, r.State)
 	}
 	var registered *cptoken.Constraints

@@ -153,7 +153,7 @@ func (s *State) checkWhole() error {
 		return fmt.Errorf("a cluster secret at feature level %d", s.level)
 	}
 	for _, k := range s.keys.all() {
-		if _, ok := s.meshes.get(k.ID.Mesh); k.ID.Kind.PerMesh() && !ok {
+		if _, ok := s.meshes.get(k.ID.Mesh); perMesh(k.ID.Kind) && !ok {
 			return fmt.Errorf("key %s: there is no such mesh", KeyName(k.ID))
 		}
 	}
@@ -181,11 +181,10 @@ func zoneFrom(op *storepb.ApplyZone) (*federation.Zone, error) {
 		Relay: federation.RelayPolicy{Meshes: op.RelayMeshes, MaxValidity: time.Duration(op.RelayMaxValidityS) * time.Second},
 	}
 	if op.Auth != "" {
-		mode, err := federation.ParseAuthMode("auth", op.Auth)
-		if err != nil {
-			return nil, err
+		if authModes[op.Auth] == 0 {
+			return nil, federation.InvalidField("auth", "%.40q is not a mode of authentication", op.Auth)
 		}
-		next.Auth = mode
+		next.Auth = federation.AuthMode(op.Auth)
 	}
 	if len(op.RelayMeshes) > federation.MaxRelayMeshes {
 		return nil, federation.InvalidField("relay.meshes", "must name at most %d meshes", federation.MaxRelayMeshes)

@@ -3,7 +3,7 @@ package state
 import (
 	"cmp"
 	"crypto/sha256"
-	"slices"
+	"errors"
 	"strings"
 	"time"
 
@@ -230,12 +230,32 @@ func (s *State) admit(cmd *storepb.Command) error {
 		return federation.InvalidField("requestId", "must have at most %d bytes", maxRequestID)
 	case !founding && !s.Founded():
 		return federation.Errorf(federation.Unavailable, "the cluster is not founded yet").WithReason("not_founded")
-	case cmd.Level > s.level:
-		return federation.Errorf(federation.Conflict,
-			"the change needs feature level %d and the cluster is at %d", cmd.Level, s.level).
-			WithReason("level").WithHint("upgrade every member first")
 	}
-	return nil
+	return s.atLevel(cmd)
+}
+
+func (s *State) atLevel(cmd *storepb.Command) error {
+	if cmd.Level <= s.level {
+		return nil
+	}
+	return federation.Errorf(federation.Conflict,
+		"the change needs feature level %d and the cluster is at %d", cmd.Level, s.level).
+		WithReason("level").WithHint("upgrade every member first")
+}
+
+// MayPropose has a command say which feature level it needs, and refuses one that the
+// cluster must not get into its log: a member that does not know all of it would stop.
+func (s *State) MayPropose(cmd *storepb.Command) error {
+	level, err := needs(cmd.ProtoReflect())
+	var unknown *unknownWord
+	switch {
+	case errors.As(err, &unknown):
+		return federation.InvalidField(string(unknown.field.Name()), "%.40q is not known here", unknown.word)
+	case err != nil:
+		return federation.Errorf(federation.Invalid, "the change cannot be written: %w", err)
+	}
+	cmd.Level = max(level, cmd.Level)
+	return s.atLevel(cmd)
 }
 
 // identify returns a digest of what a command asks for. Of a key it leaves out
@@ -318,8 +338,10 @@ func ResultError(r *storepb.Result) error {
 }
 
 func compareList(a, b listID) int {
-	if c := cmp.Compare(slices.Index(cptoken.Kinds[:], a.kind), slices.Index(cptoken.Kinds[:], b.kind)); c != 0 {
-		return c
+	if a.kind != b.kind {
+		_, at := kindOf(a.kind)
+		_, bt := kindOf(b.kind)
+		return cmp.Compare(at, bt)
 	}
 	return strings.Compare(a.mesh, b.mesh)
 }

@@ -12,7 +12,11 @@ const maxFormer = 64
 
 // supersede returns a seal check in the place of the present one, whose seal key proves
 // nothing from then on. What the command itself says of former keys counts for nothing.
+// Below LevelTrust none are remembered: an older member could not read them.
 func (s *State) supersede(check *storepb.SealCheck) *storepb.SealCheck {
+	if s.level < LevelTrust {
+		return withFormer(check, nil)
+	}
 	return withFormer(check, append(slices.Clone(s.sealCheck.GetFormerIds()), s.SealKeyID()))
 }
 
