@@ -497,11 +497,11 @@ type Command_AddSecret struct {
 }
 
 type Command_Expel struct {
-	Expel *Expel `protobuf:"bytes,40,opt,name=expel,proto3,oneof"`
+	Expel *Expel `protobuf:"bytes,40,opt,name=expel,proto3,oneof"` // from feature level 3 on
 }
 
 type Command_Readmit struct {
-	Readmit *Readmit `protobuf:"bytes,41,opt,name=readmit,proto3,oneof"`
+	Readmit *Readmit `protobuf:"bytes,41,opt,name=readmit,proto3,oneof"` // from feature level 3 on
 }
 
 func (*Command_Found) isCommand_Op() {}
@@ -913,7 +913,7 @@ type SealCheck struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Sealed *Sealed                `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	// In the state: the seal keys that this one took the place of, the latest last.
-	// They prove nothing any more.
+	// They prove nothing any more. From feature level 3 on.
 	FormerIds     []string `protobuf:"bytes,2,rep,name=former_ids,json=formerIds,proto3" json:"former_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
