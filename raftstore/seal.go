@@ -34,6 +34,8 @@ type Sealing struct {
 	Held []string
 	// Sealed counts the signing keys under each seal key.
 	Sealed map[string]int
+	// Secret is the newest generation of the cluster secret, 0 where there is none yet.
+	Secret uint32
 	// Unopened are the signing keys that this node cannot open, and MissingKeys the
 	// seal keys that it lacks for them, both in order.
 	Unopened    []cptoken.KeyID
@@ -44,7 +46,7 @@ type Sealing struct {
 // them this node lacks.
 func (s *Store) Sealing() Sealing {
 	st := s.fsm.current()
-	have := Sealing{Active: st.SealKeyID(), Held: s.cfg.Seal.IDs(), Sealed: map[string]int{}}
+	have := Sealing{Active: st.SealKeyID(), Held: s.cfg.Seal.IDs(), Sealed: map[string]int{}, Secret: st.NextSecret() - 1}
 	for k := range st.Records() {
 		if k.Sealed() != nil {
 			have.Sealed[k.Sealed().SealKeyId]++

@@ -48,6 +48,7 @@ var (
 		"revoke --kind zone-token --withdraw --cut-off",
 		"snapshot restore $DIR/backup.snapshot --force",
 		"seal rotate",
+		"seal rotate --cluster-secret",
 		"cluster transfer-leader",
 		"cluster remove n2 --force",
 		"cluster readmit n2",

@@ -66,6 +66,11 @@ func (g *Global) RotateSeal(ctx context.Context) (apitypes.SealRotation, error) 
 	return change[apitypes.SealRotation](ctx, g.c, nil, "v1", "seal", "rotate")
 }
 
+// RotateSecret makes a new generation of the cluster secret.
+func (g *Global) RotateSecret(ctx context.Context) (apitypes.SecretRotation, error) {
+	return change[apitypes.SecretRotation](ctx, g.c, nil, "v1", "seal", "rotate-cluster-secret")
+}
+
 // stream sends a request without a bound on its duration, and returns an answer of
 // status 2xx, whose body is still to be read.
 func (c *client) stream(ctx context.Context, q call) (resp *http.Response, err error) {

@@ -38,6 +38,8 @@ type Seal struct {
 	CanSign bool      `json:"canSign"`
 	// CannotOpen names the signing keys whose seal key this node lacks.
 	CannotOpen []string `json:"cannotOpen"`
+	// ClusterSecret is the newest generation of the cluster secret, 0 before the first.
+	ClusterSecret uint32 `json:"clusterSecret"`
 }
 
 // SealKey is a seal key that this node holds or lacks.
@@ -52,4 +54,9 @@ type SealRotation struct {
 	Under   string   `json:"under"`
 	Keys    int      `json:"keys"`    // sealed anew by this call
 	Dropped []string `json:"dropped"` // no longer needed by anything in the state
+}
+
+// SecretRotation is the answer of POST /v1/seal/rotate-cluster-secret.
+type SecretRotation struct {
+	Generation uint32 `json:"generation"`
 }

@@ -1,7 +1,9 @@
-// Package seal has the commands over seal keys, which seal signing keys on disk.
+// Package seal has the commands over seal keys, which seal signing keys on disk, and over
+// the cluster secret.
 package seal
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -30,7 +33,7 @@ rotation seals under, the others open what was sealed before.`,
 func sealStatus() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
-		Usage: "show which seal keys a node holds and which it needs",
+		Usage: "show which seal keys a node holds and which it needs, and the generation of the cluster secret",
 		Description: `Ask every node, with its own --address, before a seal key is dropped.
 
 Examples:
@@ -56,9 +59,26 @@ Examples:
 			if !s.CanSign {
 				console.VoiceOf(c.App).Warn("node %s can neither sign nor admit zones: it lacks the seal key of %s", s.NodeID, strings.Join(s.CannotOpen, ", "))
 			}
-			return console.Print(c.App.Writer, format, s, func() io.WriterTo { return sealTable(s) })
+			return console.Print(c.App.Writer, format, s, func() io.WriterTo { return status(s) })
 		},
 	}
+}
+
+// status is the table of seal keys with the generation of the cluster secret below it.
+type status apitypes.Seal
+
+// WriteTo implements [io.WriterTo].
+func (s status) WriteTo(w io.Writer) (int64, error) {
+	var text bytes.Buffer
+	if _, err := sealTable(apitypes.Seal(s)).WriteTo(&text); err != nil {
+		return 0, err
+	}
+	if s.ClusterSecret == 0 {
+		text.WriteString("\nThe cluster has no secret yet.\n")
+	} else {
+		fmt.Fprintf(&text, "\nThe cluster secret is at generation %d.\n", s.ClusterSecret)
+	}
+	return text.WriteTo(w)
 }
 
 func sealTable(s apitypes.Seal) *console.Table {
@@ -79,15 +99,21 @@ func yesNo(b bool) string {
 func sealRotate() *cli.Command {
 	return &cli.Command{
 		Name:  "rotate",
-		Usage: "seal every signing key anew under the first seal key of the leader's file",
+		Usage: "seal every signing key anew under the first seal key of the leader's file, or rotate the cluster secret",
 		Description: `First put the new seal key in front in the file of every node, keep the old one in
 the next line, and start the nodes again, one after the other. An interrupted
 rotation is completed by running it again. No zone and no token notices it.
 
+With --cluster-secret no signing key is touched: the cluster makes a new generation of
+its secret, from which the keys of backups are derived. It needs no restart, and
+backups under former generations stay usable.
+
 Examples:
   global generate seal-key > new.key && cat new.key seal.key > both.key
-  global seal rotate`,
-		Flags: client.Flags(console.OutputFlag()),
+  global seal rotate
+  global seal rotate --cluster-secret`,
+		Flags: client.Flags(console.OutputFlag(),
+			&cli.BoolFlag{Name: "cluster-secret", Usage: "make a new generation of the cluster secret instead"}),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -99,6 +125,9 @@ Examples:
 			g, err := client.Connect(c)
 			if err != nil {
 				return err
+			}
+			if c.Bool("cluster-secret") {
+				return rotateSecret(c, g, format)
 			}
 			done, err := g.RotateSeal(c.Context)
 			if err != nil {
@@ -113,6 +142,17 @@ Examples:
 			})
 		},
 	}
+}
+
+// rotateSecret makes a new generation of the cluster secret instead of a rotation.
+func rotateSecret(c *cli.Context, g *apiclient.Global, format console.Format) error {
+	done, err := g.RotateSecret(c.Context)
+	if err != nil {
+		return err
+	}
+	return console.Print(c.App.Writer, format, done, func() io.WriterTo {
+		return console.Sentence(fmt.Sprintf("generation %d of the cluster secret is in use", done.Generation))
+	})
 }
 
 // Generate returns the command `global generate seal-key`.

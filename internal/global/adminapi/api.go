@@ -260,6 +260,7 @@ func (api *API) routes() map[string]route {
 		"POST /v1/snapshot/restore":            {access.Administer, api.postRestore},
 		"GET /v1/seal":                         {access.Read, api.getSeal},
 		"POST /v1/seal/rotate":                 {access.Administer, api.postSealRotate},
+		"POST /v1/seal/rotate-cluster-secret":  {access.Administer, api.postRotateSecret},
 		"POST /v1/revocations/bulk":            {access.Revoke, api.postBulk},
 		"GET /v1/revocation-lists":             {access.ReadRevocations, api.listRevocationLists},
 		"GET /v1/cut-offs":                     {access.ReadRevocations, api.listCutOffs},

@@ -23,6 +23,7 @@ type Keeper interface {
 	Sealing() raftstore.Sealing
 	CanSign() error
 	Reseal(ctx context.Context, o raftstore.Origin) (raftstore.Resealed, error)
+	RotateSecret(ctx context.Context, o raftstore.Origin) (generation uint32, err error)
 }
 
 const (
@@ -156,7 +157,7 @@ func (api *API) sealJSON() apitypes.Seal {
 	have := api.store.Sealing()
 	j := apitypes.Seal{
 		NodeID: api.store.NodeID(), Active: have.Active, First: have.Held[0], Keys: []apitypes.SealKey{},
-		CanSign: api.store.CanSign() == nil, CannotOpen: []string{},
+		CanSign: api.store.CanSign() == nil, CannotOpen: []string{}, ClusterSecret: have.Secret,
 	}
 	ids := append(slices.Clone(have.Held), have.MissingKeys...)
 	for _, id := range ids {
@@ -178,6 +179,18 @@ func (api *API) postSealRotate(a *act, w http.ResponseWriter, r *http.Request) e
 		return err
 	}
 	return reply(w, http.StatusOK, apitypes.SealRotation{Under: done.Under, Keys: done.Keys, Dropped: orEmpty(done.Dropped)})
+}
+
+func (api *API) postRotateSecret(a *act, w http.ResponseWriter, r *http.Request) error {
+	if err := api.notLeader(); err != nil {
+		return err
+	}
+	generation, err := api.store.RotateSecret(r.Context(), a.origin("rotate-cluster-secret"))
+	if err != nil {
+		return err
+	}
+	a.note(slog.Uint64("generation", uint64(generation)))
+	return reply(w, http.StatusOK, apitypes.SecretRotation{Generation: generation})
 }
 
 // queryBool reads a flag of a query: absent, true or false.

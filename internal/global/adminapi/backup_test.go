@@ -85,6 +85,11 @@ func TestOnlyAdminsSave(t *testing.T) {
 	if w.Code != http.StatusForbidden {
 		t.Errorf("restore: %d %s", w.Code, w.Body)
 	}
+	for _, path := range []string{"/v1/seal/rotate", "/v1/seal/rotate-cluster-secret"} {
+		if w := e.raw("POST", path, nil, "Authorization", "Bearer "+reader); w.Code != http.StatusForbidden {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
 	if w := e.raw("GET", "/v1/seal", nil, "Authorization", "Bearer "+reader); w.Code != http.StatusOK {
 		t.Errorf("seal: %d %s", w.Code, w.Body)
 	}
@@ -143,6 +148,14 @@ func TestSealOverTheAPI(t *testing.T) {
 	e := newEnv(t)
 	e.golden("seal", e.call("GET", "/v1/seal", nil))
 	e.golden("seal-rotate", e.call("POST", "/v1/seal/rotate", nil))
+	var before, after apitypes.Seal
+	e.want(200, "GET", "/v1/seal", nil, &before)
+	var made apitypes.SecretRotation
+	e.want(200, "POST", "/v1/seal/rotate-cluster-secret", nil, &made)
+	e.want(200, "GET", "/v1/seal", nil, &after)
+	if before.ClusterSecret == 0 || made.Generation != before.ClusterSecret+1 || after.ClusterSecret != made.Generation {
+		t.Errorf("generation %d, then %+v, then %d", before.ClusterSecret, made, after.ClusterSecret)
+	}
 	var s apitypes.Status
 	e.want(200, "GET", "/v1/status", nil, &s)
 	if !s.CanSign || len(s.SealKeyID) != 8 || len(s.CannotOpen) != 0 {

@@ -39,6 +39,7 @@ var routes = []struct{ method, path, body string }{
 	{"POST", "/v1/snapshot/restore", "x"},
 	{"GET", "/v1/seal", ""},
 	{"POST", "/v1/seal/rotate", `{}`},
+	{"POST", "/v1/seal/rotate-cluster-secret", `{}`},
 	{"POST", "/v1/cluster/remove", `{"id":"x"}`},
 }
 
