@@ -162,12 +162,13 @@ func (s *Store) correctAddress(r *raft.Raft) error {
 	return nil
 }
 
-// canServe proves that this node has every seal key and tests every signing key.
+// canServe proves that this node has every seal key and tests every signing key. One
+// that is broken is no reason not to lead: a cluster without a leader could not remove it.
 func (s *Store) canServe() error {
 	if err := s.CanSign(); err != nil {
 		return err
 	}
-	s.selfTest(s.fsm.current())
+	s.brokenIn(s.fsm.current())
 	return nil
 }
 

@@ -32,7 +32,7 @@ func (s *Store) awaitReady(ctx context.Context, p *process) error {
 		}
 	}
 	st := s.fsm.current()
-	s.selfTest(st)
+	s.brokenIn(st)
 	// Before the first write is acknowledged, so that a log that is lost later is
 	// missed.
 	if _, err := s.keepSealCheck(s.node, st); err != nil {

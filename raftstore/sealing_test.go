@@ -175,10 +175,12 @@ func TestBrokenKey(t *testing.T) {
 	if _, err := m.ActivateKey(ctx, o, id); err != nil {
 		t.Fatal(err)
 	}
+	withheld(t, m, id) // by the member that just met it
 	m.stop()
 	m = start(t, alone(t, dir, seal)).awaitReady()
 	_, err = m.Signer(cptoken.Zone, "")
 	wantCode(t, err, federation.Internal, "key_broken")
+	withheld(t, m, id) // by one that starts with it
 	if _, err := m.RetireKey(ctx, o, id); err != nil {
 		t.Fatal(err)
 	}
@@ -186,6 +188,38 @@ func TestBrokenKey(t *testing.T) {
 	wantCode(t, err, federation.Conflict, "no_active_key")
 	if _, err := m.RemoveKey(ctx, o, id, RemoveOptions{Compromised: true}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// withheld checks that a member lets nobody verify with a key, and names it.
+func withheld(t *testing.T, m *member, id cptoken.KeyID) {
+	t.Helper()
+	good := cptoken.KeyID{Kind: id.Kind, KID: "1"}
+	if broken := m.Broken(); len(broken) != 1 || broken[0] != id {
+		t.Errorf("broken are %v, want %s", broken, id)
+	}
+	if v := m.View(); v.Key(id) != nil || v.Key(good) == nil {
+		t.Error("the view has the broken key, or lacks the other")
+	}
+	shown := m.Picture().Keys(id.Kind)
+	if len(shown) != 1 || shown[0].ID != good {
+		t.Errorf("Kuma zones are shown %d keys", len(shown))
+	}
+	d, err := m.Since(federation.Revision{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent, removed []cptoken.KeyID
+	for c := range d.Changes {
+		switch {
+		case c.Key != nil && c.Key.ID.Kind == id.Kind:
+			sent = append(sent, c.Key.ID)
+		case c.RemovedKey != nil:
+			removed = append(removed, *c.RemovedKey)
+		}
+	}
+	if len(sent) != 1 || sent[0] != good || len(removed) != 1 || removed[0] != id {
+		t.Errorf("zones are sent %v, and that %v are removed", sent, removed)
 	}
 }
 

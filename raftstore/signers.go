@@ -3,27 +3,25 @@ package raftstore
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/state"
+	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
-// signers keeps the keys that were unsealed. A key's material never changes
-// between being prepared and removed; a restored backup may hold another key under
-// the same name and index, which its fingerprint tells apart.
+// signers keeps the keys that were unsealed. What was sealed anew, or came with a
+// backup, is unsealed again: each member judges the bytes that all of them hold.
 type signers struct {
 	mu     sync.RWMutex
 	opened map[cptoken.KeyID]opened
 }
 
 type opened struct {
-	prepared    uint64
-	fingerprint []byte
-	key         *issue.SigningKey
+	sealed *storepb.Sealed // which key was made of; it is never changed in place
+	key    *issue.SigningKey
 }
 
 // Signer returns the key that signs for a kind and mesh. It is a Conflict error
@@ -65,14 +63,14 @@ func (s *Store) open(k *state.KeyRecord) (*issue.SigningKey, error) {
 	s.signers.mu.RLock()
 	o, ok := s.signers.opened[k.ID]
 	s.signers.mu.RUnlock()
-	if ok && o.prepared == k.PreparedIndex && bytes.Equal(o.fingerprint, k.Fingerprint) {
+	if ok && o.sealed == k.Sealed() {
 		return o.key, nil
 	}
 	key, err := unseal(k, s.ClusterID(), s.cfg.Seal)
 	if err != nil {
 		return nil, err
 	}
-	s.keep(k, opened{prepared: k.PreparedIndex, fingerprint: k.Fingerprint, key: key})
+	s.keep(k, opened{sealed: k.Sealed(), key: key})
 	return key, nil
 }
 
@@ -121,20 +119,4 @@ func (s *Store) keep(k *state.KeyRecord, o opened) {
 		}
 	}
 	s.signers.opened[k.ID] = o
-}
-
-// selfTest opens every key that this node has the seal key of, so that it finds out
-// before it works, and not when a token is asked for. One that is broken is so on
-// every member; it is logged and refused when it is to sign, because a cluster that
-// did not start for it could not remove it either.
-func (s *Store) selfTest(st *state.State) {
-	lacks := s.lacks(st).keys
-	for k := range st.Records() {
-		if k.Sealed() == nil || slices.Contains(lacks, k.ID) {
-			continue
-		}
-		if _, err := s.open(k); err != nil {
-			s.log.Error("a key is broken", "key", state.KeyName(k.ID), "error", err)
-		}
-	}
 }

@@ -109,6 +109,7 @@ type Store struct {
 	node    disk.Identity
 	fsm     *fsm
 	signers signers
+	broken  brokenCache
 	lack    lackCache
 	pruning *pruneClock
 
@@ -214,11 +215,20 @@ func (s *Store) Watch() <-chan struct{} { return s.fsm.watch.next() }
 
 // Since returns what leads a zone at rev to this node's state; full state where
 // rev is zero, of an older history, or from before the oldest tombstone. It is an
-// Unavailable error where rev is ahead of this node.
+// Unavailable error where rev is ahead of this node. A broken key is a removed one.
 func (s *Store) Since(rev federation.Revision) (cptoken.Delta, error) {
-	return s.fsm.current().Since(rev)
+	st := s.fsm.current()
+	d, err := st.Since(rev)
+	if err != nil {
+		return d, err
+	}
+	return s.brokenIn(st).withhold(d), nil
 }
 
 // View returns the public keys, revocations and cut-offs of every kind as they
-// are now. It does not change any more: take a new one for each token.
-func (s *Store) View() cptoken.View { return s.fsm.current().View() }
+// are now, without keys that are broken. It does not change any more: take a new one for
+// each token.
+func (s *Store) View() cptoken.View {
+	st := s.fsm.current()
+	return trusted{st.View(), s.brokenIn(st)}
+}

@@ -1,11 +1,10 @@
 package raftstore
 
-import (
-	"github.com/meridiankds/meridian/raftstore/state"
-)
-
 // Picture returns the state of now.
-func (s *Store) Picture() state.ReadView { return s.fsm.current().ReadView() }
+func (s *Store) Picture() Picture {
+	st := s.fsm.current()
+	return Picture{st.ReadView(), s.brokenIn(st)}
+}
 
 // WatchPicture returns a channel that is closed at the next change of what a
 // Picture tells, which is more than zones of Meridian see: meshes, and ids that

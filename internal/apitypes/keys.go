@@ -24,6 +24,9 @@ type Key struct {
 	By          string     `json:"by,omitempty"`
 	Imported    bool       `json:"imported,omitempty"`
 	Registered  bool       `json:"registered,omitempty"`
+	// Broken: its sealed private part does not belong to its public part, so that it
+	// signs and verifies nothing, at zones either.
+	Broken bool `json:"broken,omitempty"`
 }
 
 // KeyPrepareRequest is the body of POST /v1/keys/prepare. Status 201 with the new

@@ -55,7 +55,11 @@ func keysList() *cli.Command {
 func keyTable(keys ...apitypes.Key) *console.Table {
 	t := console.NewTable("KIND", "MESH", "KEY", "STATE", "NAME", "AGE")
 	for _, k := range keys {
-		t.Row(client.TokenName(k.Kind), k.Mesh, k.KID, k.State, k.Name, client.Age(k.Created))
+		state := k.State
+		if k.Broken {
+			state += ", broken"
+		}
+		t.Row(client.TokenName(k.Kind), k.Mesh, k.KID, state, k.Name, client.Age(k.Created))
 	}
 	return t
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/preauth"
@@ -22,6 +23,7 @@ type Keeper interface {
 	Restore(ctx context.Context, o raftstore.Origin, opts raftstore.RestoreOptions, in io.Reader) (raftstore.Backup, raftstore.Change, error)
 	Sealing() raftstore.Sealing
 	CanSign() error
+	Broken() []cptoken.KeyID
 	Reseal(ctx context.Context, o raftstore.Origin) (raftstore.Resealed, error)
 	RotateSecret(ctx context.Context, o raftstore.Origin) (generation uint32, err error)
 }

@@ -168,15 +168,16 @@ func (api *API) mayIssue(lifetime time.Duration) error {
 func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error {
 	status := apitypes.Cluster{ClusterID: api.store.ClusterID(), AnsweredBy: api.store.NodeID(), FeatureLevel: api.store.FeatureLevel(), Members: []apitypes.Member{}}
 	status.Leader, _ = api.store.Leader()
+	warnings := api.brokenKeys()
 	if api.cfg.Cluster == nil {
 		_, addr := api.store.Leader()
 		status.Voters = 1
 		status.Members = append(status.Members, apitypes.Member{
 			ID: api.store.NodeID(), Address: addr, Voter: true, Leader: true, Live: true, Applied: api.store.Applied(),
 		})
+		status.Warning = strings.Join(warnings, "; ")
 		return reply(w, http.StatusOK, status)
 	}
-	var warnings []string
 	for _, m := range api.cfg.Cluster.Members() {
 		if m.Voter {
 			status.Voters++
@@ -193,6 +194,14 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error
 	}
 	status.Warning = strings.Join(warnings, "; ")
 	return reply(w, http.StatusOK, status)
+}
+
+// brokenKeys warns of each key that signs and verifies nothing.
+func (api *API) brokenKeys() (warnings []string) {
+	for _, id := range api.store.Broken() {
+		warnings = append(warnings, "key "+id.String()+" is broken: it signs and verifies nothing; find out who changed it, rotate it and remove it")
+	}
+	return warnings
 }
 
 func (api *API) postTransferLeader(a *act, w http.ResponseWriter, r *http.Request) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
@@ -14,7 +15,12 @@ import (
 )
 
 func (api *API) listKeys(_ *act, w http.ResponseWriter, r *http.Request) error {
-	list, err := listOf(r, api.store.Keys(), keyJSON)
+	broken := api.store.Broken()
+	list, err := listOf(r, api.store.Keys(), func(k raftstore.Key) apitypes.Key {
+		j := keyJSON(k)
+		j.Broken = slices.Contains(broken, k.ID)
+		return j
+	})
 	if err != nil {
 		return err
 	}

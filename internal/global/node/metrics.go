@@ -26,6 +26,7 @@ func (n *Node) measure() {
 	})
 	m.Gauge("sealed", "Whether signing keys are sealed under a key outside Raft.", nil, func() []metrics.Sample { return metrics.Bool(n.cfg.Seal != nil) })
 	m.Gauge("can_sign", "Whether this member can open every key that signs.", nil, func() []metrics.Sample { return metrics.Bool(s.CanSign() == nil) })
+	m.Gauge("keys_broken", "Keys whose sealed private part does not belong to their public part: they sign and verify nothing.", nil, func() []metrics.Sample { return metrics.One(len(s.Broken())) })
 	m.Gauge("roles_bindings", "Role bindings in force, by the digest of all of them: members that differ have different files.", []string{"digest"}, func() []metrics.Sample {
 		roles := n.cfg.Roles.Roles()
 		return []metrics.Sample{{Labels: []string{roles.Digest()}, Value: float64(roles.Len())}}

@@ -44,7 +44,7 @@ func TestMetrics(t *testing.T) {
 		"meridian_zone_token_expiry_timestamp_seconds{", "meridian_certificate_expiry_timestamp_seconds{", "meridian_propagation_seconds_count ",
 		"meridian_kds_authenticated_total ", "meridian_raft_applied_index ",
 		`meridian_raft_state{state="leader"} 1`, "meridian_raft_term ", "meridian_raft_commit_index ", "meridian_raft_commit_seconds_count ", "meridian_raft_peers 0",
-		"meridian_raft_leader_contact_seconds 0", "meridian_can_sign 1", `meridian_roles_bindings{digest="`, "meridian_audit_failures_total 0", "meridian_audit_suppressed_total 0",
+		"meridian_raft_leader_contact_seconds 0", "meridian_can_sign 1", "meridian_keys_broken 0", `meridian_roles_bindings{digest="`, "meridian_audit_failures_total 0", "meridian_audit_suppressed_total 0",
 		"meridian_slowed_failures_total 0", `meridian_key_state_since_timestamp_seconds{kid="1",kind="zone",mesh="",state="active"} `,
 		`meridian_tokens_verified_total{kind="control-plane",result="accepted"} `)
 	wants(west.Node.Endpoints().Diagnostics,
