@@ -1,10 +1,13 @@
 package raftstore
 
 import (
+	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/state"
 )
 
@@ -59,7 +62,7 @@ func (s *Store) brokenIn(st *state.State) *brokenKeys {
 
 // trusted is what verifiers see: without the keys that are broken.
 type trusted struct {
-	cptoken.View
+	view   cptoken.View
 	broken *brokenKeys
 }
 
@@ -68,7 +71,17 @@ func (t trusted) Key(id cptoken.KeyID) *cptoken.PublicKey {
 	if t.broken.errs[id] != nil {
 		return nil
 	}
-	return t.View.Key(id)
+	return t.view.Key(id)
+}
+
+// Revoked implements [cptoken.View].
+func (t trusted) Revoked(kind cptoken.Kind, mesh, id string) bool {
+	return t.view.Revoked(kind, mesh, id)
+}
+
+// CutOff implements [cptoken.View].
+func (t trusted) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
+	return t.view.CutOff(kind, mesh, kid)
 }
 
 // withhold has a zone be told, in place of a broken key, that the key is removed.
@@ -94,11 +107,22 @@ func (b *brokenKeys) withhold(d cptoken.Delta) cptoken.Delta {
 // Picture is the state at one moment as lists show it, without the keys that are
 // broken. Two are equal (==) only where nothing was applied between them.
 type Picture struct {
-	state.ReadView
+	view   state.ReadView
 	broken *brokenKeys
 }
 
+// Head returns the cluster's id and the revision.
+func (p Picture) Head() (cluster string, rev federation.Revision) { return p.view.Head() }
+
+// Meshes returns the names of the meshes, in order.
+func (p Picture) Meshes() []string { return p.view.Meshes() }
+
 // Keys returns the public keys of a kind that are not removed, by mesh and serial.
 func (p Picture) Keys(kind cptoken.Kind) []*cptoken.PublicKey {
-	return slices.DeleteFunc(p.ReadView.Keys(kind), func(k *cptoken.PublicKey) bool { return p.broken.errs[k.ID] != nil })
+	return slices.DeleteFunc(p.view.Keys(kind), func(k *cptoken.PublicKey) bool { return p.broken.errs[k.ID] != nil })
+}
+
+// Revoked returns the revoked ids of a kind and mesh, as [state.ReadView.Revoked] does.
+func (p Picture) Revoked(kind cptoken.Kind, mesh string) (version any, ids iter.Seq[[]byte]) {
+	return p.view.Revoked(kind, mesh)
 }
