@@ -224,12 +224,12 @@ func (l *ledger) charge(e *entry, n int64) {
 	l.floors += min(u.bytes, l.floor) - before
 }
 
-// silent returns the connections of a port that have no request.
-func (l *ledger) silent(p *port) (found []*entry) {
+// unasked returns the connections of a port on which no request has begun.
+func (l *ledger) unasked(p *port) (found []*entry) {
 	for _, w := range l.list {
 		for _, u := range w.units {
 			for e := range u.entries {
-				if e.parent == nil && e.open == 0 && e.port == p {
+				if e.parent == nil && e.stage < stageRequest && e.port == p {
 					found = append(found, e)
 				}
 			}

@@ -114,22 +114,34 @@ func (l *listener) admit(c *Conn, source Source) verdict {
 	}
 }
 
-// Close implements net.Listener. It closes connections on which nothing was asked yet:
-// a server that stops waits for no caller that is silent.
+// closeGrace is how long a connection may still take to its first request once its
+// listener is closed: who connected just before the end is answered.
+const closeGrace = 500 * time.Millisecond
+
+// Close implements net.Listener. It soon closes connections on which nothing was ever
+// asked: a server that stops waits for no silent caller. All others are the server's to
+// drain. Whether an answer has left is known to it alone: a request is over here before
+// its answer is written.
 func (l *listener) Close() error {
-	l.once.Do(func() { close(l.closed) })
 	err := l.Listener.Close()
-	b := l.budget
+	l.once.Do(func() {
+		close(l.closed)
+		time.AfterFunc(closeGrace, func() { l.budget.closeUnasked(l.port) })
+	})
+	return err
+}
+
+// closeUnasked closes the connections of a port on which no request has begun.
+func (b *Budget) closeUnasked(p *port) {
 	b.mu.Lock()
-	silent := b.ledger.silent(l.port)
-	for _, e := range silent {
+	unasked := b.ledger.unasked(p)
+	for _, e := range unasked {
 		b.left(b.ledger.leave(e))
 	}
 	b.mu.Unlock()
-	for _, e := range silent {
+	for _, e := range unasked {
 		e.evict()
 	}
-	return err
 }
 
 // TLS returns cfg for a listener of the budget: handshakes take the processor in turn.

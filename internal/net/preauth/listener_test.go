@@ -298,9 +298,68 @@ func TestClosingWaitsForNobody(t *testing.T) {
 	if _, err := silent.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the silent connection: %v", err)
 	}
-	if s := b.Stats()["test"]; s.Connections != 0 || s.Bytes != 0 {
-		t.Errorf("%+v", s)
+	eventually(t, "the budget to be free", func() bool { s := b.Stats()["test"]; return s.Connections == 0 && s.Bytes == 0 })
+}
+
+// heldListener has connections that write nothing before they may.
+type heldListener struct {
+	net.Listener
+	writes chan struct{} // one for each write that began
+	may    chan struct{}
+}
+
+func (l *heldListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &heldConn{conn, l}, err
+}
+
+type heldConn struct {
+	net.Conn
+	of *heldListener
+}
+
+func (c *heldConn) Write(p []byte) (int, error) {
+	c.of.writes <- struct{}{}
+	<-c.of.may
+	return c.Conn.Write(p)
+}
+
+// TestClosingCutsNoAnswer: a request is over for the budget before its answer is written.
+// A listener that closes in between leaves the connection to the server.
+func TestClosingCutsNoAnswer(t *testing.T) {
+	b := New(Config{})
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	held := &heldListener{Listener: raw, writes: make(chan struct{}, 1), may: make(chan struct{})}
+	l := b.Listen(held, "test", false)
+	server := &http.Server{
+		Handler:     b.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") })),
+		ConnContext: ConnContext, ReadHeaderTimeout: patience,
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	conn := dial(t, raw.Addr().String())
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-held.writes // the handler has returned
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.closeUnasked(b.port("test")) // what Close does a moment later
+	close(held.may)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("the answer was cut off: %v", err)
+	}
+	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "done" {
+		t.Errorf("answered %q, %v", text, err)
+	}
+	resp.Body.Close()
+	_ = server.Close()
+	<-served
 }
 
 // TestQuotas: an identity holds as many connections as it may, by any address; what a
