@@ -109,6 +109,11 @@
 // the answer is the full state, also where it leads to where the zone stands already: an
 // upgraded zone gets what it had skipped.
 //
+// A request of the type meridian.v1.KeySets is a report, and is not answered: which key
+// sets were fetched at the zone, in initial_resource_versions {"key-sets": "<lines>"}, a
+// line each of set, count and Unix time of the last fetch, at most 64. A zone sends it
+// when it has joined and when there is news, at most every 10 minutes for one set.
+//
 // A zone checks for itself that a set is of its cluster, leads on from what it holds and
 // leaves nothing out, and never leads to an older history or revision. So a set that is lost, which
 // no connection does, is noticed by the next one; if it was the last, by the member, which

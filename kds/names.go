@@ -12,6 +12,14 @@ const (
 	VersionVocabulary = "vocabulary"
 )
 
+// KeySetsType is the type of a request in which a zone reports which of its key sets
+// were fetched: initial_resource_versions has them under VersionKeySets, in the form of
+// [FormatKeySets]. It is no subscription and is not answered.
+const (
+	KeySetsType    = "meridian.v1.KeySets"
+	VersionKeySets = "key-sets"
+)
+
 // Services and methods, as Kuma's zones call them.
 const (
 	SyncService   = "kuma.mesh.v1alpha1.KDSSyncService"

@@ -78,6 +78,9 @@ func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {
 			f.Add("not in key sets", kindName(k.Kind)+" key "+k.KID+": "+k.NotInKeySet)
 		}
 	}
+	for _, u := range s.KeySets {
+		f.Add("key set fetched", console.Fetched(u.Set, u.Count, u.Last, now))
+	}
 	f.Add("revoked", revokedCounts(s.Revocations))
 	if s.CutOffs > 0 {
 		f.Add("cut-offs", fmt.Sprint(s.CutOffs))

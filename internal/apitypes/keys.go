@@ -70,6 +70,15 @@ type Holding struct {
 	Unproven []string `json:"unproven,omitempty"` // connected without authentication
 	Members  []string `json:"members"`
 	Silent   []string `json:"silent,omitempty"`
+	// Copies are zones at which others fetched the key set that the key stands in, or
+	// stood in, in the last 30 days. They may verify with copies, of which no zone knows.
+	Copies []KeySetCopy `json:"copies,omitempty"`
+}
+
+// KeySetCopy is a zone at which others fetched a key set, and when last.
+type KeySetCopy struct {
+	Zone string    `json:"zone"`
+	Last time.Time `json:"last"`
 }
 
 // KeyHolding is the answer of GET /v1/keys/{kind}/{kid}/holding?mesh=.

@@ -44,7 +44,16 @@ type Session struct {
 	// NotHeld names what the instance was sent and does not understand: it is of an older
 	// version than what the global uses.
 	NotHeld []string `json:"notHeld,omitempty"`
-	Nack    string   `json:"nack,omitempty"` // why the zone refused what it was sent
+	// KeySets are those that others fetched at the instance: they may verify with copies.
+	KeySets []KeySetUse `json:"keySets,omitempty"`
+	Nack    string      `json:"nack,omitempty"` // why the zone refused what it was sent
+}
+
+// KeySetUse says how often a key set was fetched at a zone, and when last.
+type KeySetUse struct {
+	Set   string    `json:"set"` // "zone" or "dataplane/MESH", as in the path of the set
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
 }
 
 // ZoneDetail is the answer of GET /v1/zones/{name}.

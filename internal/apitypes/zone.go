@@ -34,6 +34,8 @@ type ZoneStatus struct {
 	// Revocations holds the number of revoked ids of each kind of token.
 	Revocations map[string]int `json:"revocations"`
 	CutOffs     int            `json:"cutOffs"`
+	// KeySets are those that others fetched here in the last 30 days.
+	KeySets []KeySetUse `json:"keySets,omitempty"`
 	// Certificates are those in use: the one shown to proxies first, then what the
 	// zone needs towards the global.
 	Certificates []Certificate `json:"certificates"`

@@ -3,7 +3,9 @@ package cli
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
+	"time"
 )
 
 // Sentence is a result of one line.
@@ -62,4 +64,9 @@ func Counted(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Fetched says how often a key set was fetched at a zone, and when last.
+func Fetched(set string, count uint64, last, now time.Time) string {
+	return fmt.Sprintf("%s, %s, last %s", set, Counted(int(min(count, math.MaxInt)), "time", "times"), Moment(last, now, "never"))
 }

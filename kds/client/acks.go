@@ -77,6 +77,13 @@ func (a *acks) unwritten(nonce, why string) error {
 	})
 }
 
+// say sends a request that acknowledges nothing.
+func (a *acks) say(m *discovery.DeltaDiscoveryRequest) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stream.SendMsg(m)
+}
+
 // refuse sends what was taken, a refusal, and nothing more.
 func (a *acks) refuse(nack *discovery.DeltaDiscoveryRequest) error {
 	a.mu.Lock()

@@ -38,6 +38,9 @@ type Config struct {
 	// TokenEvery defaults to 1 s.
 	TokenEvery time.Duration
 	Sink       kds.Sink
+	// KeySets tells which key sets were fetched here, for the global to hear of it; nil:
+	// nobody counts.
+	KeySets kds.KeySets
 	// Logger gets one line for every connection and for every failed attempt.
 	Logger *slog.Logger
 	// Now defaults to time.Now; it stamps what Sink.Heard and Status tell.

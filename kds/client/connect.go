@@ -120,6 +120,9 @@ func (l *link) hold(ctx context.Context, address string) (*link, error) {
 		l.acks = newAcks(l.stream, l.client.cfg.AckAfter, l.client.notHeld)
 		beside.Go(func() { l.acks.run(l.ctx) })
 		beside.Go(func() { l.settle(l.ctx) })
+		if l.client.cfg.KeySets != nil {
+			beside.Go(func() { l.reportKeySets(l.ctx, l.client.cfg.KeySets) })
+		}
 	}
 	err := causeOf(l.ctx, receive(l.ctx))
 	l.cancel(nil)

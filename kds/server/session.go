@@ -32,6 +32,9 @@ type Session struct {
 	// Nack is why the zone refused the last set, or could not make it durable, until it
 	// accepts one.
 	Nack string
+	// KeySets says which of its key sets the zone saw fetched, in the form of
+	// kds.FormatKeySets.
+	KeySets string
 	// Sent, Accepted and Rejected count the answers that the zone was sent on this
 	// stream, and those of them that it acknowledged or refused.
 	Sent, Accepted, Rejected uint64
@@ -108,6 +111,16 @@ func (s *session) acked(rev federation.Revision, notHeld []string) {
 	s.view.Accepted++
 }
 
+// keySets notes which key sets were fetched at the zone, and reports whether that is
+// news.
+func (s *session) keySets(uses string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news := s.view.KeySets != uses
+	s.view.KeySets = uses
+	return news
+}
+
 // unwritten notes why the zone cannot make durable what it was sent, and reports whether
 // that is news.
 func (s *session) unwritten(why string) bool {
@@ -163,4 +176,5 @@ func (s *session) inherit(last Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view.Nack = last.Nack
+	s.view.KeySets = last.KeySets
 }

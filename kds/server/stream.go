@@ -188,6 +188,12 @@ func (st *stream) handle(r *wire.Request) error {
 		}
 	}
 	st.session.heard(st.srv.cfg.Now())
+	if r.TypeURL == kds.KeySetsType {
+		if st.session.keySets(r.KeySets) {
+			st.srv.registry.touch()
+		}
+		return nil
+	}
 	first, err := st.other.note(r)
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ type Request struct {
 	UnsubscribeAll bool   // "*" is among them
 	Resume         string // initial_resource_versions["changes"]
 	Vocabulary     string // initial_resource_versions["vocabulary"]
+	KeySets        string // initial_resource_versions["key-sets"], in the form of kds.FormatKeySets
 	// NotHeld are the names that a zone of Meridian's unsubscribes from: what it was
 	// sent and does not understand.
 	NotHeld []string
@@ -199,6 +200,10 @@ func (r *Request) decodeVersion(entry []byte) error {
 		r.Resume, err = text("initial_resource_versions", value, maxResumeLen)
 	case kds.VersionVocabulary:
 		r.Vocabulary, err = text("initial_resource_versions", value, kds.MaxVocabularyLen)
+	case kds.VersionKeySets:
+		if r.KeySets, err = text("initial_resource_versions", value, kds.MaxKeySetsLen); err == nil {
+			_, err = kds.ParseKeySets(r.KeySets)
+		}
 	}
 	return err
 }

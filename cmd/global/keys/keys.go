@@ -4,6 +4,7 @@ package keys
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -81,7 +82,8 @@ func keysRemove() *cli.Command {
 key's number or the name of its secret. The active key cannot be removed: rotate
 first. A key whose tokens may still be valid is removed with --force only, and on
 a terminal you are asked once more. With --compromised the command names the zones
-that have not dropped the key yet and exits with 3 where there are any.
+that have not dropped the key yet, and those whose key sets others fetched, who may
+verify with copies; it exits with 3 where there are any.
 
 Examples:
   global keys remove zone-token 1 --force
@@ -119,10 +121,13 @@ func removeKey(c *cli.Context) error {
 		return console.Sentence(text)
 	})
 	if c.Bool("compromised") && err == nil {
-		return pending(key, change.Holding)
+		return pending(key, change.Holding, time.Now())
 	}
 	if h := change.Holding; h != nil && len(h.Offline) > 0 {
 		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), console.Names(h.Offline))
+	}
+	if zones := copied(change.Holding, always, time.Now()); len(zones) > 0 {
+		console.VoiceOf(c.App).Warn("others fetched the key sets of these zones, and accept tokens of %s until they fetch again: %s", keyTitle(key), console.Names(zones))
 	}
 	return err
 }

@@ -35,7 +35,8 @@ signs; the same command takes it up again.
 
 Programs that verify with copies of a zone's key sets fetch them now and then, and
 refuse the new key's tokens until they have: --settle waits for them before anything
-is signed (docs/verify-elsewhere.md).
+is signed (docs/verify-elsewhere.md). Where key sets were fetched within a day and
+--settle is not given, the command names the zones, and asks on a terminal.
 
 Examples:
   global keys rotate zone-token
@@ -150,6 +151,9 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 	if err := r.agree(); err != nil {
 		return none, err
 	}
+	if err := r.unsettled(); err != nil {
+		return none, err
+	}
 	if err := r.settled(ctx); err != nil {
 		return none, r.stopped(err)
 	}
@@ -162,6 +166,26 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 		return none, r.stopped(err)
 	}
 	return change, nil
+}
+
+// unsettled has somebody accept that verifiers refuse the new tokens until they fetch
+// the key set again. A script has been told, and goes on.
+func (r *rotation) unsettled() error {
+	zones := copied(&r.holding, lately, time.Now())
+	if r.settle > 0 || len(zones) == 0 {
+		return nil
+	}
+	r.voice.Warn("others fetched the key sets of these zones within a day, and refuse tokens of %s until they fetch again: %s", keyTitle(r.key), console.Names(zones))
+	r.voice.Hint("`--settle %s` waits for them before anything is signed", settleAdvice)
+	if r.yes || !r.voice.Interactive() {
+		return nil
+	}
+	yes, err := r.voice.Confirm(fmt.Sprintf("sign with %s without waiting for them", keyTitle(r.key)))
+	if err == nil && !yes {
+		err = federation.Errorf(federation.Conflict, "stopped: %s stays prepared", keyTitle(r.key)).
+			WithHint("run the same command again with --settle %s", settleAdvice)
+	}
+	return err
 }
 
 // settled waits for verifiers that keep copies of key sets, which nobody can ask.

@@ -3,12 +3,11 @@ package keys
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
-	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -75,6 +74,9 @@ Examples:
 					}
 					if len(h.Offline) > 0 {
 						voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(change.Key), console.Names(h.Offline))
+					}
+					if zones := copied(h, lately, time.Now()); len(zones) > 0 {
+						voice.Warn("others fetched the key sets of these zones within a day, and refuse tokens of %s until they fetch again: %s", keyTitle(change.Key), console.Names(zones))
 					}
 				}
 			})
@@ -145,16 +147,4 @@ func namedKey(c *cli.Context, usage string) (console.Format, *apiclient.Global, 
 	}
 	key, err := findKey(c, g, kind, mesh, c.Args().Get(1))
 	return format, g, key, err
-}
-
-// pending is the end of a removal of which zones have yet to hear: they accept the
-// key's tokens until they do, and the exit code says so.
-func pending(key apitypes.Key, h *apitypes.Holding) error {
-	if h == nil || len(h.Offline)+len(h.Waiting) == 0 || !cptoken.Kind(key.Kind).AtZones() {
-		return nil
-	}
-	who := console.Groups(console.Group("offline zones", h.Offline), console.Group("zones that have not acknowledged it yet:", h.Waiting))
-	return console.Pending(federation.Errorf(federation.Unavailable,
-		"%s is removed, and some accept its tokens until they hear of it: %s", keyTitle(key), who).
-		WithHint("a zone that is offline drops it before it counts as online; `global inspect zones` shows when"))
 }

@@ -21,7 +21,8 @@ func InspectAll() *cli.Command {
 		Usage: "show which zones are online and how far they are",
 		Description: `One line a control plane: a zone may run several. BEHIND counts the changes at the
 global that the instance has not acknowledged. AUTHENTICATED BY is what the
-instance proved itself with, "none" where the global demanded nothing.
+instance proved itself with, "none" where the global demanded nothing. KEY SETS
+FETCHED AGO says when others last fetched keys from it to verify with copies.
 
 Examples:
   global inspect zones
@@ -59,15 +60,15 @@ func warnRefused(voice *console.Voice, zones []apitypes.ZoneState) {
 }
 
 func zoneTable(zones []apitypes.ZoneState) *console.Table {
-	t := console.NewTable("NAME", "STATUS", "INSTANCE", "LAST CONNECTED AGO", "LAST HEARD AGO", "BEHIND", "AUTHENTICATED BY", "VERSION")
+	t := console.NewTable("NAME", "STATUS", "INSTANCE", "LAST CONNECTED AGO", "LAST HEARD AGO", "BEHIND", "AUTHENTICATED BY", "VERSION", "KEY SETS FETCHED AGO")
 	now := time.Now()
 	for _, z := range zones {
 		if len(z.Sessions) == 0 {
-			t.Row(z.Name, zoneStatus(z, z.Online), "", ago(now, z.LastSeen), "", "", "", "")
+			t.Row(z.Name, zoneStatus(z, z.Online), "", ago(now, z.LastSeen), "", "", "", "", "")
 		}
 		for _, s := range z.Sessions {
 			t.Row(z.Name, zoneStatus(z, s.Online), shortID(s.Instance), ago(now, s.Connected), ago(now, s.LastHeard),
-				behind(s), proof(s), s.Version)
+				behind(s), proof(s), s.Version, fetched(s, now))
 		}
 	}
 	return t
@@ -98,6 +99,21 @@ func behind(s apitypes.Session) string {
 		return "?"
 	}
 	return strconv.FormatUint(*s.Behind, 10)
+}
+
+// fetched is how long ago others fetched a key set of the instance, "" where they never
+// did: they may verify with copies.
+func fetched(s apitypes.Session, now time.Time) string {
+	var last time.Time
+	for _, u := range s.KeySets {
+		if u.Last.After(last) {
+			last = u.Last
+		}
+	}
+	if last.IsZero() {
+		return ""
+	}
+	return console.Age(now, last)
 }
 
 // proof is what the instance authenticated with. Where nothing was demanded, what

@@ -132,6 +132,15 @@ func notHeld(k raftstore.Key, h fleet.Holding) error {
 		WithHint("try again in a moment; disconnect or disable a zone that does not answer, or force the step, which leaves that zone refusing good tokens until it catches up")
 }
 
+// holdingOf is who holds a key, and at which zones others fetched the key set with it.
+func (api *API) holdingOf(k raftstore.Key, h fleet.Holding) apitypes.Holding {
+	j := holdingJSON(h)
+	for _, c := range api.fleet.Copies(k.ID) {
+		j.Copies = append(j.Copies, apitypes.KeySetCopy{Zone: c.Zone, Last: c.Last.UTC()})
+	}
+	return j
+}
+
 func holdingJSON(h fleet.Holding) apitypes.Holding {
 	return apitypes.Holding{
 		Open: h.Open, Held: orEmpty(h.Held), Waiting: orEmpty(h.Waiting), Offline: orEmpty(h.Offline),

@@ -32,7 +32,7 @@ func (api *API) getHolding(a *act, w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, apitypes.KeyHolding{Key: keyJSON(k), Holding: holdingJSON(api.holding(k))})
+	return reply(w, http.StatusOK, apitypes.KeyHolding{Key: keyJSON(k), Holding: api.holdingOf(k, api.holding(k))})
 }
 
 // postPrepare makes a new key, unless one of that kind and mesh waits already: a
@@ -82,7 +82,7 @@ func (api *API) postActivate(a *act, w http.ResponseWriter, r *http.Request) err
 	if k, err = api.store.ActivateKey(r.Context(), a.origin("activate key", k.ID.String()), k.ID); err != nil {
 		return err
 	}
-	return replyStep(a, w, k, h)
+	return api.replyStep(a, w, k, h)
 }
 
 func (api *API) postRetire(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -101,7 +101,7 @@ func (api *API) postRetire(a *act, w http.ResponseWriter, r *http.Request) error
 			return err
 		}
 	}
-	return replyStep(a, w, k, api.holding(k))
+	return api.replyStep(a, w, k, api.holding(k))
 }
 
 // postRemove removes a key that may have signed only where the caller accepts
@@ -110,7 +110,7 @@ func (api *API) postRemove(a *act, w http.ResponseWriter, r *http.Request) error
 	k, body, err := api.keyStep(a, w, r)
 	if was, ok := api.repeated(err, a.removal(k.ID, body.Compromised)); ok {
 		k.State, k.Index = cptoken.Removed, was.Revision.Index
-		return replyStep(a, w, k, api.removalHeld(r.Context(), k, body, api.holding(k)))
+		return api.replyStep(a, w, k, api.removalHeld(r.Context(), k, body, api.holding(k)))
 	}
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (api *API) postRemove(a *act, w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	hj := holdingJSON(api.removalHeld(r.Context(), removed, body, h))
+	hj := api.holdingOf(removed, api.removalHeld(r.Context(), removed, body, h))
 	a.note(slog.Bool("compromised", body.Compromised), slog.String("cutOff", cutOffText(k)))
 	return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(removed), Holding: &hj, CutOff: cutOffText(k)})
 }
@@ -175,9 +175,9 @@ func (api *API) keyStep(a *act, w http.ResponseWriter, r *http.Request) (k rafts
 	return k, body, nil
 }
 
-func replyStep(a *act, w http.ResponseWriter, k raftstore.Key, h fleet.Holding) error {
+func (api *API) replyStep(a *act, w http.ResponseWriter, k raftstore.Key, h fleet.Holding) error {
 	a.note(slog.String("state", string(k.State)))
-	j := holdingJSON(h)
+	j := api.holdingOf(k, h)
 	return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(k), Holding: &j})
 }
 

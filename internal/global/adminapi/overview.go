@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/kds"
 )
 
 // observed returns what the fleet knows of each zone, by name.
@@ -93,7 +94,7 @@ func zoneStateJSON(z federation.Zone, seen fleet.Zone, head federation.Revision)
 			Connected: stamp(s.Connected), Disconnected: stamp(s.Disconnected), LastHeard: stamp(s.LastHeard),
 			Online: s.Online, Meridian: s.Meridian, Revision: s.Acked.String(), Behind: behind(s.Acked, head),
 			Authenticated: s.Authenticated, Method: s.Method, TokenSerial: s.TokenSerial, TokenID: s.TokenID,
-			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), Nack: s.Nack,
+			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), KeySets: keySetsJSON(s.KeySetUses()), Nack: s.Nack,
 		})
 	}
 	return j
@@ -110,4 +111,12 @@ func behind(acked, head federation.Revision) *uint64 {
 		n = head.Index - acked.Index
 	}
 	return &n
+}
+
+func keySetsJSON(uses []kds.KeySetUse) []apitypes.KeySetUse {
+	var out []apitypes.KeySetUse
+	for _, u := range uses {
+		out = append(out, apitypes.KeySetUse{Set: u.Set, Count: u.Count, Last: u.Last.UTC()})
+	}
+	return out
 }

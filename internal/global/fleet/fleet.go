@@ -32,6 +32,9 @@ type Session struct {
 	// it holds none of that, whatever it acknowledged. They are joined by line feeds, so
 	// that sessions can be compared.
 	NotHeld string
+	// KeySets says which key sets were fetched at the zone, in the form of
+	// kds.FormatKeySets.
+	KeySets string
 	// Synced: it has once acknowledged all that its node had.
 	Synced bool
 
@@ -199,10 +202,10 @@ func (f *Fleet) signal() {
 }
 
 // sameState reports whether two reports of a member differ in nothing but when
-// they were made and when the sessions were last heard.
+// they were made, when the sessions were last heard, and who fetched key sets.
 func sameState(a, b Report) bool {
 	return a.Applied == b.Applied && slices.EqualFunc(a.Sessions, b.Sessions, func(x, y Session) bool {
-		x.LastHeard, y.LastHeard = time.Time{}, time.Time{}
+		x.LastHeard, y.LastHeard, x.KeySets, y.KeySets = time.Time{}, time.Time{}, "", ""
 		return x == y
 	})
 }

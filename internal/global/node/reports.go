@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/peer"
+	"github.com/meridiankds/meridian/kds"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore/state"
 )
@@ -107,13 +108,25 @@ func (p *peers) report(ctx context.Context, r fleet.Report, version string, debu
 }
 
 // digestOf names sessions by all but when they were last heard, which changes
-// every second.
+// every second, and how often key sets were fetched; when they were counts coarsely.
 func digestOf(sessions []fleet.Session) string {
 	sum := sha256.New()
 	enc := json.NewEncoder(sum)
 	for _, s := range sessions {
-		s.LastHeard = time.Time{}
+		s.LastHeard, s.KeySets = time.Time{}, coarse(s.KeySetUses())
 		_ = enc.Encode(s) // a hash takes everything, and the type has no cycle
 	}
 	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// keySetsEvery is how much later a key set must have been fetched for the leader to be
+// told of nothing else.
+const keySetsEvery = 6 * time.Hour
+
+// coarse is what is worth telling of key sets that were fetched.
+func coarse(uses []kds.KeySetUse) string {
+	for i := range uses {
+		uses[i].Count, uses[i].Last = 0, uses[i].Last.Truncate(keySetsEvery)
+	}
+	return kds.FormatKeySets(uses)
 }

@@ -34,7 +34,7 @@ func (n *Node) report() (fleet.Report, []kdsserver.Session) {
 		r.Sessions = append(r.Sessions, fleet.Session{
 			Zone: s.Zone, Instance: s.Instance, Version: s.Version, Member: s.Member, Remote: s.Remote,
 			Connected: s.Connected, Disconnected: s.Disconnected, LastHeard: s.LastHeard,
-			Acked: s.Acked, NotHeld: strings.Join(s.NotHeld, "\n"), Synced: s.Full, Nack: s.Nack, Meridian: s.Meridian,
+			Acked: s.Acked, NotHeld: strings.Join(s.NotHeld, "\n"), KeySets: s.KeySets, Synced: s.Full, Nack: s.Nack, Meridian: s.Meridian,
 			Sent: s.Sent, Accepted: s.Accepted, Rejected: s.Rejected,
 			Authenticated: s.Admission.Authenticated, Method: s.Admission.Method,
 			TokenSerial: s.Admission.TokenSerial, TokenID: s.Admission.TokenID, TokenExpires: s.Admission.Expires,

@@ -31,7 +31,7 @@ var layers = []layer{
 	{"wire", []string{"internal/apiclient", "kds/wire", "raftstore/disk"}},
 	{"kuma's wire", []string{"kds/kuma"}},
 	{"state and streams", []string{"kds/client", "kds/server", "raftstore"}},
-	{"what a program knows", []string{"internal/global/audit", "internal/global/fleet", "internal/zone/resource",
+	{"what a program knows", []string{"internal/global/audit", "internal/global/fleet", "internal/zone/keysets", "internal/zone/resource",
 		"internal/zone/sessions", "internal/zone/statement", "internal/zone/tokenreview", "internal/zone/xdsdir"}},
 	{"what it decides", []string{"internal/global/adminapi", "internal/global/admission", "internal/global/peer",
 		"internal/zone/agent", "internal/zone/bootstrap", "internal/zone/proxyauth"}},

@@ -19,6 +19,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/throttle"
+	"github.com/meridiankds/meridian/internal/zone/keysets"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/proxyport"
@@ -32,6 +33,9 @@ import (
 // fileName is the zone's copy of keys and revocations in its data folder.
 const fileName = "zone.db"
 
+// keySetsName is the file in the data folder that remembers which key sets were fetched.
+const keySetsName = "key-sets.json"
+
 // Node is one zone control plane.
 type Node struct {
 	cfg Config
@@ -40,6 +44,7 @@ type Node struct {
 
 	store    *keysync.Store
 	client   *kdsclient.Client
+	keySets  *keysets.Log
 	server   *proxyport.Server
 	verifier *cptoken.Verifier
 	keyring  *keyring.Keyring
@@ -124,6 +129,9 @@ func (n *Node) open() (err error) {
 	if n.cfg.DPCAFile == "" {
 		n.cfg.DPCAFile = n.cfg.DPTLS.Files().CA
 	}
+	n.keySets = keysets.Open(keysets.Config{
+		Path: filepath.Join(n.cfg.DataDir, keySetsName), Logger: n.cfg.Logger.With("component", "keysets"), Now: n.cfg.Now,
+	})
 	n.client = kdsclient.New(n.clientConfig())
 	if err := n.authenticate(); err != nil {
 		return err
@@ -136,7 +144,7 @@ func (n *Node) open() (err error) {
 		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(),
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
 		Roles: n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
-		Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
+		KeySets: n.keySets, Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
 	})
 	n.measure()
@@ -146,7 +154,7 @@ func (n *Node) open() (err error) {
 func (n *Node) clientConfig() kdsclient.Config {
 	cfg := kdsclient.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
-		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store,
+		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store, KeySets: n.keySets,
 		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, MaxSilence: n.cfg.MaxStale,
 	}
 	if !n.cfg.GlobalPlain {
@@ -211,6 +219,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	}
 	group.Go(func() error { return n.store.Run(ctx) })
 	group.Go(func() error { return n.client.Run(ctx) })
+	group.Go(func() error { return n.keySets.Run(ctx) })
 	group.Go(func() error { return n.sessions.Run(ctx) })
 	group.Go(func() error { return n.sessions.RunReviews(ctx) })
 	group.Go(func() error { return n.keyring.Run(ctx) })

@@ -82,6 +82,9 @@ func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
 	sum := sha256.Sum256(body)
 	h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
 	// ServeContent answers If-None-Match and HEAD (RFC 9110, section 13).
+	if r.Method == http.MethodGet {
+		s.cfg.KeySets.Fetched(strings.TrimPrefix(r.URL.Path, jwksPath))
+	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 

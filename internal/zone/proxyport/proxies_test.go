@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -306,5 +307,42 @@ func TestProxiesAreListed(t *testing.T) {
 		`"remote":"192.0.2.1:7","protocol":"ads","version":"envoy 1.30.6","since":"2027-01-15T08:00:00Z","resources":[{"type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","sent":"v2","nonce":"2","acknowledged":"v1","refused":"no such type","at":"2027-01-15T08:00:00Z"}]}]}` + "\n"
 	if a := list(); a.body != want {
 		t.Errorf("listed as %s", a.body)
+	}
+}
+
+// TestFetchesOfKeySetsAreCounted: of those that were answered, also where the copy was
+// still good, and of no others.
+func TestFetchesOfKeySetsAreCounted(t *testing.T) {
+	z := newZone(t, nil)
+	get := func(method, path string, header ...string) int {
+		r := httptest.NewRequest(method, path, nil)
+		if len(header) == 2 {
+			r.Header.Set(header[0], header[1])
+		}
+		w := httptest.NewRecorder()
+		z.server.Proxies().ServeHTTP(w, r)
+		return w.Code
+	}
+	get("GET", "/v1/jwks/zone") // refused: the zone knows nothing yet
+	z.learn()
+	for range 3 {
+		get("GET", "/v1/jwks/zone")
+	}
+	get("GET", "/v1/jwks/dataplane/default")
+	get("GET", "/v1/jwks/dataplane/other")
+	get("HEAD", "/v1/jwks/dataplane/default")
+	get("POST", "/v1/jwks/dataplane/default")
+	if got := get("GET", "/v1/jwks/dataplane/default", "If-None-Match", "*"); got != 304 {
+		t.Errorf("a good copy: %d", got)
+	}
+	var status apitypes.ZoneStatus
+	w := httptest.NewRecorder()
+	z.server.APISocket().ServeHTTP(w, httptest.NewRequest("GET", "/v1/status", nil))
+	if err := json.Unmarshal(w.Body.Bytes(), &status); err != nil {
+		t.Fatal(err)
+	}
+	want := []apitypes.KeySetUse{{Set: "dataplane/default", Count: 2, Last: testNow.UTC()}, {Set: "zone", Count: 3, Last: testNow.UTC()}}
+	if !reflect.DeepEqual(status.KeySets, want) {
+		t.Errorf("key sets %+v, want %+v", status.KeySets, want)
 	}
 }

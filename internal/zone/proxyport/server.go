@@ -18,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/keysync"
 )
 
@@ -33,6 +34,12 @@ type Store interface {
 // Verifier holds tokens against a view. *cptoken.Verifier is one.
 type Verifier interface {
 	Verify(view cptoken.View, kind cptoken.Kind, raw string) (*cptoken.Claims, error)
+}
+
+// KeySets counts who fetches key sets. *keysets.Log is one.
+type KeySets interface {
+	Fetched(set string)
+	Uses() []kds.KeySetUse
 }
 
 // Link is how the stream to the global is.
@@ -70,6 +77,8 @@ type Config struct {
 	// Roles tells what users of the API may do; nil: the group "admin" everything,
 	// others nothing.
 	Roles func() *access.Roles
+	// KeySets counts fetches of key sets.
+	KeySets KeySets
 	// Relay passes requests for tokens on to the global; nil: nobody does.
 	Relay Relay
 	// Relayed is told what became of each: "issued", or why not. nil: nobody is.

@@ -23,6 +23,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/zone/keysets"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/keysync"
 )
@@ -91,6 +92,7 @@ func newZoneOf(t *testing.T, auth proxyauth.Config, edit func(*Config)) *zone {
 	cfg := Config{
 		Zone: "west", Instance: store.Instance(), Version: "1.2.3", Store: store,
 		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{Now: clock, CacheBytes: 1 << 20}),
+		KeySets:  keysets.Open(keysets.Config{Path: filepath.Join(t.TempDir(), "key-sets.json"), Logger: slog.New(slog.DiscardHandler), Now: clock}),
 		Logger:   slog.New(slog.NewTextHandler(&z.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: clock,
 	}
 	if err := auth.Settings.Complete(); err != nil {

@@ -29,6 +29,9 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Global: s.global(), Authentication: s.authentication(), Keys: []apitypes.ZoneKey{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
 		Certificates: s.cfg.Certificates(),
 	}
+	for _, u := range s.cfg.KeySets.Uses() {
+		out.KeySets = append(out.KeySets, apitypes.KeySetUse{Set: u.Set, Count: u.Count, Last: u.Last.UTC()})
+	}
 	for _, k := range view.Keys() {
 		out.Keys = append(out.Keys, keyOf(k))
 	}

@@ -1,0 +1,91 @@
+package kds
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
+// KeySetUse says that verifiers fetched a key set of a zone. Nobody can tell which of
+// them still verify with their copy.
+type KeySetUse struct {
+	// Set is "zone" or "dataplane/MESH", as in the path of the key set.
+	Set   string    `json:"set"`
+	Count uint64    `json:"count"` // fetches, since the zone began to count
+	Last  time.Time `json:"last"`  // in whole seconds
+}
+
+// KeySets tells which key sets were fetched at a zone.
+type KeySets interface {
+	// Uses returns what is remembered, by set.
+	Uses() []KeySetUse
+	// Changed returns a channel that is closed at the next use that the global should
+	// hear of. Who takes it before Uses misses nothing.
+	Changed() <-chan struct{}
+}
+
+// MaxKeySets bounds the uses in one report; those fetched last are told.
+const MaxKeySets = 64
+
+// MaxKeySetsLen bounds the text of a report, in bytes.
+const MaxKeySetsLen = MaxKeySets * 160
+
+// FormatKeySets writes uses as they travel and are kept: a line each of set, count and
+// Unix time of the last fetch.
+func FormatKeySets(uses []KeySetUse) string {
+	latest := slices.Clone(uses)
+	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(a.Set, b.Set)) })
+	latest = latest[:min(len(latest), MaxKeySets)]
+	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Compare(a.Set, b.Set) })
+	lines := make([]string, len(latest))
+	for i, u := range latest {
+		lines[i] = u.Set + " " + strconv.FormatUint(u.Count, 10) + " " + strconv.FormatInt(u.Last.Unix(), 10)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// ParseKeySets is the inverse of [FormatKeySets].
+func ParseKeySets(text string) ([]KeySetUse, error) {
+	if text == "" {
+		return nil, nil
+	}
+	lines := strings.Split(text, "\n")
+	if len(lines) > MaxKeySets {
+		return nil, federation.Errorf(federation.TooLarge, "a report of %d key sets, at most %d are taken", len(lines), MaxKeySets)
+	}
+	uses := make([]KeySetUse, len(lines))
+	for i, line := range lines {
+		var err error
+		if uses[i], err = parseKeySet(line); err != nil {
+			return nil, err
+		}
+	}
+	return uses, nil
+}
+
+func parseKeySet(line string) (KeySetUse, error) {
+	malformed := federation.Errorf(federation.Invalid, "a report of key sets is malformed at %.200q", line)
+	fields := strings.Split(line, " ")
+	if len(fields) != 3 {
+		return KeySetUse{}, malformed
+	}
+	if mesh, perMesh := strings.CutPrefix(fields[0], "dataplane/"); fields[0] != "zone" && (!perMesh || federation.ValidateName("mesh", mesh) != nil) {
+		return KeySetUse{}, malformed
+	}
+	count, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return KeySetUse{}, malformed
+	}
+	last, err := strconv.ParseInt(fields[2], 10, 64)
+	if err != nil || last < 0 || last > maxKeySetTime {
+		return KeySetUse{}, malformed
+	}
+	return KeySetUse{Set: fields[0], Count: count, Last: time.Unix(last, 0)}, nil
+}
+
+// maxKeySetTime is the end of the year 9999, the last that JSON can carry.
+const maxKeySetTime = 253402300799

@@ -1,0 +1,103 @@
+package kds_test
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/client"
+)
+
+// keySets is a kds.KeySets of a test.
+type keySets struct {
+	mu      sync.Mutex
+	uses    []kds.KeySetUse
+	changed chan struct{}
+}
+
+func (k *keySets) Uses() []kds.KeySetUse {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.uses
+}
+
+func (k *keySets) Changed() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.changed == nil {
+		k.changed = make(chan struct{})
+	}
+	return k.changed
+}
+
+func (k *keySets) set(uses ...kds.KeySetUse) {
+	ch := k.Changed()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.uses = uses
+	if ch == k.changed {
+		close(k.changed)
+		k.changed = nil
+	}
+}
+
+// TestKeySetsAreReported: a member hears which key sets were fetched at a zone, when it
+// connects and when there is news; and a session that follows begins with what was known.
+func TestKeySetsAreReported(t *testing.T) {
+	m := start(t, nil)
+	zone := kds.KeySetUse{Set: "zone", Count: 3, Last: time.Unix(1_800_000_000, 0)}
+	mesh := kds.KeySetUse{Set: "dataplane/payments", Count: 1, Last: time.Unix(1_800_000_060, 0)}
+	sets := &keySets{uses: []kds.KeySetUse{zone}}
+	z := join(t, "west", func(c *client.Config) { c.KeySets = sets }, m.addr)
+	told := func(uses ...kds.KeySetUse) func() bool {
+		return func() bool { s := m.Sessions(); return len(s) == 1 && s[0].KeySets == kds.FormatKeySets(uses) }
+	}
+	kdstest.Eventually(t, "the report of a new connection", told(zone))
+	sets.set(zone, mesh)
+	kdstest.Eventually(t, "news", told(zone, mesh))
+	if s := m.session(t, "west"); s.Sent != 1 || s.Rejected != 0 {
+		t.Errorf("the reports were answered: %+v", s)
+	}
+	z.stop()
+	kdstest.Eventually(t, "the zone to be gone", func() bool { return !m.session(t, "west").Disconnected.IsZero() })
+	join(t, "west", nil, m.addr)
+	kdstest.Eventually(t, "the zone to be back", func() bool { s := m.session(t, "west"); return s.Disconnected.IsZero() && s.Full })
+	if !told(zone, mesh)() {
+		t.Errorf("a session that reports nothing forgets what the one before reported: %+v", m.session(t, "west"))
+	}
+}
+
+func TestMalformedReportsOfKeySetsAreRefused(t *testing.T) {
+	m := start(t, nil)
+	for _, text := range []string{"zone", "zone 1", "zone x 1", "zone 1 x", "zone 1 -1", "zone 1 253402300800", "zone 1 1 1", "user 1 1",
+		"dataplane/ 1 1", "dataplane/a/b 1 1", "dataplane/A 1 1", "zone 1 1\n", "\nzone 1 1",
+		strings.Repeat("zone 1 1\n", kds.MaxKeySets) + "zone 1 1", strings.Repeat("z", kds.MaxKeySetsLen+1)} {
+		r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, as("west")...)
+		first := subscription("west", kds.ChangesType, "")
+		r.send(first)
+		r.must()
+		r.offer(&discovery.DeltaDiscoveryRequest{TypeUrl: kds.KeySetsType, InitialResourceVersions: map[string]string{kds.VersionKeySets: text}})
+		if _, err := r.recv(); err == nil {
+			t.Errorf("%.60q is taken", text)
+		}
+	}
+}
+
+func TestReportsOfKeySetsAreBounded(t *testing.T) {
+	var uses []kds.KeySetUse
+	for i := range 2 * kds.MaxKeySets {
+		uses = append(uses, kds.KeySetUse{Set: fmt.Sprintf("dataplane/%s%03d", strings.Repeat("m", 60), i), Count: 1<<64 - 1, Last: time.Unix(int64(i), 0)})
+	}
+	text := kds.FormatKeySets(uses)
+	got, err := kds.ParseKeySets(text)
+	if err != nil || !reflect.DeepEqual(got, uses[kds.MaxKeySets:]) || len(text) > kds.MaxKeySetsLen {
+		t.Errorf("%d bytes, %v: %v", len(text), err, got)
+	}
+}
