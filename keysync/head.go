@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/setsum"
 )
 
 // Buckets of the file. The numbers are hashed into the checksum.
@@ -56,7 +57,7 @@ type head struct {
 	member  string // from whom the global was last heard
 	contact int64  // when, Unix milliseconds; 0: never
 
-	sums [numBuckets]sum // sums[bucketHead] is unused
+	sums [numBuckets]setsum.Sum // sums[bucketHead] is unused
 }
 
 // total returns the number of revoked ids.

@@ -180,7 +180,7 @@ func (l *loader) read(bucket, key, value []byte) error {
 		if !bytes.Equal(bucket, bucketName(b)) {
 			continue
 		}
-		l.found.sums[b].add(recordHash(b, key, value))
+		l.found.sums[b].Add(recordHash(b, key, value))
 		switch b {
 		case bucketKeys:
 			return l.key(key, value)

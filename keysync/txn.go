@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/setsum"
 )
 
 // txn is a transaction that keeps the sums of the head beside what it writes.
@@ -28,9 +29,9 @@ func (t txn) put(bucket byte, key, value []byte) error {
 		return err
 	}
 	if old := b.Get(key); old != nil {
-		t.h.sums[bucket].sub(recordHash(bucket, key, old))
+		t.h.sums[bucket].Sub(recordHash(bucket, key, old))
 	}
-	t.h.sums[bucket].add(recordHash(bucket, key, value))
+	t.h.sums[bucket].Add(recordHash(bucket, key, value))
 	return b.Put(key, value)
 }
 
@@ -43,13 +44,13 @@ func (t txn) delete(bucket byte, key []byte) error {
 	if old == nil {
 		return nil
 	}
-	t.h.sums[bucket].sub(recordHash(bucket, key, old))
+	t.h.sums[bucket].Sub(recordHash(bucket, key, old))
 	return b.Delete(key)
 }
 
 // clear empties a bucket.
 func (t txn) clear(bucket byte) error {
-	t.h.sums[bucket] = sum{}
+	t.h.sums[bucket] = setsum.Sum{}
 	if t.tx.Bucket(bucketName(bucket)) == nil {
 		return nil
 	}
@@ -68,7 +69,7 @@ func (t txn) appendLog(records [][]byte) error {
 		var key [8]byte
 		binary.BigEndian.PutUint64(key[:], t.h.nextSeq)
 		t.h.nextSeq++
-		t.h.sums[bucketLog].add(recordHash(bucketLog, key[:], record))
+		t.h.sums[bucketLog].Add(recordHash(bucketLog, key[:], record))
 		if err := b.Put(key[:], record); err != nil {
 			return err
 		}

@@ -53,13 +53,10 @@ func (f *fsm) Apply(l *raft.Log) any {
 	if f.failed.Load() != nil {
 		return errHalted
 	}
-	cmd, err := state.DecodeCommand(l.Data)
+	result, err := f.apply(l.Index, l.Data)
 	if err == nil {
-		var result *storepb.Result
-		if result, err = f.apply(l.Index, cmd); err == nil {
-			f.publish()
-			return outcome{result, f.current()}
-		}
+		f.publish()
+		return outcome{result, f.current()}
 	}
 	f.fail(commandError(l.Index, err))
 	return errHalted
@@ -67,13 +64,13 @@ func (f *fsm) Apply(l *raft.Log) any {
 
 // apply guards against a defect in the state: a panic halts the node in an
 // orderly way, with the last good state still served.
-func (f *fsm) apply(index uint64, cmd *storepb.Command) (result *storepb.Result, err error) {
+func (f *fsm) apply(index uint64, entry []byte) (result *storepb.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("defect while applying: %v", p)
 		}
 	}()
-	return f.state.Apply(index, cmd), nil
+	return f.state.Apply(index, entry)
 }
 
 func commandError(index uint64, err error) *federation.Error {

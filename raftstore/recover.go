@@ -150,11 +150,9 @@ func (f *folder) replay(log raft.LogStore) error {
 		}
 		switch l.Type {
 		case raft.LogCommand:
-			cmd, err := state.DecodeCommand(l.Data)
-			if err != nil {
+			if _, err := f.state.Apply(index, l.Data); err != nil {
 				return fmt.Errorf("entry %d of the log: %w", index, err)
 			}
-			f.state.Apply(index, cmd)
 		case raft.LogConfiguration:
 			f.conf = raft.DecodeConfiguration(l.Data)
 		}

@@ -62,7 +62,7 @@ func BenchmarkRevokeOne(b *testing.B) {
 	c, _ := million(b, 1_000_000)
 	for b.Loop() {
 		c.index++
-		c.s.Apply(c.index, &storepb.Command{Level: 1, TimeMs: c.now, Op: cmdRevoke(cptoken.Zone, "", 0, randomUUID()).Op})
+		c.s.execute(c.index, &storepb.Command{Level: 1, TimeMs: c.now, Op: cmdRevoke(cptoken.Zone, "", 0, randomUUID()).Op})
 		c.s.Capture()
 	}
 }

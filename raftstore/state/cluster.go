@@ -1,6 +1,7 @@
 package state
 
 import (
+	"crypto/sha256"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -59,7 +60,6 @@ func (s *State) found(index uint64, by string, op *storepb.Found) (uint64, error
 		k.State, k.Active = cptoken.Active, millis(s.time)
 		s.putKey(index, k)
 	}
-	s.revision = index
 	return 1, nil
 }
 
@@ -82,15 +82,11 @@ func checkSealCheck(c *storepb.SealCheck) error {
 // beginHistory cuts with the past after a restore or a lost majority: every zone
 // takes full state next.
 func (s *State) beginHistory(index uint64, op *storepb.BeginHistory) (uint64, error) {
-	next, err := ParseHistory(op.History)
+	next, err := s.newerHistory(op.History)
 	if err != nil {
 		return 0, err
 	}
-	if next.Compare(s.history) <= 0 {
-		return 0, federation.Errorf(federation.Conflict, "a new history must be newer than the present one")
-	}
 	s.enter(next, index)
-	s.revision = index
 	return 1, nil
 }
 
@@ -103,13 +99,16 @@ func (s *State) Recovered(history *storepb.History) (*State, error) {
 		return nil, err
 	}
 	next.skipSerials()
+	next.extend(s.lineage, sha256.Sum256([]byte("recovered "+history.Id)), &storepb.Result{Index: next.applied})
 	return next, nil
 }
 
-// enter begins a history at an index. Before levelOutcomes nobody may write where
+// enter begins a history at an index, whose lineages are the first that are known of it:
+// positions of former histories prove nothing. Before levelOutcomes nobody may write where
 // that was: an older member would refuse the snapshot.
 func (s *State) enter(next federation.History, index uint64) {
-	s.history, s.began = next, 0
+	s.history, s.began, s.revision = next, 0, index
+	s.lines = s.lines.none()
 	if s.level >= LevelOutcomes {
 		s.began = index
 	}
@@ -134,6 +133,7 @@ func (s *State) prune(op *storepb.Prune) (uint64, error) {
 		return 0, federation.InvalidField("watermark", "must not lie in the future")
 	}
 	s.watermark = max(s.watermark, op.WatermarkMs)
+	s.forgetLines()
 	n := s.pruneExpired() + s.pruneTombstones()
 	s.share()
 	for id, stage := range s.stages.all() {

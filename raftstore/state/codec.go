@@ -25,6 +25,9 @@ const LevelSecret = 3
 // former seal keys are remembered.
 const LevelTrust = 3
 
+// LevelLineage is the level from which on the state knows its lineage.
+const LevelLineage = 4
+
 // MaxCommand bounds an encoded command: Raft sends its entries and its heartbeats
 // over the same connections, and its authors advise no more than this.
 const MaxCommand = 512 << 10

@@ -103,9 +103,9 @@ func FuzzDecodeCommand(f *testing.F) {
 			return
 		}
 		s := NewState()
-		s.Apply(1, foundingCommand())
+		s.execute(1, foundingCommand())
 		before := s.Capture()
-		if r := s.Apply(2, cmd); r.Code != "" && s.revision != before.revision {
+		if r := s.execute(2, cmd); r.Code != "" && s.revision != before.revision {
 			t.Errorf("%T was refused and moved the revision", cmd.Op)
 		}
 	})

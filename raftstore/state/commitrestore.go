@@ -129,10 +129,12 @@ func (s *State) commitRestore(index uint64, op *storepb.CommitRestore) (uint64, 
 	next.staged = stagedRestore{parts: s.staged.none()}
 	next.offset = s.offset + (at - index)
 	next.level = s.level
-	next.applied, next.revision = at, at
+	next.applied = at
 	next.enter(history, at)
 	next.time = max(next.time, s.time)
+	next.losses, next.proved = s.losses, s.proved
 	*s = *next
+	s.share() // the edit of next is none of s
 	return 1, nil
 }
 

@@ -57,6 +57,13 @@ func everything(t testing.TB) *core {
 	by(&storepb.Command{Op: &storepb.Command_RestorePart{RestorePart: &storepb.RestorePart{RestoreId: "r", Data: []byte("part")}}})
 	by(&storepb.Command{Op: &storepb.Command_AddSecret{AddSecret: &storepb.ClusterSecret{Generation: 1, Sealed: fakeSealed()}}})
 	by(&storepb.Command{Op: &storepb.Command_Expel{Expel: &storepb.Expel{Id: "node-9", Subject: "west", Reason: "stolen"}}})
+	by(&storepb.Command{Op: &storepb.Command_BlockKey{BlockKey: step(cptoken.User, "", 2)}})
+	lost := c.s.Position(1)
+	lost.Lineage, lost.Generation, lost.Mac = bytes.Repeat([]byte{7}, 8), 1, []byte("mac")
+	by(&storepb.Command{Op: &storepb.Command_ProveLoss{ProveLoss: &storepb.ProveLoss{
+		Position: lost, ShownBy: "zone west", History: &storepb.History{Id: historyID(9), CreatedMs: testTime + 9},
+	}}})
+	by(cmdPrune(testTime - 1))
 	c.s.watermark, c.s.floor, c.s.offset = testTime-1, 1, 2
 	c.s.sealCheck = withFormer(c.s.sealCheck, []string{"former"})
 	return c

@@ -41,6 +41,19 @@ func (s *State) putKey(index uint64, k *KeyRecord) {
 	s.keys.set(s.edit, k.ID, k)
 }
 
+// blockKey has a key that a zone knows as removed sign nothing any more: its tokens would
+// be refused there. It goes on verifying, for who trusts it.
+func (s *State) blockKey(index uint64, op *storepb.KeyStep) (uint64, error) {
+	k, err := s.findKey(op)
+	if err != nil || k.Blocked {
+		return 0, err
+	}
+	next := *k
+	next.Blocked = true
+	s.putKey(index, &next)
+	return 1, nil
+}
+
 // step returns a copy of the record in another state.
 func (s *State) step(index uint64, k *KeyRecord, to cptoken.KeyState) {
 	next := *k

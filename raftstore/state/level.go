@@ -11,6 +11,7 @@ package state
 //	   a registered key may get other bounds
 //	3  the cluster has a secret, under which backups carry a MAC; nodes and certificates
 //	   can be expelled; former seal keys are remembered
+//	4  the state knows its lineage, a loss can be proved, and a key be blocked
 //
 // The vocabulary of each is in vocabulary.go.
-const Level = 3
+const Level = 4

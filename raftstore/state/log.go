@@ -54,7 +54,8 @@ func (e logEntry) kind() cptoken.Kind {
 	return e.id.Kind
 }
 
-// append adds a change, and moves the revision if zones see it.
+// append adds a change, and moves the revision if zones see it; from LevelLineage on
+// every acknowledged change moves it, see moves.
 func (s *State) append(index uint64, e logEntry) logKey {
 	at := logKey{index, s.seq}
 	s.seq++

@@ -144,7 +144,7 @@ func TestFeatureLevels(t *testing.T) {
 	founding := foundingCommand()
 	founding.Level = FirstLevel
 	founding.TimeMs = c.now
-	if r := c.s.Apply(2, founding); r.Code != "" || c.s.level != FirstLevel {
+	if r := c.s.execute(2, founding); r.Code != "" || c.s.level != FirstLevel {
 		t.Fatalf("founded at level %d: %v", c.s.level, r)
 	}
 	absent := func() *storepb.Command { return under("x/remove-key", cmdRemove(step(cptoken.Zone, "", 9), false)) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/setsum"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -124,6 +125,7 @@ func noEOF(err error) error {
 // joined when the next one begins.
 type restorer struct {
 	state *State
+	sum   []byte // of all records, as the header says; empty before LevelLineage
 	run   *run
 	list  idList
 }
@@ -169,6 +171,10 @@ func (rs *restorer) add(record *storepb.Record, first bool) error {
 	case *storepb.Record_Request:
 		s.requests.set(s.edit, r.Request.Id, r.Request)
 		s.ages.set(s.edit, requestAge{r.Request.AtMs, r.Request.Id}, struct{}{})
+	case *storepb.Record_Lines:
+		return s.lines.read(s.edit, r.Lines)
+	case *storepb.Record_Loss:
+		s.losses = append(s.losses, r.Loss)
 	case *storepb.Record_StagedRestore:
 		s.staged.add(s.edit, r.StagedRestore)
 	default:
@@ -186,6 +192,16 @@ func (rs *restorer) header(h *storepb.Header) error {
 	s.history = federation.History{ID: h.GetHistory().GetId(), Created: h.GetHistory().GetCreatedMs()}
 	s.applied, s.revision, s.floor = h.Applied, h.Revision, h.Floor
 	s.time, s.watermark, s.offset, s.began = h.TimeMs, h.WatermarkMs, h.Offset, h.HistoryIndex
+	s.proved, s.lines.floor = h.ProvedMs, h.LinesFloor
+	if len(h.Lineage) > 0 {
+		if len(h.Lineage) != len(s.lineage) || len(h.RecordsSum) != setsum.Size {
+			return errors.New("its lineage is none")
+		}
+		s.lineage, rs.sum = [sha256.Size]byte(h.Lineage), h.RecordsSum
+	}
+	for _, m := range h.LineMarks {
+		s.lines.marks = append(s.lines.marks, lineMark{m.AtMs, m.Index})
+	}
 	if s.offset > s.applied {
 		return errors.New("the offset of its indexes is greater than the last of them")
 	}
@@ -198,6 +214,7 @@ func (rs *restorer) key(r *storepb.KeyRecord) error {
 		ID: id, Serial: r.Serial, Alg: r.Alg, State: cptoken.KeyState(r.State), Imported: r.Imported, By: r.By,
 		Created: millis(r.CreatedMs), Prepared: millis(r.PreparedMs), Active: millis(r.ActiveMs),
 		Retiring: millis(r.RetiringMs), Index: r.Index, PreparedIndex: r.PreparedIndex, RetiringIndex: r.RetiringIndex,
+		Blocked: r.Blocked,
 	}}
 	if keyStates[r.State] == 0 {
 		return fmt.Errorf("key %s: unknown state %.20q", id, r.State)
@@ -305,6 +322,9 @@ func (rs *restorer) finish() (*State, error) {
 	rs.end()
 	if err := rs.state.checkWhole(); err != nil {
 		return nil, err
+	}
+	if len(rs.sum) > 0 && !bytes.Equal(rs.sum, rs.state.sum.Append(nil)) {
+		return nil, errors.New("the records are not those that its lineage is of")
 	}
 	return rs.state, nil
 }

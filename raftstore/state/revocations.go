@@ -35,8 +35,8 @@ func (s *State) list(id listID) idList {
 		return l
 	}
 	return idList{
-		uuids:  newTree[cptoken.UUID, idEntry](cptoken.UUID.Compare),
-		others: newTree[string, idEntry](strings.Compare),
+		uuids:  newRecords(cptoken.UUID.Compare, recordUUID(id)),
+		others: newRecords(strings.Compare, recordID(id)),
 	}
 }
 
@@ -217,8 +217,8 @@ func (s *State) revoke(index uint64, by, reason string, parts []*storepb.Revoke)
 	return s.publishRun(index, next, list, taken), nil
 }
 
-// withdraw takes ids off a list and leaves tombstones. Ids that are not on it are
-// passed over.
+// withdraw takes ids off a list and leaves tombstones. From LevelLineage on it does so
+// for ids that are not on it, too: a zone may keep what a lost past had revoked.
 func (s *State) withdraw(index uint64, parts []*storepb.Withdraw) (uint64, error) {
 	kind, err := s.Scope(parts[0].Kind, parts[0].Mesh, false)
 	if err != nil {
@@ -230,11 +230,17 @@ func (s *State) withdraw(index uint64, parts []*storepb.Withdraw) (uint64, error
 	for _, part := range parts {
 		for _, name := range part.Ids {
 			old, known := list.get(name)
-			if !known || old.withdrawn() {
+			switch {
+			case old.withdrawn() || !known && s.level < LevelLineage:
 				continue
+			case known:
+				taken.from(old)
+				list.live--
+			default:
+				if err := validateRevoked(&storepb.RevokedID{Id: name}); err != nil {
+					return 0, err
+				}
 			}
-			taken.from(old)
-			list.live--
 			next.add(name)
 			list.set(s.edit, name, idEntry{mark: index | withdrawnMark, expires: old.expires})
 		}

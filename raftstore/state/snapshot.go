@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -22,7 +23,7 @@ import (
 // SHA-256 of their payloads, so that a snapshot that was cut off is no snapshot.
 const (
 	snapshotMagic  = "MRDNSNAP"
-	snapshotFormat = 1
+	snapshotFormat = 1 // what a level adds are fields and records, not another format
 	// maxRecord bounds a frame: the largest holds one part of a stage.
 	maxRecord = 2 * MaxCommand
 )
@@ -52,6 +53,10 @@ func (s *State) write(out io.Writer, mac func(frames []byte) []byte) error {
 	}
 	for _, c := range s.secrets {
 		w.put(&storepb.Record{What: &storepb.Record_Secret{Secret: c}})
+	}
+	s.writeLines(w)
+	for _, l := range s.losses {
+		w.put(&storepb.Record{What: &storepb.Record_Loss{Loss: l}})
 	}
 	s.writeExpelled(w)
 	s.writeKeys(w)
@@ -122,12 +127,24 @@ func (w *snapshotWriter) frame() {
 }
 
 func (s *State) header() *storepb.Header {
+	h := s.scalars()
+	if s.level >= LevelLineage {
+		h.Lineage, h.RecordsSum, h.LinesFloor = s.lineage[:], s.sum.Append(nil), s.lines.floor
+		for _, m := range s.lines.marks {
+			h.LineMarks = append(h.LineMarks, &storepb.LineMark{AtMs: m.at, Index: m.index})
+		}
+	}
+	return h
+}
+
+// scalars is the header without what stands for everything else.
+func (s *State) scalars() *storepb.Header {
 	return &storepb.Header{
 		Level: s.level, ClusterId: s.cluster,
 		History: &storepb.History{Id: s.history.ID, CreatedMs: s.history.Created},
 		Applied: s.applied, Revision: s.revision, Floor: s.floor,
 		TimeMs: s.time, WatermarkMs: s.watermark, Offset: s.offset,
-		HistoryIndex: s.began,
+		HistoryIndex: s.began, ProvedMs: s.proved,
 	}
 }
 
@@ -148,7 +165,7 @@ func (k *KeyRecord) record() *storepb.KeyRecord {
 		Sealed: k.sealed, Imported: k.Imported, Registered: ConstraintsTo(k.Registered),
 		Index: k.Index, By: k.By, PreparedIndex: k.PreparedIndex, RetiringIndex: k.RetiringIndex,
 		CreatedMs: toMillis(k.Created), PreparedMs: toMillis(k.Prepared),
-		ActiveMs: toMillis(k.Active), RetiringMs: toMillis(k.Retiring),
+		ActiveMs: toMillis(k.Active), RetiringMs: toMillis(k.Retiring), Blocked: k.Blocked,
 	}
 	if k.Public != nil {
 		r.PublicDer = k.Public.DER()
@@ -165,16 +182,28 @@ func KeyRef(id cptoken.KeyID) *storepb.KeyRef {
 
 func (s *State) writeFleet(w *snapshotWriter) {
 	for _, z := range s.zones.all() {
-		w.put(&storepb.Record{What: &storepb.Record_Zone{Zone: &storepb.ZoneRecord{
-			Name: z.Name, Enabled: z.Enabled, Auth: string(z.Auth), RelayMeshes: z.Relay.Meshes,
-			RelayMaxValidityS: int64(z.Relay.MaxValidity / time.Second), FirstSeenMs: toMillis(z.FirstSeen),
-			CreatedMs: toMillis(z.Created), ModifiedMs: toMillis(z.Modified), Deleted: z.Deleted,
-		}}})
+		w.put(&storepb.Record{What: &storepb.Record_Zone{Zone: zoneTo(z)}})
 	}
 	for _, m := range s.meshes.all() {
-		w.put(&storepb.Record{What: &storepb.Record_Mesh{Mesh: &storepb.MeshRecord{
-			Name: m.Name, CreatedMs: toMillis(m.Created), ModifiedMs: toMillis(m.Modified),
-		}}})
+		w.put(&storepb.Record{What: &storepb.Record_Mesh{Mesh: meshTo(m)}})
+	}
+}
+
+func zoneTo(z *federation.Zone) *storepb.ZoneRecord {
+	return &storepb.ZoneRecord{
+		Name: z.Name, Enabled: z.Enabled, Auth: string(z.Auth), RelayMeshes: z.Relay.Meshes,
+		RelayMaxValidityS: int64(z.Relay.MaxValidity / time.Second), FirstSeenMs: toMillis(z.FirstSeen),
+		CreatedMs: toMillis(z.Created), ModifiedMs: toMillis(z.Modified), Deleted: z.Deleted,
+	}
+}
+
+func meshTo(m *Mesh) *storepb.MeshRecord {
+	return &storepb.MeshRecord{Name: m.Name, CreatedMs: toMillis(m.Created), ModifiedMs: toMillis(m.Modified)}
+}
+
+func cutOffTo(c *cutOffRecord) *storepb.CutOffRecord {
+	return &storepb.CutOffRecord{
+		Id: KeyRef(cptoken.KeyID(c.CutOffID)), BeforeS: c.Before.Unix(), Reason: c.Reason, By: c.By, AtMs: toMillis(c.At), Index: c.Index,
 	}
 }
 
@@ -184,10 +213,7 @@ func (s *State) writeLog(w *snapshotWriter) {
 		switch e.what {
 		case cutOffSet:
 			c, _ := s.cutOffs.get(cptoken.CutOffID(e.id))
-			w.put(&storepb.Record{What: &storepb.Record_CutOff{CutOff: &storepb.CutOffRecord{
-				Id: KeyRef(e.id), BeforeS: c.Before.Unix(), Reason: c.Reason,
-				By: c.By, AtMs: toMillis(c.At), Index: at.index,
-			}}})
+			w.put(&storepb.Record{What: &storepb.Record_CutOff{CutOff: cutOffTo(c)}})
 		case keyRemoved:
 			w.tombstone(&storepb.Tombstone{Index: at.index, AtMs: e.at, RemovedKey: KeyRef(e.id)})
 		case cutOffWithdrawn:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/setsum"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -43,6 +44,11 @@ type State struct {
 	floor     uint64
 	time      int64
 	watermark int64
+	sum       setsum.Sum // of all records; see lineage.go
+	lineage   [sha256.Size]byte
+	lines     lineTable
+	losses    []*storepb.Loss // that nobody has confirmed; replaced as a whole
+	proved    int64           // when a history was last begun by a proof
 	sealCheck *storepb.SealCheck
 	secrets   []*storepb.ClusterSecret // in order; replaced as a whole
 	expelled  tree[string, *storepb.Expelled]
@@ -72,19 +78,20 @@ type requestAge struct {
 func NewState() *State {
 	return &State{
 		level:    Level,
-		serials:  newTree[listID, uint64](compareList),
-		keys:     newTree[cptoken.KeyID, *KeyRecord](compareKeys),
-		removed:  newTree[cptoken.KeyID, logKey](compareKeys),
+		serials:  newRecords(compareList, recordSerial),
+		keys:     newRecords(compareKeys, recordKey),
+		removed:  newRecords(compareKeys, recordRemoved),
 		lists:    newTree[listID, idList](compareList),
-		cutOffs:  newTree[cptoken.CutOffID, *cutOffRecord](compareCutOffs),
-		zones:    newTree[string, *federation.Zone](strings.Compare),
-		meshes:   newTree[string, *Mesh](strings.Compare),
+		cutOffs:  newRecords(compareCutOffs, recordCutOff),
+		zones:    newRecords(strings.Compare, recordZone),
+		meshes:   newRecords(strings.Compare, recordMesh),
 		log:      newTree[logKey, logEntry](compareLog),
-		expelled: newTree[string, *storepb.Expelled](strings.Compare),
-		stages:   newTree[string, *storepb.Stage](strings.Compare),
+		expelled: newRecords(strings.Compare, recordExpelled),
+		stages:   newRecords(strings.Compare, recordStage),
 		staged:   stagedRestore{parts: newTree[uint32, []byte](cmp.Compare[uint32])},
-		requests: newTree[string, *storepb.Request](strings.Compare),
+		requests: newRecords(strings.Compare, recordRequest),
 		ages:     newTree[requestAge, struct{}](compareAges),
+		lines:    lineTable{at: newTree[uint64, line](cmp.Compare[uint64])},
 	}
 }
 
@@ -97,12 +104,25 @@ func (s *State) Capture() *State {
 
 // share makes every node that there is now unchangeable: a tree may then be
 // walked, or gone back to, while its successor is made.
-func (s *State) share() { s.edit = new(edit) }
+func (s *State) share() { s.edit = &edit{sum: &s.sum} }
 
 // Founded reports whether the cluster has an id, keys and a history.
 func (s *State) Founded() bool { return s.cluster != "" }
 
-// Revision is the revision of the last change that zones see.
+// moves reports whether a command that changed something moves the revision: zones get
+// a set, if need be an empty one, and with it a position that proves the change. What is
+// acknowledged to nobody does not: parts that wait for their commit, pruning, and that a
+// zone was seen, which it says again when it comes back.
+func moves(cmd *storepb.Command) bool {
+	switch cmd.Op.(type) {
+	case *storepb.Command_Prune, *storepb.Command_SeeZone, *storepb.Command_StagePart, *storepb.Command_DropStage,
+		*storepb.Command_RestorePart, *storepb.Command_DropRestore:
+		return false
+	}
+	return true
+}
+
+// Revision is the revision of the last acknowledged change.
 func (s *State) Revision() federation.Revision {
 	if !s.Founded() {
 		return federation.Revision{}
@@ -110,10 +130,22 @@ func (s *State) Revision() federation.Revision {
 	return federation.Revision{History: s.history, Index: s.revision}
 }
 
-// Apply makes the change that cmd asks for, at the Raft index, and returns what
-// it came to. A command that is refused changes nothing but the applied index
-// and the time. cmd must be one that DecodeCommand accepts.
-func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
+// Apply decodes a log payload and makes the change that it asks for, at the Raft
+// index. A command that is refused changes nothing but the applied index, the time and
+// the lineage. An error means that the node must stop: see DecodeCommand.
+func (s *State) Apply(index uint64, data []byte) (*storepb.Result, error) {
+	cmd, err := DecodeCommand(data)
+	if err != nil {
+		return nil, err
+	}
+	before := s.lineage
+	result := s.execute(index, cmd)
+	s.extend(before, sha256.Sum256(data), result)
+	return result, nil
+}
+
+// execute is Apply without the lineage, which is over the bytes of the log.
+func (s *State) execute(index uint64, cmd *storepb.Command) *storepb.Result {
 	s.seq = 0
 	s.share()
 	index += s.offset
@@ -149,6 +181,9 @@ func (s *State) Apply(index uint64, cmd *storepb.Command) *storepb.Result {
 		return result
 	}
 	result := &storepb.Result{Index: s.applied, Changed: changed} // a restore moves it
+	if s.level >= LevelLineage && changed > 0 && moves(cmd) {
+		s.revision = s.applied
+	}
 	s.remember(cmd.RequestId, what, result)
 	return result
 }
@@ -216,6 +251,12 @@ func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
 		return s.expel(cmd.By, op.Expel)
 	case *storepb.Command_Readmit:
 		return s.readmit(op.Readmit)
+	case *storepb.Command_ProveLoss:
+		return s.proveLoss(index, op.ProveLoss)
+	case *storepb.Command_ConfirmLoss:
+		return s.confirmLoss(index, op.ConfirmLoss)
+	case *storepb.Command_BlockKey:
+		return s.blockKey(index, op.BlockKey)
 	}
 	return 0, federation.Errorf(federation.Internal, "operation %T is not handled", cmd.Op)
 }

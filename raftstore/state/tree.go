@@ -1,8 +1,11 @@
 package state
 
 import (
+	"crypto/sha256"
 	"iter"
 	"slices"
+
+	"github.com/meridiankds/meridian/internal/setsum"
 )
 
 // maxNode bounds the entries of a tree node. A leaf of token ids is then 4 KiB:
@@ -11,7 +14,10 @@ const maxNode = 128
 
 // edit marks the nodes that belong to the change being made and so may be
 // changed in place. A node with another mark is shared with a published state.
-type edit struct{ _ byte }
+type edit struct {
+	sum *setsum.Sum // of the records of the state; see lineage.go
+	buf []byte      // a record in canonical form
+}
 
 // tree is a persistent ordered map: a B+ tree whose nodes are copied before they
 // are changed, so that a copy of the tree value is an immutable capture that
@@ -19,8 +25,10 @@ type edit struct{ _ byte }
 // by any number.
 type tree[K, V any] struct {
 	compare func(a, b K) int
-	root    *node[K, V]
-	len     int
+	// record appends an entry in canonical form; nil: the entries are no records.
+	record func(b []byte, k K, v V) []byte
+	root   *node[K, V]
+	len    int
 }
 
 // node is a leaf (keys and vals) or an inner node (keys[i] is not greater than
@@ -34,6 +42,24 @@ type node[K, V any] struct {
 
 func newTree[K, V any](compare func(a, b K) int) tree[K, V] {
 	return tree[K, V]{compare: compare}
+}
+
+// newRecords returns a tree whose entries count in the sum of the state's records.
+func newRecords[K, V any](compare func(a, b K) int, record func(b []byte, k K, v V) []byte) tree[K, V] {
+	return tree[K, V]{compare: compare, record: record}
+}
+
+// note adds an entry to the sum of records, or takes it away.
+func (t *tree[K, V]) note(e *edit, there bool, k K, v V) {
+	if t.record == nil {
+		return
+	}
+	e.buf = t.record(e.buf[:0], k, v)
+	if r := setsum.Of(sha256.Sum256(e.buf)); there {
+		e.sum.Add(r)
+	} else {
+		e.sum.Sub(r)
+	}
 }
 
 // find returns the position of the first key not less than k.
@@ -92,6 +118,7 @@ func (n *node[K, V]) own(e *edit) *node[K, V] {
 
 // set adds or replaces k.
 func (t *tree[K, V]) set(e *edit, k K, v V) {
+	t.note(e, true, k, v)
 	if t.root == nil {
 		t.root = &node[K, V]{owner: e, keys: []K{k}, vals: []V{v}}
 		t.len = 1
@@ -114,6 +141,7 @@ func (t *tree[K, V]) insert(e *edit, n *node[K, V], k K, v V) *node[K, V] {
 	if n.kids == nil {
 		i, ok := t.find(n.keys, k)
 		if ok {
+			t.note(e, false, k, n.vals[i])
 			n.vals[i] = v
 			return nil
 		}
@@ -163,9 +191,11 @@ func (n *node[K, V]) split(e *edit, at int) *node[K, V] {
 // del removes k and reports whether it was there. Nodes are removed when they
 // are empty and never merged: what shrinks here is refilled or pruned as a whole.
 func (t *tree[K, V]) del(e *edit, k K) bool {
-	if _, ok := t.get(k); !ok {
+	v, ok := t.get(k)
+	if !ok {
 		return false
 	}
+	t.note(e, false, k, v)
 	t.root = t.root.own(e)
 	t.remove(e, t.root, k)
 	t.len--
@@ -196,6 +226,22 @@ func (t *tree[K, V]) remove(e *edit, n *node[K, V], k K) {
 		return
 	}
 	n.keys[i] = kid.keys[0]
+}
+
+// upTo returns the last entry whose key is not greater than k.
+func (t *tree[K, V]) upTo(k K) (key K, v V, ok bool) {
+	n := t.root
+	if n == nil || t.compare(n.keys[0], k) > 0 {
+		return key, v, false
+	}
+	for n.kids != nil {
+		n = n.kids[t.child(n, k)]
+	}
+	i, exact := t.find(n.keys, k)
+	if !exact {
+		i--
+	}
+	return n.keys[i], n.vals[i], true
 }
 
 // all yields every entry in order.

@@ -21,6 +21,8 @@ type Key struct {
 	Fingerprint []byte
 	// Imported keys were brought by an operator: their tokens may lack exp and jti.
 	Imported bool
+	// Blocked keys sign nothing: a zone knows them as removed.
+	Blocked bool
 	// Registered is set for a public key whose private half Meridian never had.
 	Registered *cptoken.Constraints
 	// By is who made the key.
@@ -77,4 +79,14 @@ func toMillis(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMilli()
+}
+
+// KeyName is a key as the command line names it, for messages to operators:
+// "zone-token 1", "dataplane-token 1 of mesh default".
+func KeyName(id cptoken.KeyID) string {
+	name := id.Kind.TokenName() + " " + id.KID
+	if id.Mesh != "" {
+		name += " of mesh " + id.Mesh
+	}
+	return name
 }

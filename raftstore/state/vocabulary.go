@@ -80,6 +80,8 @@ var fieldRules = func() map[protoreflect.FullName]map[protoreflect.Name]fieldRul
 	add(fieldRule{since: LevelOutcomes}, "RegisterKey.replace", "Header.history_index")
 	add(fieldRule{since: LevelSecret}, "Command.add_secret", "Found.secret", "Reseal.secrets", "Record.secret", "End.mac")
 	add(fieldRule{since: LevelTrust}, "Command.expel", "Command.readmit", "Record.expelled", "SealCheck.former_ids")
+	add(fieldRule{since: LevelLineage}, "Command.prove_loss", "Command.confirm_loss", "Command.block_key", "Record.lines", "Record.loss",
+		"Header.lineage", "Header.records_sum", "Header.lines_floor", "Header.proved_ms", "Header.line_marks", "KeyRecord.blocked")
 	return rules
 }()
 

@@ -66,6 +66,9 @@ type Command struct {
 	//	*Command_AddSecret
 	//	*Command_Expel
 	//	*Command_Readmit
+	//	*Command_ProveLoss
+	//	*Command_ConfirmLoss
+	//	*Command_BlockKey
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -388,6 +391,33 @@ func (x *Command) GetReadmit() *Readmit {
 	return nil
 }
 
+func (x *Command) GetProveLoss() *ProveLoss {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ProveLoss); ok {
+			return x.ProveLoss
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfirmLoss() *ConfirmLoss {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ConfirmLoss); ok {
+			return x.ConfirmLoss
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetBlockKey() *KeyStep {
+	if x != nil {
+		if x, ok := x.Op.(*Command_BlockKey); ok {
+			return x.BlockKey
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -504,6 +534,18 @@ type Command_Readmit struct {
 	Readmit *Readmit `protobuf:"bytes,41,opt,name=readmit,proto3,oneof"` // from feature level 3 on
 }
 
+type Command_ProveLoss struct {
+	ProveLoss *ProveLoss `protobuf:"bytes,42,opt,name=prove_loss,json=proveLoss,proto3,oneof"` // from feature level 4 on, as those below
+}
+
+type Command_ConfirmLoss struct {
+	ConfirmLoss *ConfirmLoss `protobuf:"bytes,43,opt,name=confirm_loss,json=confirmLoss,proto3,oneof"`
+}
+
+type Command_BlockKey struct {
+	BlockKey *KeyStep `protobuf:"bytes,44,opt,name=block_key,json=blockKey,proto3,oneof"`
+}
+
 func (*Command_Found) isCommand_Op() {}
 
 func (*Command_BeginHistory) isCommand_Op() {}
@@ -559,6 +601,12 @@ func (*Command_AddSecret) isCommand_Op() {}
 func (*Command_Expel) isCommand_Op() {}
 
 func (*Command_Readmit) isCommand_Op() {}
+
+func (*Command_ProveLoss) isCommand_Op() {}
+
+func (*Command_ConfirmLoss) isCommand_Op() {}
+
+func (*Command_BlockKey) isCommand_Op() {}
 
 // Found is the first command of a cluster: its id for ever and its first
 // history, the meshes, keys and seal check that it starts with.
@@ -2483,6 +2531,214 @@ func (x *Readmit) GetId() string {
 	return ""
 }
 
+// Position is where a copy of the state stands: after the last command up to an index
+// of a history. Commands have it without its MAC.
+type Position struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	History   *History               `protobuf:"bytes,2,opt,name=history,proto3" json:"history,omitempty"`
+	Index     uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	// The first 8 bytes of the lineage there.
+	Lineage []byte `protobuf:"bytes,4,opt,name=lineage,proto3" json:"lineage,omitempty"`
+	// The vocabulary in which a zone was told what leads there; 0 for a member's.
+	Vocabulary uint32 `protobuf:"varint,5,opt,name=vocabulary,proto3" json:"vocabulary,omitempty"`
+	// HMAC-SHA256 over all before in canonical form, under a key derived from this
+	// generation of the cluster secret.
+	Generation    uint32 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	Mac           []byte `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Position) Reset() {
+	*x = Position{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Position) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Position) ProtoMessage() {}
+
+func (x *Position) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Position.ProtoReflect.Descriptor instead.
+func (*Position) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Position) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *Position) GetHistory() *History {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *Position) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Position) GetLineage() []byte {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
+}
+
+func (x *Position) GetVocabulary() uint32 {
+	if x != nil {
+		return x.Vocabulary
+	}
+	return 0
+}
+
+func (x *Position) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Position) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+// ProveLoss begins a new history because somebody holds a position of the present one
+// that is not in its past: the disks lost acknowledged changes. The proposer checked the
+// MAC; whether the position is still of this history and still absent, Apply checks again.
+type ProveLoss struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Position *Position              `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	History  *History               `protobuf:"bytes,2,opt,name=history,proto3" json:"history,omitempty"`
+	// Who showed it, for operators: "zone west", "member <id>".
+	ShownBy       string `protobuf:"bytes,3,opt,name=shown_by,json=shownBy,proto3" json:"shown_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProveLoss) Reset() {
+	*x = ProveLoss{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveLoss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveLoss) ProtoMessage() {}
+
+func (x *ProveLoss) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveLoss.ProtoReflect.Descriptor instead.
+func (*ProveLoss) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ProveLoss) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *ProveLoss) GetHistory() *History {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *ProveLoss) GetShownBy() string {
+	if x != nil {
+		return x.ShownBy
+	}
+	return ""
+}
+
+// ConfirmLoss takes the alarm of every loss away that is known by now.
+type ConfirmLoss struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Begin this history too, above every one that was shown; absent: none.
+	Adopt         *History `protobuf:"bytes,1,opt,name=adopt,proto3" json:"adopt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmLoss) Reset() {
+	*x = ConfirmLoss{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmLoss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmLoss) ProtoMessage() {}
+
+func (x *ConfirmLoss) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmLoss.ProtoReflect.Descriptor instead.
+func (*ConfirmLoss) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ConfirmLoss) GetAdopt() *History {
+	if x != nil {
+		return x.Adopt
+	}
+	return nil
+}
+
 // Result is what applying a command came to. It is kept by request id.
 type Result struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2502,7 +2758,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2770,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[33]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2783,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{33}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Result) GetIndex() uint64 {
@@ -2599,6 +2855,8 @@ type Record struct {
 	//	*Record_StagedRestore
 	//	*Record_Secret
 	//	*Record_Expelled
+	//	*Record_Lines
+	//	*Record_Loss
 	What          isRecord_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2606,7 +2864,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2876,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[34]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2889,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{34}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Record) GetWhat() isRecord_What {
@@ -2776,6 +3034,24 @@ func (x *Record) GetExpelled() *Expelled {
 	return nil
 }
 
+func (x *Record) GetLines() *Lines {
+	if x != nil {
+		if x, ok := x.What.(*Record_Lines); ok {
+			return x.Lines
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetLoss() *Loss {
+	if x != nil {
+		if x, ok := x.What.(*Record_Loss); ok {
+			return x.Loss
+		}
+	}
+	return nil
+}
+
 type isRecord_What interface {
 	isRecord_What()
 }
@@ -2840,6 +3116,14 @@ type Record_Expelled struct {
 	Expelled *Expelled `protobuf:"bytes,20,opt,name=expelled,proto3,oneof"`
 }
 
+type Record_Lines struct {
+	Lines *Lines `protobuf:"bytes,21,opt,name=lines,proto3,oneof"` // from feature level 4 on, as those below
+}
+
+type Record_Loss struct {
+	Loss *Loss `protobuf:"bytes,22,opt,name=loss,proto3,oneof"`
+}
+
 func (*Record_Header) isRecord_What() {}
 
 func (*Record_Key) isRecord_What() {}
@@ -2870,6 +3154,10 @@ func (*Record_Secret) isRecord_What() {}
 
 func (*Record_Expelled) isRecord_What() {}
 
+func (*Record_Lines) isRecord_What() {}
+
+func (*Record_Loss) isRecord_What() {}
+
 // Header comes first.
 type Header struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -2888,14 +3176,24 @@ type Header struct {
 	Offset uint64 `protobuf:"varint,9,opt,name=offset,proto3" json:"offset,omitempty"`
 	// The index at which the history began, from feature level 2 on; 0 where it began
 	// before that.
-	HistoryIndex  uint64 `protobuf:"varint,10,opt,name=history_index,json=historyIndex,proto3" json:"history_index,omitempty"`
+	HistoryIndex uint64 `protobuf:"varint,10,opt,name=history_index,json=historyIndex,proto3" json:"history_index,omitempty"`
+	// The lineage after the last command, and the sum of all records; from feature level
+	// 4 on, as those below.
+	Lineage    []byte `protobuf:"bytes,11,opt,name=lineage,proto3" json:"lineage,omitempty"`
+	RecordsSum []byte `protobuf:"bytes,12,opt,name=records_sum,json=recordsSum,proto3" json:"records_sum,omitempty"`
+	// The table of lineages begins behind this index.
+	LinesFloor uint64 `protobuf:"varint,13,opt,name=lines_floor,json=linesFloor,proto3" json:"lines_floor,omitempty"`
+	// When the last history was begun by a proof of loss, and not since lifted; 0: never.
+	ProvedMs int64 `protobuf:"varint,14,opt,name=proved_ms,json=provedMs,proto3" json:"proved_ms,omitempty"`
+	// The times at which the table of lineages was how long, the oldest first.
+	LineMarks     []*LineMark `protobuf:"bytes,15,rep,name=line_marks,json=lineMarks,proto3" json:"line_marks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3205,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[35]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3218,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{35}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Header) GetLevel() uint32 {
@@ -2993,6 +3291,243 @@ func (x *Header) GetHistoryIndex() uint64 {
 	return 0
 }
 
+func (x *Header) GetLineage() []byte {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
+}
+
+func (x *Header) GetRecordsSum() []byte {
+	if x != nil {
+		return x.RecordsSum
+	}
+	return nil
+}
+
+func (x *Header) GetLinesFloor() uint64 {
+	if x != nil {
+		return x.LinesFloor
+	}
+	return 0
+}
+
+func (x *Header) GetProvedMs() int64 {
+	if x != nil {
+		return x.ProvedMs
+	}
+	return 0
+}
+
+func (x *Header) GetLineMarks() []*LineMark {
+	if x != nil {
+		return x.LineMarks
+	}
+	return nil
+}
+
+// LineMark says up to which index commands were applied at a time.
+type LineMark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AtMs          int64                  `protobuf:"varint,1,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LineMark) Reset() {
+	*x = LineMark{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LineMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LineMark) ProtoMessage() {}
+
+func (x *LineMark) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LineMark.ProtoReflect.Descriptor instead.
+func (*LineMark) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *LineMark) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *LineMark) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// Lines is a piece of the table of lineages: up to 4,096 entries in order.
+type Lines struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first index, and how far each further one is behind the one before.
+	First uint64   `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Steps []uint64 `protobuf:"varint,2,rep,packed,name=steps,proto3" json:"steps,omitempty"`
+	// The first 8 bytes of each lineage, one behind the other.
+	Lineages      []byte `protobuf:"bytes,3,opt,name=lineages,proto3" json:"lineages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lines) Reset() {
+	*x = Lines{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lines) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lines) ProtoMessage() {}
+
+func (x *Lines) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lines.ProtoReflect.Descriptor instead.
+func (*Lines) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Lines) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Lines) GetSteps() []uint64 {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Lines) GetLineages() []byte {
+	if x != nil {
+		return x.Lineages
+	}
+	return nil
+}
+
+// Loss is a loss that was proved and that no operator has confirmed.
+type Loss struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Position *Position              `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	ShownBy  string                 `protobuf:"bytes,2,opt,name=shown_by,json=shownBy,proto3" json:"shown_by,omitempty"`
+	AtMs     int64                  `protobuf:"varint,3,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Where the state stood when it was proved, and where the new history began.
+	History       *History `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
+	Applied       uint64   `protobuf:"varint,5,opt,name=applied,proto3" json:"applied,omitempty"`
+	Index         uint64   `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Loss) Reset() {
+	*x = Loss{}
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Loss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Loss) ProtoMessage() {}
+
+func (x *Loss) ProtoReflect() protoreflect.Message {
+	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Loss.ProtoReflect.Descriptor instead.
+func (*Loss) Descriptor() ([]byte, []int) {
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Loss) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *Loss) GetShownBy() string {
+	if x != nil {
+		return x.ShownBy
+	}
+	return ""
+}
+
+func (x *Loss) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *Loss) GetHistory() *History {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *Loss) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *Loss) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type KeyRecord struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          *KeyRef                `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3013,13 +3548,15 @@ type KeyRecord struct {
 	// Index at which it was prepared, and at which it began to retire.
 	PreparedIndex uint64 `protobuf:"varint,16,opt,name=prepared_index,json=preparedIndex,proto3" json:"prepared_index,omitempty"`
 	RetiringIndex uint64 `protobuf:"varint,17,opt,name=retiring_index,json=retiringIndex,proto3" json:"retiring_index,omitempty"`
+	// A zone knows the key as removed: it signs nothing any more. From feature level 4 on.
+	Blocked       bool `protobuf:"varint,18,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyRecord) Reset() {
 	*x = KeyRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3568,7 @@ func (x *KeyRecord) String() string {
 func (*KeyRecord) ProtoMessage() {}
 
 func (x *KeyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[36]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3581,7 @@ func (x *KeyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyRecord.ProtoReflect.Descriptor instead.
 func (*KeyRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{36}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *KeyRecord) GetId() *KeyRef {
@@ -3166,6 +3703,13 @@ func (x *KeyRecord) GetRetiringIndex() uint64 {
 	return 0
 }
 
+func (x *KeyRecord) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
 // Serial is the highest serial ever used of a kind and mesh.
 type Serial struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3178,7 +3722,7 @@ type Serial struct {
 
 func (x *Serial) Reset() {
 	*x = Serial{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3734,7 @@ func (x *Serial) String() string {
 func (*Serial) ProtoMessage() {}
 
 func (x *Serial) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[37]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3747,7 @@ func (x *Serial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Serial.ProtoReflect.Descriptor instead.
 func (*Serial) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{37}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Serial) GetKind() string {
@@ -3244,7 +3788,7 @@ type Revocations struct {
 
 func (x *Revocations) Reset() {
 	*x = Revocations{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3800,7 @@ func (x *Revocations) String() string {
 func (*Revocations) ProtoMessage() {}
 
 func (x *Revocations) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[38]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3813,7 @@ func (x *Revocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocations.ProtoReflect.Descriptor instead.
 func (*Revocations) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{38}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Revocations) GetKind() string {
@@ -3335,7 +3879,7 @@ type CutOffRecord struct {
 
 func (x *CutOffRecord) Reset() {
 	*x = CutOffRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3347,7 +3891,7 @@ func (x *CutOffRecord) String() string {
 func (*CutOffRecord) ProtoMessage() {}
 
 func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[39]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3360,7 +3904,7 @@ func (x *CutOffRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOffRecord.ProtoReflect.Descriptor instead.
 func (*CutOffRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{39}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CutOffRecord) GetId() *KeyRef {
@@ -3422,7 +3966,7 @@ type ZoneRecord struct {
 
 func (x *ZoneRecord) Reset() {
 	*x = ZoneRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3434,7 +3978,7 @@ func (x *ZoneRecord) String() string {
 func (*ZoneRecord) ProtoMessage() {}
 
 func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[40]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3447,7 +3991,7 @@ func (x *ZoneRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneRecord.ProtoReflect.Descriptor instead.
 func (*ZoneRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{40}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ZoneRecord) GetName() string {
@@ -3527,7 +4071,7 @@ type Expelled struct {
 
 func (x *Expelled) Reset() {
 	*x = Expelled{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3539,7 +4083,7 @@ func (x *Expelled) String() string {
 func (*Expelled) ProtoMessage() {}
 
 func (x *Expelled) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[41]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3552,7 +4096,7 @@ func (x *Expelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expelled.ProtoReflect.Descriptor instead.
 func (*Expelled) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{41}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Expelled) GetId() string {
@@ -3601,7 +4145,7 @@ type MeshRecord struct {
 
 func (x *MeshRecord) Reset() {
 	*x = MeshRecord{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3613,7 +4157,7 @@ func (x *MeshRecord) String() string {
 func (*MeshRecord) ProtoMessage() {}
 
 func (x *MeshRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[42]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3626,7 +4170,7 @@ func (x *MeshRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshRecord.ProtoReflect.Descriptor instead.
 func (*MeshRecord) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{42}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MeshRecord) GetName() string {
@@ -3670,7 +4214,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3682,7 +4226,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[43]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3695,7 +4239,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{43}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Tombstone) GetIndex() uint64 {
@@ -3768,7 +4312,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3780,7 +4324,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[44]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3793,7 +4337,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{44}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Stage) GetId() string {
@@ -3836,7 +4380,7 @@ type StagedRestore struct {
 
 func (x *StagedRestore) Reset() {
 	*x = StagedRestore{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3848,7 +4392,7 @@ func (x *StagedRestore) String() string {
 func (*StagedRestore) ProtoMessage() {}
 
 func (x *StagedRestore) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[45]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3861,7 +4405,7 @@ func (x *StagedRestore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRestore.ProtoReflect.Descriptor instead.
 func (*StagedRestore) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{45}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *StagedRestore) GetId() string {
@@ -3900,7 +4444,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +4456,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[46]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3925,7 +4469,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{46}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Request) GetId() string {
@@ -3971,7 +4515,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3983,7 +4527,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[47]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3996,7 +4540,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{47}
+	return file_raftstore_storepb_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *End) GetRecords() uint64 {
@@ -4030,7 +4574,7 @@ type Reseal_Item struct {
 
 func (x *Reseal_Item) Reset() {
 	*x = Reseal_Item{}
-	mi := &file_raftstore_storepb_store_proto_msgTypes[48]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +4586,7 @@ func (x *Reseal_Item) String() string {
 func (*Reseal_Item) ProtoMessage() {}
 
 func (x *Reseal_Item) ProtoReflect() protoreflect.Message {
-	mi := &file_raftstore_storepb_store_proto_msgTypes[48]
+	mi := &file_raftstore_storepb_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4076,7 +4620,7 @@ var File_raftstore_storepb_store_proto protoreflect.FileDescriptor
 
 const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\xcb\x0e\n" +
+	"\x1draftstore/storepb/store.proto\x12\x11meridian.store.v1\"\x8a\x10\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
@@ -4121,7 +4665,11 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\n" +
 	"add_secret\x18# \x01(\v2 .meridian.store.v1.ClusterSecretH\x00R\taddSecret\x120\n" +
 	"\x05expel\x18( \x01(\v2\x18.meridian.store.v1.ExpelH\x00R\x05expel\x126\n" +
-	"\areadmit\x18) \x01(\v2\x1a.meridian.store.v1.ReadmitH\x00R\areadmitB\x04\n" +
+	"\areadmit\x18) \x01(\v2\x1a.meridian.store.v1.ReadmitH\x00R\areadmit\x12=\n" +
+	"\n" +
+	"prove_loss\x18* \x01(\v2\x1c.meridian.store.v1.ProveLossH\x00R\tproveLoss\x12C\n" +
+	"\fconfirm_loss\x18+ \x01(\v2\x1e.meridian.store.v1.ConfirmLossH\x00R\vconfirmLoss\x129\n" +
+	"\tblock_key\x18, \x01(\v2\x1a.meridian.store.v1.KeyStepH\x00R\bblockKeyB\x04\n" +
 	"\x02op\"\x9e\x02\n" +
 	"\x05Found\x12\x1d\n" +
 	"\n" +
@@ -4266,7 +4814,26 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x19\n" +
 	"\aReadmit\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xa6\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xe1\x01\n" +
+	"\bPosition\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x124\n" +
+	"\ahistory\x18\x02 \x01(\v2\x1a.meridian.store.v1.HistoryR\ahistory\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x18\n" +
+	"\alineage\x18\x04 \x01(\fR\alineage\x12\x1e\n" +
+	"\n" +
+	"vocabulary\x18\x05 \x01(\rR\n" +
+	"vocabulary\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x06 \x01(\rR\n" +
+	"generation\x12\x10\n" +
+	"\x03mac\x18\a \x01(\fR\x03mac\"\x95\x01\n" +
+	"\tProveLoss\x127\n" +
+	"\bposition\x18\x01 \x01(\v2\x1b.meridian.store.v1.PositionR\bposition\x124\n" +
+	"\ahistory\x18\x02 \x01(\v2\x1a.meridian.store.v1.HistoryR\ahistory\x12\x19\n" +
+	"\bshown_by\x18\x03 \x01(\tR\ashownBy\"?\n" +
+	"\vConfirmLoss\x120\n" +
+	"\x05adopt\x18\x01 \x01(\v2\x1a.meridian.store.v1.HistoryR\x05adopt\"\xa6\x01\n" +
 	"\x06Result\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
@@ -4274,7 +4841,7 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x04hint\x18\x04 \x01(\tR\x04hint\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n" +
 	"\achanged\x18\x06 \x01(\x04R\achanged\x12\x14\n" +
-	"\x05field\x18\a \x01(\tR\x05field\"\xeb\x06\n" +
+	"\x05field\x18\a \x01(\tR\x05field\"\xcc\a\n" +
 	"\x06Record\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.meridian.store.v1.HeaderH\x00R\x06header\x120\n" +
 	"\x03key\x18\x02 \x01(\v2\x1c.meridian.store.v1.KeyRecordH\x00R\x03key\x123\n" +
@@ -4292,8 +4859,10 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\x03end\x18\f \x01(\v2\x16.meridian.store.v1.EndH\x00R\x03end\x12I\n" +
 	"\x0estaged_restore\x18\r \x01(\v2 .meridian.store.v1.StagedRestoreH\x00R\rstagedRestore\x12:\n" +
 	"\x06secret\x18\x0e \x01(\v2 .meridian.store.v1.ClusterSecretH\x00R\x06secret\x129\n" +
-	"\bexpelled\x18\x14 \x01(\v2\x1b.meridian.store.v1.ExpelledH\x00R\bexpelledB\x06\n" +
-	"\x04what\"\xb8\x02\n" +
+	"\bexpelled\x18\x14 \x01(\v2\x1b.meridian.store.v1.ExpelledH\x00R\bexpelled\x120\n" +
+	"\x05lines\x18\x15 \x01(\v2\x18.meridian.store.v1.LinesH\x00R\x05lines\x12-\n" +
+	"\x04loss\x18\x16 \x01(\v2\x17.meridian.store.v1.LossH\x00R\x04lossB\x06\n" +
+	"\x04what\"\xed\x03\n" +
 	"\x06Header\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
@@ -4306,7 +4875,29 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\fwatermark_ms\x18\b \x01(\x03R\vwatermarkMs\x12\x16\n" +
 	"\x06offset\x18\t \x01(\x04R\x06offset\x12#\n" +
 	"\rhistory_index\x18\n" +
-	" \x01(\x04R\fhistoryIndex\"\xb8\x04\n" +
+	" \x01(\x04R\fhistoryIndex\x12\x18\n" +
+	"\alineage\x18\v \x01(\fR\alineage\x12\x1f\n" +
+	"\vrecords_sum\x18\f \x01(\fR\n" +
+	"recordsSum\x12\x1f\n" +
+	"\vlines_floor\x18\r \x01(\x04R\n" +
+	"linesFloor\x12\x1b\n" +
+	"\tproved_ms\x18\x0e \x01(\x03R\bprovedMs\x12:\n" +
+	"\n" +
+	"line_marks\x18\x0f \x03(\v2\x1b.meridian.store.v1.LineMarkR\tlineMarks\"5\n" +
+	"\bLineMark\x12\x13\n" +
+	"\x05at_ms\x18\x01 \x01(\x03R\x04atMs\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"O\n" +
+	"\x05Lines\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x14\n" +
+	"\x05steps\x18\x02 \x03(\x04R\x05steps\x12\x1a\n" +
+	"\blineages\x18\x03 \x01(\fR\blineages\"\xd5\x01\n" +
+	"\x04Loss\x127\n" +
+	"\bposition\x18\x01 \x01(\v2\x1b.meridian.store.v1.PositionR\bposition\x12\x19\n" +
+	"\bshown_by\x18\x02 \x01(\tR\ashownBy\x12\x13\n" +
+	"\x05at_ms\x18\x03 \x01(\x03R\x04atMs\x124\n" +
+	"\ahistory\x18\x04 \x01(\v2\x1a.meridian.store.v1.HistoryR\ahistory\x12\x18\n" +
+	"\aapplied\x18\x05 \x01(\x04R\aapplied\x12\x14\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\"\xd2\x04\n" +
 	"\tKeyRecord\x12)\n" +
 	"\x02id\x18\x01 \x01(\v2\x19.meridian.store.v1.KeyRefR\x02id\x12\x16\n" +
 	"\x06serial\x18\x02 \x01(\x04R\x06serial\x12\x10\n" +
@@ -4331,7 +4922,8 @@ const file_raftstore_storepb_store_proto_rawDesc = "" +
 	"\vretiring_ms\x18\x0f \x01(\x03R\n" +
 	"retiringMs\x12%\n" +
 	"\x0eprepared_index\x18\x10 \x01(\x04R\rpreparedIndex\x12%\n" +
-	"\x0eretiring_index\x18\x11 \x01(\x04R\rretiringIndex\"J\n" +
+	"\x0eretiring_index\x18\x11 \x01(\x04R\rretiringIndex\x12\x18\n" +
+	"\ablocked\x18\x12 \x01(\bR\ablocked\"J\n" +
 	"\x06Serial\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04mesh\x18\x02 \x01(\tR\x04mesh\x12\x18\n" +
@@ -4418,7 +5010,7 @@ func file_raftstore_storepb_store_proto_rawDescGZIP() []byte {
 	return file_raftstore_storepb_store_proto_rawDescData
 }
 
-var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_raftstore_storepb_store_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*Command)(nil),        // 0: meridian.store.v1.Command
 	(*Found)(nil),          // 1: meridian.store.v1.Found
@@ -4453,22 +5045,28 @@ var file_raftstore_storepb_store_proto_goTypes = []any{
 	(*DropRestore)(nil),    // 30: meridian.store.v1.DropRestore
 	(*Expel)(nil),          // 31: meridian.store.v1.Expel
 	(*Readmit)(nil),        // 32: meridian.store.v1.Readmit
-	(*Result)(nil),         // 33: meridian.store.v1.Result
-	(*Record)(nil),         // 34: meridian.store.v1.Record
-	(*Header)(nil),         // 35: meridian.store.v1.Header
-	(*KeyRecord)(nil),      // 36: meridian.store.v1.KeyRecord
-	(*Serial)(nil),         // 37: meridian.store.v1.Serial
-	(*Revocations)(nil),    // 38: meridian.store.v1.Revocations
-	(*CutOffRecord)(nil),   // 39: meridian.store.v1.CutOffRecord
-	(*ZoneRecord)(nil),     // 40: meridian.store.v1.ZoneRecord
-	(*Expelled)(nil),       // 41: meridian.store.v1.Expelled
-	(*MeshRecord)(nil),     // 42: meridian.store.v1.MeshRecord
-	(*Tombstone)(nil),      // 43: meridian.store.v1.Tombstone
-	(*Stage)(nil),          // 44: meridian.store.v1.Stage
-	(*StagedRestore)(nil),  // 45: meridian.store.v1.StagedRestore
-	(*Request)(nil),        // 46: meridian.store.v1.Request
-	(*End)(nil),            // 47: meridian.store.v1.End
-	(*Reseal_Item)(nil),    // 48: meridian.store.v1.Reseal.Item
+	(*Position)(nil),       // 33: meridian.store.v1.Position
+	(*ProveLoss)(nil),      // 34: meridian.store.v1.ProveLoss
+	(*ConfirmLoss)(nil),    // 35: meridian.store.v1.ConfirmLoss
+	(*Result)(nil),         // 36: meridian.store.v1.Result
+	(*Record)(nil),         // 37: meridian.store.v1.Record
+	(*Header)(nil),         // 38: meridian.store.v1.Header
+	(*LineMark)(nil),       // 39: meridian.store.v1.LineMark
+	(*Lines)(nil),          // 40: meridian.store.v1.Lines
+	(*Loss)(nil),           // 41: meridian.store.v1.Loss
+	(*KeyRecord)(nil),      // 42: meridian.store.v1.KeyRecord
+	(*Serial)(nil),         // 43: meridian.store.v1.Serial
+	(*Revocations)(nil),    // 44: meridian.store.v1.Revocations
+	(*CutOffRecord)(nil),   // 45: meridian.store.v1.CutOffRecord
+	(*ZoneRecord)(nil),     // 46: meridian.store.v1.ZoneRecord
+	(*Expelled)(nil),       // 47: meridian.store.v1.Expelled
+	(*MeshRecord)(nil),     // 48: meridian.store.v1.MeshRecord
+	(*Tombstone)(nil),      // 49: meridian.store.v1.Tombstone
+	(*Stage)(nil),          // 50: meridian.store.v1.Stage
+	(*StagedRestore)(nil),  // 51: meridian.store.v1.StagedRestore
+	(*Request)(nil),        // 52: meridian.store.v1.Request
+	(*End)(nil),            // 53: meridian.store.v1.End
+	(*Reseal_Item)(nil),    // 54: meridian.store.v1.Reseal.Item
 }
 var file_raftstore_storepb_store_proto_depIdxs = []int32{
 	1,  // 0: meridian.store.v1.Command.found:type_name -> meridian.store.v1.Found
@@ -4499,58 +5097,70 @@ var file_raftstore_storepb_store_proto_depIdxs = []int32{
 	8,  // 25: meridian.store.v1.Command.add_secret:type_name -> meridian.store.v1.ClusterSecret
 	31, // 26: meridian.store.v1.Command.expel:type_name -> meridian.store.v1.Expel
 	32, // 27: meridian.store.v1.Command.readmit:type_name -> meridian.store.v1.Readmit
-	2,  // 28: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
-	7,  // 29: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
-	9,  // 30: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
-	8,  // 31: meridian.store.v1.Found.secret:type_name -> meridian.store.v1.ClusterSecret
-	2,  // 32: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
-	6,  // 33: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
-	6,  // 34: meridian.store.v1.ClusterSecret.sealed:type_name -> meridian.store.v1.Sealed
-	6,  // 35: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
-	5,  // 36: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
-	11, // 37: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
-	13, // 38: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 39: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 40: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
-	9,  // 41: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
-	14, // 42: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
-	15, // 43: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
-	48, // 44: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
-	7,  // 45: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
-	8,  // 46: meridian.store.v1.Reseal.secrets:type_name -> meridian.store.v1.ClusterSecret
-	2,  // 47: meridian.store.v1.CommitRestore.history:type_name -> meridian.store.v1.History
-	35, // 48: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
-	36, // 49: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
-	37, // 50: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
-	38, // 51: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
-	39, // 52: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
-	40, // 53: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
-	42, // 54: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
-	43, // 55: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
-	44, // 56: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
-	46, // 57: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
-	7,  // 58: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
-	47, // 59: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
-	45, // 60: meridian.store.v1.Record.staged_restore:type_name -> meridian.store.v1.StagedRestore
-	8,  // 61: meridian.store.v1.Record.secret:type_name -> meridian.store.v1.ClusterSecret
-	41, // 62: meridian.store.v1.Record.expelled:type_name -> meridian.store.v1.Expelled
-	2,  // 63: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
-	5,  // 64: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 65: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
-	11, // 66: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
-	13, // 67: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
-	5,  // 68: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
-	5,  // 69: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
-	5,  // 70: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
-	24, // 71: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
-	33, // 72: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
-	5,  // 73: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
-	6,  // 74: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	34, // 28: meridian.store.v1.Command.prove_loss:type_name -> meridian.store.v1.ProveLoss
+	35, // 29: meridian.store.v1.Command.confirm_loss:type_name -> meridian.store.v1.ConfirmLoss
+	10, // 30: meridian.store.v1.Command.block_key:type_name -> meridian.store.v1.KeyStep
+	2,  // 31: meridian.store.v1.Found.history:type_name -> meridian.store.v1.History
+	7,  // 32: meridian.store.v1.Found.seal_check:type_name -> meridian.store.v1.SealCheck
+	9,  // 33: meridian.store.v1.Found.keys:type_name -> meridian.store.v1.PrepareKey
+	8,  // 34: meridian.store.v1.Found.secret:type_name -> meridian.store.v1.ClusterSecret
+	2,  // 35: meridian.store.v1.BeginHistory.history:type_name -> meridian.store.v1.History
+	6,  // 36: meridian.store.v1.SealCheck.sealed:type_name -> meridian.store.v1.Sealed
+	6,  // 37: meridian.store.v1.ClusterSecret.sealed:type_name -> meridian.store.v1.Sealed
+	6,  // 38: meridian.store.v1.PrepareKey.sealed:type_name -> meridian.store.v1.Sealed
+	5,  // 39: meridian.store.v1.RegisterKey.id:type_name -> meridian.store.v1.KeyRef
+	11, // 40: meridian.store.v1.RegisterKey.constraints:type_name -> meridian.store.v1.Constraints
+	13, // 41: meridian.store.v1.Revoke.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 42: meridian.store.v1.SetCutOff.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 43: meridian.store.v1.WithdrawCutOff.id:type_name -> meridian.store.v1.KeyRef
+	9,  // 44: meridian.store.v1.ApplyMesh.key:type_name -> meridian.store.v1.PrepareKey
+	14, // 45: meridian.store.v1.StagePart.revoke:type_name -> meridian.store.v1.Revoke
+	15, // 46: meridian.store.v1.StagePart.withdraw:type_name -> meridian.store.v1.Withdraw
+	54, // 47: meridian.store.v1.Reseal.items:type_name -> meridian.store.v1.Reseal.Item
+	7,  // 48: meridian.store.v1.Reseal.seal_check:type_name -> meridian.store.v1.SealCheck
+	8,  // 49: meridian.store.v1.Reseal.secrets:type_name -> meridian.store.v1.ClusterSecret
+	2,  // 50: meridian.store.v1.CommitRestore.history:type_name -> meridian.store.v1.History
+	2,  // 51: meridian.store.v1.Position.history:type_name -> meridian.store.v1.History
+	33, // 52: meridian.store.v1.ProveLoss.position:type_name -> meridian.store.v1.Position
+	2,  // 53: meridian.store.v1.ProveLoss.history:type_name -> meridian.store.v1.History
+	2,  // 54: meridian.store.v1.ConfirmLoss.adopt:type_name -> meridian.store.v1.History
+	38, // 55: meridian.store.v1.Record.header:type_name -> meridian.store.v1.Header
+	42, // 56: meridian.store.v1.Record.key:type_name -> meridian.store.v1.KeyRecord
+	43, // 57: meridian.store.v1.Record.serial:type_name -> meridian.store.v1.Serial
+	44, // 58: meridian.store.v1.Record.revocations:type_name -> meridian.store.v1.Revocations
+	45, // 59: meridian.store.v1.Record.cut_off:type_name -> meridian.store.v1.CutOffRecord
+	46, // 60: meridian.store.v1.Record.zone:type_name -> meridian.store.v1.ZoneRecord
+	48, // 61: meridian.store.v1.Record.mesh:type_name -> meridian.store.v1.MeshRecord
+	49, // 62: meridian.store.v1.Record.tombstone:type_name -> meridian.store.v1.Tombstone
+	50, // 63: meridian.store.v1.Record.stage:type_name -> meridian.store.v1.Stage
+	52, // 64: meridian.store.v1.Record.request:type_name -> meridian.store.v1.Request
+	7,  // 65: meridian.store.v1.Record.seal_check:type_name -> meridian.store.v1.SealCheck
+	53, // 66: meridian.store.v1.Record.end:type_name -> meridian.store.v1.End
+	51, // 67: meridian.store.v1.Record.staged_restore:type_name -> meridian.store.v1.StagedRestore
+	8,  // 68: meridian.store.v1.Record.secret:type_name -> meridian.store.v1.ClusterSecret
+	47, // 69: meridian.store.v1.Record.expelled:type_name -> meridian.store.v1.Expelled
+	40, // 70: meridian.store.v1.Record.lines:type_name -> meridian.store.v1.Lines
+	41, // 71: meridian.store.v1.Record.loss:type_name -> meridian.store.v1.Loss
+	2,  // 72: meridian.store.v1.Header.history:type_name -> meridian.store.v1.History
+	39, // 73: meridian.store.v1.Header.line_marks:type_name -> meridian.store.v1.LineMark
+	33, // 74: meridian.store.v1.Loss.position:type_name -> meridian.store.v1.Position
+	2,  // 75: meridian.store.v1.Loss.history:type_name -> meridian.store.v1.History
+	5,  // 76: meridian.store.v1.KeyRecord.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 77: meridian.store.v1.KeyRecord.sealed:type_name -> meridian.store.v1.Sealed
+	11, // 78: meridian.store.v1.KeyRecord.registered:type_name -> meridian.store.v1.Constraints
+	13, // 79: meridian.store.v1.Revocations.ids:type_name -> meridian.store.v1.RevokedID
+	5,  // 80: meridian.store.v1.CutOffRecord.id:type_name -> meridian.store.v1.KeyRef
+	5,  // 81: meridian.store.v1.Tombstone.removed_key:type_name -> meridian.store.v1.KeyRef
+	5,  // 82: meridian.store.v1.Tombstone.cut_off:type_name -> meridian.store.v1.KeyRef
+	24, // 83: meridian.store.v1.Stage.parts:type_name -> meridian.store.v1.StagePart
+	36, // 84: meridian.store.v1.Request.result:type_name -> meridian.store.v1.Result
+	5,  // 85: meridian.store.v1.Reseal.Item.id:type_name -> meridian.store.v1.KeyRef
+	6,  // 86: meridian.store.v1.Reseal.Item.sealed:type_name -> meridian.store.v1.Sealed
+	87, // [87:87] is the sub-list for method output_type
+	87, // [87:87] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	87, // [87:87] is the sub-list for extension extendee
+	0,  // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_raftstore_storepb_store_proto_init() }
@@ -4587,8 +5197,11 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Command_AddSecret)(nil),
 		(*Command_Expel)(nil),
 		(*Command_Readmit)(nil),
+		(*Command_ProveLoss)(nil),
+		(*Command_ConfirmLoss)(nil),
+		(*Command_BlockKey)(nil),
 	}
-	file_raftstore_storepb_store_proto_msgTypes[34].OneofWrappers = []any{
+	file_raftstore_storepb_store_proto_msgTypes[37].OneofWrappers = []any{
 		(*Record_Header)(nil),
 		(*Record_Key)(nil),
 		(*Record_Serial)(nil),
@@ -4604,6 +5217,8 @@ func file_raftstore_storepb_store_proto_init() {
 		(*Record_StagedRestore)(nil),
 		(*Record_Secret)(nil),
 		(*Record_Expelled)(nil),
+		(*Record_Lines)(nil),
+		(*Record_Loss)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4611,7 +5226,7 @@ func file_raftstore_storepb_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftstore_storepb_store_proto_rawDesc), len(file_raftstore_storepb_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

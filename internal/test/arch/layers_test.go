@@ -22,7 +22,7 @@ type layer struct {
 // everything that it imports lies below; ARCHITECTURE.md shows the same list.
 var layers = []layer{
 	{"ground", []string{"federation", "internal/apitypes", "internal/coredump",
-		"internal/metrics", "internal/net/loglimit", "kds/kdspb", "raftstore/storepb"}},
+		"internal/metrics", "internal/net/loglimit", "internal/setsum", "kds/kdspb", "raftstore/storepb"}},
 	{"files", []string{"internal/disk"}},
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/apierr/grpcerr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
 		"internal/net/tlsutil", "internal/zone/yamldoc", "raftstore/raftnet"}},
