@@ -27,6 +27,14 @@ type pending struct {
 	stage *stage // of the parts so far; nil: there are none
 }
 
+// bytes is how much of the set is put aside.
+func (p *pending) bytes() int64 {
+	if p == nil || p.stage == nil {
+		return 0
+	}
+	return p.stage.size
+}
+
 // drop forgets the set that is pending. s.disk is held.
 func (s *Store) drop() {
 	if s.pending != nil {

@@ -66,6 +66,7 @@ type Store struct {
 	taken     head       // where the sets that were taken lead, where ahead is set
 	ahead     bool       // they lead beyond state
 	behind    error      // why nothing can be written; nil: it can
+	probe     int64      // with how many bytes the disk must prove that it takes again what it did not
 	kept      *narrowing // of sets that could not be written and are not at hand any more
 	lost      uint64     // how often that happened
 	writing   time.Time  // since when the disk is waited for; zero: it is not
@@ -117,7 +118,8 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s.file, s.state = f, st
-	_ = os.Remove(path + stageSuffix) // of a process that died in the middle of a set
+	_ = os.Remove(path + stageSuffix) // of a process that died in the middle of a set,
+	_ = os.Remove(path + probeSuffix) // or of a proof
 	s.view.Store(st.view(s.hash))
 	s.contact.Store(&contact{st.head.member, st.head.contactTime(), true})
 	s.written = st.head.contactTime()

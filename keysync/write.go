@@ -2,6 +2,8 @@ package keysync
 
 import (
 	"context"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -37,7 +39,8 @@ func (s *Store) Unwritten() error {
 
 func (s *Store) unwritten() error {
 	if s.behind != nil {
-		return s.behind
+		e := federation.AsError(s.behind)
+		return federation.Errorf(federation.Unavailable, "%w", e).WithReason(ReasonUnwritten).WithHint("%s", e.Hint)
 	}
 	if at := s.writing; !at.IsZero() && time.Since(at) > s.opts.WriteTimeout {
 		return federation.Errorf(federation.Unavailable, "the disk of the zone's file of keys does not answer").
@@ -128,8 +131,12 @@ func (s *Store) flush() error {
 		if !ok {
 			return nil
 		}
+		staged := s.pending.bytes()
 		st, err := s.write(q.part)
-		s.settle(q, st, err)
+		if err != nil {
+			s.refused(q.part, staged)
+		}
+		s.settle(st, err)
 		if err != nil {
 			return err
 		}
@@ -159,7 +166,7 @@ func (s *Store) recover() error {
 	}
 	if s.behind != nil {
 		s.log.Info("the zone's file of keys can be written again", "file", s.path, "revision", s.state.head.revision.String())
-		s.behind, s.ahead, s.incoming = nil, false, nil
+		s.behind, s.ahead, s.incoming = nil, false, nil // probe stays until a set is written
 		s.lost++
 		s.announce()
 	}
@@ -173,10 +180,48 @@ func (s *Store) prove() error {
 			return err
 		}
 	}
+	if err := s.probeSpace(); err != nil {
+		return s.applyError(err)
+	}
 	if err := s.writeContact(s.contact.Load()); err != nil {
 		return s.applyError(err)
 	}
 	return nil
+}
+
+// probeSuffix names the file with which a disk proves that it has room.
+const probeSuffix = ".probe"
+
+// probeSpace writes as much as could not be written, and removes it. A disk that has
+// room for a few bytes only would else have the zone ready between any two attempts,
+// and the global send the same set for ever.
+func (s *Store) probeSpace() (err error) {
+	s.mu.Lock()
+	left := s.probe
+	s.mu.Unlock()
+	if left == 0 {
+		return nil
+	}
+	f, err := os.OpenFile(s.path+probeSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	for zeros := make([]byte, 64<<10); left > 0; left -= int64(len(zeros)) {
+		if _, err := f.Write(zeros[:min(left, int64(len(zeros)))]); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// refused notes how much the disk did not take: about the pages that the part and what
+// was staged before it touch. Where the same set fails again, it was more.
+func (s *Store) refused(p cptoken.Part, staged int64) {
+	n := staged + int64(len(appendChanges(nil, p.Changes)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.probe = min(max(2*n, 2*s.probe, 64<<10), maxStaged)
 }
 
 // nextQueued takes the next part out of the queue.
@@ -200,7 +245,7 @@ func (s *Store) began() {
 }
 
 // settle notes what became of a part that was written. s.disk is held.
-func (s *Store) settle(q queued, st *state, err error) {
+func (s *Store) settle(st *state, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writing = time.Time{}
@@ -212,7 +257,7 @@ func (s *Store) settle(q queued, st *state, err error) {
 		s.announce() // there is room for another part
 		return
 	}
-	s.state = *st
+	s.state, s.probe = *st, 0
 	s.narrow = s.remaining()
 	if len(s.queue) == 0 && s.incoming == nil && s.behind == nil {
 		s.ahead = false

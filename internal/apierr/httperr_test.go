@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 func TestWriteErrorShape(t *testing.T) {
@@ -38,7 +39,7 @@ func TestStatusOfEachCode(t *testing.T) {
 	for code, status := range codes {
 		w := httptest.NewRecorder()
 		WriteError(w, federation.Errorf(code, "it is so"))
-		var b Body
+		var b apitypes.Error
 		if err := json.Unmarshal(w.Body.Bytes(), &b); err != nil || w.Code != status || b.Status != status || b.Title == "" || b.Detail != "it is so" {
 			t.Errorf("%s: %d %+v %v", code, w.Code, b, err)
 		}
@@ -195,7 +196,7 @@ func TestTooLongIsAnswered(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		var e Body
+		var e apitypes.Error
 		if err := json.NewDecoder(resp.Body).Decode(&e); err != nil || resp.StatusCode != 413 || e.Status != 413 {
 			t.Errorf("%s: %d %+v %v", name, resp.StatusCode, e, err)
 		}

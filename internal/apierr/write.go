@@ -8,33 +8,8 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
-
-// Body is an error as it travels. Clients of Meridian read it into
-// [federation.Error] with the code that [CodeOf] gives.
-type Body struct {
-	Type              string      `json:"type"`
-	Status            int         `json:"status"`
-	Title             string      `json:"title"`
-	Detail            string      `json:"detail"`
-	InvalidParameters []Parameter `json:"invalid_parameters,omitempty"`
-	Details           string      `json:"details"`
-	Causes            []Cause     `json:"causes,omitempty"`
-	Reason            string      `json:"reason,omitempty"`
-	Hint              string      `json:"hint,omitempty"`
-}
-
-// Parameter is one input at fault.
-type Parameter struct {
-	Field  string `json:"field"`
-	Reason string `json:"reason"`
-}
-
-// Cause is a [Parameter] in the words of old clients.
-type Cause struct {
-	Field   string `json:"field"`
-	Message string `json:"message"`
-}
 
 // kind gives each code its status and title. A federation.Code that is absent
 // here is answered as Internal.
@@ -94,20 +69,20 @@ func CodeOf(status int) federation.Code {
 }
 
 // BodyOf returns what [WriteError] sends for err, which must not be nil.
-func BodyOf(err error) Body {
+func BodyOf(err error) apitypes.Error {
 	e := federation.AsError(err)
 	status, title := kind(e.Code)
 	detail := e.Error()
 	if e.Code == federation.NotFound && e.Detail == "" {
 		detail = "Not found"
 	}
-	b := Body{
+	b := apitypes.Error{
 		Type: "/std-errors", Status: status, Title: title,
 		Detail: detail, Details: detail, Reason: e.Reason, Hint: e.Hint,
 	}
 	for _, f := range e.Fields {
-		b.InvalidParameters = append(b.InvalidParameters, Parameter{Field: f.Field, Reason: f.Reason})
-		b.Causes = append(b.Causes, Cause{Field: f.Field, Message: f.Reason})
+		b.InvalidParameters = append(b.InvalidParameters, apitypes.InvalidParameter{Field: f.Field, Reason: f.Reason})
+		b.Causes = append(b.Causes, apitypes.Cause{Field: f.Field, Message: f.Reason})
 	}
 	return b
 }

@@ -15,16 +15,16 @@ const (
 	MaxPage     = 1000
 )
 
-// Error is the body of every answer of status 400 and above. Details and Causes
-// repeat Detail and InvalidParameters under the names that older clients of Kuma
-// read.
+// Error is the body of every answer of status 400 and above; clients read it into
+// [federation.Error]. Details and Causes repeat Detail and InvalidParameters under the
+// names that older clients of Kuma read.
 type Error struct {
 	Type              string             `json:"type"` // "/std-errors"
 	Status            int                `json:"status"`
 	Title             string             `json:"title"`
 	Detail            string             `json:"detail"`
 	InvalidParameters []InvalidParameter `json:"invalid_parameters,omitempty"`
-	Details           string             `json:"details,omitempty"`
+	Details           string             `json:"details"`
 	Causes            []Cause            `json:"causes,omitempty"`
 	// Reason is a machine-readable word where the status is too coarse, such as
 	// "expired", "not_leader" or "not_held".

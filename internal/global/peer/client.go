@@ -18,6 +18,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -201,7 +202,7 @@ func unknown(addr string, err error) error {
 
 // refusal is the error that a peer answered with.
 func refusal(addr string, resp *http.Response, data []byte) error {
-	var body apierr.Body
+	var body apitypes.Error
 	if err := json.Unmarshal(data, &body); err != nil || body.Detail == "" {
 		return federation.Errorf(apierr.CodeOf(resp.StatusCode), "the peer at %s answered %s", addr, resp.Status).
 			WithCause(fmt.Errorf("no error of ours in the body"))

@@ -62,7 +62,7 @@ type BatchAnswer struct {
 type BatchResult struct {
 	Status   int                `json:"status"` // 200, or that of Error
 	Identity *apitypes.Identity `json:"identity,omitempty"`
-	Error    *apierr.Body       `json:"error,omitempty"`
+	Error    *apitypes.Error    `json:"error,omitempty"`
 }
 
 func (s *Server) authenticateBatch(w http.ResponseWriter, r *http.Request) {

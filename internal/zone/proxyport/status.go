@@ -27,7 +27,10 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Zone: s.cfg.Zone, Instance: s.cfg.Instance, Version: s.cfg.Version,
 		Cluster: view.Cluster(), Revision: view.Revision().String(), Empty: view.Empty(),
 		Global: s.global(), Authentication: s.authentication(), Keys: []apitypes.ZoneKey{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
-		Certificates: s.cfg.Certificates(),
+		Certificates: s.cfg.Certificates(), NotHeld: view.Skipped(),
+	}
+	if err := s.cfg.Store.Unwritten(); err != nil {
+		out.Unwritten = err.Error()
 	}
 	for _, u := range s.cfg.KeySets.Uses() {
 		out.KeySets = append(out.KeySets, apitypes.KeySetUse{Set: u.Set, Count: u.Count, Last: u.Last.UTC()})
