@@ -92,7 +92,7 @@ func DefaultLimits() Limits {
 		Streams:         16,
 		Handshake:       20 * time.Second,
 		FirstRequest:    10 * time.Second,
-		Headers:         32 << 10,
+		Headers:         16 << 10,
 		Message:         1 << 20,
 		Types:           128,
 		Names:           1_000,

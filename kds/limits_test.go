@@ -132,6 +132,43 @@ func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// TestCallsThatWaitAreCharged: a refusal that keeps its caller waiting keeps the call too.
+func TestCallsThatWaitAreCharged(t *testing.T) {
+	const calls = 10
+	budget := preauth.New(preauth.Config{})
+	waiting, release := make(chan struct{}, calls), make(chan struct{})
+	m := start(t, func(c *server.Config) {
+		c.Budget = budget
+		c.Refused = func(context.Context, server.Refusal) error {
+			waiting <- struct{}{}
+			<-release
+			return nil
+		}
+	})
+	conn := dialRaw(t, m.addr)
+	ended := make(chan error, calls)
+	for range calls {
+		go func() {
+			ended <- conn.Invoke(context.Background(), kds.RPCHealthCheck, &kdspb.ZoneHealthCheckRequest{}, &kdspb.ZoneHealthCheckResponse{})
+		}()
+	}
+	for range calls {
+		<-waiting
+	}
+	if held := budget.Stats()["kds"].Bytes; held < calls*12<<10 {
+		t.Errorf("%d calls are charged %d bytes", calls, held)
+	}
+	close(release)
+	for range calls {
+		if err := <-ended; err == nil {
+			t.Error("a caller without a token was admitted")
+		}
+	}
+	if held := budget.Stats()["kds"].Bytes; held > calls*12<<10 {
+		t.Errorf("calls that are over are charged %d bytes", held)
+	}
+}
+
 func TestOversizedMessage(t *testing.T) {
 	m := start(t, nil)
 	conn := dialRaw(t, m.addr, grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(64<<20)))

@@ -55,7 +55,7 @@ const (
 	MaxVersionLen    = 128
 	MaxInstanceLen   = 128
 	MaxVocabularyLen = 20
-	MaxAuthorization = 16 << 10
+	MaxAuthorization = 9 << 10 // the largest token, and its scheme
 )
 
 // Metadata of an answer.

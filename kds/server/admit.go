@@ -52,6 +52,8 @@ func (s *Server) admitStream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 func (s *Server) admit(ctx context.Context, method string) (*call, error) {
 	c := &call{method: method, kicked: make(chan struct{})}
 	c.conn = callerOf(ctx, &c.creds)
+	md, _ := metadata.FromIncomingContext(ctx)
+	defer c.conn.under().Call(md)()
 	err := readMetadata(ctx, &c.creds)
 	if err == nil {
 		c.admission, err = s.authenticate(ctx, c.creds)

@@ -57,14 +57,19 @@ func (c *connection) NetConn() net.Conn { return c.Conn }
 // proved tells the budget whose the connection is. The error says that this one has as
 // many as it may.
 func (c *connection) proved(a kds.Admission) error {
-	if c == nil {
-		return nil
-	}
-	under := preauth.Of(c.Conn)
+	under := c.under()
 	if under == nil {
 		return nil
 	}
 	return under.Proved(preauth.Identity{Kind: preauth.Zone, Name: a.Zone, Unproven: !a.Authenticated})
+}
+
+// under is the connection of the budget; nil: there is none.
+func (c *connection) under() *preauth.Conn {
+	if c == nil {
+		return nil
+	}
+	return preauth.Of(c.Conn)
 }
 
 // maxSaid bounds the admissions of a connection that are told apart in the log.

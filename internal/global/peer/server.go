@@ -179,7 +179,7 @@ func (w *stamped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // The bounds of the server.
 const (
-	maxHeaderBytes = 64 << 10
+	maxHeaderBytes = 32 << 10 // a forwarded request has its own headers and ours
 	maxStreams     = 250
 	readTimeout    = 30 * time.Second
 	writeTimeout   = 2 * time.Minute
@@ -196,7 +196,7 @@ func (p *Port) Serve(ctx context.Context, h http.Handler) error {
 	protocols.SetHTTP2(true) // of versions that prove nothing; they are told so
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
-		Handler: p.budget.Handler(h), Protocols: protocols,
+		Handler: p.budget.Handler(h, apierr.WriteError), Protocols: protocols,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return preauth.ConnContext(withProof(ctx, c), c)
 		},

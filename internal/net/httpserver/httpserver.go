@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 )
@@ -27,7 +28,7 @@ const (
 	readTimeout    = 30 * time.Second
 	writeTimeout   = 2 * time.Minute
 	idleTimeout    = 2 * time.Minute
-	maxHeaderBytes = 32 << 10
+	maxHeaderBytes = 16 << 10
 	// drainTimeout is how long requests in flight may take to end at shutdown.
 	drainTimeout = 3 * time.Second
 )
@@ -75,7 +76,7 @@ func (s Server) Run(ctx context.Context) error {
 	}
 	limited := budget.Listen(s.Listener, s.Name, s.TLS != nil)
 	server := &http.Server{
-		Handler:           guard{name: s.Name, next: budget.Handler(s.Handler), tests: s.TestsTokens, log: s.Logger, lines: lines},
+		Handler:           guard{name: s.Name, next: budget.Handler(s.Handler, apierr.WriteError), tests: s.TestsTokens, log: s.Logger, lines: lines},
 		TLSConfig:         budget.TLS(s.TLS),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,

@@ -26,6 +26,12 @@ const (
 	// headers and body. The two together with firstRequest are an address's floor.
 	costRequest  = 12 << 10
 	firstRequest = 64 << 10
+	// headerFactor is how many bytes headers occupy for each that came: a line of five
+	// bytes is an entry of a map, with a slice and two strings.
+	headerFactor = 20
+	// costHTTP2 is what a connection of HTTP/2 has beyond one of HTTP/1 once a request is
+	// open, with a block of headers that is not complete.
+	costHTTP2 = 40 << 10
 )
 
 // maxQueued bounds the handshakes that wait for the processor.

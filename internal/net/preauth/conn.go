@@ -168,11 +168,14 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		n, err = c.Conn.Read(p)
 	}
 	if n > 0 && !c.proved.Load() {
+		c.mu.Lock()
+		shaking := c.shaking
+		c.mu.Unlock()
 		c.budget.change(func(l *ledger, now time.Time) []*entry {
 			if c.entry == nil {
 				return nil
 			}
-			return l.grow(c.entry, int64(n), now)
+			return l.read(c.entry, int64(n), !shaking, now)
 		})
 	}
 	return n, err
@@ -271,8 +274,11 @@ func (c *Conn) Proved(id Identity) error {
 		b.held.leave(holder, c)
 		return errClosed
 	}
-	b.left(b.ledger.leave(c.entry))
-	c.entry, c.holder = nil, holder
+	if err := b.takeOver(c, holder); err != nil {
+		b.mu.Unlock()
+		b.held.leave(holder, c)
+		return err
+	}
 	if !id.Unproven {
 		b.ledger.prove(c.source, b.cfg.Now())
 	}
@@ -282,6 +288,28 @@ func (c *Conn) Proved(id Identity) error {
 	if displaced != nil {
 		_ = displaced.Close()
 	}
+	return nil
+}
+
+// takeOver moves a connection and its open requests from the ledger to whose they are.
+// The lock is held.
+func (b *Budget) takeOver(c *Conn, holder *holder) error {
+	var open []*Request
+	var cost int64
+	for e := range c.entry.unit.entries {
+		if e.parent == c.entry {
+			open = append(open, e.request)
+			cost += e.request.cost
+		}
+	}
+	if err := b.held.grow(holder, cost); err != nil {
+		return err
+	}
+	for _, r := range open {
+		r.holder = holder
+	}
+	b.left(b.ledger.leave(c.entry))
+	c.entry, c.holder = nil, holder
 	return nil
 }
 

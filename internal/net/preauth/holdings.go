@@ -30,7 +30,7 @@ type Identity struct {
 // quota is what one identity may hold at a time.
 type quota struct {
 	connections int
-	bytes       int64 // of messages and bodies that are not yet dealt with
+	bytes       int64 // of requests, and of messages and bodies that are not yet dealt with
 }
 
 // quotas are by kind. A zone has one connection for each control plane, a proxy one for
@@ -39,7 +39,7 @@ type quota struct {
 // theirs runs at once. A user's bytes have room for one list of the largest size.
 var quotas = map[Kind]quota{
 	Zone:  {connections: 128, bytes: 16 << 20},
-	Proxy: {connections: 256, bytes: 8 << 20},
+	Proxy: {connections: 256, bytes: 16 << 20},
 	User:  {connections: 256, bytes: 96 << 20},
 	Node:  {connections: 1024, bytes: 256 << 20},
 }

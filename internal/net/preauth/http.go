@@ -52,8 +52,9 @@ func KeyFrom(ctx context.Context) Key {
 }
 
 // Handler charges requests to whose connection they are on: what unauthenticated ones
-// cost to the budget, the bodies of others to their identity.
-func (b *Budget) Handler(next http.Handler) http.Handler {
+// cost to the budget, what others cost to their identity. refuse answers one that is over
+// the quota of its identity.
+func (b *Budget) Handler(next http.Handler, refuse func(http.ResponseWriter, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := From(r.Context())
 		if c == nil {
@@ -62,9 +63,16 @@ func (b *Budget) Handler(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		req := &Request{conn: c, cancel: cancel, control: http.NewResponseController(w)}
-		req.begin(headerCost(r))
-		defer req.end()
+		req := &Request{conn: c, cancel: cancel, control: http.NewResponseController(w), cost: costRequest + int64(len(r.RequestURI)) + headerCost(r.Header)}
+		defer func() {
+			if idle := req.end(); idle {
+				c.renew()
+			}
+		}()
+		if err := req.begin(r.ProtoMajor > 1); err != nil {
+			refuse(w, err)
+			return
+		}
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &body{r.Body, req}
 		}
@@ -72,27 +80,42 @@ func (b *Budget) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// headerCost is what the headers of a request occupy: names and values, and what maps
-// and slices add.
-func headerCost(r *http.Request) (n int64) {
-	for name, values := range r.Header {
-		n += int64(len(name)) + 64
+// Call charges a call of a server that is not net/http's while its caller is not known.
+// end gives it back. Where the call has to give way, its connection is closed.
+func (c *Conn) Call(headers map[string][]string) (end func()) {
+	if c == nil || c.proved.Load() {
+		return func() {}
+	}
+	r := &Request{conn: c, cancel: func(error) { _ = c.Close() }, cost: costRequest + headerCost(headers)}
+	_ = r.begin(true) // over the quota of who has just proved who they are: the connection is told so
+	return func() { r.end() }
+}
+
+// headerCost is what headers occupy: names and values, and what maps and slices add.
+func headerCost(headers map[string][]string) (n int64) {
+	for name, values := range headers {
+		n += int64(len(name)) + 80
 		for _, v := range values {
 			n += int64(len(v)) + 16
 		}
 	}
-	return n + int64(len(r.RequestURI))
+	return n
 }
 
 // Request is a request that is being answered.
 type Request struct {
 	conn   *Conn
 	cancel context.CancelCauseFunc
-	entry  *entry  // of the budget's lock; nil: the caller had proved who they are
-	holder *holder // of the caller, where entry is nil
+	cost   int64 // without its body
+
+	// Of the budget's lock: entry is nil where the caller had proved who they are,
+	// holder is to whom cost is charged, nil for nobody.
+	entry  *entry
+	holder *holder
 
 	mu      sync.Mutex
-	held    int64                    // by holder
+	by      *holder                  // of what is held; nil: nobody
+	held    int64                    // of the body
 	streams bool                     // nothing of the body is kept
 	control *http.ResponseController // nil: it is answered
 	lost    error
@@ -104,14 +127,27 @@ func RequestFrom(ctx context.Context) *Request {
 	return r
 }
 
-func (r *Request) begin(headers int64) {
-	r.conn.budget.change(func(l *ledger, now time.Time) []*entry {
-		if r.conn.entry == nil || r.conn.entry.gone {
-			return nil
+// begin charges a request whose headers are complete.
+func (r *Request) begin(http2 bool) (err error) {
+	c := r.conn
+	c.budget.change(func(l *ledger, now time.Time) (evicted []*entry) {
+		switch {
+		case c.holder != nil:
+			if err = c.budget.held.grow(c.holder, r.cost); err == nil {
+				r.holder = c.holder
+			}
+		case c.entry != nil && !c.entry.gone:
+			alone := c.entry.open == 0
+			r.entry = l.request(c.entry, now, r.evicted)
+			r.entry.request = r
+			if http2 && alone {
+				evicted = l.grow(c.entry, costHTTP2, now)
+			}
+			evicted = append(evicted, l.grow(r.entry, r.cost, now)...)
 		}
-		r.entry = l.request(r.conn.entry, now, r.evicted)
-		return l.grow(r.entry, costRequest+headers, now)
+		return evicted
 	})
+	return err
 }
 
 // evicted ends a request that had to give way.
@@ -169,7 +205,7 @@ func (r *Request) hold(n int64) {
 		return
 	}
 	r.mu.Lock()
-	r.holder, r.held = holder, r.held+n
+	r.by, r.held = holder, r.held+n
 	r.mu.Unlock()
 }
 
@@ -191,7 +227,7 @@ func (r *Request) Settle() {
 		return
 	}
 	r.mu.Lock()
-	holder, held := r.holder, r.held
+	holder, held := r.by, r.held
 	r.held = 0
 	r.mu.Unlock()
 	if holder != nil {
@@ -199,15 +235,18 @@ func (r *Request) Settle() {
 	}
 }
 
-// end gives everything back. A connection whose caller is done with a public request
-// has the time of a new one.
-func (r *Request) end() {
+// end gives everything back. idle is a connection whose caller has proved nothing and is
+// done with what it asked: after a public request it has the time of a new one.
+func (r *Request) end() (idle bool) {
 	r.Settle()
 	r.mu.Lock()
 	r.control = nil
 	r.mu.Unlock()
-	c, idle := r.conn, false
+	c := r.conn
 	c.budget.change(func(l *ledger, now time.Time) []*entry {
+		if r.holder != nil {
+			_ = c.budget.held.grow(r.holder, -r.cost) // giving back never fails
+		}
 		if r.entry != nil {
 			c.budget.left(l.leave(r.entry))
 		}
@@ -216,9 +255,7 @@ func (r *Request) end() {
 		}
 		return nil
 	})
-	if idle {
-		c.renew()
-	}
+	return idle
 }
 
 // body charges what is read of it.

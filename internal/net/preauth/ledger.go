@@ -31,6 +31,7 @@ type entry struct {
 	parent *entry // the connection of a request; nil for connections
 	open   int    // requests on the connection
 	bytes  int64
+	raw    int64 // of a connection: what came over the network since it was settled
 	stage  stage
 	begun  time.Time // of the connection or request
 	moved  time.Time // when it last advanced
@@ -39,7 +40,8 @@ type entry struct {
 	queued, working bool
 	gone            bool
 	evict           func()
-	port            *port // for the figures
+	request         *Request // whose entry it is; nil for connections
+	port            *port    // for the figures
 }
 
 // unit is one IPv4 address or IPv6 /64 and what it holds.
@@ -111,8 +113,22 @@ func (l *ledger) enter(s Source, p *port, now time.Time, evict func()) (e *entry
 	return e, evicted, admitted
 }
 
-// request adds a request on a connection. Its cost is charged by grow.
+// read charges a connection n bytes that came over the network. Until a request begins
+// they may be headers, which occupy more than they are long.
+func (l *ledger) read(e *entry, n int64, headers bool, now time.Time) (evicted []*entry) {
+	e.raw += n
+	if headers && e.open == 0 {
+		n *= headerFactor
+	}
+	return l.grow(e, n, now)
+}
+
+// request adds a request on a connection, whose headers are complete by now. Its cost is
+// charged by grow.
 func (l *ledger) request(conn *entry, now time.Time, evict func()) *entry {
+	if conn.open == 0 && !conn.gone {
+		l.charge(conn, l.base+conn.raw-conn.bytes)
+	}
 	e := &entry{unit: conn.unit, parent: conn, stage: stageRequest, begun: now, moved: now, evict: evict, port: conn.port}
 	conn.open++
 	l.advance(conn, stageRequest, now)
@@ -154,6 +170,7 @@ func (l *ledger) settle(e *entry, now time.Time) {
 	if !e.gone && e.bytes > l.base {
 		l.charge(e, l.base-e.bytes)
 	}
+	e.raw = 0
 	e.begun, e.moved = now, now
 }
 

@@ -62,7 +62,7 @@ func serve(t *testing.T, b *Budget, config *tls.Config) (address string) {
 		}
 		_, _ = io.WriteString(w, r.RemoteAddr)
 	})
-	server := &http.Server{Handler: b.Handler(handler), TLSConfig: b.TLS(config), ConnContext: ConnContext, ReadHeaderTimeout: patience}
+	server := &http.Server{Handler: b.Handler(handler, refuse), TLSConfig: b.TLS(config), ConnContext: ConnContext, ReadHeaderTimeout: patience}
 	done := make(chan error, 1)
 	l := b.Listen(raw, "test", config != nil)
 	go func() {
@@ -79,6 +79,10 @@ func serve(t *testing.T, b *Budget, config *tls.Config) (address string) {
 		}
 	})
 	return raw.Addr().String()
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	http.Error(w, err.Error(), http.StatusServiceUnavailable)
 }
 
 func dial(t *testing.T, address string) net.Conn {
@@ -335,7 +339,7 @@ func TestClosingCutsNoAnswer(t *testing.T) {
 	held := &heldListener{Listener: raw, writes: make(chan struct{}, 1), may: make(chan struct{})}
 	l := b.Listen(held, "test", false)
 	server := &http.Server{
-		Handler:     b.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") })),
+		Handler:     b.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") }), refuse),
 		ConnContext: ConnContext, ReadHeaderTimeout: patience,
 	}
 	served := make(chan error, 1)

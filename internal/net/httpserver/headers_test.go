@@ -1,0 +1,189 @@
+package httpserver
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/meridiankds/meridian/internal/net/preauth"
+)
+
+// live is what the process occupies, what it could free apart.
+func live() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // pools keep what they have over one
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// lines are header lines, as short as they can be, each with a name of its own.
+func lines(n int) string {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+	var b strings.Builder
+	for i := range n {
+		b.Write([]byte{letters[i/36/36%36], letters[i/36%36], letters[i%36], ':', '\n'})
+	}
+	return b.String()
+}
+
+// frames are the begin of a connection of HTTP/2, with one complete request where asked
+// for, and a block of headers that does not end.
+func frames(t *testing.T, request bool, fields []byte) string {
+	t.Helper()
+	var out bytes.Buffer
+	out.WriteString(http2.ClientPreface)
+	f := http2.NewFramer(&out, nil)
+	post := []byte{0x83, 0x84, 0x86, 0x41, 1, 'x'} // :method POST, :path /, :scheme http, :authority x
+	err := f.WriteSettings()
+	stream := uint32(1)
+	if request {
+		err = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: post, EndHeaders: true})
+		stream += 2
+	}
+	if err == nil {
+		err = f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: append(post, fields...)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// TestHeadersAreChargedWhatTheyOccupy: many small headers occupy many times their bytes,
+// and are charged as much while they, or what follows them, are not complete.
+func TestHeadersAreChargedWhatTheyOccupy(t *testing.T) {
+	const start = "POST / HTTP/1.1\r\nHost:x\r\nContent-Length:9\r\n"
+	indexed := bytes.Repeat([]byte{0x80 | 15}, 2000) // accept-charset, a byte each
+	var literal []byte
+	for line := range strings.Lines(lines(450)) {
+		literal = append(append(append(literal, 0, 3), line[:3]...), 0)
+	}
+	silent := map[string][2]int64{} // by protocol
+	for name, shape := range map[string]struct {
+		protocol string // "": in the clear
+		send     string
+		whole    bool // the request begins, and waits for its body
+	}{
+		"distinct":                          {"", start + lines(3000), false},
+		"distinct, over TLS":                {"http/1.1", start + lines(3000), false},
+		"one name":                          {"", start + strings.Repeat("a:\n", 5000), false},
+		"one long value":                    {"", start + "a:" + strings.Repeat("b", 15_000), false},
+		"complete":                          {"", start + lines(3000) + "\r\n", true},
+		"HTTP/2, indexed":                   {"h2", frames(t, false, indexed), false},
+		"HTTP/2, literal":                   {"h2", frames(t, false, literal), false},
+		"HTTP/2, indexed, beside a request": {"h2", frames(t, true, indexed), true},
+		"HTTP/2, literal, beside a request": {"h2", frames(t, true, literal), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, known := silent[shape.protocol]; !known {
+				live, charged := occupied(t, shape.protocol, "", false)
+				silent[shape.protocol] = [2]int64{live, charged}
+			}
+			live, charged := occupied(t, shape.protocol, shape.send, shape.whole)
+			live, charged = live-silent[shape.protocol][0], charged-silent[shape.protocol][1]
+			t.Logf("%d bytes occupy %d, charged are %d", len(shape.send), live, charged)
+			if live > charged*5/4+4<<10 { // the race detector needs more
+				t.Errorf("%d bytes occupy %d, and only %d are charged", len(shape.send), live, charged)
+			}
+		})
+	}
+}
+
+// TestTokensOfTheLargestSizePass, beside headers of a browser's size.
+func TestTokensOfTheLargestSizePass(t *testing.T) {
+	address, _ := startServer(t, Server{TLS: certificate(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Length", strconv.Itoa(len(r.Header.Get("Authorization"))))
+	})})
+	for _, version := range []int{1, 2} {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(version == 1)
+		protocols.SetHTTP2(version == 2)
+		transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		defer transport.CloseIdleConnections()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := "Bearer " + strings.Repeat("t", 8<<10)
+		r.Header.Set("Authorization", token)
+		r.Header.Set("Cookie", strings.Repeat("c", 4<<10))
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.ProtoMajor != version || resp.Header.Get("Length") != strconv.Itoa(len(token)) {
+			t.Errorf("HTTP/%d: %s, a token of %s bytes", version, resp.Status, resp.Header.Get("Length"))
+		}
+	}
+}
+
+// occupied is what a connection on which text was sent occupies, and what it is charged.
+func occupied(t *testing.T, protocol, text string, whole bool) (bytes, charged int64) {
+	t.Helper()
+	const connections = 20
+	begun := make(chan struct{}, connections)
+	server := Server{
+		Budget: preauth.New(preauth.Config{Bytes: 1 << 30, Descriptors: 1 << 20, Deadline: time.Hour}),
+		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			begun <- struct{}{}
+			_, _ = io.Copy(io.Discard, r.Body)
+		}),
+	}
+	if protocol != "" {
+		server.TLS = certificate(t)
+	}
+	address, _ := startServer(t, server)
+	before := live()
+	for range connections {
+		conn := dial(t, address)
+		if protocol != "" {
+			secured := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
+			if err := secured.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			conn = secured
+		}
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+		if whole {
+			<-begun
+		}
+	}
+	held := func() int64 { return server.Budget.Stats()["test"].Bytes / connections }
+	// All that was sent has been read once the figure stays.
+	for charged = -1; charged != held(); {
+		charged = held()
+		bytes = (live() - before) / connections
+	}
+	return bytes, charged
+}
+
+func certificate(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"x"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
