@@ -38,6 +38,7 @@ func startApp(t *testing.T) *app {
 	}))
 	server.Config.Protocols = &http.Protocols{}
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Config.Protocols.SetHTTP1(true)
 	server.Start()
 	t.Cleanup(server.Close)
 	a.address = server.Listener.Addr().String()
