@@ -27,6 +27,17 @@ type Member struct {
 	Leader   bool   `json:"leader"`
 	Live     bool   `json:"live"`    // it reports to the leader
 	Applied  uint64 `json:"applied"` // Raft index
+	// Clock is absent where it is not known: the member has not been asked, or is silent.
+	Clock *MemberClock `json:"clock,omitempty"`
+}
+
+// MemberClock is a member's clock compared with what a majority of the voters agrees on
+// within 30 s, or with the clock of the member that answers where none does.
+type MemberClock struct {
+	AheadSeconds  float64 `json:"aheadSeconds"` // negative: it is behind
+	WithinSeconds float64 `json:"withinSeconds"`
+	// Off: it is more than 30 s away from the majority. The member issues no tokens.
+	Off bool `json:"off"`
 }
 
 // TransferLeaderRequest is the body of POST /v1/cluster/transfer-leader. An empty

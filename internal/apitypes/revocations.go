@@ -86,8 +86,13 @@ type RevocationList struct {
 	Revoked int    `json:"revoked"`
 }
 
+// CutOffNow is a cut-off's Before that means now: the latest clock among the members
+// that agree, so that nothing that was issued by then is left out.
+const CutOffNow = "now"
+
 // CutOffRequest is the body of POST /v1/cut-offs, and without Before and Reason of
-// POST /v1/cut-offs/withdraw. Before is RFC 3339 and must not lie in the future; an
+// POST /v1/cut-offs/withdraw. Before is RFC 3339 and must not lie in the future, or
+// [CutOffNow]; an
 // empty KID means every key of the kind and mesh.
 type CutOffRequest struct {
 	Kind   string `json:"kind"`

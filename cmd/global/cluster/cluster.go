@@ -5,6 +5,7 @@ package cluster
 import (
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -28,6 +29,8 @@ func clusterStatus() *cli.Command {
 		Usage: "show the members, who leads and who votes",
 		Description: `Any member answers; the leader's picture is complete. A member that does not vote
 yet (follows) is promoted once it keeps up; one that was started with --non-voter never is.
+CLOCK is how far a member's clock is ahead of what most voters agree on; one that is off by
+more than 30 seconds issues no tokens.
 
 Examples:
   global cluster status
@@ -62,7 +65,7 @@ Examples:
 }
 
 func memberTable(status apitypes.Cluster) *console.Table {
-	t := console.NewTable("ID", "ADDRESS", "ROLE", "LIVE", "APPLIED")
+	t := console.NewTable("ID", "ADDRESS", "ROLE", "LIVE", "APPLIED", "CLOCK")
 	for _, m := range status.Members {
 		role, live := "follows", "no"
 		switch {
@@ -76,9 +79,25 @@ func memberTable(status apitypes.Cluster) *console.Table {
 		if m.Live {
 			live = "yes"
 		}
-		t.Row(m.ID, m.Address, role, live, strconv.FormatUint(m.Applied, 10))
+		t.Row(m.ID, m.Address, role, live, strconv.FormatUint(m.Applied, 10), clockOf(m.Clock))
 	}
 	return t
+}
+
+// clockOf says how a member's clock differs from the others', as far as that is known.
+func clockOf(c *apitypes.MemberClock) string {
+	if c == nil {
+		return "unknown"
+	}
+	ahead := time.Duration(c.AheadSeconds * float64(time.Second)).Round(time.Second)
+	text := ahead.String()
+	if ahead >= 0 {
+		text = "+" + text
+	}
+	if c.Off {
+		text += " (off)"
+	}
+	return text
 }
 
 func clusterTransferLeader() *cli.Command {

@@ -121,14 +121,10 @@ func cutOff(c *cli.Context, format console.Format) error {
 		what += " of key " + request.KID
 	}
 	if !c.Bool("withdraw") {
-		before, err := console.PointInTime("--before", c.String("before"), time.Now())
-		if err != nil {
+		if request.Before, err = cutOffTime(c.String("before")); err != nil {
 			return err
 		}
-		if whole := before.Truncate(time.Second); whole.Before(before) {
-			before = whole.Add(time.Second) // what was issued earlier in this second goes too
-		}
-		request.Before, request.Reason = before.UTC().Format(time.RFC3339), c.String("reason")
+		request.Reason = c.String("reason")
 		if err := console.Agree(c, fmt.Sprintf("refuse %s issued before %s", what, request.Before)); err != nil {
 			return err
 		}
@@ -154,6 +150,20 @@ func cutOff(c *cli.Context, format console.Format) error {
 		}
 		return console.Sentence(fmt.Sprintf("%s issued before %s is refused from revision %s on", what, result.Before.Format(time.RFC3339), result.Revision))
 	})
+}
+
+// cutOffTime reads the time of a cut-off. What now is the global says: the latest clock
+// among its members', which this machine's may be behind.
+func cutOffTime(text string) (string, error) {
+	if text == apitypes.CutOffNow {
+		return text, nil
+	}
+	before, err := console.PointInTime("--before", text, time.Now())
+	if err != nil {
+		return "", err
+	}
+	// What was issued earlier in this second goes too.
+	return before.Add(time.Second - time.Nanosecond).Truncate(time.Second).UTC().Format(time.RFC3339), nil
 }
 
 // withdrawIDs takes ids off the list.

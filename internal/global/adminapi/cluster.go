@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/clocks"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -29,6 +30,11 @@ type Cluster interface {
 	// the call. It reports whether it did, which it does not where it was asked a
 	// moment ago.
 	Refresh(ctx context.Context) bool
+	// Clocks is what is known of the members' clocks.
+	Clocks() clocks.Picture
+	// Issue has the member named issue a token as that caller's: body is posted to path.
+	// newer names a key that waits to sign, if there is one.
+	Issue(ctx context.Context, member, path string, body []byte, caller access.Caller, requestID string) (token, newer string, err error)
 
 	Members() []Member
 	// TransferLead hands the leadership to a voter, any where id is empty. It refuses
@@ -115,8 +121,13 @@ func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done 
 	return true, err
 }
 
-// oneHop refuses what was forwarded to a member that does not lead.
-func (api *API) oneHop(*act, http.ResponseWriter, *http.Request) (bool, error) {
+// oneHop refuses what was forwarded to a member that does not lead, but for tokens, which
+// every member issues.
+func (api *API) oneHop(a *act, _ http.ResponseWriter, _ *http.Request) (bool, error) {
+	a.hopped = true
+	if strings.HasPrefix(a.route, "POST /tokens/") {
+		return false, nil
+	}
 	return false, api.notLeader()
 }
 
@@ -125,6 +136,9 @@ func (api *API) oneHop(*act, http.ResponseWriter, *http.Request) (bool, error) {
 func (api *API) askLeader(a *act, w http.ResponseWriter, r *http.Request, body any) (done bool, err error) {
 	if api.cfg.Cluster == nil || api.cfg.Leads() {
 		return false, nil
+	}
+	if a.hopped {
+		return true, api.notLeader()
 	}
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -178,6 +192,8 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error
 		status.Warning = strings.Join(warnings, "; ")
 		return reply(w, http.StatusOK, status)
 	}
+	times := api.clocks()
+	warnings = append(warnings, clockWarnings(times)...)
 	for _, m := range api.cfg.Cluster.Members() {
 		if m.Voter {
 			status.Voters++
@@ -187,6 +203,7 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error
 		}
 		status.Members = append(status.Members, apitypes.Member{
 			ID: m.ID, Address: m.Address, Voter: m.Voter, NonVoter: m.NonVoter, Leader: m.ID == status.Leader, Live: m.Live, Applied: m.Applied,
+			Clock: clockJSON(times, m.ID),
 		})
 	}
 	if status.Voters%2 == 0 && status.Voters > 0 {

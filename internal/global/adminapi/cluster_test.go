@@ -10,20 +10,34 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/clocks"
 )
 
 // others are the members of a cluster whose leader was heard so long ago.
 type others struct {
 	silence time.Duration
 	forward func(w http.ResponseWriter, r *http.Request, caller access.Caller) error
+	clocks  func() clocks.Picture
+	issue   func(member, path string, body []byte, caller access.Caller) (string, error)
 }
 
 func (o *others) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, _ string) error {
 	return o.forward(w, r, caller)
 }
-func (o *others) LeaderContact() time.Duration  { return o.silence }
-func (*others) Refresh(context.Context) bool    { return false }
-func (*others) Members() []Member               { return nil }
+func (o *others) LeaderContact() time.Duration { return o.silence }
+func (*others) Refresh(context.Context) bool   { return false }
+func (*others) Members() []Member              { return nil }
+func (o *others) Clocks() clocks.Picture {
+	if o.clocks == nil {
+		return clocks.Picture{Now: time.Now()}
+	}
+	return o.clocks()
+}
+
+func (o *others) Issue(_ context.Context, member, path string, body []byte, caller access.Caller, _ string) (token, newer string, err error) {
+	token, err = o.issue(member, path, body, caller)
+	return token, "", err
+}
 func (*others) TransferLead(string) error       { return nil }
 func (*others) Remove(string, bool) error       { return nil }
 func (*others) CertificateKeys(string) []string { return nil }

@@ -67,7 +67,8 @@ func (api *API) relay(ctx context.Context, a *act, r Relayed) (token, newer stri
 	if err := api.issuesHere(cptoken.Dataplane); err != nil {
 		return "", "", err
 	}
-	return api.sign(ctx, a, claims, lifetime, longest)
+	r.Request.ValidFor = lifetime.String() // as the zone's record bounds it, whoever issues it
+	return api.sign(ctx, a, claims, r.Request, lifetime, longest)
 }
 
 // relayCaller authenticates the user as the API does.

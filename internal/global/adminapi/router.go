@@ -38,7 +38,8 @@ type act struct {
 	route     string // the pattern that the request matched
 	notes     []slog.Attr
 	begun     *audit.Act // what was written of it before it was done
-	forwarded bool       // the leader answers, and writes
+	forwarded bool       // another member answers, and writes
+	hopped    bool       // another member passed the request on
 }
 
 // note adds what the request turned out to be about to its line in the log. The

@@ -26,7 +26,7 @@ func (api *API) postControlPlaneToken(a *act, w http.ResponseWriter, r *http.Req
 	if err := api.zoneMayJoin(body.Zone); err != nil {
 		return err
 	}
-	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, body, longest)
 }
 
 func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -51,7 +51,7 @@ func (api *API) postZoneToken(a *act, w http.ResponseWriter, r *http.Request) er
 			return err
 		}
 	}
-	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, body, longest)
 }
 
 func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -79,7 +79,7 @@ func (api *API) postDataplaneToken(a *act, w http.ResponseWriter, r *http.Reques
 			return err
 		}
 	}
-	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, body, longest)
 }
 
 func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -92,7 +92,7 @@ func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
-	return api.issue(r.Context(), a, w, claims, body.ValidFor, longest)
+	return api.issue(r.Context(), a, w, claims, body.ValidFor, body, longest)
 }
 
 // issuesHere refuses kinds of tokens that the settings leave to others.
@@ -129,13 +129,14 @@ func (api *API) zoneMayJoin(name string) error {
 
 // issue signs a token and answers with it alone, as text. Nothing is written
 // anywhere: the line in the log names the token by its id. longest is what the
-// caller's role allows, 0 for no bound; a request that is silent gets that much.
-func (api *API) issue(ctx context.Context, a *act, w http.ResponseWriter, c cptoken.Claims, validFor string, longest time.Duration) error {
+// caller's role allows, 0 for no bound; a request that is silent gets that much. request
+// is what the caller sent.
+func (api *API) issue(ctx context.Context, a *act, w http.ResponseWriter, c cptoken.Claims, validFor string, request any, longest time.Duration) error {
 	lifetime, err := parseValidFor("validFor", validFor)
 	if err != nil {
 		return err
 	}
-	token, newer, err := api.sign(ctx, a, c, lifetime, longest)
+	token, newer, err := api.sign(ctx, a, c, request, lifetime, longest)
 	if err != nil {
 		return err
 	}
@@ -150,9 +151,10 @@ func (api *API) issue(ctx context.Context, a *act, w http.ResponseWriter, c cpto
 	return nil
 }
 
-// sign issues a token within what the caller's role allows. newer names a key that
-// waits to sign, if there is one.
-func (api *API) sign(ctx context.Context, a *act, c cptoken.Claims, lifetime, longest time.Duration) (token, newer string, err error) {
+// sign issues a token within what the caller's role allows, or has another member do it
+// where this one's clock does not allow it: request is what the caller sent. newer names
+// a key that waits to sign, if there is one.
+func (api *API) sign(ctx context.Context, a *act, c cptoken.Claims, request any, lifetime, longest time.Duration) (token, newer string, err error) {
 	switch {
 	case longest == 0:
 	case lifetime > longest:
@@ -168,8 +170,12 @@ func (api *API) sign(ctx context.Context, a *act, c cptoken.Claims, lifetime, lo
 	if err != nil {
 		return "", "", err
 	}
-	now, err := api.pastCutOff(ctx, c.Kind, c.Mesh, cptoken.SerialKID(key.Ref().Serial))
+	kid := cptoken.SerialKID(key.Ref().Serial)
+	now, err := api.IssuingTime(ctx, c.Kind, c.Mesh, kid)
 	if err != nil {
+		if token, newer, done, err := api.elsewhereBy(ctx, a, c, kid, request, err); done {
+			return token, newer, err
+		}
 		return "", "", err
 	}
 	draft, err := key.Draft(c, lifetime, now)

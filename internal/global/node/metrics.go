@@ -31,6 +31,8 @@ func (n *Node) measure() {
 		roles := n.cfg.Roles.Roles()
 		return []metrics.Sample{{Labels: []string{roles.Digest()}, Value: float64(roles.Len())}}
 	})
+	m.Gauge("member_clock_ahead_seconds", "How far a member's clock is ahead of what most members agree on; of this member's clock where they do not.", []string{"member"}, n.clockSamples)
+	m.Gauge("clock_off", "Whether this member's clock is more than 30 s from what most members agree on: it issues no tokens.", nil, n.clockOff)
 	n.measureRaft()
 	m.Gauge("key_state_since_timestamp_seconds", "Since when a key is in its state; keys have no end of their own.", []string{"kind", "mesh", "kid", "state"}, n.keyAges)
 	m.Gauge("keys", "Keys by kind, mesh and state.", []string{"kind", "mesh", "state"}, n.keySamples)

@@ -282,7 +282,8 @@ func (n *Node) serve(ctx context.Context) error {
 // serveReady opens the ports that need the state. They are bound since New, so
 // whoever came early is served now.
 func (n *Node) serveReady(ctx context.Context) error {
-	if err := n.renewAdminToken(); err != nil {
+	n.peers.askClocks(ctx) // before it issues anything
+	if err := n.renewAdminToken(ctx); err != nil {
 		return err
 	}
 	if err := n.Endpoints().Write(n.cfg.DataDir); err != nil {
@@ -299,6 +300,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 		Handler: n.api.Handler(adminapi.Socket)})
 	group.Go(func() error { return n.kds.Run(ctx, n.listeners.kds) })
 	group.Go(func() error { return n.reportSessions(ctx) })
+	group.Go(func() error { return n.compareClocks(ctx) })
 	group.Go(func() error { return n.judgeSessions(ctx) })
 	group.Go(func() error { return n.keyring.Run(ctx) })
 	group.Go(func() error { return n.prune(ctx) })

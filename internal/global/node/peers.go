@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/global/clocks"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/membership"
 	"github.com/meridiankds/meridian/internal/global/peer"
@@ -33,6 +34,7 @@ type peers struct {
 	preflights bool
 	nonVoter   bool
 	now        func() time.Time
+	clocks     *clocks.Table
 
 	// own is this member's report.
 	own func() fleet.Report
@@ -54,7 +56,7 @@ func (n *Node) newPeers(cluster string) *peers {
 	log := n.cfg.Logger.With("component", "peers")
 	p := &peers{
 		source: n.cfg.TLS,
-		fleet:  n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, heard: map[string]digested{},
+		fleet:  n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, clocks: clocks.New(n.cfg.Now), heard: map[string]digested{},
 		preflights: !n.cfg.Bootstrap, nonVoter: n.cfg.NonVoter, own: n.latest,
 	}
 	if p.advertise == "" {
@@ -126,10 +128,7 @@ func (p *peers) leader() (peer.Target, error) {
 		e.RetryAfter = time.Second
 		return peer.Target{}, e.WithHint("try again in a moment; with a majority of the members gone there is no leader")
 	}
-	if found := p.membership.AddressOf(id); found != "" {
-		addr = found
-	}
-	return peer.Target{Node: id, Addr: addr}, nil
+	return p.target(id, addr), nil
 }
 
 // memberIDs are all members, with and without a vote: all of them carry zones.

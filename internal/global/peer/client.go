@@ -105,6 +105,12 @@ func (c *Client) ReadIndex(ctx context.Context, to Target) (uint64, error) {
 	return answer.Index, err
 }
 
+// Clock asks a member what time it is.
+func (c *Client) Clock(ctx context.Context, to Target) (time.Time, error) {
+	answer, err := call[Clock](ctx, c, to, pathClock, struct{}{})
+	return answer.Now, err
+}
+
 // Picture asks the leader which zones are where.
 func (c *Client) Picture(ctx context.Context, to Target) (Picture, error) {
 	return call[Picture](ctx, c, to, pathPicture, struct{}{})

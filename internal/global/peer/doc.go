@@ -65,6 +65,8 @@
 //	                     that does not have that one asks for them (Full).
 //	/v1/peer/read-index  {} → [ReadIndex]. To the leader: an index up to which everything
 //	                     is applied that had been acknowledged by now.
+//	/v1/peer/clock       {} → [Clock]. What time is it? Each member asks all others every
+//	                     few seconds, and measures how long the answer took.
 //	/v1/peer/see-zone    [SeeZone] → the zone's record. To the leader: a zone has joined here.
 //
 //	/v1/peer/audit       audit.Query → audit.Page. What was done through this member, and
@@ -84,7 +86,8 @@
 // /v1/peer/api/… is the HTTP API of the global for callers whom another member has
 // authenticated: method, path, query, body, Content-Type, If-Match and X-Request-Id are
 // the caller's; "Meridian-Caller" says who that is (see internal/access). There is one
-// hop: what is forwarded is answered by the leader or refused, never passed on. How each
+// hop: what is forwarded is answered by the leader or refused, never passed on. A token is
+// issued by any member: one whose clock is behind a cut-off, or off, asks another one. How each
 // caller gets there:
 //
 //	caller               recognised by the member that it asks      told to the leader as

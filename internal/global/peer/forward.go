@@ -87,6 +87,26 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, to Target, call
 	return nil
 }
 
+// Issue has a member answer a POST of body to path, of the global's HTTP API, as that
+// caller's. It returns the answer's text and header, or the error that the member answered.
+func (c *Client) Issue(ctx context.Context, to Target, path string, body []byte, caller access.Caller, requestID string) (string, http.Header, error) {
+	header := http.Header{"X-Request-Id": {requestID}, "Content-Type": {"application/json"}}
+	caller.SetHeader(header)
+	resp, err := c.send(ctx, outgoing{http.MethodPost, to, pathAPI + path, to.Addr}, header, inMemory(body))
+	if err != nil {
+		return "", nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return "", nil, unknown(to.Addr, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", nil, refusal(to.Addr, resp, data)
+	}
+	return string(data), resp.Header, nil
+}
+
 // passHeader begins the answer as the leader began it.
 func passHeader(w http.ResponseWriter, resp *http.Response) {
 	for _, name := range ours {

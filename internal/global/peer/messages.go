@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"time"
+
 	"github.com/meridiankds/meridian/internal/global/fleet"
 )
 
@@ -11,6 +13,7 @@ const (
 	pathJoin      = "/v1/peer/join"
 	pathReport    = "/v1/peer/report"
 	pathReadIndex = "/v1/peer/read-index"
+	pathClock     = "/v1/peer/clock"
 	pathPicture   = "/v1/peer/picture"
 	pathSeeZone   = "/v1/peer/see-zone"
 	pathAudit     = "/v1/peer/audit"
@@ -96,6 +99,11 @@ type ReportAnswer struct {
 // ReadIndex is an index of the Raft log.
 type ReadIndex struct {
 	Index uint64 `json:"index"`
+}
+
+// Clock is what time it is at the member that answers.
+type Clock struct {
+	Now time.Time `json:"now"`
 }
 
 // SeeZone names a zone that joined.

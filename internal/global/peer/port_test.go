@@ -46,6 +46,7 @@ func (n node) Promise(Promise) error                   { return n.err }
 func (n node) Join(context.Context, JoinRequest) error { return n.err }
 func (n node) Report(r Report) (ReportAnswer, error)   { return ReportAnswer{Full: !r.Full}, n.err }
 func (n node) Picture() (Picture, error)               { return Picture{}, n.err }
+func (n node) Now() time.Time                          { return time.Unix(1, 0) }
 func (n node) ReadIndex() (uint64, error)              { return 7, n.err }
 func (n node) Audit(audit.Query) (audit.Page, error)   { return audit.Page{}, nil }
 

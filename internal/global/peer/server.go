@@ -30,6 +30,8 @@ type Node interface {
 	Join(ctx context.Context, r JoinRequest) error
 	Report(r Report) (ReportAnswer, error)
 	ReadIndex() (uint64, error)
+	// Now is what time it is by this node's clock.
+	Now() time.Time
 	SeeZone(ctx context.Context, name string) (federation.Zone, error)
 	Audit(q audit.Query) (audit.Page, error)
 	// Picture is the leader's.
@@ -60,6 +62,7 @@ func Handler(n Node, api http.Handler) http.Handler {
 		index, err := n.ReadIndex()
 		return ReadIndex{index}, err
 	}))
+	members.Handle("POST "+pathClock, answer(maxBody, func(context.Context, struct{}) (Clock, error) { return Clock{n.Now()}, nil }))
 	members.Handle("POST "+pathPicture, answer(maxBody, func(context.Context, struct{}) (Picture, error) { return n.Picture() }))
 	members.Handle("POST "+pathSeeZone, answer(maxBody, func(ctx context.Context, z SeeZone) (federation.Zone, error) { return n.SeeZone(ctx, z.Zone) }))
 	members.Handle("POST "+pathAudit, answer(maxBody, func(_ context.Context, q audit.Query) (audit.Page, error) { return n.Audit(q) }))

@@ -21,7 +21,7 @@ type layer struct {
 // before its own. A new package needs one word here, in the lowest layer where
 // everything that it imports lies below; ARCHITECTURE.md shows the same list.
 var layers = []layer{
-	{"ground", []string{"federation", "internal/apitypes", "internal/coredump",
+	{"ground", []string{"federation", "internal/apitypes", "internal/clock", "internal/coredump",
 		"internal/metrics", "internal/net/loglimit", "internal/setsum", "kds/kdspb", "raftstore/storepb"}},
 	{"files", []string{"internal/disk"}},
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/apierr/grpcerr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
@@ -31,7 +31,7 @@ var layers = []layer{
 	{"wire", []string{"internal/apiclient", "kds/wire", "raftstore/disk"}},
 	{"kuma's wire", []string{"kds/kuma"}},
 	{"state and streams", []string{"kds/client", "kds/server", "raftstore"}},
-	{"what a program knows", []string{"internal/global/audit", "internal/global/fleet", "internal/zone/keysets", "internal/zone/resource",
+	{"what a program knows", []string{"internal/global/audit", "internal/global/clocks", "internal/global/fleet", "internal/zone/keysets", "internal/zone/resource",
 		"internal/zone/sessions", "internal/zone/statement", "internal/zone/tokenreview", "internal/zone/xdsdir"}},
 	{"what it decides", []string{"internal/global/adminapi", "internal/global/admission", "internal/global/peer",
 		"internal/zone/agent", "internal/zone/bootstrap", "internal/zone/proxyauth"}},

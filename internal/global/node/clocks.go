@@ -1,0 +1,127 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/clocks"
+	"github.com/meridiankds/meridian/internal/global/peer"
+	"github.com/meridiankds/meridian/internal/metrics"
+)
+
+const (
+	// clockEvery is how often members ask each other what time it is: often enough that
+	// one lost answer leaves no clock unknown.
+	clockEvery = 5 * time.Second
+	// clockTimeout is how long an answer may take; half of it is how wrong it can be.
+	clockTimeout = 2 * time.Second
+)
+
+// compareClocks asks the other members what time it is, again and again, and says whose
+// clock does not agree.
+func (n *Node) compareClocks(ctx context.Context) error {
+	ticker := time.NewTicker(clockEvery)
+	defer ticker.Stop()
+	said := map[string]bool{}
+	for {
+		n.peers.askClocks(ctx)
+		n.sayClocks(n.peers.Clocks(), said)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// askClocks asks every other member once, all at a time. Who does not answer has no
+// clock for now.
+func (p *peers) askClocks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
+	defer cancel()
+	var wait sync.WaitGroup
+	for _, m := range p.store.Members() {
+		if m.ID == p.store.NodeID() {
+			continue
+		}
+		to := p.target(m.ID, m.Address)
+		wait.Go(func() {
+			_ = p.clocks.Ask(m.ID, func() (time.Time, error) { return p.client.Clock(ctx, to) })
+		})
+	}
+	wait.Wait()
+}
+
+// target is a member at the address where it was last found, or else the one that the
+// cluster has for it.
+func (p *peers) target(id, addr string) peer.Target {
+	if found := p.membership.AddressOf(id); found != "" {
+		addr = found
+	}
+	return peer.Target{Node: id, Addr: addr}
+}
+
+// Now is part of peer.Node.
+func (p *peers) Now() time.Time { return p.now() }
+
+// Clocks is part of adminapi.Cluster.
+func (p *peers) Clocks() clocks.Picture {
+	var all []clocks.Member
+	for _, m := range p.store.Members() {
+		all = append(all, clocks.Member{ID: m.ID, Voter: m.Voter})
+	}
+	return p.clocks.Picture(p.store.NodeID(), all)
+}
+
+// Issue is part of adminapi.Cluster.
+func (p *peers) Issue(ctx context.Context, member, path string, body []byte, caller access.Caller, requestID string) (token, newer string, err error) {
+	addr := ""
+	for _, m := range p.store.Members() {
+		if m.ID == member {
+			addr = m.Address
+		}
+	}
+	token, header, err := p.client.Issue(ctx, p.target(member, addr), path, body, caller, requestID)
+	return token, header.Get(apitypes.HeaderKeyWaiting), err
+}
+
+// sayClocks logs once whose clock is off, and once that it is right again.
+func (n *Node) sayClocks(p clocks.Picture, said map[string]bool) {
+	for _, c := range p.Members {
+		if c.Off == said[c.Member] || !c.Known && said[c.Member] {
+			continue
+		}
+		said[c.Member] = c.Off
+		args := []any{"member", c.Member, "aheadSeconds", int(c.Ahead.Seconds()), "this", c.Member == p.Own.Member}
+		if c.Off {
+			n.cfg.Logger.Warn("a member's clock is off: it issues no tokens", append(args, "hint", "set that machine's clock right")...)
+		} else {
+			n.cfg.Logger.Info("a member's clock is right again", args...)
+		}
+	}
+	const apart = "" // no member's id
+	if differ := !p.Agreed && p.Apart > clocks.Tolerance; differ != said[apart] {
+		said[apart] = differ
+		if differ {
+			n.cfg.Logger.Warn("the members' clocks differ and no majority agrees: nobody can tell which is right",
+				"apart", fmt.Sprint(p.Apart.Round(time.Second)), "hint", "set the clocks of all members right")
+		}
+	}
+}
+
+// clockSamples tell how far each member's clock is ahead, as far as this member knows.
+func (n *Node) clockSamples() (samples []metrics.Sample) {
+	for _, c := range n.peers.Clocks().Members {
+		if c.Known {
+			samples = append(samples, metrics.Sample{Labels: []string{c.Member}, Value: c.Ahead.Seconds()})
+		}
+	}
+	return samples
+}
+
+// clockOff tells whether this member's own clock keeps it from issuing.
+func (n *Node) clockOff() []metrics.Sample { return metrics.Bool(n.peers.Clocks().Own.Off) }
