@@ -236,7 +236,8 @@ func (api *API) elsewhereBy(ctx context.Context, a *act, c cptoken.Claims, kid s
 		return "", "", true, federation.Errorf(federation.Internal, "encoding a request for another member: %w", err)
 	}
 	p := api.clocks()
-	for i, member := range p.Reached(api.store.View().CutOff(c.Kind, c.Mesh, kid)) {
+	// Who is asked waits as long as this member would; those that need not come first.
+	for i, member := range p.Reached(api.store.View().CutOff(c.Kind, c.Mesh, kid).Add(-maxCutOffWait)) {
 		if i == elsewhereMost {
 			break
 		}

@@ -8,15 +8,17 @@ import (
 
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/clocks"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/metrics"
 )
 
 const (
-	// clockEvery is how often members ask each other what time it is: often enough that
-	// one lost answer leaves no clock unknown.
+	// clockEvery is how often a member asks each other one what time it is: often enough
+	// that one lost answer leaves no clock unknown. It looks for new ones more often.
 	clockEvery = 5 * time.Second
+	clockLook  = 500 * time.Millisecond
 	// clockTimeout is how long an answer may take; half of it is how wrong it can be.
 	clockTimeout = 2 * time.Second
 )
@@ -24,11 +26,11 @@ const (
 // compareClocks asks the other members what time it is, again and again, and says whose
 // clock does not agree.
 func (n *Node) compareClocks(ctx context.Context) error {
-	ticker := time.NewTicker(clockEvery)
+	ticker := time.NewTicker(clockLook)
 	defer ticker.Stop()
-	said := map[string]bool{}
+	said, asked := map[string]bool{}, map[string]time.Time{}
 	for {
-		n.peers.askClocks(ctx)
+		n.peers.askClocks(ctx, asked)
 		n.sayClocks(n.peers.Clocks(), said)
 		select {
 		case <-ctx.Done():
@@ -38,16 +40,17 @@ func (n *Node) compareClocks(ctx context.Context) error {
 	}
 }
 
-// askClocks asks every other member once, all at a time. Who does not answer has no
-// clock for now.
-func (p *peers) askClocks(ctx context.Context) {
+// askClocks asks every other member whose turn it is, all at a time, and notes when.
+// Who does not answer has no clock for now.
+func (p *peers) askClocks(ctx context.Context, asked map[string]time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
 	var wait sync.WaitGroup
 	for _, m := range p.store.Members() {
-		if m.ID == p.store.NodeID() {
+		if at, before := asked[m.ID]; m.ID == p.store.NodeID() || before && clock.Since(at) < clockEvery {
 			continue
 		}
+		asked[m.ID] = time.Now()
 		to := p.target(m.ID, m.Address)
 		wait.Go(func() {
 			_ = p.clocks.Ask(m.ID, func() (time.Time, error) { return p.client.Clock(ctx, to) })
@@ -75,6 +78,17 @@ func (p *peers) Clocks() clocks.Picture {
 		all = append(all, clocks.Member{ID: m.ID, Voter: m.Voter})
 	}
 	return p.clocks.Picture(p.store.NodeID(), all)
+}
+
+// stampNow is the time that this member, leading, writes into changes: what most members
+// agree on where its own clock is off, and never less than any clock that agrees, so that
+// a cut-off of now is not ahead of the change that makes it.
+func (p *peers) stampNow() time.Time {
+	if p.store == nil { // it is being opened
+		return p.now()
+	}
+	picture := p.Clocks()
+	return picture.Latest()
 }
 
 // Issue is part of adminapi.Cluster.

@@ -141,7 +141,7 @@ func (n *Node) storeConfig() raftstore.Config {
 		Seal:            n.cfg.Seal,
 		Bootstrap:       n.cfg.Bootstrap,
 		Logger:          n.cfg.Logger.With("component", "raftstore"),
-		Now:             n.cfg.Now,
+		Now:             n.peers.stampNow,
 		ElectionTimeout: n.cfg.ElectionTimeout,
 		AddressOf:       n.peers.membership.AddressOf,
 		ControlPlaneKey: n.cfg.ControlPlaneKey,
@@ -282,7 +282,7 @@ func (n *Node) serve(ctx context.Context) error {
 // serveReady opens the ports that need the state. They are bound since New, so
 // whoever came early is served now.
 func (n *Node) serveReady(ctx context.Context) error {
-	n.peers.askClocks(ctx) // before it issues anything
+	n.peers.askClocks(ctx, map[string]time.Time{}) // before it issues anything
 	if err := n.renewAdminToken(ctx); err != nil {
 		return err
 	}

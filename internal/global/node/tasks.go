@@ -58,7 +58,7 @@ func (n *Node) prune(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		if n.store.IsLeader() {
-			if _, err := n.store.Prune(ctx, raftstore.Origin{By: "meridian"}, n.cfg.Now()); err != nil && ctx.Err() == nil {
+			if _, err := n.store.Prune(ctx, raftstore.Origin{By: "meridian"}, n.peers.stampNow()); err != nil && ctx.Err() == nil {
 				n.cfg.Logger.Warn("pruning will be tried again", "in", pruneEvery, "error", err)
 			}
 		}
