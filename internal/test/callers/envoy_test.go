@@ -171,6 +171,8 @@ func TestEnvoyRunsTheDocumentedConfiguration(t *testing.T) {
 	egress := sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}})
 	comma := sign(t, map[string]any{"Mesh": "payments", "Tags": map[string]any{"kuma.io/service": []string{"a,b"}}})
 	strange := sign(t, map[string]any{"Mesh": "payments", "Name": "l\u00e9dger"})
+	format := sign(t, map[string]any{"Mesh": "payments", "Name": "%REQ(host)%"})
+	lines := sign(t, map[string]any{"Mesh": "payments", "Name": "a\r\nX-Meridian-Name: admin"})
 	for name, tc := range map[string]struct {
 		path, token string
 		header      http.Header
@@ -192,6 +194,18 @@ func TestEnvoyRunsTheDocumentedConfiguration(t *testing.T) {
 		"from public to private":    {"/public/../ledger/x", "", nil, 401, nil},
 		"slashes, escaped":          {"/public%2f..%2fledger/x", "", nil, 400, nil},
 		"two slashes":               {"//ledger//x", mesh, nil, 403, nil},
+		"escaped letters":           {"/%6cedger/x", mesh, nil, 403, nil},
+		"backslashes":               {"/public/..\\ledger/x", "", nil, 401, nil},
+		"dots, escaped":             {"/public/%2e%2e/ledger/x", "", nil, 401, nil},
+		"without the slash":         {"/ledger", mesh, nil, 403, nil},
+		"a parameter":               {"/ledger;x/y", mesh, nil, 400, nil},
+		"a parameter and dots":      {"/public/..;/ledger/x", "", nil, 401, nil},
+		"a token where nobody asks": {"/public/x", mesh, nil, 200, map[string]string{}},
+		"hop by hop":                {"/ledger/x", ledger, http.Header{"Connection": {"x-meridian-name, X-Meridian-Mesh"}}, 200, map[string]string{"X-Meridian-Name": "ledger-1", "X-Meridian-Mesh": "payments"}},
+		"two tokens":                {"/ledger/x", "", http.Header{"Authorization": {"Bearer " + mesh, "Bearer " + ledger}}, 401, nil},
+		"an upgrade":                {"/ledger/x", "", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}, 403, nil},
+		"a name of Envoy's format":  {"/x", format, nil, 200, map[string]string{"X-Meridian-Name": "%REQ(host)%"}},
+		"a name of two lines":       {"/x", lines, nil, 403, nil},
 		"a value of two":            {"/x", comma, nil, 403, nil},
 		"a name that cannot stand":  {"/x", strange, nil, 403, nil},
 	} {

@@ -81,7 +81,7 @@ func (j *journal) String() string {
 }
 
 // zone is a running zone west that holds the key of the tests for zone tokens and for
-// the mesh payments.
+// the meshes payments and default.
 type zone struct {
 	address string // of the port for proxies, host:port
 	ca      string // file
@@ -99,7 +99,7 @@ func startZone(t *testing.T) *zone {
 	public := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&signer().PublicKey)}))
 	var settings keyring.Settings
 	settings.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = []keyring.PublicKey{{KID: kid, Key: public}}
-	settings.Authn.DPProxy.DPToken.Validator.PublicKeys = []keyring.PublicKey{{KID: kid, Mesh: "payments", Key: public}}
+	settings.Authn.DPProxy.DPToken.Validator.PublicKeys = []keyring.PublicKey{{KID: kid, Mesh: "payments", Key: public}, {KID: kid, Mesh: "default", Key: public}}
 	log := &journal{}
 	n, err := node.New(node.Config{
 		Zone: "west", DataDir: dir, Globals: []string{"127.0.0.1:1"}, GlobalPlain: true, DPAddr: "127.0.0.1:0", Version: "test",
