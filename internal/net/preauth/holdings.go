@@ -17,13 +17,18 @@ const (
 	Proxy Kind = "proxy"
 	User  Kind = "user"
 	Node  Kind = "node" // another member of the cluster
+	// Token is all who share a token that names none of them.
+	Token Kind = "token"
 )
 
-// Identity names an authenticated caller. Unproven is who was admitted by a policy of
-// none: all of a name share one quota, divided fairly by address.
+// Identity names an authenticated caller. Shared names the token where it is not the
+// caller's alone: it has a quota too, so that nobody gets more by saying many names.
+// Unproven is who was admitted by a policy of none: all of a name share one quota,
+// divided fairly by address.
 type Identity struct {
 	Kind     Kind
 	Name     string
+	Shared   string
 	Unproven bool
 }
 
@@ -42,6 +47,7 @@ var quotas = map[Kind]quota{
 	Proxy: {connections: 256, bytes: 16 << 20},
 	User:  {connections: 256, bytes: 96 << 20},
 	Node:  {connections: 1024, bytes: 256 << 20},
+	Token: {connections: 16384, bytes: 64 << 20},
 }
 
 // holdings count what authenticated callers hold.
@@ -57,6 +63,7 @@ type holdings struct {
 // holder is one identity and what it holds.
 type holder struct {
 	id     Identity
+	shared *holder // of the token that others present too; nil: none
 	conns  map[*Conn]struct{}
 	byUnit map[netip.Prefix]int // connections, where addresses share the quota
 	bytes  int64
@@ -73,9 +80,10 @@ func (h *holdings) join(id Identity, c *Conn, from Source) (_ *holder, evicted *
 		h.refused++
 		return nil, nil, tooMany("this process holds %d connections, as many as its descriptors allow", h.total)
 	}
-	o := h.holders[id]
-	if o == nil {
-		o = &holder{id: id, conns: map[*Conn]struct{}{}, byUnit: map[netip.Prefix]int{}}
+	o := h.holder(id)
+	if o.shared != nil && len(o.shared.conns) >= min(quotas[Token].connections, h.most-h.most/4) {
+		h.refused++
+		return nil, nil, tooMany("the callers with the same token as %s %.80q hold %d connections, as many as they may", id.Kind, id.Name, len(o.shared.conns))
 	}
 	if len(o.conns) >= quotas[id.Kind].connections {
 		if evicted = o.giveWay(from.Unit); evicted == nil {
@@ -84,11 +92,25 @@ func (h *holdings) join(id Identity, c *Conn, from Source) (_ *holder, evicted *
 		}
 		h.drop(o, evicted)
 	}
-	h.holders[id] = o
-	o.conns[c] = struct{}{}
-	o.byUnit[from.Unit]++
+	for by := o; by != nil; by = by.shared {
+		h.holders[by.id] = by
+		by.conns[c] = struct{}{}
+		by.byUnit[from.Unit]++
+	}
 	h.total++
 	return o, evicted, nil
+}
+
+// holder finds or makes the holder of an identity.
+func (h *holdings) holder(id Identity) *holder {
+	if o := h.holders[id]; o != nil {
+		return o
+	}
+	o := &holder{id: id, conns: map[*Conn]struct{}{}, byUnit: map[netip.Prefix]int{}}
+	if id.Shared != "" {
+		o.shared = h.holder(Identity{Kind: Token, Name: id.Shared})
+	}
+	return o
 }
 
 func tooMany(format string, args ...any) error {
@@ -131,12 +153,14 @@ func (h *holdings) drop(o *holder, c *Conn) {
 	if _, ok := o.conns[c]; !ok {
 		return
 	}
-	delete(o.conns, c)
-	if o.byUnit[c.source.Unit]--; o.byUnit[c.source.Unit] == 0 {
-		delete(o.byUnit, c.source.Unit)
-	}
 	h.total--
-	h.forget(o)
+	for ; o != nil; o = o.shared {
+		delete(o.conns, c)
+		if o.byUnit[c.source.Unit]--; o.byUnit[c.source.Unit] == 0 {
+			delete(o.byUnit, c.source.Unit)
+		}
+		h.forget(o)
+	}
 }
 
 func (h *holdings) forget(o *holder) {
@@ -149,14 +173,19 @@ func (h *holdings) forget(o *holder) {
 func (h *holdings) grow(o *holder, n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if n > 0 && o.bytes+n > quotas[o.id.Kind].bytes {
+	for by := o; by != nil && n > 0; by = by.shared {
+		if by.bytes+n <= quotas[by.id.Kind].bytes {
+			continue
+		}
 		h.refused++
 		e := federation.Errorf(federation.Unavailable, "%s %.80q has %d MiB of requests under way, as much as it may",
-			o.id.Kind, o.id.Name, quotas[o.id.Kind].bytes>>20).WithReason("too_many_bytes")
+			by.id.Kind, by.id.Name, quotas[by.id.Kind].bytes>>20).WithReason("too_many_bytes")
 		e.RetryAfter = time.Second
 		return e.WithHint("send less at once")
 	}
-	o.bytes += n
-	h.forget(o)
+	for ; o != nil; o = o.shared {
+		o.bytes += n
+		h.forget(o)
+	}
 	return nil
 }

@@ -471,6 +471,56 @@ func TestBytesOfAnIdentity(t *testing.T) {
 	}
 }
 
+// TestATokenThatNamesNobody: who says another one's name takes nothing of that one's
+// quota, and saying many names gets nobody more than the token's.
+func TestATokenThatNamesNobody(t *testing.T) {
+	const most = 1000
+	h := newHoldings(most)
+	named := Identity{Kind: Proxy, Name: "dataplane default/a"}
+	joined := 0
+	for i := range most {
+		said := Identity{Kind: Proxy, Name: fmt.Sprintf("dataplane default/%d by token 1", i/100), Shared: "token 1"}
+		o, _, err := h.join(said, &Conn{}, Source{})
+		if err != nil {
+			continue
+		}
+		joined++
+		if err := h.grow(o, quotas[Token].bytes/most); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if joined != most-most/4 {
+		t.Errorf("one token holds %d of %d connections", joined, most)
+	}
+	for i := range quotas[Proxy].connections {
+		if _, _, err := h.join(named, &Conn{}, Source{}); (err != nil) != (i >= most/4) {
+			t.Fatalf("connection %d of who is named: %v", i, err)
+		}
+	}
+
+	h = newHoldings(most)
+	var all []*holder
+	for i := range quotas[Token].bytes/quotas[Proxy].bytes + 1 {
+		o, _, err := h.join(Identity{Kind: Proxy, Name: fmt.Sprint(i), Shared: "token 1"}, &Conn{}, Source{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.grow(o, quotas[Proxy].bytes); (err != nil) != (i == quotas[Token].bytes/quotas[Proxy].bytes) {
+			t.Errorf("the bytes of name %d: %v", i, err)
+		}
+		all = append(all, o)
+	}
+	for _, o := range all {
+		_ = h.grow(o, -o.bytes)
+		for c := range o.conns {
+			h.leave(o, c)
+		}
+	}
+	if len(h.holders) != 0 || h.total != 0 {
+		t.Errorf("%d holders are left, %d connections", len(h.holders), h.total)
+	}
+}
+
 func TestFit(t *testing.T) {
 	for limit, want := range map[int]Fit{
 		1024:    {Unauthenticated: 208, Authenticated: 624, Reserved: 192},

@@ -53,7 +53,7 @@ type Subscription struct {
 // error is that of a name that is taken, or of a token that was revoked just now.
 // The caller closes the connection.
 func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a *proxyauth.Admission, from Caller) (*Connection, error) {
-	if err := r.pacer.wait(parent, IDOf(resource)); err != nil {
+	if err := r.pacer.wait(parent, paced{IDOf(resource), a.Identity().Shared}); err != nil {
 		return nil, err
 	}
 	session, err := r.cfg.Sessions.Open(parent, sessions.Opening{
@@ -69,7 +69,7 @@ func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a
 	e, err := r.claim(resource, a, from.Remote)
 	var oldest *Connection
 	if err == nil && len(e.open) >= MaxPerName {
-		if oldest = e.open[0]; !oldest.silent(r.cfg.Now()) {
+		if oldest = e.givesWay(a, r.cfg.Now()); oldest == nil {
 			err = tooMany(c.ID)
 		}
 	}
@@ -82,7 +82,7 @@ func (r *Registry) Attach(parent context.Context, resource *proxyres.Resource, a
 	c.Resource = e.resource
 	e.open = append(e.open, c)
 	if oldest != nil {
-		e.open = slices.Delete(e.open, 0, 1)
+		e.open = slices.DeleteFunc(e.open, func(o *Connection) bool { return o == oldest })
 	}
 	r.mu.Unlock()
 	if oldest != nil {

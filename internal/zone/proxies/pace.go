@@ -21,10 +21,17 @@ const (
 	maxHeldUp = MaxPerName
 )
 
+// paced is who is slowed: a proxy, and the token of which it is one of many proxies. One
+// that says another one's name does not slow it.
+type paced struct {
+	ID
+	by string
+}
+
 // pacer slows who opens streams in a loop. It is safe for concurrent use.
 type pacer struct {
 	mu    sync.Mutex
-	turns map[ID]*turn
+	turns map[paced]*turn
 }
 
 // turn is when a proxy has paid off what it opened, and how many of it wait.
@@ -35,7 +42,7 @@ type turn struct {
 
 // wait returns when the proxy may open one more stream. The error refuses it, after the
 // same wait: a refusal at once would only be a faster loop.
-func (p *pacer) wait(ctx context.Context, id ID) error {
+func (p *pacer) wait(ctx context.Context, id paced) error {
 	delay, late, ok := p.reserve(id, time.Now())
 	if !ok {
 		return tooFast(id)
@@ -61,13 +68,13 @@ func (p *pacer) wait(ctx context.Context, id ID) error {
 	return nil
 }
 
-func tooFast(id ID) error {
+func tooFast(id paced) error {
 	e := federation.Errorf(federation.Unavailable, "%s %.80q opens streams faster than one a second", id.Type, id.NodeID()).WithReason("too_fast")
 	e.RetryAfter = paceLongest
 	return e.WithHint("look at why its streams end; a client should wait before it connects again")
 }
 
-func (p *pacer) reserve(id ID, now time.Time) (delay time.Duration, late, ok bool) {
+func (p *pacer) reserve(id paced, now time.Time) (delay time.Duration, late, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.turns[id]
@@ -75,7 +82,7 @@ func (p *pacer) reserve(id ID, now time.Time) (delay time.Duration, late, ok boo
 		p.prune(now)
 		t = &turn{}
 		if p.turns == nil {
-			p.turns = map[ID]*turn{}
+			p.turns = map[paced]*turn{}
 		}
 		p.turns[id] = t
 	}

@@ -12,7 +12,7 @@ import (
 func TestALoopIsSlowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p pacer
-		id, begun := ID{"dataplane", "default", "a"}, time.Now()
+		id, begun := paced{ID: ID{"dataplane", "default", "a"}}, time.Now()
 		for i := range paceBurst {
 			if err := p.wait(t.Context(), id); err != nil || time.Since(begun) != 0 {
 				t.Fatalf("stream %d: %v after %s", i, err, time.Since(begun))
@@ -27,7 +27,7 @@ func TestALoopIsSlowed(t *testing.T) {
 			t.Errorf("ten more took %s", took)
 		}
 		before := time.Now()
-		if err := p.wait(t.Context(), ID{"dataplane", "default", "b"}); err != nil || time.Since(before) != 0 {
+		if err := p.wait(t.Context(), paced{id.ID, "another token"}); err != nil || time.Since(before) != 0 {
 			t.Errorf("another proxy: %v after %s", err, time.Since(before))
 		}
 		refused := make(chan error, 100)
@@ -44,7 +44,7 @@ func TestALoopIsSlowed(t *testing.T) {
 			t.Errorf("%d of 100 at once were refused, after %s", held, time.Since(before))
 		}
 		for i := range 2 * maxPaced {
-			_ = p.wait(t.Context(), ID{"dataplane", "default", time.Duration(i).String()})
+			_ = p.wait(t.Context(), paced{ID: ID{"dataplane", "default", time.Duration(i).String()}})
 			time.Sleep(2 * time.Second) // on the clock of the bubble
 		}
 		if len(p.turns) > maxPaced {

@@ -134,6 +134,60 @@ func TestStreamsOfAProxyDoNotDisplaceEachOther(t *testing.T) {
 	}
 }
 
+// TestWhoSaysAName keeps the proxy that a token is for from nothing: neither its streams,
+// nor its pace, nor the places of the registry.
+func TestWhoSaysAName(t *testing.T) {
+	now := time.Now()
+	r := newRegistry(&now)
+	attach := func(a *proxyauth.Admission, remote string) (*Connection, error) {
+		c, err := r.Attach(t.Context(), resource(t), a, Caller{Remote: remote})
+		if err == nil {
+			c.Sent("type", "1", "n")
+			c.Answered("type", "n", "")
+		}
+		return c, err
+	}
+	said := by("1", "")
+	for range MaxPerName {
+		if _, err := attach(said, "10.0.0.9:1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range MaxPerName { // no more than these at once, or they would be slowed
+		c, err := attach(by("2", "a"), "10.0.0.1:1")
+		if err != nil {
+			t.Fatalf("the proxy of that name, beside one that says it: %v", err)
+		}
+		defer c.Close()
+	}
+	if _, err := attach(by("2", "a"), "10.0.0.1:1"); federation.AsError(err).Reason != TooMany {
+		t.Errorf("one too many of its own: %v", err)
+	}
+	if _, err := attach(said, "10.0.0.9:1"); federation.AsError(err).Reason != NameTaken {
+		t.Errorf("who says the name, beside the proxy of that name: %v", err)
+	}
+	if len(r.pacer.turns) != 2 {
+		t.Errorf("%d have a pace, of a proxy and who says its name", len(r.pacer.turns))
+	}
+
+	r = newRegistry(&now)
+	if err := r.Register(resource(t), by("2", "a"), "10.0.0.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	base := resource(t)
+	for i := range MaxRegistered {
+		now = now.Add(time.Millisecond)
+		one := *base
+		one.Name = "p" + time.Duration(i).String()
+		if err := r.Register(&one, said, "10.0.0.9:1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.known) != MaxRegistered || r.Find("dataplane", "default.a") == nil {
+		t.Errorf("%d known, and the proxy of that name was forgotten", len(r.known))
+	}
+}
+
 func TestAProxyIsForgottenAfterAnHour(t *testing.T) {
 	now := time.Now()
 	r := newRegistry(&now)

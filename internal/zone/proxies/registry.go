@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
@@ -77,6 +76,7 @@ type Registry struct {
 type entry struct {
 	resource *proxyres.Resource
 	seen     time.Time
+	by       string        // whose quota it counts against
 	open     []*Connection // the oldest first
 }
 
@@ -113,14 +113,14 @@ func (r *Registry) Find(proxyType, nodeID string) *proxyres.Resource {
 
 // claim finds or makes the entry of who may have the name. The lock is held.
 func (r *Registry) claim(resource *proxyres.Resource, a *proxyauth.Admission, remote string) (*entry, error) {
-	id := IDOf(resource)
-	e := r.known[id]
+	named := IDOf(resource)
+	e := r.known[named]
 	if e == nil {
 		if len(r.known) >= MaxRegistered && !r.evict() {
 			return nil, federation.Errorf(federation.Unavailable, "this zone knows %d proxies, which is as many as it can", MaxRegistered)
 		}
 		e = &entry{}
-		r.known[id], r.byNode[id.Type+" "+id.NodeID()] = e, id
+		r.known[named], r.byNode[named.Type+" "+named.NodeID()] = e, named
 	}
 	if !e.admits(a, remote) {
 		since := e.open[len(e.open)-1].Since
@@ -128,13 +128,14 @@ func (r *Registry) claim(resource *proxyres.Resource, a *proxyauth.Admission, re
 			WithReason(NameTaken).
 			WithHint("give this proxy a name of its own; where it moved here, wait half a minute, or use a token for this very name")
 	}
-	e.resource, e.seen = resource.WithoutJSON(), r.cfg.Now()
+	id := a.Identity()
+	e.resource, e.seen, e.by = resource.WithoutJSON(), r.cfg.Now(), cmp.Or(id.Shared, id.Name)
 	return e, nil
 }
 
 // admits reports whether a newcomer is the proxy that is connected, if one is.
 func (e *entry) admits(a *proxyauth.Admission, remote string) bool {
-	if len(e.open) == 0 || named(a) {
+	if len(e.open) == 0 || a.Named() {
 		return true
 	}
 	return slices.ContainsFunc(e.open, func(c *Connection) bool {
@@ -142,15 +143,19 @@ func (e *entry) admits(a *proxyauth.Admission, remote string) bool {
 	})
 }
 
-// named reports whether what was presented is for the very name of the proxy.
-func named(a *proxyauth.Admission) bool {
-	switch {
-	case a.Account != nil:
-		return a.Account.Pod != ""
-	case a.Claims != nil && a.Claims.Kind == cptoken.Dataplane:
-		return a.Claims.Name != "" && a.Claims.Name == a.Proxy.Name
+// givesWay is the connection that gives its place to a newcomer: the oldest if it is
+// silent, or else, where what the newcomer presented names it, the oldest of whom nothing
+// names. nil: none.
+func (e *entry) givesWay(to *proxyauth.Admission, now time.Time) *Connection {
+	if e.open[0].silent(now) {
+		return e.open[0]
 	}
-	return false
+	if to.Named() {
+		if i := slices.IndexFunc(e.open, func(c *Connection) bool { return !c.Admission.Named() }); i >= 0 {
+			return e.open[i]
+		}
+	}
+	return nil
 }
 
 func sameCredential(a, b *proxyauth.Admission) bool {
@@ -175,25 +180,33 @@ func (r *Registry) stale(e *entry) bool {
 	return len(e.open) == 0 && r.cfg.Now().Sub(e.seen) > keep
 }
 
-// evict forgets who is stale, or else the one without a connection that was not
-// seen for longest. It reports whether there was any. The lock is held.
+// evict forgets who is stale, or else, of the token that has most proxies without a
+// connection, the one that was not seen for longest. It reports whether there was any.
+// The lock is held.
 func (r *Registry) evict() bool {
-	var oldest ID
-	var since time.Time
 	before := len(r.known)
+	closed := map[string]int{}
 	for id, e := range r.known {
 		switch {
 		case len(e.open) > 0:
 		case r.stale(e):
 			r.forget(id)
-		case since.IsZero() || e.seen.Before(since):
-			oldest, since = id, e.seen
+		default:
+			closed[e.by]++
 		}
 	}
 	if len(r.known) < before {
 		return true
 	}
-	if !since.IsZero() {
+	var oldest ID
+	var since time.Time
+	most := 0
+	for id, e := range r.known {
+		if n := closed[e.by]; len(e.open) == 0 && (n > most || n == most && e.seen.Before(since)) {
+			oldest, since, most = id, e.seen, n
+		}
+	}
+	if most > 0 {
 		r.forget(oldest)
 	}
 	return len(r.known) < before

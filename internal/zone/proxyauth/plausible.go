@@ -48,14 +48,33 @@ func (a *Authenticator) plausible(ctx context.Context, method keyring.Method, to
 	return err
 }
 
-// Identity is whose quota the proxy counts against: its type, mesh or zone, and name,
-// or its token where it says no name. All that a policy of none admits share one.
+// Named reports whether what was presented is for one proxy alone, by its name.
+func (a *Admission) Named() bool {
+	switch {
+	case a.Account != nil:
+		return a.Account.Pod != ""
+	case a.Claims != nil:
+		return a.Claims.Kind == cptoken.Dataplane && a.Claims.Name != ""
+	}
+	return false
+}
+
+// Identity is whose quota the proxy counts against: what was presented names it, or it is
+// the described proxy as the holder of this token, which may be that of many proxies. A
+// name that is only said would be a way to use up another proxy's quota. All that a
+// policy of none admits share one.
 func (a *Admission) Identity() preauth.Identity {
 	switch {
 	case a.Method == keyring.None:
 		return preauth.Identity{Kind: preauth.Proxy, Name: "none", Unproven: true}
-	case a.Proxy.Name == "":
-		return preauth.Identity{Kind: preauth.Proxy, Name: a.Subject() + " " + a.TokenID}
+	case a.Named() && a.Account != nil:
+		return preauth.Identity{Kind: preauth.Proxy, Name: "pod " + a.Account.Namespace + "/" + a.Account.Pod}
+	case a.Named():
+		return preauth.Identity{Kind: preauth.Proxy, Name: cptoken.TypeDataplane + " " + a.Claims.Mesh + "/" + a.Claims.Name}
 	}
-	return preauth.Identity{Kind: preauth.Proxy, Name: a.Subject()}
+	token := "token " + a.TokenID + " of " + a.Grant.Key.String()
+	if a.Account != nil {
+		token = "account " + a.Account.Namespace + "/" + a.Account.Name
+	}
+	return preauth.Identity{Kind: preauth.Proxy, Name: a.Subject(), Shared: token}
 }
