@@ -19,6 +19,14 @@ const (
 	User Kind = "user"
 )
 
+// Certificate is no kind of token: it stands beside them where something is revoked by
+// its name, for the key of a certificate that was expelled ("sha256:" and 64 hexadecimal
+// digits). So zones are told of it as of a revoked token, and keep it as long.
+const Certificate Kind = "certificate"
+
+// Revocable reports whether zones hold revocations of this kind.
+func (k Kind) Revocable() bool { return k.AtZones() || k == Certificate }
+
 // PerMesh reports whether each mesh has keys and revocations of this kind of its
 // own.
 func (k Kind) PerMesh() bool { return k == Dataplane }

@@ -6,7 +6,7 @@ package cptoken
 // algorithm. Tests build programs with it, to see what versions that differ do to each
 // other. No release is built with this tag.
 const (
-	Vocabulary = 2
+	Vocabulary = 3
 
 	SyntheticKind      Kind = "workload"
 	SyntheticAlgorithm      = "XS256"

@@ -114,6 +114,14 @@
 // line each of set, count and Unix time of the last fetch, at most 64. A zone sends it
 // when it has joined and when there is news, at most every 10 minutes for one set.
 //
+// In the metadata meridian-trusts it names the CAs that it takes the global's certificate of,
+// by their fingerprints ([tlsutil.Material.Trusts]), so that nobody uses a certificate of a
+// new CA before it knows it. When they change, as when its token does, it connects anew to the
+// same member, and the new session takes over from the one of before.
+//
+// A certificate that was expelled ([cptoken.Certificate]) comes as a revoked id, and is
+// withdrawn when it is readmitted: the zone refuses it on every connection.
+//
 // A zone checks for itself that a set is of its cluster, leads on from what it holds and
 // leaves nothing out, and never leads to an older history or revision. So a set that is lost, which
 // no connection does, is noticed by the next one; if it was the last, by the member, which

@@ -47,6 +47,7 @@ const (
 	MDAuthorization = "authorization"
 	MDInstance      = "meridian-instance"
 	MDVocabulary    = "meridian-vocabulary"
+	MDTrusts        = "meridian-trusts"
 
 	KDSVersion       = "v3"
 	FeatureHealth    = "zone-ping-health"
@@ -56,6 +57,7 @@ const (
 	MaxInstanceLen   = 128
 	MaxVocabularyLen = 20
 	MaxAuthorization = 9 << 10 // the largest token, and its scheme
+	MaxTrustsLen     = 2 << 10
 )
 
 // Metadata of an answer.

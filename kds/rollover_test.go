@@ -94,7 +94,9 @@ func TestTokenIsFollowed(t *testing.T) {
 	file.write("two", nil)
 	kdstest.Eventually(t, "the zone to show its new token", shows("two"))
 	file.write("three", nil)
-	kdstest.Eventually(t, "the refusal to be logged", func() bool { return strings.Contains(z.log.String(), "does not admit the zone with its new token") })
+	kdstest.Eventually(t, "the refusal to be logged", func() bool {
+		return strings.Contains(z.log.String(), "does not admit the zone with its new token or CAs")
+	})
 	file.write("", kdstest.ErrTest)
 	auth.accept("four")
 	file.write("four", nil)
@@ -111,10 +113,10 @@ func TestTokenIsFollowed(t *testing.T) {
 	if strings.Contains(log, "no connection to the global") {
 		t.Errorf("the zone lost its connection:\n%s", log)
 	}
-	if n := strings.Count(log, "does not admit the zone with its new token"); n != 1 {
+	if n := strings.Count(log, "does not admit the zone with its new token or CAs"); n != 1 {
 		t.Errorf("one refused token left %d lines", n)
 	}
-	if !strings.Contains(log, "reason=expired") || strings.Count(log, "with the new token") != 2 {
+	if !strings.Contains(log, "reason=expired") || strings.Count(log, "connected to the global anew") != 2 {
 		t.Errorf("log:\n%s", log)
 	}
 	if n := m.Stats().Displaced; n != 2 {

@@ -55,7 +55,7 @@ type Sink interface {
 }
 
 // Credentials is what a caller showed, and which zone it claims to speak for.
-// All of it is the caller's word except Certificate and Remote.
+// All of it is the caller's word except Certificate, Shows and Remote.
 type Credentials struct {
 	Zone          string            // metadata client-id, a valid zone name
 	Authorization string            // metadata authorization as it came, may be empty
@@ -64,6 +64,8 @@ type Credentials struct {
 	Instance      string // metadata meridian-instance, may be empty
 	Version       string // metadata version, may be empty
 	Vocabulary    string // metadata meridian-vocabulary, may be empty
+	Trusts        string // metadata meridian-trusts, may be empty
+	Shows         string // the CA that vouches for Certificate, by its fingerprint
 	Meridian      bool   // the caller advertised the feature "meridian"
 }
 

@@ -60,6 +60,8 @@ func codeOf(kind cptoken.Kind) uint64 {
 		return 3
 	case cptoken.User:
 		return 4
+	case cptoken.Certificate:
+		return 5
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(kind)) // never fails

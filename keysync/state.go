@@ -79,7 +79,7 @@ func (s *state) notHeld() []string {
 		}
 	}
 	for k := range s.head.live {
-		if !k.Valid() {
+		if !revocable(k) {
 			names[cptoken.SkippedKind(string(k))] = 0
 		}
 	}
@@ -93,7 +93,7 @@ func (s *state) notHeld() []string {
 // unknown reports whether ids of a kind are counted that this version does not know.
 func (t tallies) unknown() bool {
 	for k := range t {
-		if !k.Valid() {
+		if !revocable(k) {
 			return true
 		}
 	}

@@ -67,8 +67,11 @@ func validRef(id cptoken.KeyID, needKID bool, bad func(string, ...any) error) er
 	return nil
 }
 
+// revocable reports whether what is of a kind can be revoked.
+func revocable(k cptoken.Kind) bool { return k.Valid() || k == cptoken.Certificate }
+
 func validRun(run *cptoken.RevokedRun, bad func(string, ...any) error) error {
-	if !run.Kind.Valid() {
+	if !revocable(run.Kind) {
 		return bad("%.40q is not a kind of token", run.Kind)
 	}
 	if err := run.Kind.ValidateScope(run.Mesh); err != nil {

@@ -28,8 +28,13 @@ type Config struct {
 	// failure the next one is tried.
 	Addresses []string
 	// TLS returns how to speak TLS to the global. It is asked at every connect, so
-	// that certificates can be replaced while the client runs. Nil: in the clear.
-	TLS func() *tls.Config
+	// that certificates can be replaced while the client runs. end ends the connection, as
+	// soon as the member's certificate is good no longer; done is called when it is over.
+	// Nil: in the clear.
+	TLS func(end func(why error)) (config *tls.Config, done func())
+	// Trusts names the CAs that TLS takes, for the global to know. Where they change the
+	// zone connects anew before it leaves the connection that it has. Nil: it does not say.
+	Trusts func() string
 	// Token returns the zone's token, alone on its line or with white space
 	// around it. It is asked at every connect and every TokenEvery, so that a file
 	// can be replaced while the client runs: the zone then connects with the new

@@ -39,6 +39,8 @@ type link struct {
 	cancel context.CancelCauseFunc
 	md     metadata.MD // of its calls
 	token  string      // what it showed
+	trusts string      // what it said that the zone trusts
+	over   func()      // what TLS wants to be told at the end
 	stream grpc.ClientStream
 	member string
 	// cluster is the member's, "" where it did not say.
@@ -83,22 +85,32 @@ func (c *Client) connect(ctx context.Context, address string) error {
 
 // open makes a link that has said nothing yet. The caller closes it.
 func (c *Client) open(ctx context.Context, address string) (*link, error) {
-	md, token, err := c.metadata()
+	trusts := c.trusts()
+	md, token, err := c.metadata(trusts)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := c.dial(address)
-	if err != nil {
-		return nil, err
-	}
-	l := &link{client: c, conn: conn, md: md, token: token, settler: settler{added: make(chan struct{}, 1)}}
+	l := &link{client: c, md: md, token: token, trusts: trusts, settler: settler{added: make(chan struct{}, 1)}}
 	l.ctx, l.cancel = context.WithCancelCause(metadata.NewOutgoingContext(ctx, md))
+	if l.conn, l.over, err = c.dial(address, l.cancel); err != nil {
+		l.cancel(nil)
+		return nil, err
+	}
 	return l, nil
+}
+
+// trusts names the CAs of this moment; "" where the client does not say.
+func (c *Client) trusts() string {
+	if c.cfg.Trusts == nil {
+		return ""
+	}
+	return c.cfg.Trusts()
 }
 
 func (l *link) close() {
 	l.cancel(nil)
 	_ = l.conn.Close() // its calls are over
+	l.over()
 }
 
 // hold applies what the member sends until the connection ends, which the error
@@ -116,7 +128,7 @@ func (l *link) hold(ctx context.Context, address string) (*link, error) {
 			beside.Go(func() { l.serveKuma(l.ctx, method) })
 		}
 	} else {
-		beside.Go(func() { l.followToken(ctx, address) })
+		beside.Go(func() { l.follow(ctx, address) })
 		l.acks = newAcks(l.stream, l.client.cfg.AckAfter, l.client.notHeld)
 		beside.Go(func() { l.acks.run(l.ctx) })
 		beside.Go(func() { l.settle(l.ctx) })
@@ -142,12 +154,13 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-func (c *Client) dial(address string) (*grpc.ClientConn, error) {
-	security := insecure.NewCredentials()
+func (c *Client) dial(address string, end func(error)) (conn *grpc.ClientConn, over func(), err error) {
+	security, over := insecure.NewCredentials(), func() {}
 	if c.cfg.TLS != nil {
-		security = credentials.NewTLS(c.cfg.TLS())
+		config, done := c.cfg.TLS(end)
+		security, over = credentials.NewTLS(config), done
 	}
-	conn, err := grpc.NewClient("passthrough:///"+address,
+	conn, err = grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(security),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: c.cfg.AnswerTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
@@ -161,13 +174,14 @@ func (c *Client) dial(address string) (*grpc.ClientConn, error) {
 		grpc.WithStaticConnWindowSize(2*streamWindow),
 	)
 	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "the address %.200q of the global: %w", address, err)
+		over()
+		return nil, nil, federation.Errorf(federation.Invalid, "the address %.200q of the global: %w", address, err)
 	}
-	return conn, nil
+	return conn, over, nil
 }
 
 // metadata is what every call of a connection carries, and the token in it.
-func (c *Client) metadata() (metadata.MD, string, error) {
+func (c *Client) metadata(trusts string) (metadata.MD, string, error) {
 	md := metadata.Pairs(
 		kds.MDZone, c.cfg.Zone,
 		kds.MDKDSVersion, kds.KDSVersion,
@@ -179,6 +193,9 @@ func (c *Client) metadata() (metadata.MD, string, error) {
 	md.Set(kds.MDVocabulary, strconv.Itoa(cptoken.Vocabulary))
 	if c.cfg.Instance != "" {
 		md.Set(kds.MDInstance, c.cfg.Instance)
+	}
+	if trusts != "" {
+		md.Set(kds.MDTrusts, trusts)
 	}
 	token, err := c.readToken()
 	if token != "" {

@@ -8,28 +8,28 @@ import (
 	"github.com/meridiankds/meridian/kds/wire"
 )
 
-// errSuperseded ends a link whose zone has another one with a newer token.
-var errSuperseded = errors.New("superseded by a connection with a newer token")
+// errSuperseded ends a link whose zone has another one that says what is true by now.
+var errSuperseded = errors.New("superseded by a connection with what the zone shows now")
 
-// retryToken is how long a token that was refused is not tried again, unless it
-// is replaced: the member may not have heard yet of the key that signed it.
-const retryToken = 30 * time.Second
+// retryShown is how long what was refused is not tried again, unless it is replaced: the
+// member may not have heard yet of the key that signed a token.
+const retryShown = 30 * time.Second
 
 // defaultSupersede is how long the member may take to end the session that was taken
 // over.
 const defaultSupersede = time.Second
 
-// followToken looks at the zone's token now and then. When it is another one than
-// the link showed, it connects with it to the same member. Only when that is
-// admitted does the new link take over, so that a wrong token in the file costs
+// shown is what a zone says of itself on a connection.
+type shown struct{ token, trusts string }
+
+// follow looks now and then at the zone's token and at the CAs that it trusts. When they
+// are others than the link said, it connects with them to the same member. Only when that
+// is admitted does the new link take over, so that a wrong token in the file costs
 // the zone nothing but a line in its log.
-func (l *link) followToken(ctx context.Context, address string) {
-	if l.client.cfg.Token == nil {
-		return
-	}
+func (l *link) follow(ctx context.Context, address string) {
 	tick := time.NewTicker(l.client.cfg.TokenEvery)
 	defer tick.Stop()
-	var refused string
+	var refused shown
 	var again time.Time
 	for {
 		select {
@@ -37,23 +37,27 @@ func (l *link) followToken(ctx context.Context, address string) {
 		case <-l.ctx.Done():
 			return
 		}
-		token, err := l.client.readToken()
-		if err != nil || token == l.token || token == refused && time.Now().Before(again) {
+		now := shown{trusts: l.client.trusts()}
+		var err error
+		if now.token, err = l.client.readToken(); err != nil {
 			continue // a file that is being replaced is read at the next look
+		}
+		if now == (shown{l.token, l.trusts}) || now == refused && time.Now().Before(again) {
+			continue
 		}
 		if err := l.rollOver(ctx, address); err != nil {
 			if l.ctx.Err() != nil {
 				return
 			}
-			l.client.tokenRefused(address, err)
-			refused, again = token, time.Now().Add(retryToken)
+			l.client.notAdmitted(address, err)
+			refused, again = now, time.Now().Add(retryShown)
 			continue
 		}
 		return
 	}
 }
 
-// rollOver opens a link that shows the token of now and hands over to it.
+// rollOver opens a link that shows what is true now and hands over to it.
 func (l *link) rollOver(ctx context.Context, address string) error {
 	next, err := l.client.open(ctx, address)
 	if err != nil {
@@ -81,7 +85,7 @@ func (l *link) rollOver(ctx context.Context, address string) error {
 		next.cancel(err) // its holder finds out and connects anew
 	}
 	l.client.tookOver(next.member)
-	l.client.cfg.Logger.Info("connected to the global with the new token", "address", address, "member", next.member)
+	l.client.cfg.Logger.Info("connected to the global anew: the zone's token or the CAs that it trusts were replaced", "address", address, "member", next.member)
 	// The member ends the old session when it has the first request of the new one,
 	// so that the zone is never without; one that was not authenticated it keeps.
 	select {
@@ -102,7 +106,7 @@ func (l *link) admitted() error {
 	return l.welcome()
 }
 
-func (c *Client) tokenRefused(address string, err error) {
+func (c *Client) notAdmitted(address string, err error) {
 	e := wire.ErrorOf(err)
 	attrs := []any{"address", address, "cause", e.Error()}
 	if e.Reason != "" {
@@ -111,5 +115,5 @@ func (c *Client) tokenRefused(address string, err error) {
 	if e.Hint != "" {
 		attrs = append(attrs, "hint", e.Hint)
 	}
-	c.cfg.Logger.Warn("the global does not admit the zone with its new token; the connection with the former one stays", attrs...)
+	c.cfg.Logger.Warn("the global does not admit the zone with its new token or CAs; the connection with the former ones stays", attrs...)
 }

@@ -7,12 +7,14 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 
 	"github.com/meridiankds/meridian/internal/net/preauth"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 )
 
@@ -166,6 +168,7 @@ func callerOf(ctx context.Context, creds *kds.Credentials) *connection {
 	if t, ok := info.AuthInfo.(credentials.TLSInfo); ok {
 		if chains := t.State.VerifiedChains; len(chains) > 0 && len(chains[0]) > 0 {
 			creds.Certificate = chains[0][0]
+			creds.Shows = unique.Make(tlsutil.ShownBy(t.State)).Value()
 		}
 	}
 	return info.conn

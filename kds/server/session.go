@@ -39,6 +39,10 @@ type Session struct {
 	// stream, and those of them that it acknowledged or refused.
 	Sent, Accepted, Rejected uint64
 
+	// Trusts names the CAs that the zone takes the global's certificate of, Shows the one
+	// that vouches for its own; see tlsutil. Empty where it does not say, or shows none.
+	Trusts, Shows string
+
 	Admission kds.Admission
 	Meridian  bool // advertises the feature "meridian"
 }
@@ -69,6 +73,8 @@ func newSession(c *call, instance, member string, now time.Time) *session {
 			LastHeard: now,
 			Admission: c.admission,
 			Meridian:  c.creds.Meridian,
+			Trusts:    c.creds.Trusts,
+			Shows:     c.creds.Shows,
 		},
 	}
 }

@@ -57,12 +57,16 @@ func readWhat(c *cptoken.Change, m *kdspb.Change) (err error) {
 func scopeFromWire(kind, mesh, kid string) error {
 	k := cptoken.Kind(kind)
 	if !k.AtZones() { // what is not known at all was skipped
-		return federation.Errorf(federation.Invalid, "%.40q is not a kind that zones hold", kind)
+		return notAtZones(kind)
 	}
 	if len(kid) > cptoken.MaxKIDLen {
 		return federation.Errorf(federation.TooLarge, "a kid of %d bytes, want at most %d", len(kid), cptoken.MaxKIDLen)
 	}
 	return k.ValidateScope(mesh)
+}
+
+func notAtZones(kind string) error {
+	return federation.Errorf(federation.Invalid, "%.40q is not a kind that zones hold", kind)
 }
 
 func keyIDFromWire(m *kdspb.KeyRef) (cptoken.KeyID, error) {
@@ -115,7 +119,11 @@ func constraintsFromWire(m *kdspb.Constraints) (*cptoken.Constraints, error) {
 }
 
 func idsFromWire(m *kdspb.Ids) (*cptoken.RevokedRun, error) {
-	if err := scopeFromWire(m.GetKind(), m.GetMesh(), ""); err != nil {
+	kind := cptoken.Kind(m.GetKind())
+	if !kind.Revocable() { // what is not known at all was skipped
+		return nil, notAtZones(m.GetKind())
+	}
+	if err := kind.ValidateScope(m.GetMesh()); err != nil {
 		return nil, err
 	}
 	uuids, others, expires := m.GetUuids(), m.GetOthers(), m.GetExpiresS()
@@ -129,7 +137,7 @@ func idsFromWire(m *kdspb.Ids) (*cptoken.RevokedRun, error) {
 	if len(expires) != 0 && len(expires) != n {
 		return nil, federation.Errorf(federation.Invalid, "a run of %d ids with %d expiries", n, len(expires))
 	}
-	run := &cptoken.RevokedRun{Kind: cptoken.Kind(m.GetKind()), Mesh: m.GetMesh(), IDs: make([]cptoken.RevokedID, 0, n)}
+	run := &cptoken.RevokedRun{Kind: kind, Mesh: m.GetMesh(), IDs: make([]cptoken.RevokedID, 0, n)}
 	for ; len(uuids) > 0; uuids = uuids[16:] {
 		run.IDs = append(run.IDs, cptoken.RevokedID{ID: cptoken.UUID(uuids).String()})
 	}

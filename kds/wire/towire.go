@@ -65,7 +65,7 @@ func keyToWire(k *cptoken.PublicKey) *kdspb.Key {
 
 // runsToWire cuts a run into messages of at most MaxRun ids.
 func runsToWire(index uint64, run *cptoken.RevokedRun, wrap func(*kdspb.Ids) *kdspb.Change) []*kdspb.Change {
-	if !run.Kind.AtZones() {
+	if !run.Kind.Revocable() {
 		return nil
 	}
 	var out []*kdspb.Change

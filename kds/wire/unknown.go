@@ -21,9 +21,9 @@ func unknownIn(m *kdspb.Change) *cptoken.Skipped {
 	case *kdspb.Change_RemovedKey:
 		return unknownRef(m, "removed_key", w.RemovedKey)
 	case *kdspb.Change_Revoked:
-		return unknownKind(m, "revoked", w.Revoked.GetKind())
+		return unknownRun(m, "revoked", w.Revoked.GetKind())
 	case *kdspb.Change_Withdrawn:
-		return unknownKind(m, "withdrawn", w.Withdrawn.GetKind())
+		return unknownRun(m, "withdrawn", w.Withdrawn.GetKind())
 	case *kdspb.Change_CutOff:
 		return unknownKind(m, "cut_off", w.CutOff.GetId().GetKind())
 	case *kdspb.Change_CutOffWithdrawn:
@@ -41,7 +41,7 @@ func narrows(m *kdspb.Change) bool {
 	case *kdspb.Change_RemovedKey:
 		return cptoken.Kind(w.RemovedKey.GetKind()).Valid()
 	case *kdspb.Change_Revoked:
-		return cptoken.Kind(w.Revoked.GetKind()).Valid()
+		return known(cptoken.Kind(w.Revoked.GetKind()))
 	case *kdspb.Change_CutOff:
 		return cptoken.Kind(w.CutOff.GetId().GetKind()).Valid()
 	}
@@ -55,6 +55,21 @@ func unknownKind(m *kdspb.Change, what, kind string) *cptoken.Skipped {
 	if !cptoken.Kind(kind).Valid() {
 		return &cptoken.Skipped{Name: cptoken.SkippedKind(name(kind))}
 	}
+	return unknownBelow(m, what)
+}
+
+// unknownRun is unknownKind for what is revoked, or withdrawn.
+func unknownRun(m *kdspb.Change, what, kind string) *cptoken.Skipped {
+	if cptoken.Kind(kind) == cptoken.Certificate {
+		return unknownBelow(m, what)
+	}
+	return unknownKind(m, what, kind)
+}
+
+// known reports whether what is of a kind can be revoked.
+func known(kind cptoken.Kind) bool { return kind.Valid() || kind == cptoken.Certificate }
+
+func unknownBelow(m *kdspb.Change, what string) *cptoken.Skipped {
 	if field, ok := unknownField(m.ProtoReflect()); ok {
 		return &cptoken.Skipped{Name: cptoken.SkippedChange(what + "." + field)}
 	}

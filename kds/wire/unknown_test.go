@@ -2,6 +2,7 @@ package wire
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -90,17 +91,22 @@ func TestEveryFieldIsLookedInto(t *testing.T) {
 
 func TestFreezeOfWhatAVocabularyHas(t *testing.T) {
 	// What a vocabulary has: a word more is a level more (cptoken.Vocabulary).
-	frozen := map[int][]string{1: {
-		"control-plane", "zone", "dataplane", "user", "RS256", "prepared", "active", "retiring",
+	rest := []string{
+		"RS256", "prepared", "active", "retiring",
 		"key", "removed_key", "revoked", "withdrawn", "cut_off", "cut_off_withdrawn",
 		"Key.id", "Key.alg", "Key.der", "Key.state", "Key.registered",
 		"Constraints.zones", "Constraints.scopes", "Constraints.max_lifetime_s", "Constraints.allow_no_expiry", "Constraints.allow_no_id",
 		"Ids.kind", "Ids.mesh", "Ids.uuids", "Ids.others", "Ids.expires_s", "CutOff.id", "CutOff.before_s",
 		"KeyRef.kind", "KeyRef.mesh", "KeyRef.kid",
-	}}
+	}
+	kinds := []string{"control-plane", "zone", "dataplane", "user"}
+	frozen := map[int][]string{1: slices.Concat(kinds, rest), 2: slices.Concat(kinds, []string{"certificate"}, rest)}
 	var now []string
 	for _, k := range cptoken.Kinds {
 		now = append(now, string(k))
+	}
+	if cptoken.Certificate.Revocable() {
+		now = append(now, string(cptoken.Certificate))
 	}
 	now = append(now, cptoken.Algorithms[:]...)
 	for _, s := range []cptoken.KeyState{cptoken.Prepared, cptoken.Active, cptoken.Retiring} {

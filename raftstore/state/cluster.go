@@ -115,7 +115,7 @@ func (s *State) enter(next federation.History, index uint64) {
 }
 
 // setLevel raises the feature level. It is never lowered.
-func (s *State) setLevel(op *storepb.SetLevel) (uint64, error) {
+func (s *State) setLevel(index uint64, op *storepb.SetLevel) (uint64, error) {
 	switch {
 	case op.Level == s.level:
 		return 0, nil
@@ -123,6 +123,7 @@ func (s *State) setLevel(op *storepb.SetLevel) (uint64, error) {
 		return 0, federation.Errorf(federation.Conflict, "the feature level is %d and cannot be lowered", s.level)
 	}
 	s.level = op.Level
+	s.tellExpelled(index)
 	return 1, nil
 }
 

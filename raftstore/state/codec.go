@@ -28,6 +28,10 @@ const LevelTrust = 3
 // LevelLineage is the level from which on the state knows its lineage.
 const LevelLineage = 4
 
+// LevelCertificates is the level from which on zones are told which certificates were
+// expelled.
+const LevelCertificates = 5
+
 // MaxCommand bounds an encoded command: Raft sends its entries and its heartbeats
 // over the same connections, and its authors advise no more than this.
 const MaxCommand = 512 << 10

@@ -133,6 +133,7 @@ func (s *State) commitRestore(index uint64, op *storepb.CommitRestore) (uint64, 
 	next.enter(history, at)
 	next.time = max(next.time, s.time)
 	next.losses, next.proved = s.losses, s.proved
+	next.tellExpelled(at)
 	*s = *next
 	s.share() // the edit of next is none of s
 	return 1, nil

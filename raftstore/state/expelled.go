@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type Expelled struct {
 	At                  time.Time
 }
 
-func (s *State) expel(by string, op *storepb.Expel) (uint64, error) {
+func (s *State) expel(index uint64, by string, op *storepb.Expel) (uint64, error) {
 	switch {
 	case !validExpelledID(op.Id):
 		return 0, federation.InvalidField("id", "%.80q is neither a node's id nor the name of a certificate's key (sha256: and 64 hexadecimal digits)", op.Id)
@@ -41,17 +42,66 @@ func (s *State) expel(by string, op *storepb.Expel) (uint64, error) {
 			WithHint("replace the CA, and readmit those that it does not trust any more")
 	}
 	s.expelled.set(s.edit, op.Id, &storepb.Expelled{Id: op.Id, Subject: op.Subject, Reason: op.Reason, By: by, AtMs: s.time})
+	s.tellExpelled(index)
 	return 1, nil
 }
 
-func (s *State) readmit(op *storepb.Readmit) (uint64, error) {
+func (s *State) readmit(index uint64, op *storepb.Readmit) (uint64, error) {
 	if _, known := s.expelled.get(op.Id); !known {
 		return 0, federation.Errorf(federation.NotFound, "nothing with the id %.80q is expelled", op.Id).
 			WithHint("see what is: global certs expelled")
 	}
 	s.expelled.del(s.edit, op.Id)
-	return 1, nil
+	if !isCertificate(op.Id) || s.level < LevelCertificates {
+		return 1, nil
+	}
+	_, err := s.withdrawFrom(certificates, index, []*storepb.Withdraw{{Ids: []string{op.Id}}})
+	return 1, err
 }
+
+// tellExpelled puts the certificates that were expelled where zones see them, as ids that
+// were revoked, and takes nothing away. Nodes are no business of zones: their
+// certificates are expelled beside them.
+func (s *State) tellExpelled(index uint64) {
+	if s.level < LevelCertificates {
+		return
+	}
+	part := &storepb.Revoke{}
+	for id := range s.expelled.all() {
+		if isCertificate(id) && !s.listed(id) {
+			part.Ids = append(part.Ids, &storepb.RevokedID{Id: id})
+		}
+	}
+	// Ids that were checked when they were expelled are not refused here.
+	_, _ = s.revokeOn(certificates, index, "", "", []*storepb.Revoke{part})
+}
+
+// listed reports whether zones are told of an expelled certificate.
+func (s *State) listed(id string) bool {
+	list := s.list(certificates)
+	e, ok := list.get(id)
+	return ok && !e.withdrawn()
+}
+
+// checkListed finds where what zones are told is not what is expelled.
+func (s *State) checkListed() error {
+	n := 0
+	for id := range s.expelled.all() {
+		if isCertificate(id) {
+			n++
+			if s.level >= LevelCertificates && !s.listed(id) {
+				return fmt.Errorf("zones are not told that %.80s is expelled", id)
+			}
+		}
+	}
+	if list := s.list(certificates); s.level >= LevelCertificates && list.live != n {
+		return fmt.Errorf("%d certificates are expelled, and zones are told of %d", n, list.live)
+	}
+	return nil
+}
+
+// isCertificate reports whether the id of who is expelled is that of a certificate's key.
+func isCertificate(id string) bool { return strings.HasPrefix(id, "sha256:") }
 
 // validExpelledID reports whether id can be a node's or a certificate key's.
 func validExpelledID(id string) bool {

@@ -12,6 +12,7 @@ package state
 //	3  the cluster has a secret, under which backups carry a MAC; nodes and certificates
 //	   can be expelled; former seal keys are remembered
 //	4  the state knows its lineage, a loss can be proved, and a key be blocked
+//	5  zones are told which certificates were expelled
 //
 // The vocabulary of each is in vocabulary.go.
-const Level = 4
+const Level = 5

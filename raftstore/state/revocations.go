@@ -184,7 +184,11 @@ func (s *State) revoke(index uint64, by, reason string, parts []*storepb.Revoke)
 	if len(reason) > federation.MaxReason {
 		return 0, federation.InvalidField("reason", "must have at most %d bytes", federation.MaxReason)
 	}
-	id := listID{kind, parts[0].Mesh}
+	return s.revokeOn(listID{kind, parts[0].Mesh}, index, by, reason, parts)
+}
+
+// revokeOn adds ids to a list.
+func (s *State) revokeOn(id listID, index uint64, by, reason string, parts []*storepb.Revoke) (uint64, error) {
 	list, taken := s.list(id), took{}
 	next := &run{listID: id, index: index, reason: reason, by: by, at: s.time}
 	for _, part := range parts {
@@ -217,14 +221,18 @@ func (s *State) revoke(index uint64, by, reason string, parts []*storepb.Revoke)
 	return s.publishRun(index, next, list, taken), nil
 }
 
-// withdraw takes ids off a list and leaves tombstones. From LevelLineage on it does so
-// for ids that are not on it, too: a zone may keep what a lost past had revoked.
+// withdraw takes the ids of all parts, which are of one list, off it.
 func (s *State) withdraw(index uint64, parts []*storepb.Withdraw) (uint64, error) {
 	kind, err := s.Scope(parts[0].Kind, parts[0].Mesh, false)
 	if err != nil {
 		return 0, err
 	}
-	id := listID{kind, parts[0].Mesh}
+	return s.withdrawFrom(listID{kind, parts[0].Mesh}, index, parts)
+}
+
+// withdrawFrom takes ids off a list and leaves tombstones. From LevelLineage on it does so
+// for ids that are not on it, too: a zone may keep what a lost past had revoked.
+func (s *State) withdrawFrom(id listID, index uint64, parts []*storepb.Withdraw) (uint64, error) {
 	list, taken := s.list(id), took{}
 	next := &run{listID: id, index: index, withdrawn: true, at: s.time}
 	for _, part := range parts {

@@ -200,7 +200,7 @@ func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
 	case *storepb.Command_BeginHistory:
 		return s.beginHistory(index, op.BeginHistory)
 	case *storepb.Command_SetLevel:
-		return s.setLevel(op.SetLevel)
+		return s.setLevel(index, op.SetLevel)
 	case *storepb.Command_PrepareKey:
 		return s.prepareKey(index, cmd.By, op.PrepareKey)
 	case *storepb.Command_ActivateKey:
@@ -248,9 +248,9 @@ func (s *State) dispatch(index uint64, cmd *storepb.Command) (uint64, error) {
 	case *storepb.Command_DropRestore:
 		return s.dropRestore(op.DropRestore)
 	case *storepb.Command_Expel:
-		return s.expel(cmd.By, op.Expel)
+		return s.expel(index, cmd.By, op.Expel)
 	case *storepb.Command_Readmit:
-		return s.readmit(op.Readmit)
+		return s.readmit(index, op.Readmit)
 	case *storepb.Command_ProveLoss:
 		return s.proveLoss(index, op.ProveLoss)
 	case *storepb.Command_ConfirmLoss:

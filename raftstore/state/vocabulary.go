@@ -31,6 +31,10 @@ var kinds = [...]kindRule{
 	{kind: cptoken.User, since: FirstLevel, atZones: true},
 }
 
+// certificates is what stands in a list in the place of a kind of token: the keys of
+// certificates that were expelled, of which zones are told as of revoked ids.
+var certificates = listID{kind: cptoken.Certificate}
+
 // words are what a field may say, with the level that brought each.
 type words map[string]uint32
 
@@ -43,6 +47,13 @@ var (
 	}
 	authModes = words{string(federation.AuthToken): FirstLevel, string(federation.AuthCertificate): FirstLevel, string(federation.AuthNone): FirstLevel}
 )
+
+// listWords are the kinds of what has lists of revoked ids.
+func listWords() words {
+	w := kindWords()
+	w[string(certificates.kind)] = LevelCertificates
+	return w
+}
 
 func kindWords() words {
 	w := words{}
@@ -72,7 +83,8 @@ var fieldRules = func() map[protoreflect.FullName]map[protoreflect.Name]fieldRul
 		}
 	}
 	add(fieldRule{words: kindWords()}, "KeyRef.kind", "PrepareKey.kind", "KeyStep.kind", "Revoke.kind", "Withdraw.kind",
-		"Serial.kind", "Revocations.kind", "Tombstone.kind")
+		"Serial.kind")
+	add(fieldRule{words: listWords()}, "Revocations.kind", "Tombstone.kind")
 	add(fieldRule{words: algorithms}, "PrepareKey.alg", "RegisterKey.alg", "KeyRecord.alg")
 	add(fieldRule{words: keyStates}, "KeyRecord.state")
 	add(fieldRule{words: scopes}, "Constraints.scopes")
@@ -160,4 +172,7 @@ func kindOf(kind cptoken.Kind) (*kindRule, int) {
 // perMesh reports whether each mesh has keys of this kind of its own, atZones whether
 // zones hold them.
 func perMesh(kind cptoken.Kind) bool { k, _ := kindOf(kind); return k != nil && k.perMesh }
-func atZones(kind cptoken.Kind) bool { k, _ := kindOf(kind); return k != nil && k.atZones }
+func atZones(kind cptoken.Kind) bool {
+	k, _ := kindOf(kind)
+	return k != nil && k.atZones || kind == certificates.kind
+}

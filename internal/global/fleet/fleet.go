@@ -50,6 +50,10 @@ type Session struct {
 	// of them.
 	Sent, Accepted, Rejected uint64
 
+	// Trusts names the CAs that the zone takes the global's certificate of, Shows the one
+	// that vouches for its own; empty where it does not say, or shows none.
+	Trusts, Shows string
+
 	Nack     string // why it refused what it was last sent; empty where it did not
 	Meridian bool   // it speaks meridian.v1.Changes; else a Kuma control plane
 	// Online is set by [Fleet.Sessions] and [Fleet.Zones]; in a report it is
@@ -87,6 +91,9 @@ type Report struct {
 	// LeaseUntil is when the report stops being believed, by the clock of the
 	// Fleet that receives it. Zero: the Fleet's lease from the time of receipt.
 	LeaseUntil time.Time
+	// Trusts names the CAs that the member takes others' certificates of, Shows the one that
+	// vouches for its own.
+	Trusts, Shows string
 	// Sessions are the open ones and, for as long as the member remembers them,
 	// those that ended.
 	Sessions []Session
@@ -204,7 +211,7 @@ func (f *Fleet) signal() {
 // sameState reports whether two reports of a member differ in nothing but when
 // they were made, when the sessions were last heard, and who fetched key sets.
 func sameState(a, b Report) bool {
-	return a.Applied == b.Applied && slices.EqualFunc(a.Sessions, b.Sessions, func(x, y Session) bool {
+	return a.Applied == b.Applied && a.Trusts == b.Trusts && a.Shows == b.Shows && slices.EqualFunc(a.Sessions, b.Sessions, func(x, y Session) bool {
 		x.LastHeard, y.LastHeard, x.KeySets, y.KeySets = time.Time{}, time.Time{}, "", ""
 		return x == y
 	})

@@ -199,7 +199,7 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 		return peer.ReportAnswer{Full: true}, nil
 	}
 	p.fleet.Update(fleet.Report{
-		Member: r.Member, Applied: r.Applied, LeaseUntil: p.now().Add(lease), Sessions: known.sessions,
+		Member: r.Member, Applied: r.Applied, LeaseUntil: p.now().Add(lease), Sessions: known.sessions, Trusts: r.Trusts, Shows: r.Shows,
 	})
 	return peer.ReportAnswer{}, nil
 }

@@ -38,7 +38,7 @@ func (n *Node) report() (fleet.Report, []kdsserver.Session) {
 			Sent: s.Sent, Accepted: s.Accepted, Rejected: s.Rejected,
 			Authenticated: s.Admission.Authenticated, Method: s.Admission.Method,
 			TokenSerial: s.Admission.TokenSerial, TokenID: s.Admission.TokenID, TokenExpires: s.Admission.Expires,
-			Verdict: s.Admission.Verdict,
+			Verdict: s.Admission.Verdict, Trusts: s.Trusts, Shows: s.Shows,
 		})
 	}
 	return r, sessions
@@ -48,6 +48,7 @@ func (n *Node) report() (fleet.Report, []kdsserver.Session) {
 func (n *Node) renewed(sessions []fleet.Session) fleet.Report {
 	return fleet.Report{
 		Member: n.store.NodeID(), Applied: n.store.Usable(), LeaseUntil: n.cfg.Now().Add(lease), Sessions: sessions,
+		Trusts: n.cfg.TLS.Current().Trusts(), Shows: n.cfg.TLS.Current().Shows(),
 	}
 }
 

@@ -85,6 +85,9 @@ type Report struct {
 	// NonVoter: the member was started to follow without a vote. A leader of an older
 	// version does not read it and gives it one, which the next leader takes away.
 	NonVoter bool `json:"nonVoter,omitempty"`
+	// Trusts and Shows are those of fleet.Report.
+	Trusts string `json:"trusts,omitempty"`
+	Shows  string `json:"shows,omitempty"`
 	// Digest names the sessions; Sessions are absent where the leader has them.
 	Digest   string          `json:"digest"`
 	Full     bool            `json:"full"`

@@ -78,11 +78,19 @@ func Client(roots *x509.CertPool) *tls.Config {
 // if any, of this moment: ask for it before each connection. A method that looks
 // at the CAs at each handshake would have to compare host names itself. Who is called
 // again is called with the session of before (RFC 8446, section 2.2), which takes no
-// signature from either end and goes on being held against the CAs.
+// signature from either end and goes on being held against the CAs. Whoever answers is
+// refused too where it was expelled; set VerifyConnection only to a function that calls
+// the one that is there.
 func (s *Source) Client() *tls.Config {
 	m := s.Current()
 	c := Client(m.Pool)
 	c.ClientSessionCache = m.sessions
+	c.VerifyConnection = func(state tls.ConnectionState) error {
+		if state.DidResume || s.Current() != m { // else the library has just held the chain against the same CAs
+			return s.goodServer(state.PeerCertificates)
+		}
+		return s.Refused(state.PeerCertificates[0])
+	}
 	if m.Certificate != nil {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return m.Certificate, nil }
 	}

@@ -56,6 +56,18 @@ func (e *Expectation) Verify(state tls.ConnectionState) error {
 	return nil
 }
 
+// Demand adds the expectation to what a configuration verifies, and returns it.
+func (e *Expectation) Demand(config *tls.Config) *tls.Config {
+	verify := config.VerifyConnection
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if err := e.Verify(state); err != nil || verify == nil {
+			return err
+		}
+		return verify(state)
+	}
+	return config
+}
+
 // namesIdentity reports whether a certificate has any meridian:// URI, a good one or not.
 func namesIdentity(cert *x509.Certificate) bool {
 	for _, u := range cert.URIs {

@@ -1,6 +1,7 @@
 package tlsutil
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"sync"
@@ -85,46 +86,110 @@ func (s *Source) Refused(cert *x509.Certificate) error {
 	return nil
 }
 
+// held is a connection whose other end showed certificates.
+type held struct {
+	chain  []*x509.Certificate
+	remote string
+	// called says that this end made the connection.
+	called bool
+	end    func(why error)
+}
+
+// hold follows a connection until release.
+func (s *Source) hold(h *held) (release func()) {
+	s.openMu.Lock()
+	s.open[h] = struct{}{}
+	s.openMu.Unlock()
+	return func() {
+		s.openMu.Lock()
+		delete(s.open, h)
+		s.openMu.Unlock()
+	}
+}
+
 // takes judges what was shown in a handshake, and follows the connection.
 func (s *Source) takes(conn net.Conn, chain []*x509.Certificate) error {
 	f := followedBelow(conn)
 	if f == nil {
 		return federation.Errorf(federation.Internal, "this connection could not be ended if its certificate were no longer good")
 	}
+	h := &held{chain: chain, remote: f.RemoteAddr().String(), end: func(error) { _ = f.Close() }}
 	// Before it is judged: a review of a moment later must find it.
-	s.openMu.Lock()
-	s.open[f] = chain
-	s.openMu.Unlock()
-	f.atClose(func() {
-		s.openMu.Lock()
-		delete(s.open, f)
-		s.openMu.Unlock()
-	})
-	return s.good(chain)
+	f.atClose(s.hold(h))
+	return s.judge(h)
 }
 
-// good judges a chain by the CAs of this moment and by who was expelled.
-func (s *Source) good(chain []*x509.Certificate) error {
-	if err := s.verify(chain, x509.ExtKeyUsageAny); err != nil {
-		return federation.Errorf(federation.Unauthenticated, "the certificate is of no CA that is trusted here: %w", err).WithReason("bad_certificate")
+// ClientFollowed is [Source.Client] for a caller that keeps its connections: end is called
+// once the certificates of the other end are good no longer, because its CA is trusted no
+// more or because they were expelled. A session that is resumed is judged like any other.
+// done forgets the connections; call it when they are over.
+func (s *Source) ClientFollowed(end func(why error)) (config *tls.Config, done func()) {
+	var mu sync.Mutex
+	var releases []func()
+	config = s.Client()
+	judge := config.VerifyConnection
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		// Before it is judged: a review of a moment later must find it.
+		release := s.hold(&held{chain: state.PeerCertificates, remote: state.ServerName, called: true, end: end})
+		mu.Lock()
+		releases = append(releases, release)
+		mu.Unlock()
+		return judge(state)
+	}
+	return config, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, release := range releases {
+			release()
+		}
+		releases = nil
+	}
+}
+
+// judge holds what was shown against the CAs of this moment and against who was expelled.
+func (s *Source) judge(h *held) error {
+	if h.called {
+		return s.goodServer(h.chain)
+	}
+	if err := s.verify(h.chain, x509.ExtKeyUsageAny); err != nil {
+		return badChain(err)
+	}
+	return s.Refused(h.chain[0])
+}
+
+// goodServer judges whom this end called. Without CAs of its own those of the system count.
+func (s *Source) goodServer(chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return federation.Errorf(federation.Unauthenticated, "the other end showed no certificate").WithReason("bad_certificate")
+	}
+	if err := verifyBy(s.Current().Pool, chain, x509.ExtKeyUsageServerAuth, s.options.Now()); err != nil {
+		return badChain(err)
 	}
 	return s.Refused(chain[0])
+}
+
+func badChain(err error) error {
+	return federation.Errorf(federation.Unauthenticated, "the certificate is of no CA that is trusted here: %w", err).WithReason("bad_certificate")
 }
 
 // Review ends the connections whose certificates are not good any more. It is called
 // when the material was replaced; call it when somebody was expelled.
 func (s *Source) Review() {
+	type ending struct {
+		*held
+		why error
+	}
 	s.openMu.Lock()
-	var ended []*followed
-	for f, chain := range s.open {
-		if err := s.good(chain); err != nil {
-			ended = append(ended, f)
+	var ended []ending
+	for h := range s.open {
+		if err := s.judge(h); err != nil {
+			ended = append(ended, ending{h, err})
 			s.options.Logger.Warn("a connection was ended: its certificate is not good any more",
-				"subject", SubjectOf(chain[0]), "remote", f.RemoteAddr().String(), "cause", err)
+				"subject", SubjectOf(h.chain[0]), "remote", h.remote, "cause", err)
 		}
 	}
 	s.openMu.Unlock()
-	for _, f := range ended {
-		_ = f.Close() // nothing more is to be said on it
+	for _, e := range ended {
+		e.end(e.why) // nothing more is to be said on it
 	}
 }

@@ -149,3 +149,53 @@ func TestTicketsEndWithTheirMaterial(t *testing.T) {
 		}
 	}
 }
+
+// TestCallersLeaveADroppedCA: whoever this end calls is left when its CA is trusted no more
+// or when it is expelled, and a session with it that was begun before is not resumed.
+func TestCallersLeaveADroppedCA(t *testing.T) {
+	former, next := mustAuthority(t), mustAuthority(t)
+	server := Static(mustIssue(t, former, Identity{"prod", RoleNode, "a"}), nil)
+	for name, turn := range map[string]func(caller *Source){
+		"its CA is dropped": func(caller *Source) {
+			m := newMaterial()
+			m.Pool = next.Pool()
+			caller.replace(m)
+		},
+		"it is expelled": func(caller *Source) {
+			caller.Refuse(func(*x509.Certificate) error { return errors.New("expelled") })
+			caller.Review()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			caller := Static(mustIssue(t, former, Identity{"prod", RoleZone, "west"}), former.Pool())
+			ended := make(chan error, 8)
+			config, done := caller.ClientFollowed(func(why error) { ended <- why })
+			conn := hold(t, server.Server(), config)
+			if resumed, err := talk(t, server.Server(), config); err != nil || !resumed {
+				t.Fatalf("before: resumed %v, %v", resumed, err)
+			}
+			caller.Review()
+			select {
+			case why := <-ended:
+				t.Fatalf("it was ended while it was good: %v", why)
+			default:
+			}
+			if !lives(t, conn) {
+				t.Fatal("it does not live")
+			}
+			turn(caller)
+			select {
+			case <-ended:
+			case <-time.After(time.Minute):
+				t.Fatal("it was not ended")
+			}
+			if _, err := talk(t, server.Server(), config); err == nil {
+				t.Error("it is called again, with the session of before")
+			}
+			done()
+			if n := len(caller.open); n != 0 {
+				t.Errorf("%d connections are remembered when all are over", n)
+			}
+		})
+	}
+}

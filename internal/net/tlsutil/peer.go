@@ -3,6 +3,7 @@ package tlsutil
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"time"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -96,12 +97,17 @@ func (s *Source) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) error
 	if pool == nil { // the library would take the system's CAs
 		return federation.Errorf(federation.Unauthenticated, "no CA is known here")
 	}
+	return verifyBy(pool, chain, usage, s.options.Now())
+}
+
+// verifyBy holds a chain against a pool, or the system's CAs where that is nil.
+func verifyBy(pool *x509.CertPool, chain []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: pool, Intermediates: between, CurrentTime: s.options.Now(), KeyUsages: []x509.ExtKeyUsage{usage},
+		Roots: pool, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	return err
 }

@@ -47,7 +47,7 @@ type Source struct {
 	warned time.Time // when expiry was last looked at
 
 	openMu sync.Mutex
-	open   map[*followed][]*x509.Certificate // what was shown on them
+	open   map[*held]struct{}
 }
 
 // OpenSource reads the files. What cannot be used is an error that says why;
@@ -102,7 +102,7 @@ func newSource(files Files, o Options) *Source {
 	if o.Accept == nil {
 		o.Accept = func(*x509.Certificate) error { return nil }
 	}
-	return &Source{files: files, options: o, open: map[*followed][]*x509.Certificate{}}
+	return &Source{files: files, options: o, open: map[*held]struct{}{}}
 }
 
 // Files are where the material comes from.

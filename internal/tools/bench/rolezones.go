@@ -88,13 +88,13 @@ func newZonesRole() (methods, func()) {
 // join starts all zones at once and waits until each has full state. It returns
 // when they began and when each was there.
 func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
-	secure := func(string) func() *tls.Config { return nil }
+	secure := func(string) func(func(error)) (*tls.Config, func()) { return nil }
 	if in.CAFile != "" {
 		pool, err := tlsutil.LoadPool(in.CAFile)
 		if err != nil {
 			return joined{}, err
 		}
-		secure = func(zone string) func() *tls.Config { return r.secure(pool, zone) }
+		secure = func(zone string) func(func(error)) (*tls.Config, func()) { return r.secure(pool, zone) }
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kdswire.LogLibrary(logger)
@@ -122,7 +122,7 @@ func (r *zonesRole) join(ctx context.Context, in zonesJoin) (joined, error) {
 
 // secure is how a zone speaks TLS: it resumes a session with a member that it was
 // connected to before, as a zone's process does.
-func (r *zonesRole) secure(pool *x509.CertPool, zone string) func() *tls.Config {
+func (r *zonesRole) secure(pool *x509.CertPool, zone string) func(func(error)) (*tls.Config, func()) {
 	if r.sessions == nil {
 		r.sessions = map[string]tls.ClientSessionCache{}
 	}
@@ -131,7 +131,7 @@ func (r *zonesRole) secure(pool *x509.CertPool, zone string) func() *tls.Config 
 	}
 	config := tlsutil.Client(pool)
 	config.ClientSessionCache = r.sessions[zone]
-	return func() *tls.Config { return config }
+	return func(func(error)) (*tls.Config, func()) { return config, func() {} }
 }
 
 // joined is when receivers began to connect, and when each had what it came for.

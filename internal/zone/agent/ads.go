@@ -84,6 +84,9 @@ func (a *Agent) attend(ctx context.Context, s *stream, node *core.Node) (*stream
 			// Whether that was the last word the zone says to who asks again.
 			return a.connect(ctx, node)
 		case <-ticker.C:
+			if a.tls != nil {
+				a.tls.Check() // it ends a stream from a zone of a CA that is gone
+			}
 			token, err := a.token()
 			if err != nil || token == s.token || token == refused {
 				continue

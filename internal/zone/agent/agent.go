@@ -120,15 +120,24 @@ func (a *Agent) token() (string, error) {
 	return a.cfg.Token()
 }
 
-// clientTLS is how to connect from now on: to a zone, and always to the same one.
+// clientTLS is how to make one request from now on: to a zone, and always to the same one.
 func (a *Agent) clientTLS() *tls.Config {
-	config := tlsutil.Client(nil)
-	if a.tls != nil {
-		a.tls.Check()
-		config = a.tls.Client()
+	if a.tls == nil {
+		return a.zone.Demand(tlsutil.Client(nil))
 	}
-	config.VerifyConnection = a.zone.Verify
-	return config
+	a.tls.Check()
+	return a.zone.Demand(a.tls.Client())
+}
+
+// streamTLS is clientTLS for a connection that stays: end ends it once the zone's
+// certificate is of no CA that is trusted any more; over is called when it has ended.
+func (a *Agent) streamTLS(end func(why error)) (config *tls.Config, over func()) {
+	if a.tls == nil {
+		return a.clientTLS(), func() {}
+	}
+	a.tls.Check()
+	config, over = a.tls.ClientFollowed(end)
+	return a.zone.Demand(config), over
 }
 
 // insist has try succeed: with one address after the other, at growing intervals,

@@ -43,7 +43,7 @@ const (
 type stream struct {
 	agent          *Agent
 	address, token string
-	cancel         context.CancelFunc
+	cancel         context.CancelCauseFunc
 	answered       chan struct{} // closed at the first response
 	done           chan struct{} // closed at the end, after err is set
 	err            error
@@ -62,26 +62,31 @@ type subscription struct {
 
 // open starts a stream. It ends with ctx, with close, or by the zone's word.
 func (a *Agent) open(ctx context.Context, address, token string, node *core.Node) *stream {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stream{agent: a, address: address, token: token, cancel: cancel,
 		answered: make(chan struct{}), done: make(chan struct{}), kinds: map[string]*subscription{}}
 	go func() {
 		defer close(s.done)
-		defer cancel()
+		defer cancel(nil)
 		s.err = s.run(ctx, node)
+		if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, context.Canceled) {
+			s.err = cause // gRPC makes "canceled" of it
+		}
 	}()
 	return s
 }
 
 // close ends the stream and waits for that.
 func (s *stream) close() {
-	s.cancel()
+	s.cancel(nil)
 	<-s.done
 }
 
 func (s *stream) run(ctx context.Context, node *core.Node) error {
+	config, over := s.agent.streamTLS(s.cancel)
+	defer over()
 	conn, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(s.address, "https://"),
-		grpc.WithTransportCredentials(credentials.NewTLS(s.agent.clientTLS())),
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: s.agent.callTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),

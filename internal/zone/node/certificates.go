@@ -1,8 +1,12 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -18,18 +22,56 @@ func (c *Config) sources() []*tlsutil.Source {
 
 // globalTLS returns how to speak TLS to the global from now on: with one of its nodes,
 // of the cluster of the certificate or the CA, else of the first one that answers.
-func (c *Config) globalTLS() func() *tls.Config {
+func (c *Config) globalTLS() func(end func(error)) (*tls.Config, func()) {
 	if c.GlobalTLS == nil {
-		return demanding(tlsutil.Expect(tlsutil.RoleNode, "", ""), func() *tls.Config { return tlsutil.Client(nil) })
+		e := tlsutil.Expect(tlsutil.RoleNode, "", "")
+		return func(func(error)) (*tls.Config, func()) { return e.Demand(tlsutil.Client(nil)), func() {} }
 	}
-	return demanding(tlsutil.Expect(tlsutil.RoleNode, c.GlobalTLS.Current().Cluster(), ""), c.GlobalTLS.Client)
+	e := tlsutil.Expect(tlsutil.RoleNode, c.GlobalTLS.Current().Cluster(), "")
+	return func(end func(error)) (*tls.Config, func()) {
+		config, done := c.GlobalTLS.ClientFollowed(end)
+		return e.Demand(config), done
+	}
 }
 
-func demanding(e *tlsutil.Expectation, client func() *tls.Config) func() *tls.Config {
-	return func() *tls.Config {
-		config := client()
-		config.VerifyConnection = e.Verify
-		return config
+// trusts names the CAs that the zone takes the global's certificate of.
+func (c *Config) trusts() string {
+	switch {
+	case c.GlobalPlain:
+		return tlsutil.TrustPlain
+	case c.GlobalTLS == nil:
+		return tlsutil.TrustSystem
+	}
+	return c.GlobalTLS.Current().Trusts()
+}
+
+// refuseExpelled has every port and connection of the zone refuse the certificates that
+// were expelled at the global, as far as the zone has been told, with the global away too.
+func (n *Node) refuseExpelled() {
+	for _, source := range n.cfg.sources() {
+		source.Refuse(func(cert *x509.Certificate) error {
+			if !n.store.View().Revoked(cptoken.Certificate, "", tlsutil.KeyOf(cert)) {
+				return nil
+			}
+			return federation.Errorf(federation.Forbidden, "the certificate of %s was expelled", tlsutil.SubjectOf(cert)).WithReason("expelled").
+				WithHint("find out what answers at that address; an administrator can take it back: global certs readmit, see global certs expelled")
+		})
+	}
+}
+
+// reviewConnections ends connections whose certificates are good no longer: their CA was
+// dropped, or they were expelled.
+func (n *Node) reviewConnections(ctx context.Context) error {
+	for {
+		changed := n.store.Changed()
+		for _, source := range n.cfg.sources() {
+			source.Review()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 

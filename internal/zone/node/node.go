@@ -132,6 +132,7 @@ func (n *Node) open() (err error) {
 	n.keySets = keysets.Open(keysets.Config{
 		Path: filepath.Join(n.cfg.DataDir, keySetsName), Logger: n.cfg.Logger.With("component", "keysets"), Now: n.cfg.Now,
 	})
+	n.refuseExpelled()
 	n.client = kdsclient.New(n.clientConfig())
 	if err := n.authenticate(); err != nil {
 		return err
@@ -155,7 +156,7 @@ func (n *Node) clientConfig() kdsclient.Config {
 	cfg := kdsclient.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store, KeySets: n.keySets,
-		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, MaxSilence: n.cfg.MaxStale,
+		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, MaxSilence: n.cfg.MaxStale, Trusts: n.cfg.trusts,
 	}
 	if !n.cfg.GlobalPlain {
 		cfg.TLS = n.cfg.globalTLS()
@@ -217,6 +218,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	for _, source := range n.cfg.sources() {
 		group.Go(func() error { return source.Run(ctx) })
 	}
+	group.Go(func() error { return n.reviewConnections(ctx) })
 	group.Go(func() error { return n.store.Run(ctx) })
 	group.Go(func() error { return n.client.Run(ctx) })
 	group.Go(func() error { return n.keySets.Run(ctx) })
