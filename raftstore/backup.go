@@ -42,7 +42,7 @@ func usableWith(b *state.BackupContents, next *state.State, seal *issue.SealKeys
 		if k.Sealed() == nil {
 			continue
 		}
-		if _, err := unseal(k, next.Cluster(), seal); err != nil {
+		if _, err := unseal(next, k, seal); err != nil {
 			return federation.Errorf(federation.Invalid, "the backup holds a key that is not what its record says: %w", err).
 				WithReason("damaged").WithHint("use another backup; nothing was changed")
 		}

@@ -245,7 +245,7 @@ func (s *Store) firstKey(cluster string, ref issue.Ref) (*storepb.PrepareKey, er
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.sealKey(cluster, key)
+	p, err := s.sealKey(cluster, s.foundAt.Load(), key)
 	if err != nil {
 		return nil, err
 	}

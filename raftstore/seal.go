@@ -162,7 +162,7 @@ func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 				WithHint("run it again to go on")
 		}
 		st := s.fsm.current()
-		batch, err := s.resealBatch(st)
+		batch, err := resealBatch(st, s.cfg.Seal, func(k *state.KeyRecord) bool { return k.Sealed().SealKeyId != done.Under })
 		if err != nil {
 			return done, err
 		}
@@ -186,36 +186,35 @@ func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 	}
 }
 
-// resealBatch seals some of the keys anew that are under another seal key.
-func (s *Store) resealBatch(st *state.State) (*storepb.Reseal, error) {
+// resealBatch seals some of the keys anew that are stale, under the first one of the
+// seal keys.
+func resealBatch(st *state.State, seal *issue.SealKeys, stale func(*state.KeyRecord) bool) (*storepb.Reseal, error) {
 	batch, size := &storepb.Reseal{}, 0
 	for k := range st.Records() {
-		id := k.ID
-		if k.Sealed() == nil || k.Sealed().SealKeyId == s.cfg.Seal.ActiveID() {
+		if k.Sealed() == nil || !stale(k) {
 			continue
 		}
 		if len(batch.Items) >= resealItems || size > resealBytes {
 			break
 		}
-		ref := issue.Ref{Kind: id.Kind, Mesh: id.Mesh, Serial: k.Serial}
-		material, err := s.cfg.Seal.Open(ref, sealedFrom(k.Sealed()))
+		material, err := openMaterial(st, k, seal)
 		if err != nil {
-			return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", id, err).
+			return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", k.ID, err).
 				WithReason("unseal").WithHint("remove this key, whose material is lost, and run it again")
 		}
-		sealed, err := s.cfg.Seal.Seal(ref, material)
+		sealed, err := seal.Seal(boundTo(st.Cluster(), st.FeatureLevel()), refOf(k), material)
 		clear(material)
 		if err != nil {
 			return nil, err
 		}
-		item := &storepb.Reseal_Item{Id: state.KeyRef(id), Sealed: sealedTo(sealed)}
+		item := &storepb.Reseal_Item{Id: state.KeyRef(k.ID), Sealed: sealedTo(sealed)}
 		batch.Items, size = append(batch.Items, item), size+proto.Size(item)
 	}
 	for _, c := range st.Secrets() {
-		if c.Sealed.SealKeyId == s.cfg.Seal.ActiveID() {
+		if c.Sealed.SealKeyId == seal.ActiveID() {
 			continue
 		}
-		sealed, err := s.cfg.Seal.ResealClusterSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
+		sealed, err := seal.ResealClusterSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
 		if err != nil {
 			return nil, err
 		}

@@ -172,7 +172,10 @@ func TestBrokenKey(t *testing.T) {
 	if _, err := m.propose(ctx, o, "", &storepb.Command{Op: &storepb.Command_PrepareKey{PrepareKey: p}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.ActivateKey(ctx, o, id); err != nil {
+	_, err = m.ActivateKey(ctx, o, id)
+	wantCode(t, err, federation.Conflict, "key_broken")
+	// As a leader did that did not know.
+	if _, err := m.propose(ctx, o, "", &storepb.Command{Op: &storepb.Command_ActivateKey{ActivateKey: keyStep(id)}}); err != nil {
 		t.Fatal(err)
 	}
 	withheld(t, m, id) // by the member that just met it
@@ -234,7 +237,7 @@ func TestKeySealedElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := other.Seal(key.Ref(), key.Material())
+	sealed, err := other.Seal(m.ClusterID(), key.Ref(), key.Material())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +312,8 @@ func TestReseal(t *testing.T) {
 		t.Fatalf("before: %+v", s)
 	}
 	// One batch, as a rotation that was interrupted leaves it.
-	batch, err := m.resealBatch(m.fsm.current())
+	st := m.fsm.current()
+	batch, err := resealBatch(st, m.cfg.Seal, func(k *state.KeyRecord) bool { return k.Sealed().SealKeyId == oldID })
 	if err != nil || len(batch.Items) != resealItems {
 		t.Fatalf("batch of %d: %v", len(batch.Items), err)
 	}

@@ -52,11 +52,15 @@ func (s *Store) RotateSecret(ctx context.Context, o Origin) (generation uint32, 
 	}
 }
 
-// ensureSecret makes the first generation in a cluster that was founded without one.
+// ensureSecret makes the first generation in a cluster that was founded without one,
+// after it has bound the seal of every key: see openMaterial.
 func (s *Store) ensureSecret(ctx context.Context) error {
 	st := s.fsm.current()
 	if st.FeatureLevel() < state.LevelSecret || len(st.Secrets()) > 0 {
 		return nil
+	}
+	if err := s.bindSeals(ctx); err != nil {
+		return err
 	}
 	_, err := s.RotateSecret(ctx, Origin{By: "cluster"})
 	return err

@@ -66,7 +66,7 @@ func (s *Store) open(k *state.KeyRecord) (*issue.SigningKey, error) {
 	if ok && o.sealed == k.Sealed() {
 		return o.key, nil
 	}
-	key, err := unseal(k, s.ClusterID(), s.cfg.Seal)
+	key, err := unseal(s.fsm.current(), k, s.cfg.Seal)
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +74,10 @@ func (s *Store) open(k *state.KeyRecord) (*issue.SigningKey, error) {
 	return key, nil
 }
 
-// unseal opens the key of a record and tests it.
-func unseal(k *state.KeyRecord, cluster string, seal *issue.SealKeys) (*issue.SigningKey, error) {
-	ref := issue.Ref{Kind: k.ID.Kind, Mesh: k.ID.Mesh, Serial: k.Serial}
-	material, err := seal.Open(ref, sealedFrom(k.Sealed()))
+// unseal opens the key of a state's record and tests it.
+func unseal(st *state.State, k *state.KeyRecord, seal *issue.SealKeys) (*issue.SigningKey, error) {
+	ref := refOf(k)
+	material, err := openMaterial(st, k, seal)
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "key %s cannot be unsealed: %w", state.KeyName(k.ID), err).
 			WithReason("unseal").WithHint("check that every member is started with the same seal key file")
@@ -85,7 +85,7 @@ func unseal(k *state.KeyRecord, cluster string, seal *issue.SealKeys) (*issue.Si
 	defer clear(material)
 	key, err := issue.FromMaterial(ref, material)
 	if err == nil {
-		err = prove(key, k, cluster)
+		err = prove(key, k, st.Cluster())
 	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", state.KeyName(k.ID), err).

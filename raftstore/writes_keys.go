@@ -74,18 +74,18 @@ func (s *Store) newKey(st *state.State, kind cptoken.Kind, mesh string) (*storep
 	if err != nil {
 		return nil, err
 	}
-	return s.sealKey(st.Cluster(), key)
+	return s.sealKey(st.Cluster(), st.FeatureLevel(), key)
 }
 
-// sealKey turns a key into the form that may be replicated.
-func (s *Store) sealKey(cluster string, key *issue.SigningKey) (*storepb.PrepareKey, error) {
+// sealKey turns a key into the form that may be replicated at a feature level.
+func (s *Store) sealKey(cluster string, level uint32, key *issue.SigningKey) (*storepb.PrepareKey, error) {
 	ref, material := key.Ref(), key.Material()
 	defer clear(material)
 	seal, err := s.sealer()
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := seal.Seal(ref, material)
+	sealed, err := seal.Seal(boundTo(cluster, level), ref, material)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Store) ImportKey(ctx context.Context, o Origin, ref issue.Ref, data []b
 	if err != nil {
 		return Key{}, err
 	}
-	p, err := s.sealKey(s.ClusterID(), key)
+	p, err := s.sealKey(s.ClusterID(), s.FeatureLevel(), key)
 	if err != nil {
 		return Key{}, err
 	}
@@ -131,8 +131,13 @@ func (s *Store) ImportKey(ctx context.Context, o Origin, ref issue.Ref, data []b
 
 // ActivateKey makes a prepared key the one that signs; the former one retires in
 // the same change. The caller has seen to it that every member and every online
-// zone holds the key.
+// zone holds the key. One that is broken stays as it is: tokens that it signed would
+// verify nowhere.
 func (s *Store) ActivateKey(ctx context.Context, o Origin, id cptoken.KeyID) (Key, error) {
+	if err := s.brokenIn(s.fsm.current()).errs[id]; err != nil {
+		return Key{}, federation.Errorf(federation.Conflict, "key %s is broken and cannot sign: %w", state.KeyName(id), err).
+			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", id.Kind.TokenName())
+	}
 	return s.step(ctx, o, "activate-key", id, &storepb.Command{Op: &storepb.Command_ActivateKey{ActivateKey: keyStep(id)}})
 }
 

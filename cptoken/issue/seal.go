@@ -41,8 +41,8 @@ func (r Ref) Validate() error {
 	return nil
 }
 
-// Sealed is key material under AES-256-GCM (NIST SP 800-38D), bound to the Ref
-// that it was sealed for: it does not open for another.
+// Sealed is key material under AES-256-GCM (NIST SP 800-38D), bound to the cluster and
+// the Ref that it was sealed for: it does not open for another.
 type Sealed struct {
 	SealKeyID  string
 	Nonce      []byte
@@ -51,8 +51,9 @@ type Sealed struct {
 
 // Labels of the additional data: what was sealed for one use opens for no other.
 const (
-	sealLabel  = "meridian/seal/v1"
-	checkLabel = "meridian/seal-check/v1"
+	sealLabel    = "meridian/seal/v2"
+	unboundLabel = "meridian/seal/v1"
+	checkLabel   = "meridian/seal-check/v1"
 )
 
 // checkText is what a check value holds. It is no secret.
@@ -69,9 +70,19 @@ func additional(label string, ref Ref) []byte {
 	return binary.BigEndian.AppendUint64(b, ref.Serial)
 }
 
-// Seal encrypts material under the active seal key, for ref alone.
-func (s *SealKeys) Seal(ref Ref, material []byte) (Sealed, error) {
-	return s.seal(additional(sealLabel, ref), material)
+// sealedFor is the additional data of a signing key. Its first form names no cluster.
+func sealedFor(cluster string, ref Ref) []byte {
+	if cluster == "" {
+		return additional(unboundLabel, ref)
+	}
+	return append(additional(sealLabel, ref), cluster...)
+}
+
+// Seal encrypts material under the active seal key, for ref in that cluster alone.
+// Without a cluster it is bound to ref only, as members of the first feature levels
+// have it.
+func (s *SealKeys) Seal(cluster string, ref Ref, material []byte) (Sealed, error) {
+	return s.seal(sealedFor(cluster, ref), material)
 }
 
 func (s *SealKeys) seal(aad, plain []byte) (Sealed, error) {
@@ -83,10 +94,10 @@ func (s *SealKeys) seal(aad, plain []byte) (Sealed, error) {
 	return Sealed{SealKeyID: key.id, Nonce: nonce, Ciphertext: key.aead().Seal(nil, nonce, plain, aad)}, nil
 }
 
-// Open decrypts what Seal made for ref. The error names ids of seal keys, never
-// bytes.
-func (s *SealKeys) Open(ref Ref, sealed Sealed) ([]byte, error) {
-	return s.open("the key "+ref.String(), additional(sealLabel, ref), sealed)
+// Open decrypts what Seal made for that cluster and ref. The error names ids of seal
+// keys, never bytes.
+func (s *SealKeys) Open(cluster string, ref Ref, sealed Sealed) ([]byte, error) {
+	return s.open("the key "+ref.String(), sealedFor(cluster, ref), sealed)
 }
 
 func (s *SealKeys) open(what string, aad []byte, sealed Sealed) ([]byte, error) {
@@ -108,7 +119,7 @@ func (s *SealKeys) open(what string, aad []byte, sealed Sealed) ([]byte, error) 
 }
 
 func damaged(what, id string) *federation.Error {
-	return federation.Errorf(federation.Internal, "%s does not open under the seal key %s: it is damaged, or was sealed for another key", what, id).
+	return federation.Errorf(federation.Internal, "%s does not open under the seal key %s: it is damaged, or was sealed for another key or cluster", what, id).
 		WithReason("damaged_seal").
 		WithHint("restore the data folder from a backup, or remove it and let the node join again")
 }

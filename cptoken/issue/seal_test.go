@@ -18,11 +18,11 @@ import (
 func TestSealOpensOnlyForItsRef(t *testing.T) {
 	keys, _ := sealKeys(t, 1)
 	material := []byte("material of a signing key")
-	sealed, err := keys.Seal(meshRef, material)
+	sealed, err := keys.Seal("c", meshRef, material)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := keys.Open(meshRef, sealed); err != nil || !bytes.Equal(got, material) {
+	if got, err := keys.Open("c", meshRef, sealed); err != nil || !bytes.Equal(got, material) {
 		t.Fatalf("opened %q: %v", got, err)
 	}
 	if bytes.Contains(sealed.Ciphertext, material[:8]) {
@@ -34,8 +34,13 @@ func TestSealOpensOnlyForItsRef(t *testing.T) {
 		// The same bytes, cut elsewhere.
 		{"dataplanedefault", "", 1}, {"dataplane\x00\x00\x00\x07default", "", 1},
 	} {
-		if _, err := keys.Open(ref, sealed); federation.AsError(err) == nil || federation.AsError(err).Reason != "damaged_seal" {
+		if _, err := keys.Open("c", ref, sealed); federation.AsError(err) == nil || federation.AsError(err).Reason != "damaged_seal" {
 			t.Errorf("opens for %+v: %v", ref, err)
+		}
+	}
+	for _, cluster := range []string{"", "d", "c2", "c\x00"} {
+		if _, err := keys.Open(cluster, meshRef, sealed); err == nil {
+			t.Errorf("opens in cluster %q", cluster)
 		}
 	}
 	if err := keys.VerifyCheck(sealed); err == nil {
@@ -45,14 +50,14 @@ func TestSealOpensOnlyForItsRef(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.Open(Ref{}, check); err == nil {
+	if _, err := keys.Open("c", Ref{}, check); err == nil {
 		t.Error("a check value opens as a key")
 	}
 }
 
 func TestSealDamage(t *testing.T) {
 	keys, _ := sealKeys(t, 1)
-	sealed, err := keys.Seal(zoneRef, []byte("material"))
+	sealed, err := keys.Seal("c", zoneRef, []byte("material"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +77,7 @@ func TestSealDamage(t *testing.T) {
 		"another id":         {"00000000", sealed.Nonce, sealed.Ciphertext},
 		"no id":              {"", sealed.Nonce, sealed.Ciphertext},
 	} {
-		got, err := keys.Open(zoneRef, s)
+		got, err := keys.Open("c", zoneRef, s)
 		if err == nil || got != nil {
 			t.Errorf("%s: opens", what)
 		}
@@ -84,8 +89,8 @@ func TestSealDamage(t *testing.T) {
 
 func TestSealIsFreshEachTime(t *testing.T) {
 	keys, _ := sealKeys(t, 1)
-	a, err1 := keys.Seal(zoneRef, []byte("material"))
-	b, err2 := keys.Seal(zoneRef, []byte("material"))
+	a, err1 := keys.Seal("c", zoneRef, []byte("material"))
+	b, err2 := keys.Seal("c", zoneRef, []byte("material"))
 	if err1 != nil || err2 != nil {
 		t.Fatal(err1, err2)
 	}
@@ -105,7 +110,7 @@ func TestSealKeyRotation(t *testing.T) {
 		return k
 	}
 	old, both, fresh := parse(oldFile), parse(slices.Concat(newFile, oldFile)), parse(newFile)
-	sealed, err := old.Seal(zoneRef, []byte("material"))
+	sealed, err := old.Seal("c", zoneRef, []byte("material"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +118,7 @@ func TestSealKeyRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := both.Open(zoneRef, sealed); err != nil {
+	if _, err := both.Open("c", zoneRef, sealed); err != nil {
 		t.Errorf("the former key is in the file: %v", err)
 	}
 	if err := both.VerifyCheck(check); err != nil {
@@ -122,7 +127,7 @@ func TestSealKeyRotation(t *testing.T) {
 	if both.ActiveID() != fresh.ActiveID() || !slices.Equal(both.IDs(), []string{fresh.ActiveID(), old.ActiveID()}) {
 		t.Errorf("ids %v", both.IDs())
 	}
-	for _, err := range []error{fresh.VerifyCheck(check), errOf(fresh.Open(zoneRef, sealed))} {
+	for _, err := range []error{fresh.VerifyCheck(check), errOf(fresh.Open("c", zoneRef, sealed))} {
 		e := federation.AsError(err)
 		if e == nil || e.Reason != "unknown_seal_key" || !strings.Contains(e.Detail, old.ActiveID()) || !strings.Contains(e.Detail, fresh.ActiveID()) || e.Hint == "" {
 			t.Errorf("a wrong seal key: %+v", e)
