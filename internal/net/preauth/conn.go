@@ -48,6 +48,9 @@ type Conn struct {
 	since   time.Time     // when it began to run
 	shaking bool          // the handshake is not answered yet: no deadline but this package's counts
 	place   func()        // of the handshake, nil: it has none
+	phase   phase
+	version uint16 // of TLS, once the phase is phaseEnding
+	records records
 }
 
 // headerRoom is more than a PROXY header that the library accepts may have.
@@ -57,6 +60,9 @@ const headerRoom = 4096 + 16
 func (b *Budget) newConn(raw net.Conn, p *port, secure, proxied bool) *Conn {
 	c := &Conn{Conn: raw, budget: b, port: p, remote: raw.RemoteAddr(), left: b.cfg.Deadline, shaking: secure}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if secure {
+		c.phase = phaseHello
+	}
 	if proxied {
 		c.header.reader = bufio.NewReaderSize(io.LimitReader(raw, headerRoom), 256)
 	}
@@ -162,6 +168,7 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	if err := c.readHeader(); err != nil {
 		return 0, err
 	}
+	c.reads()
 	if r := c.header.reader; r != nil && r.Buffered() > 0 {
 		n, err = r.Read(p) // what came with the header
 	} else {
@@ -177,31 +184,17 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 			}
 			return l.read(c.entry, int64(n), !shaking, now)
 		})
+		if err := c.came(p[:n]); err != nil {
+			return 0, err
+		}
 	}
 	return n, err
 }
 
-// Write implements net.Conn. The first one answers the handshake, whose place is free
-// from then on.
+// Write implements net.Conn.
 func (c *Conn) Write(p []byte) (int, error) {
-	c.answered()
+	c.writes()
 	return c.Conn.Write(p)
-}
-
-// answered ends the part of the handshake that takes the processor.
-func (c *Conn) answered() {
-	c.mu.Lock()
-	place := c.place
-	c.place, c.shaking = nil, false
-	c.mu.Unlock()
-	if place == nil {
-		return
-	}
-	place()
-	c.mark(func(l *ledger, e *entry, now time.Time) {
-		e.working = false
-		l.advance(e, stageHandshake, now)
-	})
 }
 
 // mark changes the entry of a connection that has proved nothing.
@@ -213,33 +206,6 @@ func (c *Conn) mark(f func(l *ledger, e *entry, now time.Time)) {
 		f(b.ledger, c.entry, b.cfg.Now())
 		b.wake()
 	}
-}
-
-// shake waits for a place for the handshake, of which there are as many as processors.
-// The deadline does not run meanwhile.
-func (c *Conn) shake() error {
-	if c.proved.Load() {
-		return nil
-	}
-	c.pause()
-	c.mark(func(_ *ledger, e *entry, _ time.Time) { e.queued = true })
-	c.budget.mu.Lock()
-	key := KeyOf(c.source)
-	c.budget.mu.Unlock()
-	leave, err := c.budget.handshakes.Enter(c.ctx, key)
-	c.mark(func(_ *ledger, e *entry, _ time.Time) { e.queued, e.working = false, err == nil })
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.place = leave
-	c.mu.Unlock()
-	if c.ctx.Err() != nil {
-		c.answered()
-		return net.ErrClosed
-	}
-	c.start()
-	return nil
 }
 
 var errClosed = errors.New("the connection is closed")
@@ -325,7 +291,7 @@ func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	c.closed.Do(func() {
 		c.cancel()
-		c.answered()
+		c.rest()
 		c.pause()
 		b := c.budget
 		b.mu.Lock()

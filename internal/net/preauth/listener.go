@@ -2,7 +2,6 @@ package preauth
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -142,27 +141,6 @@ func (b *Budget) closeUnasked(p *port) {
 	for _, e := range unasked {
 		e.evict()
 	}
-}
-
-// TLS returns cfg for a listener of the budget: handshakes take the processor in turn.
-// A nil configuration stays nil.
-func (b *Budget) TLS(cfg *tls.Config) *tls.Config {
-	if cfg == nil {
-		return nil
-	}
-	out, inner := cfg.Clone(), cfg.GetConfigForClient
-	out.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if c := Of(hello.Conn); c != nil {
-			if err := c.shake(); err != nil {
-				return nil, err
-			}
-		}
-		if inner == nil {
-			return nil, nil
-		}
-		return inner(hello)
-	}
-	return out
 }
 
 // Of finds the connection of a budget below TLS; nil: it is none.

@@ -17,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,51 +201,110 @@ func TestAFloodIsBounded(t *testing.T) {
 	}
 }
 
-// TestHandshakesTakeTurns: at most as many as there are places have the processor, and
-// all of them come through.
+// TestHandshakesTakeTurns: at most as many as there are places have the processor, in each
+// of their flights, and all of them come through.
 func TestHandshakesTakeTurns(t *testing.T) {
-	config := certificate(t)
-	shown := config.Certificates[0]
-	config.Certificates = nil
-	b := New(Config{})
-	b.handshakes = NewQueue(1, 100)
-	var mu sync.Mutex
-	now, most := 0, 0
-	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		mu.Lock()
-		if now++; now > most {
-			most = now
-		}
-		mu.Unlock()
-		time.Sleep(time.Millisecond) // as a handshake takes time; nothing waits for it
-		mu.Lock()
-		now--
-		mu.Unlock()
-		return &shown, nil
-	}
-	address := serve(t, b, config)
-	var clients sync.WaitGroup
-	for range 40 {
-		clients.Go(func() {
-			conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
-			if err != nil {
-				t.Error(err)
-				return
+	for name, change := range map[string]func(server, client *tls.Config){
+		"one hello": func(_, _ *tls.Config) {},
+		// The server takes a group of which the client has sent no share.
+		"a second hello": func(server, _ *tls.Config) { server.CurvePreferences = []tls.CurveID{tls.CurveP256} },
+		"certificates of clients": func(server, client *tls.Config) {
+			server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, certificate(t).Certificates
+		},
+		"TLS 1.2": func(server, client *tls.Config) {
+			server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, certificate(t).Certificates
+			client.MaxVersion = tls.VersionTLS12
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			now, most := 0, 0
+			work := func() {
+				mu.Lock()
+				if now++; now > most {
+					most = now
+				}
+				mu.Unlock()
+				time.Sleep(time.Millisecond) // as a handshake takes time; nothing waits for it
+				mu.Lock()
+				now--
+				mu.Unlock()
 			}
-			defer conn.Close()
-			if status, _, err := ask(conn, "Who: me\r\n"); status != 200 {
-				t.Error(err)
+			config := certificate(t)
+			shown := config.Certificates[0]
+			config.Certificates = nil
+			config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { work(); return &shown, nil }
+			config.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { work(); return nil }
+			client := &tls.Config{InsecureSkipVerify: true}
+			change(config, client)
+			b := New(Config{})
+			b.handshakes = NewQueue(1, 100)
+			address := serve(t, b, config)
+			var clients sync.WaitGroup
+			for range 20 {
+				clients.Go(func() {
+					conn, err := tls.Dial("tcp", address, client)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer conn.Close()
+					if status, _, err := ask(conn, "Who: me\r\n"); status != 200 {
+						t.Error(err)
+					}
+				})
 			}
+			clients.Wait()
+			if most != 1 {
+				t.Errorf("%d handshakes at once had the processor", most)
+			}
+			if b.Totals().HandshakeWaits == 0 {
+				t.Error("none had to wait: the test proves nothing")
+			}
+			eventually(t, "the place to be free", func() bool { b.handshakes.mu.Lock(); defer b.handshakes.mu.Unlock(); return b.handshakes.free == 1 })
 		})
 	}
-	clients.Wait()
-	if most != 1 {
-		t.Errorf("%d handshakes at once had the processor", most)
+}
+
+// TestNoPlaceWhileTheCallerWaits: who leaves a handshake half done has no place.
+func TestNoPlaceWhileTheCallerWaits(t *testing.T) {
+	b := New(Config{Deadline: time.Hour})
+	b.handshakes = NewQueue(1, 100)
+	config := certificate(t)
+	config.CurvePreferences = []tls.CurveID{tls.CurveP256}
+	address := serve(t, b, config)
+	for _, bytes := range []int{1, 100} { // of what follows the first hello
+		conn := dial(t, address)
+		stop := &stopping{Conn: conn, after: bytes}
+		go func() { _ = tls.Client(stop, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
+		eventually(t, "the handshake to be half done", func() bool { return stop.stopped.Load() })
 	}
-	if b.Totals().HandshakeWaits == 0 {
-		t.Error("none had to wait: the test proves nothing")
+	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatalf("another handshake: %v", err)
 	}
-	eventually(t, "the place to be free", func() bool { b.handshakes.mu.Lock(); defer b.handshakes.mu.Unlock(); return b.handshakes.free == 1 })
+	defer conn.Close()
+	if status, _, err := ask(conn, "Who: me\r\n"); status != 200 {
+		t.Error(err)
+	}
+}
+
+// stopping sends the first flight, and of the rest so many bytes.
+type stopping struct {
+	net.Conn
+	flights, after int
+	stopped        atomic.Bool
+}
+
+func (s *stopping) Write(p []byte) (int, error) {
+	if s.flights++; s.flights > 1 {
+		n := min(s.after, len(p))
+		s.after -= n
+		_, err := s.Conn.Write(p[:n])
+		s.stopped.Store(true)
+		return len(p), err
+	}
+	return s.Conn.Write(p)
 }
 
 // TestProxyProtocol: a named balancer is believed, nobody else is, and a named one that
