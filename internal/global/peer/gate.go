@@ -54,10 +54,17 @@ func (c *Conn) Proof() Proof { return c.proof }
 
 // Close implements net.Conn.
 func (c *Conn) Close() error {
-	c.gate.mu.Lock()
-	delete(c.gate.open, c)
-	c.gate.mu.Unlock()
+	c.gate.forget(c)
 	return c.Conn.Close()
+}
+
+// NetConn is the connection of TLS, below which the budget's is found.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+func (g *Gate) forget(c *Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.open, c)
 }
 
 // keep remembers a connection for [Gate.Review]. What has changed since the proof was
@@ -68,6 +75,7 @@ func (g *Gate) keep(conn *tls.Conn, p Proof) (*Conn, error) {
 	g.open[c] = struct{}{}
 	g.mu.Unlock()
 	if err := g.stillGood(p); err != nil {
+		g.forget(c)
 		return nil, err
 	}
 	return c, nil

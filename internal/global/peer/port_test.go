@@ -322,6 +322,9 @@ func TestForward(t *testing.T) {
 		if r.URL.RequestURI() != "/zones/a%2Fb?size=1" || r.Header.Get("X-Request-Id") != "id-1" || r.Host != "api.example" {
 			t.Errorf("request %s of %s, id %s", r.URL, r.Host, r.Header.Get("X-Request-Id"))
 		}
+		if preauth.From(r.Context()) == nil {
+			t.Error("the request counts against no quota of the member's")
+		}
 		w.Header().Set("ETag", `"x"`)
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = w.Write([]byte("tea"))

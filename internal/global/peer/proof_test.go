@@ -372,6 +372,28 @@ func TestReviewEndsConnections(t *testing.T) {
 	}
 }
 
+// TestWhoIsRefusedIsForgotten: a connection whose proof holds no longer when it is to be
+// kept leaves nothing behind.
+func TestWhoIsRefusedIsForgotten(t *testing.T) {
+	d, a := ends(t, sealKey, sealKey)
+	addr, port := a.serve(t, node{}, http.NotFoundHandler())
+	if _, err := d.connect(t, answering, addr); err != nil {
+		t.Fatal(err)
+	}
+	good := accepted(t, port)
+	a.trust.mu.Lock()
+	a.trust.expelled = []string{dialling}
+	a.trust.mu.Unlock()
+	for range 3 {
+		if _, err := a.gate.keep(good.Conn.(*tls.Conn), good.proof); err == nil {
+			t.Fatal("an expelled node's connection is kept")
+		}
+	}
+	if n := len(a.gate.open); n != 1 {
+		t.Errorf("%d connections are remembered, want the one that is open", n)
+	}
+}
+
 // TestBothEndsCompareWhoIsMeant: a node that holds the seal key and answers in another
 // one's place is found out by the dialer too, and one that is asked for another by itself.
 func TestBothEndsCompareWhoIsMeant(t *testing.T) {
