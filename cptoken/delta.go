@@ -21,10 +21,34 @@ type Delta struct {
 	// Watermark is the pruning time: a revocation whose known expiry lies more
 	// than PruneAfter before it is forgotten.
 	Watermark time.Time
+	// Merging says that nothing proves where the holder stands: of a full state it keeps
+	// what it refuses beyond it, until that is explicitly withdrawn.
+	Merging bool
+	// Position proves, to who made it, that its holder has everything up to To; nil where
+	// it cannot be proved.
+	Position []byte
 	// Changes yields what happened, in log order. It can be run more than once
 	// and yields the same each time.
 	Changes iter.Seq[Change]
 }
+
+// MaxPosition bounds a position in bytes.
+const MaxPosition = 256
+
+// Standing is what the position that a holder shows is to who made it, or should have.
+type Standing int
+
+// In the words of docs/model.
+const (
+	// Unproven: nothing proves where it stands, or it is of an older history. It gets a
+	// full state that merges.
+	Unproven Standing = iota
+	// InPast: it needs the changes since.
+	InPast
+	// Ahead: it knows what is not known here. It gets nothing until that is known, or is
+	// known to be lost.
+	Ahead
+)
 
 // PruneAfter is how long after its token's expiry a revocation is kept.
 const PruneAfter = 24 * time.Hour
@@ -38,6 +62,8 @@ type Part struct {
 	Full      bool
 	Began     uint64
 	Watermark time.Time
+	Merging   bool
+	Position  []byte
 	Number    uint32
 	Last      bool
 	Changes   []Change

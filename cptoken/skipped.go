@@ -27,14 +27,18 @@ func SkippedKind(kind string) string { return "kind:" + kind }
 // SkippedKey names one key, of which the algorithm, the state or a bound is not known.
 func SkippedKey(id KeyID) string { return "key:" + id.String() }
 
+// KnownRemoved names a key that the holder knows as removed, and so refuses though it is
+// sent again: a backup or a rolled-back disk brought it back.
+func KnownRemoved(id KeyID) string { return "removed:" + id.String() }
+
 // SkippedChange names a change by what of it is not known, as the wire has it.
 func SkippedChange(what string) string { return "change:" + what }
 
-// Lacks reports whether a holder that skipped these names lacks a key, whatever
+// Lacks reports whether a holder that skipped or refuses these names lacks a key, whatever
 // revision it acknowledged.
 func Lacks(skipped []string, id KeyID) bool {
 	for _, name := range skipped {
-		if name == SkippedMore || name == SkippedKind(string(id.Kind)) || name == SkippedKey(id) {
+		if name == SkippedMore || name == SkippedKind(string(id.Kind)) || name == SkippedKey(id) || name == KnownRemoved(id) {
 			return true
 		}
 	}

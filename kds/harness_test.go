@@ -2,9 +2,11 @@ package kds_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -229,7 +231,10 @@ func subscription(zone, typeURL, resume string) *discovery.DeltaDiscoveryRequest
 		Node: &core.Node{Id: zone}, TypeUrl: typeURL, ResourceNamesSubscribe: []string{"*"},
 	}
 	if resume != "" {
-		req.InitialResourceVersions = map[string]string{kds.ResourceName: resume}
+		_, rev, _ := strings.Cut(resume, "/")
+		req.InitialResourceVersions = map[string]string{
+			kds.ResourceName: resume, kds.VersionPosition: base64.StdEncoding.EncodeToString([]byte(rev)),
+		}
 	}
 	return req
 }

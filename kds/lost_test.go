@@ -281,6 +281,10 @@ func (s *lyingSource) Head() (string, federation.Revision) {
 	return kdstest.Cluster, kdstest.Revision(5, 11)
 }
 
+func (s *lyingSource) Place(string, []byte) (cptoken.Standing, federation.Revision) {
+	return cptoken.InPast, kdstest.Revision(5, 10)
+}
+
 func (s *lyingSource) Since(federation.Revision) (cptoken.Delta, error) {
 	return cptoken.Delta{Cluster: kdstest.Cluster, From: kdstest.Revision(4, 10), To: kdstest.Revision(4, 11),
 		Changes: func(func(cptoken.Change) bool) {}}, nil

@@ -10,6 +10,8 @@ const (
 	// VersionVocabulary is the entry of initial_resource_versions with the vocabulary
 	// that a zone's copy was made with.
 	VersionVocabulary = "vocabulary"
+	// VersionPosition is the entry with the position of a zone's copy, in base64.
+	VersionPosition = "position"
 )
 
 // KeySetsType is the type of a request in which a zone reports which of its key sets

@@ -16,6 +16,7 @@ const (
 	ReasonStopping     = "stopping"
 	ReasonDisconnected = "disconnected"
 	ReasonNotReady     = "not_ready"
+	ReasonAhead        = "ahead"        // the zone holds more than a set leads to, and does not skip it
 	ReasonAuthChanged  = "auth_changed" // the zone must prove itself in another way now
 )
 

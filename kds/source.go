@@ -25,6 +25,9 @@ type Source interface {
 	// where rev is zero, of an older history or too long ago, and an Unavailable
 	// error where rev is ahead of this member.
 	Since(rev federation.Revision) (cptoken.Delta, error)
+	// Place tells where a position that a zone shows stands, and of one in this member's
+	// past the revision. It is asked again, at each change, for one that is ahead.
+	Place(zone string, position []byte) (cptoken.Standing, federation.Revision)
 }
 
 // Sink is where the client puts changes: a zone's own copy.
@@ -32,6 +35,8 @@ type Sink interface {
 	// Position returns whose state the copy holds durably and where it stands: "" and
 	// the zero Revision for a copy that knows nothing. A stream resumes from it.
 	Position() (cluster string, rev federation.Revision)
+	// Proof returns the position that came with what Position tells, nil where none did.
+	Proof() []byte
 	// Taken returns what the next set must lead on from: Position, or further where
 	// something was taken that is not durable yet.
 	Taken() (cluster string, rev federation.Revision)

@@ -1,6 +1,7 @@
 package keysync
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -123,15 +124,20 @@ func modeOf(have *head, p cptoken.Part) (mode, error) {
 		return modeAdopt, nil
 	case c > 0:
 		return modeNothing, gap(have, p)
+	case p.Merging:
+		return modeMerge, nil // also to a lower index: it takes nothing away
 	}
-	covered := have.revision.Index >= p.To.Index
 	switch {
+	case p.To.Index < have.revision.Index:
+		return modeNothing, ahead(have, p)
 	case p.Full && p.To.Index == have.revision.Index && have.vocabulary != cptoken.Vocabulary:
 		return modeFull, nil // the same once more, for what was not understood
-	case covered && p.Watermark.UnixMilli() <= have.watermark:
-		return modeNothing, nil
-	case covered:
-		return modeDelta, nil // for the watermark alone: the copy never goes back
+	case p.To.Index == have.revision.Index && !bytes.Equal(p.Position, have.position):
+		return modeNothing, ahead(have, p)
+	case p.To.Index == have.revision.Index && p.Watermark.UnixMilli() <= have.watermark:
+		return modeNothing, nil // the very same set, which was taken and is not durable yet
+	case p.To.Index == have.revision.Index:
+		return modeDelta, nil // for the watermark alone
 	case p.Full:
 		return modeFull, nil
 	case p.From.History != p.To.History || p.From.Index > have.revision.Index:
@@ -147,10 +153,17 @@ func gap(have *head, p cptoken.Part) error {
 		WithHint("subscribe again from the zone's position, or for full state")
 }
 
+func ahead(have *head, p cptoken.Part) error {
+	return federation.Errorf(federation.Conflict, "the changes lead to %s, and this zone stands at %s, which they do not lead through",
+		p.To, have.revision).
+		WithReason(ReasonAhead).
+		WithHint("the global's disk was put back to an earlier state, or this member lags: see its log and global cluster status")
+}
+
 // continues reports whether p is the next part of the set that was begun.
 func continues(f *cptoken.Part, next uint32, p cptoken.Part) bool {
 	return p.Number == next && p.Cluster == f.Cluster && p.From == f.From && p.To == f.To && p.Full == f.Full &&
-		p.Began == f.Began && p.Watermark.Equal(f.Watermark)
+		p.Began == f.Began && p.Merging == f.Merging && bytes.Equal(p.Position, f.Position) && p.Watermark.Equal(f.Watermark)
 }
 
 func brokenSet(p cptoken.Part) error {
@@ -194,8 +207,8 @@ func (s *Store) commit(set *pending, last cptoken.Part) (*state, error) {
 		if d.full() {
 			h.vocabulary = cptoken.Vocabulary
 		}
-		if set.mode == modeAdopt || last.To.Index > h.revision.Index {
-			h.revision = last.To
+		if set.mode.leads(h.revision, last.To) {
+			h.revision, h.position = last.To, last.Position
 		}
 		h.setContact(heard)
 		return d.writeHead()
@@ -214,8 +227,8 @@ func (s *Store) report(d *draft) {
 		s.log.Warn("the global names a key that was removed in an earlier history; it stays refused",
 			"key", id.String(), "hint", "rotate to a new key; global keys remove makes the global forget this one")
 	}
-	if d.mode == modeAdopt && !s.state.head.revision.IsZero() {
-		s.log.Warn("the global began a new history: its state was taken over, and what was revoked here stays revoked",
+	if (d.mode == modeAdopt || d.mode == modeMerge) && !s.state.head.revision.IsZero() {
+		s.log.Warn("the global's state was taken over as a whole, and what was revoked here stays revoked: it began a new history, or could not tell where this zone stood",
 			"from", s.state.head.revision.String(), "to", d.next.head.revision.String(), "kept", d.next.head.carried)
 	}
 }

@@ -92,14 +92,21 @@ func TestNeverGoesBack(t *testing.T) {
 	mustApply(t, s, full(history1, 10, revoked(3, "a"), revoked(10, "b")))
 	later := full(history1, 6, revoked(3, "a"))
 	later.Watermark = time.Unix(1000, 0)
+	otherPast := delta(history1, 9, 10, revoked(10, "c"))
+	otherPast.Position = []byte("another past")
 	for name, p := range map[string]cptoken.Part{
-		"older state with a later watermark": later,
-		"full state of a member that lags":   full(history1, 5, revoked(3, "a")),
-		"a delta that is known":              delta(history1, 2, 9, withdrawn(9, "b")),
-		"the same again":                     full(history1, 10),
+		"older state with a later watermark":     later,
+		"full state of a member that lags":       full(history1, 5, revoked(3, "a")),
+		"a delta that is known":                  delta(history1, 2, 9, withdrawn(9, "b")),
+		"the same index behind another past":     otherPast,
+		"the same once more changes nothing":     full(history1, 10),
+		"the same with nothing in it is no loss": delta(history1, 10, 10),
 	} {
-		if err := s.Apply(t.Context(), p); err != nil {
+		switch err := s.Apply(t.Context(), p); {
+		case p.To.Index == 10 && p.Position == nil && err != nil:
 			t.Errorf("%s: %v", name, err)
+		case p.To.Index < 10 || p.Position != nil: // passed over, it would be acknowledged
+			wantReason(t, err, ReasonAhead)
 		}
 		wantRevoked(t, s, true, "a", "b")
 		if _, at := s.Position(); at != rev(history1, 10) {

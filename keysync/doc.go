@@ -21,8 +21,8 @@
 // encoding/binary; a string is its length as a uvarint and its bytes; a name is the
 // kind, the mesh and the kid as strings; flag 1 marks what was kept from an older history.
 //
-//	head    "head": "MRDNZONE", format uint32 (2), strings instance, zone, cluster
-//	        and history, varint history's creation (ms), uvarint index, varint
+//	head    "head": "MRDNZONE", format uint32 (3), strings instance, zone, cluster
+//	        and history, varint history's creation (ms), uvarint index, string position, varint
 //	        watermark (ms), uvarints vocabulary of the last full state, next number of the log, ids revoked in the log,
 //	        of these kept from an older history, and the number of kinds and for
 //	        each its name and how many ids are revoked; varint earliest expiry in the log (s), string member and varint

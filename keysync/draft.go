@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 )
 
 // A mode is what a set of changes is to the copy that it meets.
@@ -22,7 +23,19 @@ const (
 	modeFull
 	// modeAdopt: the whole state, in a newer history, or the first one ever.
 	modeAdopt
+	// modeMerge: the whole state, in the history that the copy is of, from a global that
+	// cannot tell where the copy stands.
+	modeMerge
 )
+
+// full reports whether the set is the whole state.
+func (m mode) full() bool { return m == modeFull || m.keeps() }
+
+// keeps reports whether the copy keeps what it refuses beyond the set.
+func (m mode) keeps() bool { return m == modeAdopt || m == modeMerge }
+
+// leads reports whether the copy stands where the set leads to, once it has taken it.
+func (m mode) leads(from, to federation.Revision) bool { return m.keeps() || to.Index > from.Index }
 
 // draft is the next state, while one transaction makes it.
 type draft struct {
@@ -63,7 +76,7 @@ func (d *draft) own() {
 }
 
 // full reports whether the set is the whole state.
-func (d *draft) full() bool { return d.mode == modeFull || d.mode == modeAdopt }
+func (d *draft) full() bool { return d.mode.full() }
 
 // begin clears what a full set replaces.
 func (d *draft) begin() error {
@@ -81,7 +94,7 @@ func (d *draft) begin() error {
 			return err
 		}
 	}
-	if d.mode != modeAdopt {
+	if !d.mode.keeps() {
 		return nil
 	}
 	for id := range d.next.tombs {
@@ -102,7 +115,7 @@ func (d *draft) explicit(index uint64) bool {
 	switch d.mode {
 	case modeDelta:
 		return true
-	case modeFull:
+	case modeFull, modeMerge:
 		return index > d.base.head.revision.Index
 	}
 	return d.began != 0 && index > d.began
@@ -118,7 +131,7 @@ func (d *draft) apply(c cptoken.Change) error {
 	}
 	switch {
 	case c.Key != nil:
-		return d.setKey(c.Key)
+		return d.setKey(c.Index, c.Key)
 	case c.RemovedKey != nil:
 		return d.removeKey(*c.RemovedKey, d.explicit(c.Index))
 	case c.Revoked != nil:
@@ -140,15 +153,19 @@ func (d *draft) apply(c cptoken.Change) error {
 // skip notes what is not understood. A key that it concerns is trusted no longer; it
 // leaves no tombstone, because nobody removed it.
 func (d *draft) skip(index uint64, s *cptoken.Skipped) error {
-	name := s.Name
+	if err := d.note(s.Name, index); err != nil || s.Key == nil {
+		return err
+	}
+	return d.forgetKey(*s.Key)
+}
+
+// note has a name be in each acknowledgement: what it says is not held.
+func (d *draft) note(name string, index uint64) error {
 	if _, known := d.next.skipped[name]; !known && len(d.next.skipped) >= cptoken.MaxSkipped {
 		name = cptoken.SkippedMore
 	}
 	d.next.skipped[name] = index
-	if err := d.put(bucketSkipped, []byte(name), binary.AppendUvarint(nil, index)); err != nil || s.Key == nil {
-		return err
-	}
-	return d.forgetKey(*s.Key)
+	return d.put(bucketSkipped, []byte(name), binary.AppendUvarint(nil, index))
 }
 
 // forgetKey takes a key out of the copy.
@@ -158,14 +175,18 @@ func (d *draft) forgetKey(id cptoken.KeyID) error {
 	return d.delete(bucketKeys, keyOfKey(id))
 }
 
-// understand forgets that a key was skipped, now that something of it is understood.
+// understand forgets that a key was skipped or is refused, now that it is another matter.
 func (d *draft) understand(id cptoken.KeyID) error {
-	name := cptoken.SkippedKey(id)
-	delete(d.next.skipped, name)
-	return d.delete(bucketSkipped, []byte(name))
+	for _, name := range [...]string{cptoken.SkippedKey(id), cptoken.KnownRemoved(id)} {
+		delete(d.next.skipped, name)
+		if err := d.delete(bucketSkipped, []byte(name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (d *draft) setKey(k *cptoken.PublicKey) error {
+func (d *draft) setKey(index uint64, k *cptoken.PublicKey) error {
 	if err := d.understand(k.ID); err != nil {
 		return err
 	}
@@ -174,7 +195,7 @@ func (d *draft) setKey(k *cptoken.PublicKey) error {
 		carried, removed := d.next.tombs[id]
 		if carried {
 			d.blocked = append(d.blocked, k.ID)
-			return nil
+			return d.note(cptoken.KnownRemoved(k.ID), index)
 		}
 		if removed {
 			delete(d.next.tombs, id)

@@ -11,6 +11,9 @@ const (
 	// ReasonGap: a delta begins beyond the copy, or in another history: something
 	// between is missing. Full state, or a delta from Position, closes the gap.
 	ReasonGap = "gap"
+	// ReasonAhead: the set leads to less than the copy holds, or to where it stands by
+	// another past. To pass over it would acknowledge what is not held.
+	ReasonAhead = "ahead"
 	// ReasonBrokenSet: a part arrived out of order, or does not belong to the set
 	// of the parts before it. The set is dropped; it can be sent anew.
 	ReasonBrokenSet = "broken_set"

@@ -21,9 +21,9 @@ var updateGolden = flag.Bool("update-golden", false, "make the golden zone file 
 
 const goldenUUID = "0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4"
 
-// TestGolden opens a copy of a zone file of format 2 and looks at everything in it.
+// TestGolden opens a copy of a zone file of format 3 and looks at everything in it.
 func TestGolden(t *testing.T) {
-	golden := filepath.Join("testdata", "golden", "2")
+	golden := filepath.Join("testdata", "golden", "3")
 	if *updateGolden {
 		makeGolden(t, golden)
 	}
@@ -56,11 +56,14 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	check()
-	if got := s.View().Skipped(); !slices.Equal(got, []string{"key:zone/3", "kind:job"}) {
+	if got := s.View().Skipped(); !slices.Equal(got, []string{"key:zone/3", "kind:job", "removed:zone/1"}) {
 		t.Errorf("skipped %q", got)
 	}
 	if cluster, at := s.Position(); cluster != testCluster || at != rev(history2, 9) {
 		t.Errorf("at %s of %s", at, cluster)
+	}
+	if got := string(s.Proof()); got != "a position" {
+		t.Errorf("position %q", got)
 	}
 	mustApply(t, s, delta(history2, 9, 10, revoked(10, "written now")))
 	s = reopened(t, s)
@@ -71,7 +74,7 @@ func TestGolden(t *testing.T) {
 // TestOlderFormatIsRefused: a file of a format that no release had is left alone, and
 // the error says what to do.
 func TestOlderFormatIsRefused(t *testing.T) {
-	former, err := os.ReadFile(filepath.Join("testdata", "golden", "1", "zone.db"))
+	former, err := os.ReadFile(filepath.Join("testdata", "golden", "2", "zone.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +97,13 @@ func makeGolden(t *testing.T, dir string) {
 	key1 := testKey(t, cptoken.Zone, "", "1", 0, cptoken.Retiring)
 	key2 := testKey(t, cptoken.Zone, "", "2", 1, cptoken.Active)
 	s := openAt(t, filepath.Join(dir, "zone.db"))
+	last := delta(history2, 8, 9, revoked(9, "also-now"), withdrawn(9, "withdrawn"), skipped(9, "kind:job", nil), skipped(9, "key:zone/3", &cptoken.KeyID{Kind: cptoken.Zone, KID: "3"}))
+	last.Position = []byte("a position")
 	mustApply(t, s,
 		full(history1, 10, keyed(1, key1), keyed(2, key2), revoked(3, goldenUUID)),
 		delta(history1, 10, 20, revoked(11, "kept-from-before", "withdrawn"), removed(12, key1.ID), cutOffAt(14, 200)),
 		full(history2, 8, keyed(1, key1), keyed(2, key2), revoked(3, goldenUUID)),
-		delta(history2, 8, 9, revoked(9, "also-now"), withdrawn(9, "withdrawn"), skipped(9, "kind:job", nil), skipped(9, "key:zone/3", &cptoken.KeyID{Kind: cptoken.Zone, KID: "3"})))
+		last)
 	if err := errors.Join(s.Close(), os.WriteFile(filepath.Join(dir, "key-2.der"), key2.DER(), 0o600)); err != nil {
 		t.Fatal(err)
 	}

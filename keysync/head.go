@@ -33,7 +33,7 @@ const headKey = "head"
 const (
 	headMagic = "MRDNZONE"
 	// Format is the number of the file's format; see the package comment.
-	Format = 2
+	Format = 3
 )
 
 // head is the record that every transaction writes: where the copy stands, and a
@@ -43,7 +43,8 @@ type head struct {
 	zone      string
 	cluster   string
 	revision  federation.Revision
-	watermark int64 // Unix milliseconds
+	position  []byte // that came with the revision, opaque; shown when the zone resumes
+	watermark int64  // Unix milliseconds
 	// vocabulary is that of the program that took the last full state: what was sent
 	// since in words of a newer one is among what was skipped.
 	vocabulary uint64
@@ -123,6 +124,7 @@ func (h *head) encode() []byte {
 	b = appendString(b, h.revision.History.ID)
 	b = binary.AppendVarint(b, h.revision.History.Created)
 	b = binary.AppendUvarint(b, h.revision.Index)
+	b = appendString(b, string(h.position))
 	b = binary.AppendVarint(b, h.watermark)
 	b = binary.AppendUvarint(b, h.vocabulary)
 	b = binary.AppendUvarint(b, h.nextSeq)
@@ -168,6 +170,9 @@ func decodeHead(b []byte) (head, error) {
 	h.revision.History.ID = r.string()
 	h.revision.History.Created = r.varint()
 	h.revision.Index = r.uvarint()
+	if p := r.string(); p != "" {
+		h.position = []byte(p)
+	}
 	h.watermark = r.varint()
 	h.vocabulary = r.uvarint()
 	h.nextSeq, h.entries, h.carried = r.uvarint(), r.uvarint(), r.uvarint()

@@ -73,7 +73,7 @@ type narrower struct {
 }
 
 func newNarrower(base *state, have federation.Revision, m mode, to federation.Revision, k hashKey) *narrower {
-	w := &narrower{fresh: newTable(0), hash: k, held: base.keys, full: m == modeFull || m == modeAdopt}
+	w := &narrower{fresh: newTable(0), hash: k, held: base.keys, full: m.full()}
 	w.n = narrowing{keys: map[cptoken.KeyID]bool{}, cutOffs: map[cptoken.CutOffID]int64{}, to: to}
 	if !w.full {
 		w.since = have.Index

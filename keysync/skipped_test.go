@@ -129,6 +129,7 @@ func TestEveryFieldIsWritten(t *testing.T) {
 	first := full(history1, 50, append(changes, cutOffAt(40, 200), revokedUntil(41, "until", 1_900_000_000))...)
 	last := full(history2, 60, append([]cptoken.Change{skipped(60, "kind:job", nil)}, changes[:1]...)...)
 	first.Watermark, last.Watermark = time.UnixMilli(1_700_000_000_001), time.UnixMilli(1_700_000_000_002)
+	first.Position, last.Position = []byte("first"), []byte("last")
 	for _, p := range []cptoken.Part{first, last} {
 		mustApply(t, s, p)
 		before, ids := s.state, entriesOf(t, s)

@@ -160,6 +160,10 @@ func (s *Store) Position() (cluster string, rev federation.Revision) {
 	return v.cluster, v.revision
 }
 
+// Proof returns the position that came with what Position tells: what proves to the
+// global where this copy stands. nil where none came.
+func (s *Store) Proof() []byte { return s.view.Load().position }
+
 // Skipped names what the copy was sent and does not understand, with the vocabulary that
 // it was made with.
 func (s *Store) Skipped() (vocabulary int, names []string) {

@@ -127,10 +127,10 @@ func (s *Store) enqueue(in *incoming, p cptoken.Part) {
 		}
 		s.taken = s.reference()
 		s.taken.cluster, s.taken.watermark = p.Cluster, max(s.taken.watermark, p.Watermark.UnixMilli())
-		if in.mode == modeAdopt || p.To.Index > s.taken.revision.Index {
-			s.taken.revision = p.To
+		if in.mode.leads(s.taken.revision, p.To) {
+			s.taken.revision, s.taken.position = p.To, p.Position
 		}
-		if in.mode == modeAdopt || in.mode == modeFull {
+		if in.mode.full() {
 			s.taken.vocabulary = cptoken.Vocabulary
 		}
 		s.ahead = true

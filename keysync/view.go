@@ -16,6 +16,7 @@ import (
 type View struct {
 	cluster  string
 	revision federation.Revision
+	position []byte
 	keys     map[cptoken.KeyID]*cptoken.PublicKey
 	cutOffs  map[cptoken.CutOffID]cutOff
 	revoked  revSet

@@ -39,6 +39,10 @@ func (s *Store) Signer(kind cptoken.Kind, mesh string) (*issue.SigningKey, error
 		return nil, federation.Errorf(federation.Conflict, "no key signs %ss at present", kind.TokenName()).
 			WithReason("no_active_key").WithHint("activate one: global keys rotate %s", kind.TokenName())
 	}
+	if k.Blocked {
+		return nil, federation.Errorf(federation.Unavailable, "key %s signs nothing any more: a zone knows it as removed", state.KeyName(k.ID)).
+			WithReason("key_blocked").WithHint("the leader rotates it at once; try again in a moment, or see global keys list")
+	}
 	return s.open(k)
 }
 

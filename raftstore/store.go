@@ -111,6 +111,7 @@ type Store struct {
 	signers signers
 	broken  brokenCache
 	lack    lackCache
+	secrets secretCache
 	pruning *pruneClock
 
 	// foundAt is the feature level of a cluster that this node founds.
@@ -209,7 +210,7 @@ func (s *Store) Head() (cluster string, rev federation.Revision) {
 	return st.Cluster(), st.Revision()
 }
 
-// Watch returns a channel that is closed at the next change that zones see. Get
+// Watch returns a channel that is closed at the next acknowledged change. Get
 // it before reading Head, so that no change falls between.
 func (s *Store) Watch() <-chan struct{} { return s.fsm.watch.next() }
 
@@ -222,6 +223,7 @@ func (s *Store) Since(rev federation.Revision) (cptoken.Delta, error) {
 	if err != nil {
 		return d, err
 	}
+	d.Position = s.positionOf(st)
 	return s.brokenIn(st).withhold(d), nil
 }
 

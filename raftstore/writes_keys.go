@@ -45,6 +45,17 @@ func (s *Store) PrepareKey(ctx context.Context, o Origin, kind cptoken.Kind, mes
 	}
 }
 
+// BlockKey has a key sign nothing any more, because a zone knows it as removed. It says
+// whether that is news.
+func (s *Store) BlockKey(ctx context.Context, o Origin, id cptoken.KeyID) (Change, error) {
+	step := &storepb.KeyStep{Kind: string(id.Kind), Mesh: id.Mesh, Kid: id.KID}
+	out, err := s.propose(ctx, o, "block-key", &storepb.Command{Op: &storepb.Command_BlockKey{BlockKey: step}})
+	if err != nil {
+		return Change{}, err
+	}
+	return changeOf(out), nil
+}
+
 // raced reports whether another proposer was faster with the same thing.
 func raced(err error) bool {
 	if err == nil {

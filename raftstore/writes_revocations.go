@@ -45,7 +45,8 @@ func (s *Store) Revoke(ctx context.Context, o Origin, kind cptoken.Kind, mesh st
 func revokedSize(id cptoken.RevokedID) int { return len(id.ID) + 18 }
 
 // Withdraw takes ids off the list of a kind and mesh: their tokens are accepted
-// again. Ids that are not on it are passed over. Zones see all of it at once.
+// again. Zones are told of ids that are not on it, too: one may keep what this cluster
+// lost. Zones see all of it at once.
 func (s *Store) Withdraw(ctx context.Context, o Origin, kind cptoken.Kind, mesh string, ids []string) (Change, error) {
 	if len(ids) == 0 {
 		return Change{}, federation.InvalidField("ids", "must name at least one token id")

@@ -139,6 +139,9 @@ func (f *fake) cluster() {
 			}})
 	})
 	f.mux.HandleFunc("POST /v1/cluster/transfer-leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}) })
+	f.mux.HandleFunc("POST /v1/cluster/confirm-loss", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, apitypes.ConfirmedLoss{Revision: "0123456789abcdef-1@7"})
+	})
 	f.mux.HandleFunc("POST /v1/cluster/remove", func(w http.ResponseWriter, r *http.Request) {
 		var body apitypes.RemoveMemberRequest
 		_ = json.NewDecoder(r.Body).Decode(&body)

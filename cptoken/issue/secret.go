@@ -16,6 +16,8 @@ const secretSize = 32
 const (
 	secretLabel = "meridian/cluster-secret/v1"
 	backupLabel = "meridian/backup-mac/v1"
+	// positionLabel is of positions that zones and members show.
+	positionLabel = "meridian/position-mac/v1"
 )
 
 func secretRef(generation uint32) Ref { return Ref{Serial: uint64(generation)} }
@@ -62,12 +64,27 @@ func (s *SealKeys) ResealClusterSecret(cluster string, generation uint32, sealed
 
 // BackupMAC is the HMAC-SHA256 of a backup whose frames have this digest, under a key
 // that HKDF derives for that purpose alone. Compare MACs with [hmac.Equal].
-func (c *ClusterSecret) BackupMAC(frames []byte) ([]byte, error) {
-	key, err := hkdf.Key(sha256.New, c.secret, nil, backupLabel, sha256.Size)
+func (c *ClusterSecret) BackupMAC(frames []byte) ([]byte, error) { return c.mac(backupLabel, frames) }
+
+// positionMACSize is what a position has of its MAC: it travels with each set of changes.
+const positionMACSize = 16
+
+// PositionMAC is the MAC of a position: the first 16 bytes of an HMAC-SHA256 under a key
+// for that purpose alone.
+func (c *ClusterSecret) PositionMAC(position []byte) ([]byte, error) {
+	mac, err := c.mac(positionLabel, position)
+	if err != nil {
+		return nil, err
+	}
+	return mac[:positionMACSize], nil
+}
+
+func (c *ClusterSecret) mac(label string, data []byte) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, c.secret, nil, label, sha256.Size)
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "deriving a key from the cluster secret: %w", err)
 	}
 	mac := hmac.New(sha256.New, key)
-	mac.Write(frames)
+	mac.Write(data)
 	return mac.Sum(nil), nil
 }

@@ -23,6 +23,11 @@ func (g *Global) RemoveMember(ctx context.Context, r apitypes.RemoveMemberReques
 	return change[apitypes.RemovedMember](ctx, g.c, r, "v1", "cluster", "remove")
 }
 
+// ConfirmLoss takes the alarms of lost changes away.
+func (g *Global) ConfirmLoss(ctx context.Context, r apitypes.ConfirmLossRequest) (apitypes.ConfirmedLoss, error) {
+	return change[apitypes.ConfirmedLoss](ctx, g.c, r, "v1", "cluster", "confirm-loss")
+}
+
 // Expel refuses a certificate's key, or a node, on every port.
 func (g *Global) Expel(ctx context.Context, r apitypes.ExpelRequest) error {
 	_, err := change[struct{}](ctx, g.c, r, "v1", "expelled")

@@ -14,6 +14,36 @@ type Cluster struct {
 	Voters       int      `json:"voters"`
 	Members      []Member `json:"members"`
 	Warning      string   `json:"warning,omitempty"`
+	// Losses are the losses of acknowledged changes that no operator has confirmed.
+	Losses []Loss `json:"losses,omitempty"`
+	// NewerHistories are shown by zones, and nobody here knows them: the ids.
+	NewerHistories []string `json:"newerHistories,omitempty"`
+}
+
+// Loss is a loss of acknowledged changes that somebody proved: a disk went back.
+type Loss struct {
+	At time.Time `json:"at"`
+	// ShownBy is who held more than the cluster: "zone west", "member <id>".
+	ShownBy string `json:"shownBy"`
+	// Shown is the revision that it held, Had where the cluster stood, and Began where the
+	// history begins that was begun for it.
+	Shown string `json:"shown"`
+	Had   string `json:"had"`
+	Began string `json:"began"`
+	// KumaZones are zones that run Kuma's control plane. They show no position, and may have
+	// gone back with the cluster.
+	KumaZones []string `json:"kumaZones,omitempty"`
+}
+
+// ConfirmLossRequest is the body of POST /v1/cluster/confirm-loss. Adopt begins a history
+// above every one that was shown.
+type ConfirmLossRequest struct {
+	Adopt bool `json:"adopt,omitempty"`
+}
+
+// ConfirmedLoss is its answer: where the cluster stands.
+type ConfirmedLoss struct {
+	Revision string `json:"revision"`
 }
 
 // Member is one node of the cluster.

@@ -38,7 +38,7 @@ type RevokeResult struct {
 	Named    int      `json:"named,omitempty"`
 	IDs      []string `json:"ids"`
 	// Given is the number of ids that were sent as text, and Withdrawn how many of
-	// them were taken off the list: only in answers of POST /v1/revocations/bulk,
+	// them were withdrawn, also ones that were not on the list: only in answers of POST /v1/revocations/bulk,
 	// which repeat no id.
 	Given     int `json:"given,omitempty"`
 	Withdrawn int `json:"withdrawn,omitempty"`

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/base64"
 	"strconv"
 	"time"
 
@@ -108,6 +109,7 @@ func (l *link) openStream() (err error) {
 // subscribe asks for changes from where the zone stands. With this the session
 // begins, and that of an earlier connection of this instance ends.
 func (l *link) subscribe() error {
+	proof := l.client.cfg.Sink.Proof() // before the revision, so that it proves no more
 	cluster, rev := l.client.cfg.Sink.Position()
 	persisted, _ := l.client.cfg.Sink.Persisted()
 	l.settler.lost = persisted.Lost
@@ -120,6 +122,9 @@ func (l *link) subscribe() error {
 		vocabulary, skipped := l.client.cfg.Sink.Skipped()
 		first.InitialResourceVersions = map[string]string{
 			kds.ResourceName: wire.ResumeVersion(cluster, rev), kds.VersionVocabulary: strconv.Itoa(vocabulary),
+		}
+		if len(proof) > 0 {
+			first.InitialResourceVersions[kds.VersionPosition] = base64.StdEncoding.EncodeToString(proof)
 		}
 		first.ResourceNamesUnsubscribe = skipped
 	}

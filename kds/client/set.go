@@ -1,8 +1,11 @@
 package client
 
 import (
+	"bytes"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -41,7 +44,7 @@ func (s *setReader) inOrder(p cptoken.Part) error {
 		return federation.Errorf(federation.Invalid, "part %d of a set that has not begun", p.Number)
 	case s.open && p.Number != s.want:
 		return federation.Errorf(federation.Invalid, "part %d of a set where part %d was due", p.Number, s.want)
-	case s.open && (p.From != h.From || p.To != h.To || p.Full != h.Full || p.Began != h.Began || p.Cluster != h.Cluster || !p.Watermark.Equal(h.Watermark)):
+	case s.open && (p.From != h.From || p.To != h.To || p.Full != h.Full || p.Began != h.Began || p.Merging != h.Merging || !bytes.Equal(p.Position, h.Position) || p.Cluster != h.Cluster || !p.Watermark.Equal(h.Watermark)):
 		return federation.Errorf(federation.Invalid, "part %d belongs to another set than the parts before it", p.Number)
 	}
 	return nil
@@ -56,8 +59,9 @@ func leadsOn(p cptoken.Part, rev federation.Revision) error {
 	case !rev.IsZero() && age < 0:
 		return federation.Errorf(federation.Conflict, "the global sent revision %s of an older history than %s", p.To, rev).
 			WithHint("this member of the global was restored or left behind: see its log")
-	case age == 0 && p.To.Index < rev.Index:
-		return federation.Errorf(federation.Conflict, "the global sent revision %s, which is older than %s", p.To, rev)
+	case age == 0 && p.To.Index < rev.Index && !p.Merging:
+		return federation.Errorf(federation.Conflict, "the global sent revision %s, and this zone holds %s", p.To, rev).
+			WithReason(kds.ReasonAhead)
 	case !p.Full && (p.From.History != rev.History || p.From.Index > rev.Index):
 		return federation.Errorf(federation.Conflict, "the global sent changes since %s, this zone holds %s", p.From, rev)
 	}

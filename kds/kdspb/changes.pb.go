@@ -48,7 +48,13 @@ type Changes struct {
 	Changes []*Change `protobuf:"bytes,10,rep,name=changes,proto3" json:"changes,omitempty"`
 	// The index at which the history began, 0 where it is not known: what has a
 	// greater one was done in this history and did not come out of a backup.
-	HistoryIndex  uint64 `protobuf:"varint,11,opt,name=history_index,json=historyIndex,proto3" json:"history_index,omitempty"`
+	HistoryIndex uint64 `protobuf:"varint,11,opt,name=history_index,json=historyIndex,proto3" json:"history_index,omitempty"`
+	// Where the set leads to, for the zone to show when it resumes: opaque to it. Empty
+	// where the global cannot prove it.
+	Position []byte `protobuf:"bytes,12,opt,name=position,proto3" json:"position,omitempty"`
+	// Of a full set: nothing proves where the zone stands. It keeps what it refuses beyond
+	// the set until that is explicitly withdrawn.
+	Merging       bool `protobuf:"varint,13,opt,name=merging,proto3" json:"merging,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +164,20 @@ func (x *Changes) GetHistoryIndex() uint64 {
 		return x.HistoryIndex
 	}
 	return 0
+}
+
+func (x *Changes) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *Changes) GetMerging() bool {
+	if x != nil {
+		return x.Merging
+	}
+	return false
 }
 
 // Change is one entry of the log as zones see it.
@@ -669,7 +689,7 @@ var File_kds_kdspb_changes_proto protoreflect.FileDescriptor
 
 const file_kds_kdspb_changes_proto_rawDesc = "" +
 	"\n" +
-	"\x17kds/kdspb/changes.proto\x12\vmeridian.v1\"\xc2\x02\n" +
+	"\x17kds/kdspb/changes.proto\x12\vmeridian.v1\"\xf8\x02\n" +
 	"\aChanges\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\ahistory\x18\x02 \x01(\tR\ahistory\x12,\n" +
@@ -682,7 +702,9 @@ const file_kds_kdspb_changes_proto_rawDesc = "" +
 	"\fwatermark_ms\x18\t \x01(\x03R\vwatermarkMs\x12-\n" +
 	"\achanges\x18\n" +
 	" \x03(\v2\x13.meridian.v1.ChangeR\achanges\x12#\n" +
-	"\rhistory_index\x18\v \x01(\x04R\fhistoryIndex\"\xd7\x02\n" +
+	"\rhistory_index\x18\v \x01(\x04R\fhistoryIndex\x12\x1a\n" +
+	"\bposition\x18\f \x01(\fR\bposition\x12\x18\n" +
+	"\amerging\x18\r \x01(\bR\amerging\"\xd7\x02\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12$\n" +
 	"\x03key\x18\x02 \x01(\v2\x10.meridian.v1.KeyH\x00R\x03key\x126\n" +

@@ -23,18 +23,25 @@ type batches struct {
 	stats   *counters
 
 	mu      sync.Mutex
-	entries map[federation.Revision]*entry // by where they begin; zero: a full state
-	bytes   int                            // of all entries
-	pinned  int                            // of deltas that streams send, also forgotten ones
+	entries map[origin]*entry
+	bytes   int // of all entries
+	pinned  int // of deltas that streams send, also forgotten ones
 	clock   uint64
 
 	making chan struct{} // holds a token for each delta that is being made
 }
 
+// origin is where a batch begins: at a revision, or at nothing. Of a full state merging
+// tells two apart.
+type origin struct {
+	from    federation.Revision
+	merging bool
+}
+
 // entry is a batch that is there or being made. batch and err are set before
 // ready is closed; refs and used belong to the mutex of batches.
 type entry struct {
-	from  federation.Revision
+	from  origin
 	ready chan struct{}
 	batch *wire.Batch
 	err   error
@@ -65,33 +72,39 @@ const (
 func newBatches(source kds.Source, limits *kds.Limits, maxPart int, stats *counters) *batches {
 	return &batches{
 		source: source, limits: limits, maxPart: maxPart, stats: stats,
-		entries: map[federation.Revision]*entry{}, making: make(chan struct{}, maxMaking),
+		entries: map[origin]*entry{}, making: make(chan struct{}, maxMaking),
 	}
+}
+
+// wanted is what a stream needs next.
+type wanted struct {
+	from, head federation.Revision
+	room       int  // how many times CacheBytes the deltas that are being sent may take
+	whole      bool // a full state, one that does not go back behind from
+	merging    bool // a full state, for a zone of which nothing proves where it stands
 }
 
 // next returns a set that leads a zone on from a revision, to head or further,
 // or a full state close enough to head that a delta soon follows. The caller
-// must call release once it has sent the set. room is how many times CacheBytes
-// the deltas that are being sent may take; whole asks for a full state that does not go
-// back behind from.
-func (s *batches) next(ctx context.Context, from, head federation.Revision, room int, whole bool) (b *wire.Batch, release func(), err error) {
-	if !from.IsZero() && !whole {
-		b, release, err = s.get(ctx, from, room, func(b *wire.Batch) bool { return b.To.Covers(head) })
+// must call release once it has sent the set.
+func (s *batches) next(ctx context.Context, w wanted) (b *wire.Batch, release func(), err error) {
+	if !w.from.IsZero() && !w.whole && !w.merging {
+		b, release, err = s.get(ctx, origin{from: w.from}, w.room, func(b *wire.Batch) bool { return b.To.Covers(w.head) })
 		if !errors.Is(err, errNeedsFull) && !errors.Is(err, errCrowded) {
 			return b, release, err
 		}
 	}
-	return s.get(ctx, federation.Revision{}, room, func(b *wire.Batch) bool {
-		return b.To.History == head.History &&
-			b.To.Index+s.limits.FullLag >= head.Index &&
-			(from.History != head.History || b.To.Index >= from.Index)
+	return s.get(ctx, origin{merging: w.merging}, w.room, func(b *wire.Batch) bool {
+		return b.To.History == w.head.History &&
+			b.To.Index+s.limits.FullLag >= w.head.Index &&
+			(w.from.History != w.head.History || b.To.Index >= w.from.Index)
 	})
 }
 
 // get returns the batch that begins at from. One that is there is taken where it
 // is fresh; otherwise the caller makes a new one, and whoever comes meanwhile
 // waits for that.
-func (s *batches) get(ctx context.Context, from federation.Revision, room int, fresh func(*wire.Batch) bool) (*wire.Batch, func(), error) {
+func (s *batches) get(ctx context.Context, from origin, room int, fresh func(*wire.Batch) bool) (*wire.Batch, func(), error) {
 	for {
 		e, mine := s.enter(from, fresh)
 		if mine {
@@ -121,7 +134,7 @@ func (s *batches) get(ctx context.Context, from federation.Revision, room int, f
 }
 
 // enter returns the entry of from, held, and whether the caller has to make it.
-func (s *batches) enter(from federation.Revision, fresh func(*wire.Batch) bool) (e *entry, mine bool) {
+func (s *batches) enter(from origin, fresh func(*wire.Batch) bool) (e *entry, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e = s.entries[from]
@@ -149,8 +162,8 @@ func (s *batches) enter(from federation.Revision, fresh func(*wire.Batch) bool) 
 }
 
 // build encodes a set, if there is room for it.
-func (s *batches) build(from federation.Revision, room int) (*wire.Batch, error) {
-	if from.IsZero() {
+func (s *batches) build(from origin, room int) (*wire.Batch, error) {
+	if from.from.IsZero() {
 		return s.encode(from)
 	}
 	s.making <- struct{}{}
@@ -166,20 +179,21 @@ func (s *batches) build(from federation.Revision, room int) (*wire.Batch, error)
 
 // pin counts a delta that is there and that a stream sends.
 func (s *batches) pin(e *entry) {
-	if !e.pinned && !e.from.IsZero() {
+	if !e.pinned && !e.from.from.IsZero() {
 		e.pinned = true
 		s.pinned += e.batch.Size
 	}
 }
 
-func (s *batches) encode(from federation.Revision) (*wire.Batch, error) {
-	d, err := s.source.Since(from)
+func (s *batches) encode(from origin) (*wire.Batch, error) {
+	d, err := s.source.Since(from.from)
 	if err != nil {
 		return nil, err
 	}
-	if d.Full && !from.IsZero() {
+	if d.Full && !from.from.IsZero() {
 		return nil, errNeedsFull
 	}
+	d.Merging = from.merging
 	b, err := wire.Encode(d, s.maxPart)
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func TestBatchesAreShared(t *testing.T) {
 	got := make([]*wire.Batch, 50)
 	for i := range got {
 		wg.Go(func() {
-			batch, release, err := b.next(context.Background(), federation.Revision{}, head, roomResuming, false)
+			batch, release, err := b.next(context.Background(), wanted{from: federation.Revision{}, head: head, room: roomResuming, whole: false})
 			if err != nil {
 				t.Error(err)
 				return
@@ -56,7 +56,7 @@ func TestFullStateIsUsedAgain(t *testing.T) {
 	take := func(from federation.Revision) *wire.Batch {
 		t.Helper()
 		_, head := s.Head()
-		x, release, err := b.next(context.Background(), from, head, roomResuming, false)
+		x, release, err := b.next(context.Background(), wanted{from: from, head: head, room: roomResuming, whole: false})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,14 +87,14 @@ func TestFullStateIsUsedAgain(t *testing.T) {
 func TestBatchesAreBounded(t *testing.T) {
 	s := kdstest.NewSource()
 	b := newTestBatches(s, func(l *kds.Limits) { l.CacheBatches = 4; l.CacheBytes = 1 << 20 })
-	held, release, err := b.next(context.Background(), kdstest.Revision(1, 1), kdstest.Revision(1, 1), roomResuming, false)
+	held, release, err := b.next(context.Background(), wanted{from: kdstest.Revision(1, 1), head: kdstest.Revision(1, 1), room: roomResuming, whole: false})
 	if err != nil {
 		t.Fatal(err)
 	}
 	from := kdstest.Revision(1, 1)
 	for i := range 20 {
 		head := s.Add(fmt.Sprint(i))
-		_, done, err := b.next(context.Background(), from, head, roomResuming, false)
+		_, done, err := b.next(context.Background(), wanted{from: from, head: head, room: roomResuming, whole: false})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +110,7 @@ func TestBatchesAreBounded(t *testing.T) {
 	release()
 
 	b = newTestBatches(s, func(l *kds.Limits) { l.CacheBytes = 1 })
-	_, release, err = b.next(context.Background(), from, from, roomResuming, false)
+	_, release, err = b.next(context.Background(), wanted{from: from, head: from, room: roomResuming, whole: false})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,11 +127,11 @@ func TestBatchErrorsAreNotKept(t *testing.T) {
 	s := kdstest.NewSource()
 	b := newTestBatches(s, nil)
 	s.Err = kdstest.ErrTest
-	if _, _, err := b.next(context.Background(), federation.Revision{}, kdstest.Revision(1, 1), roomResuming, false); err != kdstest.ErrTest {
+	if _, _, err := b.next(context.Background(), wanted{from: federation.Revision{}, head: kdstest.Revision(1, 1), room: roomResuming, whole: false}); err != kdstest.ErrTest {
 		t.Fatalf("got %v", err)
 	}
 	s.Err = nil
-	if _, release, err := b.next(context.Background(), federation.Revision{}, kdstest.Revision(1, 1), roomResuming, false); err != nil {
+	if _, release, err := b.next(context.Background(), wanted{from: federation.Revision{}, head: kdstest.Revision(1, 1), room: roomResuming, whole: false}); err != nil {
 		t.Error(err)
 	} else {
 		release()
@@ -151,7 +151,7 @@ func TestPinnedDeltasAreBounded(t *testing.T) {
 	var releases []func()
 	deltas, full := 0, map[*wire.Batch]bool{}
 	for _, from := range revs[:199] {
-		x, release, err := b.next(context.Background(), from, head, roomResuming, false)
+		x, release, err := b.next(context.Background(), wanted{from: from, head: head, room: roomResuming, whole: false})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestPinnedDeltasAreBounded(t *testing.T) {
 		t.Errorf("%d bytes of deltas are pinned, want at most %d", b.pinned, limit)
 	}
 	from, next := head, s.Add("one more")
-	x, release, err := b.next(context.Background(), from, next, roomGoingOn, false)
+	x, release, err := b.next(context.Background(), wanted{from: from, head: next, room: roomGoingOn, whole: false})
 	if err != nil || x.Full {
 		t.Errorf("a stream that goes on got %+v, %v, want the delta", x, err)
 	}
@@ -184,7 +184,7 @@ func TestPinnedDeltasAreBounded(t *testing.T) {
 	if b.pinned != 0 {
 		t.Errorf("%d bytes stay pinned", b.pinned)
 	}
-	x, release, err = b.next(context.Background(), revs[0], next, roomResuming, false)
+	x, release, err = b.next(context.Background(), wanted{from: revs[0], head: next, room: roomResuming, whole: false})
 	if err != nil || x.Full {
 		t.Errorf("with room again: %+v, %v, want a delta", x, err)
 	}
@@ -198,7 +198,7 @@ func TestCrowdedMakersHinderNobody(t *testing.T) {
 	first := s.Add("a")
 	second := s.Add("b")
 	b := newTestBatches(s, func(l *kds.Limits) { l.CacheBytes = 1 })
-	_, hold, err := b.next(context.Background(), first, second, roomResuming, false)
+	_, hold, err := b.next(context.Background(), wanted{from: first, head: second, room: roomResuming, whole: false})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestCrowdedMakersHinderNobody(t *testing.T) {
 			if i%2 == 0 {
 				room = 1 << 20
 			}
-			x, release, err := b.next(context.Background(), second, third, room, false)
+			x, release, err := b.next(context.Background(), wanted{from: second, head: third, room: room, whole: false})
 			if err != nil || x.Full && room != roomResuming {
 				t.Errorf("room %d: %+v %v", room, x, err)
 				return

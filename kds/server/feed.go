@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/wire"
@@ -15,10 +16,11 @@ import (
 // not acknowledged, never a copy of anything.
 type feed struct {
 	subscribed bool
-	halted     bool // the zone refused a set; it must resume on a new stream
-	answered   bool // the subscription has had its answer
-	waiting    bool // the zone is ahead of this member
-	renew      bool // the zone's copy is of another vocabulary: it needs all of it
+	halted     bool    // the zone refused a set; it must resume on a new stream
+	answered   bool    // the subscription has had its answer
+	resume     *resume // where the zone's copy stands is not known yet; nil: it is
+	merging    bool    // nothing proved it: the zone needs all, and keeps what it refuses
+	renew      bool    // the zone's copy is of another vocabulary: it needs all of it
 	cursor     federation.Revision
 	inflight   []flight // oldest first
 	// unwritten are sets whose refusals are in force at the zone, and which it cannot
@@ -53,9 +55,9 @@ func (st *stream) handleChanges(r *wire.Request, first bool) error {
 	return nil
 }
 
-// subscribe sets the cursor to where the zone says it stands.
+// subscribe notes what the zone says that it holds.
 func (st *stream) subscribe(r *wire.Request) error {
-	cluster, head := st.srv.cfg.Source.Head()
+	cluster, _ := st.srv.cfg.Source.Head()
 	if cluster == "" {
 		return federation.Errorf(federation.Unavailable, "this member has no state to serve yet").WithReason(kds.ReasonNotReady)
 	}
@@ -75,13 +77,52 @@ func (st *stream) subscribe(r *wire.Request) error {
 	if err != nil {
 		return err
 	}
-	st.feed.cursor = rev
+	st.feed.resume = &resume{position: r.Position, notHeld: r.NotHeld, claimed: rev}
 	st.feed.renew = r.Vocabulary != st.call.creds.Vocabulary
-	st.session.resumed(rev, r.NotHeld)
-	st.srv.registry.touch()
-	st.srv.cfg.Logger.Debug("zone resumes", "zone", st.call.creds.Zone, "instance", st.session.id.instance,
-		"revision", rev.String(), "head", head.String())
 	return nil
+}
+
+// resume is what a zone said of its copy, until it is known where that stands.
+type resume struct {
+	position []byte
+	notHeld  []string
+	claimed  federation.Revision // for operators; nothing is decided by it
+	waiting  bool
+}
+
+// place finds out where the copy of a zone stands that resumes. It reports false where
+// the zone knows what this member does not: it is sent nothing, because it never goes
+// back, until this member has caught up or the loss is proved.
+func (st *stream) place() bool {
+	f := &st.feed
+	if f.resume == nil {
+		return true
+	}
+	standing, rev := st.srv.cfg.Source.Place(st.call.creds.Zone, f.resume.position)
+	attrs := []any{"zone", st.call.creds.Zone, "instance", st.session.id.instance, "claims", f.resume.claimed.String()}
+	switch standing {
+	case cptoken.InPast:
+		f.cursor = rev
+		st.session.resumed(rev, f.resume.notHeld)
+	case cptoken.Ahead:
+		if !f.resume.waiting {
+			f.resume.waiting = true
+			st.session.ahead("it holds revision " + f.resume.claimed.String() + ", which this member does not know: it waits")
+			st.srv.registry.touch()
+			st.srv.cfg.Logger.Info("zone is ahead of this member and waits for it", attrs...)
+		}
+		return false
+	default:
+		f.merging = true
+		st.srv.cfg.Logger.Info("nothing proves where the zone stands: it gets the full state and keeps what it refuses", attrs...)
+	}
+	if f.resume.waiting {
+		st.session.ahead("")
+	}
+	f.resume = nil
+	st.srv.registry.touch()
+	st.srv.cfg.Logger.Debug("zone resumes", attrs...)
+	return true
 }
 
 // acknowledged notes that a set is durable at the zone. A nonce that is not the
@@ -139,15 +180,18 @@ func (st *stream) push(ctx context.Context) (<-chan struct{}, error) {
 	f := &st.feed
 	for f.subscribed && !f.halted && len(f.inflight) < st.srv.limits.InFlight {
 		changed := st.srv.cfg.Source.Watch()
+		if !st.place() {
+			return changed, nil
+		}
 		_, head := st.srv.cfg.Source.Head()
-		if st.ahead(head) || f.answered && f.cursor == head {
+		if f.answered && f.cursor == head {
 			return changed, nil
 		}
 		room := roomResuming
 		if f.answered {
 			room = roomGoingOn
 		}
-		b, release, err := st.srv.batches.next(ctx, f.cursor, head, room, f.renew)
+		b, release, err := st.srv.batches.next(ctx, wanted{f.cursor, head, room, f.renew, f.merging})
 		if federation.CodeOf(err) == federation.Unavailable {
 			return changed, nil
 		}
@@ -169,23 +213,6 @@ func (st *stream) push(ctx context.Context) (<-chan struct{}, error) {
 	return nil, nil
 }
 
-// ahead reports whether the zone has seen what this member has not: it then waits
-// for this member and is sent nothing, because a zone never goes back.
-func (st *stream) ahead(head federation.Revision) bool {
-	f := &st.feed
-	if f.cursor.IsZero() {
-		return false
-	}
-	age := f.cursor.History.Compare(head.History)
-	ahead := age > 0 || age == 0 && f.cursor.Index > head.Index
-	if ahead && !f.waiting {
-		st.srv.cfg.Logger.Info("zone is ahead of this member and waits for it", "zone", st.call.creds.Zone,
-			"instance", st.session.id.instance, "revision", f.cursor.String(), "head", head.String())
-	}
-	f.waiting = ahead
-	return ahead
-}
-
 // sendBatch sends all parts of a set.
 func (st *stream) sendBatch(b *wire.Batch) error {
 	for _, part := range b.Parts {
@@ -201,7 +228,7 @@ func (st *stream) sendBatch(b *wire.Batch) error {
 	}
 	st.session.sent(len(b.Parts))
 	f := &st.feed
-	f.cursor, f.answered, f.renew = b.To, true, false
+	f.cursor, f.answered, f.renew, f.merging = b.To, true, false, false
 	f.inflight = append(f.inflight, flight{to: b.To, nonce: b.LastNonce(), sent: time.Now()})
 	return nil
 }

@@ -109,6 +109,13 @@ func (s *session) resumed(rev federation.Revision, notHeld []string) {
 	s.view.Acked, s.view.Full = rev, !rev.IsZero()
 }
 
+// ahead notes that the zone knows what this member does not; "" that it does not any more.
+func (s *session) ahead(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view.Nack = what
+}
+
 func (s *session) acked(rev federation.Revision, notHeld []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

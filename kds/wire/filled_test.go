@@ -22,16 +22,16 @@ func TestEveryFieldTravels(t *testing.T) {
 	changes := kdstest.EveryChange(t)
 	d := cptoken.Delta{
 		Cluster: kdstest.Cluster, From: kdstest.Revision(1, 0), To: kdstest.Revision(1, 99), Began: 7,
-		Watermark: time.UnixMilli(1_790_000_000_123), Changes: slices.Values(changes),
+		Position: []byte("position"), Watermark: time.UnixMilli(1_790_000_000_123), Changes: slices.Values(changes),
 	}
 	for _, full := range []bool{false, true} {
-		d.Full = full
+		d.Full, d.Merging = full, full
 		b, err := Encode(d, kds.MaxPart)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := cptoken.Part{
-			Cluster: d.Cluster, To: d.To, Full: full, Began: d.Began, Watermark: d.Watermark, Last: true, Changes: changes,
+			Cluster: d.Cluster, To: d.To, Full: full, Began: d.Began, Watermark: d.Watermark, Position: d.Position, Merging: full, Last: true, Changes: changes,
 		}
 		if !full {
 			want.From = d.From
@@ -44,7 +44,7 @@ func TestEveryFieldTravels(t *testing.T) {
 	}
 	for i := range reflect.TypeFor[cptoken.Part]().NumField() {
 		name := reflect.TypeFor[cptoken.Part]().Field(i).Name
-		if !slices.Contains([]string{"Cluster", "From", "To", "Full", "Began", "Watermark", "Number", "Last", "Changes"}, name) {
+		if !slices.Contains([]string{"Cluster", "From", "To", "Full", "Began", "Watermark", "Position", "Merging", "Number", "Last", "Changes"}, name) {
 			t.Errorf("Part.%s is in no message of this test", name)
 		}
 	}
@@ -81,7 +81,7 @@ func messageIsFilled(t *testing.T, b *Batch, full bool) {
 		fields := all.Get(i).Fields()
 		for j := range fields.Len() {
 			name := fields.Get(j).FullName()
-			absent := name.Name() == "part" || name.Name() == "full" && !full || name.Name() == "from" || name.Name() == "uuids"
+			absent := name.Name() == "part" || (name.Name() == "full" || name.Name() == "merging") && !full || name.Name() == "from" || name.Name() == "uuids"
 			if !seen[name] && !absent {
 				t.Errorf("nothing writes %s", name)
 			}

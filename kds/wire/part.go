@@ -33,6 +33,8 @@ func partHeader(d cptoken.Delta) *kdspb.Changes {
 		To:               d.To.Index,
 		Full:             d.Full,
 		HistoryIndex:     d.Began,
+		Position:         d.Position,
+		Merging:          d.Merging,
 	}
 	if !d.Full {
 		m.From = d.From.Index
@@ -79,12 +81,14 @@ func partFromWire(m *kdspb.Changes) (cptoken.Part, error) {
 	}
 	history := federation.History{ID: m.GetHistory(), Created: m.GetHistoryCreatedMs()}
 	p := cptoken.Part{
-		Cluster: m.GetCluster(),
-		To:      federation.Revision{History: history, Index: m.GetTo()},
-		Full:    m.GetFull(),
-		Began:   m.GetHistoryIndex(),
-		Number:  m.GetPart(),
-		Last:    m.GetLast(),
+		Cluster:  m.GetCluster(),
+		To:       federation.Revision{History: history, Index: m.GetTo()},
+		Full:     m.GetFull(),
+		Began:    m.GetHistoryIndex(),
+		Merging:  m.GetMerging(),
+		Position: m.GetPosition(),
+		Number:   m.GetPart(),
+		Last:     m.GetLast(),
 	}
 	if p.Cluster == "" || len(p.Cluster) > MaxClusterLen {
 		return bad("a cluster id of %d bytes", len(p.Cluster))
@@ -95,6 +99,10 @@ func partFromWire(m *kdspb.Changes) (cptoken.Part, error) {
 	switch {
 	case p.Began > p.To.Index:
 		return bad("a history that began at index %d in a set that leads to %s", p.Began, p.To)
+	case len(p.Position) > cptoken.MaxPosition:
+		return bad("a position of %d bytes", len(p.Position))
+	case p.Merging && !p.Full:
+		return bad("changes that merge, and no full state")
 	case p.Full && m.GetFrom() != 0:
 		return bad("a full state that begins at index %d", m.GetFrom())
 	case m.GetFrom() > m.GetTo():

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/base64"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
@@ -29,6 +30,7 @@ type Request struct {
 	UnsubscribeAll bool   // "*" is among them
 	Resume         string // initial_resource_versions["changes"]
 	Vocabulary     string // initial_resource_versions["vocabulary"]
+	Position       []byte // initial_resource_versions["position"]
 	KeySets        string // initial_resource_versions["key-sets"], in the form of kds.FormatKeySets
 	// NotHeld are the names that a zone of Meridian's unsubscribes from: what it was
 	// sent and does not understand.
@@ -198,6 +200,8 @@ func (r *Request) decodeVersion(entry []byte) error {
 	switch string(key) {
 	case kds.ResourceName:
 		r.Resume, err = text("initial_resource_versions", value, maxResumeLen)
+	case kds.VersionPosition:
+		r.Position, err = position(value)
 	case kds.VersionVocabulary:
 		r.Vocabulary, err = text("initial_resource_versions", value, kds.MaxVocabularyLen)
 	case kds.VersionKeySets:
@@ -206,6 +210,17 @@ func (r *Request) decodeVersion(entry []byte) error {
 		}
 	}
 	return err
+}
+
+func position(text []byte) ([]byte, error) {
+	if len(text) > base64.StdEncoding.EncodedLen(cptoken.MaxPosition) {
+		return nil, federation.Errorf(federation.TooLarge, "initial_resource_versions: a position of %d bytes", len(text))
+	}
+	p, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "initial_resource_versions: the position is not base64")
+	}
+	return p, nil
 }
 
 func (r *Request) decodeRefusal(b []byte) error {

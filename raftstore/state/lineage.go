@@ -86,7 +86,7 @@ func (t *lineTable) first() (index uint64, l line, ok bool) {
 func (s *State) dropLines(upTo uint64) {
 	s.share()
 	for index := range s.lines.at.all() {
-		if index > upTo || index == s.applied {
+		if index > upTo || index >= s.revision { // where zones stand, they must be able to prove
 			break
 		}
 		s.lines.at.del(s.edit, index)

@@ -19,6 +19,9 @@ func (s *State) FeatureLevel() uint32 { return s.level }
 // History is the present history.
 func (s *State) History() federation.History { return s.history }
 
+// Began is the index at which the present history began, 0 where that is not known.
+func (s *State) Began() uint64 { return s.began }
+
 // Applied is the index of the last command: Raft's, and after the restore of a backup
 // with a longer log a constant more.
 func (s *State) Applied() uint64 { return s.applied }

@@ -2542,8 +2542,9 @@ type Position struct {
 	Lineage []byte `protobuf:"bytes,4,opt,name=lineage,proto3" json:"lineage,omitempty"`
 	// The vocabulary in which a zone was told what leads there; 0 for a member's.
 	Vocabulary uint32 `protobuf:"varint,5,opt,name=vocabulary,proto3" json:"vocabulary,omitempty"`
-	// HMAC-SHA256 over all before in canonical form, under a key derived from this
-	// generation of the cluster secret.
+	// The first 16 bytes of an HMAC-SHA256 over all before in canonical form, under a key
+	// derived from this generation of the cluster secret. As zones have it, a position is
+	// this message without the cluster's id, which they know.
 	Generation    uint32 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
 	Mac           []byte `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`
 	unknownFields protoimpl.UnknownFields

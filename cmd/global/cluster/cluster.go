@@ -19,7 +19,7 @@ func Command() *cli.Command {
 	return &cli.Command{
 		Name:        "cluster",
 		Usage:       "look after the members of the global",
-		Subcommands: []*cli.Command{clusterStatus(), clusterTransferLeader(), clusterRemove(), clusterReadmit(), clusterRecover()},
+		Subcommands: []*cli.Command{clusterStatus(), clusterTransferLeader(), clusterRemove(), clusterReadmit(), clusterConfirmLoss(), clusterRecover()},
 	}
 }
 

@@ -55,6 +55,8 @@ type Config struct {
 	Certificates func() []apitypes.Certificate
 	// Cluster are the other members; nil: there are none.
 	Cluster Cluster
+	// Losses knows of histories that nobody here knows; nil disables it.
+	Losses Losses
 	// ImportWait is how long a PUT of a key waits for zones and members before it
 	// answers that they have it not yet; 0 means [DefaultImportWait].
 	ImportWait time.Duration
@@ -221,6 +223,7 @@ func (api *API) routes() map[string]route {
 		"GET /v1/cluster":                  {access.Read, api.getCluster},
 		"POST /v1/cluster/transfer-leader": {access.Administer, api.postTransferLeader},
 		"POST /v1/cluster/remove":          {access.Administer, api.postRemoveMember},
+		"POST /v1/cluster/confirm-loss":    {access.Administer, api.postConfirmLoss},
 
 		"GET /v1/expelled":         {access.Read, api.listExpelled},
 		"POST /v1/expelled":        {access.Administer, api.postExpel},

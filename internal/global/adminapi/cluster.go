@@ -182,7 +182,7 @@ func (api *API) mayIssue(lifetime time.Duration) error {
 func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error {
 	status := apitypes.Cluster{ClusterID: api.store.ClusterID(), AnsweredBy: api.store.NodeID(), FeatureLevel: api.store.FeatureLevel(), Members: []apitypes.Member{}}
 	status.Leader, _ = api.store.Leader()
-	warnings := api.brokenKeys()
+	warnings := append(api.losses(&status), api.brokenKeys()...)
 	if api.cfg.Cluster == nil {
 		_, addr := api.store.Leader()
 		status.Voters = 1
@@ -268,4 +268,70 @@ func (api *API) postRemoveMember(a *act, w http.ResponseWriter, r *http.Request)
 
 func alone() error {
 	return federation.Errorf(federation.Conflict, "this node is alone")
+}
+
+// Losses knows what was shown to members and is not in their past.
+type Losses interface {
+	// NewerHistories are those that nobody here knows, with who showed each.
+	NewerHistories() (histories []federation.History, by []string)
+}
+
+// newerHistories are the histories that were shown and that nobody here knows.
+func (api *API) newerHistories() (histories []federation.History, by []string) {
+	if api.cfg.Losses == nil {
+		return nil, nil
+	}
+	return api.cfg.Losses.NewerHistories()
+}
+
+// kumaZones are the zones that show no position, because they run Kuma's control plane.
+func (api *API) kumaZones() (names []string) {
+	for _, z := range api.fleet.Zones() {
+		for _, s := range z.Sessions {
+			if !s.Meridian && (len(names) == 0 || names[len(names)-1] != z.Name) {
+				names = append(names, z.Name)
+			}
+		}
+	}
+	return names
+}
+
+// losses adds to a status what was lost, as far as it is known, and returns the warnings.
+func (api *API) losses(status *apitypes.Cluster) (warnings []string) {
+	kuma := api.kumaZones()
+	for _, l := range api.store.Losses() {
+		status.Losses = append(status.Losses, apitypes.Loss{
+			At: l.At.UTC(), ShownBy: l.ShownBy, Shown: l.Shown.String(), Had: l.Had.String(), Began: l.Began.String(), KumaZones: kuma,
+		})
+		text := "acknowledged changes were lost, found at " + l.At.UTC().Format(time.RFC3339) + ": " + l.ShownBy + " held revision " + l.Shown.String() +
+			" and the cluster had " + l.Had.String() + "; repeat what was done since (docs/backup.md), then: global cluster confirm-loss"
+		if len(kuma) > 0 {
+			text += "; zones that run Kuma's control plane went back too, revoke there again: " + strings.Join(kuma, ", ")
+		}
+		warnings = append(warnings, text)
+	}
+	histories, by := api.newerHistories()
+	for i, h := range histories {
+		status.NewerHistories = append(status.NewerHistories, h.ID)
+		warnings = append(warnings, by[i]+" holds history "+h.ID+", which is newer than this cluster's and which nobody here knows: two clusters share this name, or disks went back behind a new history; find out which, then: global cluster confirm-loss --adopt")
+	}
+	return warnings
+}
+
+// postConfirmLoss takes the alarms away once an operator has seen to them.
+func (api *API) postConfirmLoss(a *act, w http.ResponseWriter, r *http.Request) error {
+	var body apitypes.ConfirmLossRequest
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if err := api.notLeader(); err != nil {
+		return err
+	}
+	a.note(slog.Bool("adopt", body.Adopt))
+	shown, _ := api.newerHistories()
+	change, err := api.store.ConfirmLoss(r.Context(), a.origin("confirm loss", boolText(body.Adopt)), body.Adopt, shown)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, apitypes.ConfirmedLoss{Revision: change.Revision.String()})
 }

@@ -34,7 +34,7 @@ func TestRevokeByID(t *testing.T) {
 	}
 	var withdrawn apitypes.WithdrawResult
 	e.want(200, "POST", "/v1/revocations/withdraw", apitypes.WithdrawRequest{Kind: "dataplane", Mesh: "default", IDs: []string{claims.ID, "never"}}, &withdrawn)
-	if withdrawn.Withdrawn != 1 || withdrawn.Revision != e.head().String() {
+	if withdrawn.Withdrawn != 2 || withdrawn.Revision != e.head().String() {
 		t.Errorf("answer %+v", withdrawn)
 	}
 	if _, err := e.verify(cptoken.Dataplane, token); err != nil {

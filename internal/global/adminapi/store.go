@@ -49,6 +49,9 @@ type State interface {
 	RevocationCount(kind cptoken.Kind, mesh string) int
 	CutOffs() []raftstore.CutOff
 
+	// Losses are the losses of acknowledged changes that nobody has confirmed.
+	Losses() []raftstore.Loss
+
 	// Expelled are the nodes and certificates that are refused on every port.
 	Expelled() []raftstore.Expelled
 }
@@ -75,6 +78,10 @@ type Proposer interface {
 	// ApplyMesh makes a mesh with a prepared key; who calls it has it activated.
 	ApplyMesh(ctx context.Context, o raftstore.Origin, name string) (raftstore.Mesh, error)
 	DeleteMesh(ctx context.Context, o raftstore.Origin, name string) error
+
+	// ConfirmLoss takes the alarms of losses away. With adopt it begins a history above
+	// those that were shown.
+	ConfirmLoss(ctx context.Context, o raftstore.Origin, adopt bool, shown []federation.History) (raftstore.Change, error)
 
 	Expel(ctx context.Context, o raftstore.Origin, e raftstore.Expelled) error
 	Readmit(ctx context.Context, o raftstore.Origin, id string) error

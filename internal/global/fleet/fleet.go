@@ -83,6 +83,12 @@ func (s *Session) lastSeen() time.Time {
 	return latest
 }
 
+// Shown is a position that was shown to a member and is not in its past.
+type Shown struct {
+	By       string `json:"by"` // "zone west", "member <id>"
+	Position []byte `json:"position"`
+}
+
 // Report is what a member says of itself and of the zones connected to it.
 type Report struct {
 	Member string

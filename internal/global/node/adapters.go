@@ -9,6 +9,8 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/admission"
+	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/loss"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/metrics"
 	"github.com/meridiankds/meridian/kds"
@@ -22,6 +24,7 @@ var (
 	_ admission.Store   = admissionStore{}
 	_ keyring.Source    = keySource{}
 	_ kds.Catalog       = kumaCatalog{}
+	_ kds.Source        = zoneSource{}
 	_ kds.Authenticator = sealedGate{}
 	_ kds.Judge         = sealedGate{} // the gate must not hide that the Authenticator can
 )
@@ -69,6 +72,31 @@ func (k keySource) View() cptoken.View { return k.store.View() }
 
 // Changed implements keyring.Source: it tells of what may concern whom the keys let in.
 func (k keySource) Changed() <-chan struct{} { return k.store.WatchAdmission() }
+
+// zoneSource is the state as Meridian zones get it.
+type zoneSource struct {
+	store  *raftstore.Store
+	losses *loss.Watch
+}
+
+// Head implements kds.Source.
+func (z zoneSource) Head() (cluster string, rev federation.Revision) { return z.store.Head() }
+
+// Watch implements kds.Source.
+func (z zoneSource) Watch() <-chan struct{} { return z.store.Watch() }
+
+// Since implements kds.Source.
+func (z zoneSource) Since(rev federation.Revision) (cptoken.Delta, error) { return z.store.Since(rev) }
+
+// Place implements kds.Source. What this member does not know may be lost: whoever leads
+// finds out.
+func (z zoneSource) Place(zone string, position []byte) (cptoken.Standing, federation.Revision) {
+	shown := z.store.Place(position)
+	if shown.Standing == cptoken.Ahead {
+		z.losses.Note(fleet.Shown{By: "zone " + zone, Position: position})
+	}
+	return shown.Standing, shown.Revision
+}
 
 // freshFor is how long ago this member may have heard the leader to begin a Kuma zone
 // with what it has: less than an election takes to be noticed.

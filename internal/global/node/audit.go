@@ -8,6 +8,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 // auditDir is the folder of the audit log in the data folder.
@@ -43,6 +44,17 @@ func (n *Node) refusedZone(ctx context.Context, r kdsserver.Refusal) error {
 	}
 	n.audit.Refuse(audit.Record{Via: "kds", Remote: r.Remote, Action: r.Method, Reason: e.Reason, Detail: e.Error(), About: about})
 	return n.slow.Answer(ctx, r.Remote, r.Err)
+}
+
+// provedLoss writes that acknowledged changes were lost, and who knew.
+func (n *Node) provedLoss(l raftstore.Loss) {
+	err := n.audit.Write(audit.Record{
+		Class: audit.Change, User: "meridian", Via: "cluster", Action: "begin history after loss", Outcome: audit.Done, Revision: l.Began.String(),
+		About: map[string]string{"shownBy": l.ShownBy, "shown": l.Shown.String(), "had": l.Had.String()},
+	})
+	if err != nil { // the replicated record says so too
+		n.cfg.Logger.Error("a loss of changes could not be written to the audit log", "error", err)
+	}
 }
 
 // noteAdminToken writes that this node made itself an administrator's token.

@@ -33,6 +33,12 @@ func (n *Node) measure() {
 	})
 	m.Gauge("member_clock_ahead_seconds", "How far a member's clock is ahead of what most members agree on; of this member's clock where they do not.", []string{"member"}, n.clockSamples)
 	m.Gauge("clock_off", "Whether this member's clock is more than 30 s from what most members agree on: it issues no tokens.", nil, n.clockOff)
+	m.Gauge("losses_unconfirmed", "Losses of acknowledged changes that were proved and that no operator has confirmed.", nil, func() []metrics.Sample { return metrics.One(len(s.Losses())) })
+	m.Gauge("newer_histories_shown", "Histories that zones hold and that nobody here knows.", nil, func() []metrics.Sample {
+		histories, _ := n.peers.losses.NewerHistories()
+		return metrics.One(len(histories))
+	})
+	m.Gauge("positions_ahead", "Positions that were shown to this member and that are not in its past.", nil, func() []metrics.Sample { return metrics.One(n.peers.losses.Waiting()) })
 	n.measureRaft()
 	m.Gauge("key_state_since_timestamp_seconds", "Since when a key is in its state; keys have no end of their own.", []string{"kind", "mesh", "kid", "state"}, n.keyAges)
 	m.Gauge("keys", "Keys by kind, mesh and state.", []string{"kind", "mesh", "state"}, n.keySamples)

@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/admission"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/loss"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/metrics"
@@ -101,6 +102,9 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.peers.attach(n.store)
+	n.peers.losses = loss.New(loss.Config{
+		Store: n.store, Fleet: n.fleet, Members: n.peers.memberIDs, Proved: n.provedLoss, Logger: n.cfg.Logger.With("component", "loss"), Now: n.cfg.Now,
+	})
 	if n.audit, err = audit.Open(filepath.Join(n.cfg.DataDir, auditDir), audit.Options{
 		Room: n.cfg.AuditRoom, Logger: n.cfg.Logger.With("component", "audit"), Now: n.cfg.Now,
 	}); err != nil {
@@ -118,7 +122,7 @@ func (n *Node) open() (err error) {
 	n.kds = kdsserver.New(n.kdsConfig(identity.Cluster, verifier))
 	n.api = adminapi.New(adminapi.Config{
 		Store: n.store, Leads: n.peers.leading, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
-		Members: n.peers.memberIDs, Cluster: n.peers,
+		Members: n.peers.memberIDs, Cluster: n.peers, Losses: n.peers.losses,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Roles: n.cfg.Roles.Roles,
 		Audit: n.audit, AuditOf: n.peers.auditOf, Slow: n.slow.Answer,
@@ -152,7 +156,7 @@ func (n *Node) storeConfig() raftstore.Config {
 
 func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kdsserver.Config {
 	cfg := kdsserver.Config{
-		Source: n.store, Catalog: kumaCatalog{n.store},
+		Source: zoneSource{n.store, n.peers.losses}, Catalog: kumaCatalog{n.store},
 		Authenticator: sealedGate{zones: admission.New(admission.Config{
 			Store: admissionStore{n.store, n.peers, n.keyring}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
@@ -304,6 +308,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 	group.Go(func() error { return n.judgeSessions(ctx) })
 	group.Go(func() error { return n.keyring.Run(ctx) })
 	group.Go(func() error { return n.prune(ctx) })
+	group.Go(func() error { return n.peers.losses.Run(ctx) })
 	group.Go(func() error { return n.followHistory(ctx) })
 	group.Go(func() error { return n.warnUnproven(ctx) })
 	close(n.ready)

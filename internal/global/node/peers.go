@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/global/clocks"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/loss"
 	"github.com/meridiankds/meridian/internal/global/membership"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
@@ -30,6 +31,7 @@ type peers struct {
 	store      *raftstore.Store
 	fleet      *fleet.Fleet
 	audit      *audit.Log
+	losses     *loss.Watch
 	advertise  string
 	preflights bool
 	nonVoter   bool
@@ -188,6 +190,9 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 		return peer.ReportAnswer{}, federation.Errorf(federation.Forbidden, "node %.64q is no member", r.Member).WithReason("removed")
 	}
 	p.membership.Heard(r)
+	for _, s := range r.Shown {
+		p.losses.Note(s)
+	}
 	p.mu.Lock()
 	known := p.heard[r.Member]
 	if r.Full {

@@ -89,7 +89,10 @@ type Report struct {
 	Trusts string `json:"trusts,omitempty"`
 	Shows  string `json:"shows,omitempty"`
 	// Digest names the sessions; Sessions are absent where the leader has them.
-	Digest   string          `json:"digest"`
+	Digest string `json:"digest"`
+	// Shown are positions that zones and members showed to the member, and that are not in
+	// its past.
+	Shown    []fleet.Shown   `json:"shown,omitempty"`
 	Full     bool            `json:"full"`
 	Sessions []fleet.Session `json:"sessions,omitempty"`
 }

@@ -33,7 +33,7 @@ var layers = []layer{
 	{"state and streams", []string{"kds/client", "kds/server", "raftstore"}},
 	{"what a program knows", []string{"internal/global/audit", "internal/global/clocks", "internal/global/fleet", "internal/zone/keysets", "internal/zone/resource",
 		"internal/zone/sessions", "internal/zone/statement", "internal/zone/tokenreview", "internal/zone/xdsdir"}},
-	{"what it decides", []string{"internal/global/adminapi", "internal/global/admission", "internal/global/peer",
+	{"what it decides", []string{"internal/global/adminapi", "internal/global/admission", "internal/global/loss", "internal/global/peer",
 		"internal/zone/agent", "internal/zone/bootstrap", "internal/zone/proxyauth"}},
 	{"members and proxies", []string{"internal/global/membership", "internal/zone/proxies"}},
 	{"what proxies talk to", []string{"internal/zone/proxyport", "internal/zone/xds"}},

@@ -111,7 +111,7 @@ func (s *Source) Since(rev federation.Revision) (cptoken.Delta, error) {
 	if s.Err != nil {
 		return cptoken.Delta{}, s.Err
 	}
-	d := cptoken.Delta{Cluster: s.Cluster, From: rev, To: s.head, Watermark: time.UnixMilli(1_700_000_000_000)}
+	d := cptoken.Delta{Cluster: s.Cluster, From: rev, To: s.head, Position: []byte(s.head.String()), Watermark: time.UnixMilli(1_700_000_000_000)}
 	if rev.History == s.head.History && rev.Index > s.head.Index || rev.History.Compare(s.head.History) > 0 {
 		return d, federation.Errorf(federation.Unavailable, "ahead")
 	}
@@ -124,6 +124,20 @@ func (s *Source) Since(rev federation.Revision) (cptoken.Delta, error) {
 	log = slices.DeleteFunc(log, func(c cptoken.Change) bool { return c.Index <= rev.Index })
 	d.Changes = slices.Values(log)
 	return d, nil
+}
+
+// Place implements kds.Source: a position is a revision as text.
+func (s *Source) Place(_ string, position []byte) (cptoken.Standing, federation.Revision) {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	rev, err := federation.ParseRevision(string(position))
+	switch age := rev.History.Compare(s.head.History); {
+	case err != nil || rev.IsZero() || age < 0:
+		return cptoken.Unproven, federation.Revision{}
+	case age > 0 || rev.Index > s.head.Index:
+		return cptoken.Ahead, federation.Revision{}
+	}
+	return cptoken.InPast, rev
 }
 
 // SinceCalls returns how often Since was called.
@@ -164,6 +178,16 @@ func (s *Sink) Position() (string, federation.Revision) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	return s.Cluster, s.Rev
+}
+
+// Proof implements kds.Sink: what a Source takes for a position.
+func (s *Sink) Proof() []byte {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	if s.Rev.IsZero() {
+		return nil
+	}
+	return []byte(s.Rev.String())
 }
 
 // Taken implements kds.Sink: what is taken is durable.

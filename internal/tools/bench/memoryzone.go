@@ -37,6 +37,9 @@ func (z *memoryZone) Position() (string, federation.Revision) {
 	return z.cluster, z.rev
 }
 
+// Proof implements kds.Sink: this copy never resumes.
+func (z *memoryZone) Proof() []byte { return nil }
+
 // Taken implements kds.Sink.
 func (z *memoryZone) Taken() (string, federation.Revision) { return z.Position() }
 
@@ -143,6 +146,9 @@ func (z *diskZone) Apply(ctx context.Context, p cptoken.Part) error {
 
 // Take implements kds.Sink: a zone counts once it can acknowledge.
 func (z *diskZone) Take(ctx context.Context, p cptoken.Part) error { return z.Apply(ctx, p) }
+
+// Proof implements kds.Sink.
+func (z *diskZone) Proof() []byte { return z.store.Proof() }
 
 // Taken implements kds.Sink.
 func (z *diskZone) Taken() (cluster string, rev federation.Revision) { return z.store.Taken() }

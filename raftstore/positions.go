@@ -1,0 +1,215 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/hmac"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/state"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// secretCache remembers the opened generations of the cluster secret: each set of changes
+// and each zone that resumes needs one.
+type secretCache struct {
+	mu     sync.Mutex
+	opened map[*storepb.ClusterSecret]*issue.ClusterSecret
+}
+
+// secretOf opens a generation, 0 being the newest.
+func (s *Store) secretOf(st *state.State, generation uint32) (*issue.ClusterSecret, uint32, error) {
+	s.secrets.mu.Lock()
+	defer s.secrets.mu.Unlock()
+	secrets := st.Secrets()
+	for i := len(secrets) - 1; i >= 0; i-- {
+		c := secrets[i]
+		if generation != 0 && c.Generation != generation {
+			continue
+		}
+		if opened := s.secrets.opened[c]; opened != nil {
+			return opened, c.Generation, nil
+		}
+		opened, err := s.cfg.Seal.OpenClusterSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
+		if err != nil {
+			return nil, 0, err
+		}
+		if s.secrets.opened == nil || len(s.secrets.opened) > 2*len(secrets) {
+			s.secrets.opened = map[*storepb.ClusterSecret]*issue.ClusterSecret{} // those of former sealings go
+		}
+		s.secrets.opened[c] = opened
+		return opened, c.Generation, nil
+	}
+	return nil, 0, federation.Errorf(federation.NotFound, "generation %d of the cluster secret is not known here", generation)
+}
+
+// Position proves that its holder has everything that this node has for zones. It is nil
+// where that cannot be proved: before the feature level that brought it, or without the
+// seal key.
+func (s *Store) Position() []byte { return s.positionOf(s.fsm.current()) }
+
+func (s *Store) positionOf(st *state.State) []byte {
+	p := st.Position(cptoken.Vocabulary)
+	if p == nil {
+		return nil
+	}
+	secret, generation, err := s.secretOf(st, 0)
+	if err != nil {
+		return nil
+	}
+	p.Generation = generation
+	if p.Mac, err = secret.PositionMAC(state.PositionText(p)); err != nil {
+		return nil
+	}
+	p.ClusterId = ""
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// openPosition reads a position of this cluster and checks its MAC; nil where it proves
+// nothing.
+func (s *Store) openPosition(st *state.State, position []byte) *storepb.Position {
+	p := new(storepb.Position)
+	if len(position) == 0 || len(position) > cptoken.MaxPosition || proto.Unmarshal(position, p) != nil || p.Generation == 0 {
+		return nil
+	}
+	p.ClusterId = st.Cluster()
+	secret, _, err := s.secretOf(st, p.Generation)
+	if err != nil {
+		return nil
+	}
+	want, err := secret.PositionMAC(state.PositionText(p))
+	if err != nil || !hmac.Equal(want, p.Mac) {
+		return nil
+	}
+	return p
+}
+
+// Shown is what a position that somebody shows is to this node.
+type Shown struct {
+	Standing cptoken.Standing
+	// Revision is what the position claims; zero where nothing proves it.
+	Revision federation.Revision
+	// Lost: it is of the present history and not in its past, as far as this node knows.
+	// NewerHistory: of one that nobody here knows.
+	Lost, NewerHistory bool
+}
+
+// Place tells what a position is to this node as it stands, by the table of answers of
+// docs: rows are tried from the top, the MAC first.
+func (s *Store) Place(position []byte) Shown {
+	st := s.fsm.current()
+	p := s.openPosition(st, position)
+	if p == nil {
+		return Shown{}
+	}
+	history, err := state.ParseHistory(p.History)
+	if err != nil {
+		return Shown{}
+	}
+	shown := Shown{Revision: federation.Revision{History: history, Index: p.Index}}
+	switch st.PlaceOf(history, p.Index, p.Lineage) {
+	case state.InPast:
+		shown.Standing = cptoken.InPast
+	case state.Ahead, state.Absent:
+		shown.Standing, shown.Lost = cptoken.Ahead, true
+	default:
+		if history.Compare(st.History()) > 0 {
+			shown.Standing, shown.NewerHistory = cptoken.Ahead, true
+		}
+	}
+	return shown
+}
+
+// ProveLoss begins a new history because of a position that is of the present one and not
+// in its past, after a linearizable read: what was acknowledged is lost. It is a Conflict,
+// with reason no_loss, where this node knows the position by now, and with loss_limit
+// where the last proof is less than an hour ago. On the leader only.
+func (s *Store) ProveLoss(ctx context.Context, shownBy string, position []byte) (Change, error) {
+	if _, err := s.ReadIndex(); err != nil {
+		return Change{}, err
+	}
+	st := s.fsm.current()
+	if p := s.openPosition(st, position); p != nil && s.Place(position).Lost {
+		history, err := newHistory(s.cfg, st.History())
+		if err != nil {
+			return Change{}, err
+		}
+		op := &storepb.ProveLoss{Position: p, History: history, ShownBy: shownBy}
+		out, err := s.propose(ctx, Origin{By: "cluster"}, "", &storepb.Command{Op: &storepb.Command_ProveLoss{ProveLoss: op}})
+		if err != nil {
+			return Change{}, err
+		}
+		return changeOf(out), nil
+	}
+	return Change{}, federation.Errorf(federation.Conflict, "the position proves no loss").WithReason("no_loss")
+}
+
+// MayProve reports whether a proof of loss may begin a history now.
+func (s *Store) MayProve() bool { return s.fsm.current().MayProve(s.cfg.Now().UnixMilli()) }
+
+// ConfirmLoss takes the alarms of losses away. With adopt it begins a history above those
+// that were shown. On the leader only.
+func (s *Store) ConfirmLoss(ctx context.Context, o Origin, adopt bool, shown []federation.History) (Change, error) {
+	op := &storepb.ConfirmLoss{}
+	if adopt {
+		history, err := newHistory(s.cfg, append(shown, s.fsm.current().History())...)
+		if err != nil {
+			return Change{}, err
+		}
+		op.Adopt = history
+	}
+	out, err := s.propose(ctx, o, "confirm-loss", &storepb.Command{Op: &storepb.Command_ConfirmLoss{ConfirmLoss: op}})
+	if err != nil {
+		return Change{}, err
+	}
+	return changeOf(out), nil
+}
+
+// Loss is a loss that was proved and that no operator has confirmed.
+type Loss struct {
+	// Shown is the revision that somebody held, Had where this cluster stood then, in the
+	// same history, and Began where the history begins that was begun for it.
+	Shown, Had, Began federation.Revision
+	ShownBy           string
+	At                time.Time
+}
+
+// Losses returns the losses that nobody has confirmed, the oldest first.
+func (s *Store) Losses() []Loss {
+	var all []Loss
+	for _, l := range s.fsm.current().Losses() {
+		former := federation.History{ID: l.GetPosition().GetHistory().GetId(), Created: l.GetPosition().GetHistory().GetCreatedMs()}
+		all = append(all, Loss{
+			Shown:   federation.Revision{History: former, Index: l.GetPosition().GetIndex()},
+			Had:     federation.Revision{History: former, Index: l.Applied},
+			Began:   federation.Revision{History: federation.History{ID: l.GetHistory().GetId(), Created: l.GetHistory().GetCreatedMs()}, Index: l.Index},
+			ShownBy: l.ShownBy, At: time.UnixMilli(l.AtMs),
+		})
+	}
+	return all
+}
+
+// HistoryBegan is the index at which the present history began.
+func (s *Store) HistoryBegan() uint64 { return s.fsm.current().Began() }
+
+// Lineage returns the index of the last command as [Store.Applied] counts, the history it
+// belongs to, and the beginning of the lineage there: members that differ in the last at
+// one index of a history have diverged. nil before the feature level that brought it.
+func (s *Store) Lineage() (federation.Revision, []byte) {
+	st := s.fsm.current()
+	return federation.Revision{History: st.History(), Index: st.Applied()}, st.Lineage()
+}
+
+// PlaceOf tells where a member that applied an index with a lineage stands.
+func (s *Store) PlaceOf(rev federation.Revision, lineage []byte) state.Place {
+	return s.fsm.current().PlaceOf(rev.History, rev.Index, lineage)
+}
