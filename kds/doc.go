@@ -135,8 +135,10 @@
 //	Config        kuma-cluster-id: the cluster's id
 //	Mesh          every mesh, by its name alone
 //	GlobalSecret  zone-token-signing-public-key-<serial> of every key of zone tokens that
-//	              is not removed, PKCS#1 as PEM; zone-token-revocations if there are any
-//	Secret        dataplane-token-revocations-<mesh> of every mesh that has some
+//	              is not removed, PKCS#1 as PEM; zone-token-revocations if there are any;
+//	              dataplane-token-revocations-<mesh> of every mesh that has some, where
+//	              zones since 2.10 look for it
+//	Secret        the same for zones up to 2.9, which look among the secrets of the mesh
 //
 // Never a signing key, and no registered public key: such a zone could not hold it
 // to its constraints. Every other type is answered too, once, with no resources.

@@ -60,7 +60,7 @@ func TestKumaZoneGetsResources(t *testing.T) {
 	})
 	z.take(2)
 	z.holds(kuma.TypeSecret, "dataplane-token-revocations-default.default=a-1,b-2")
-	z.holds(kuma.TypeGlobalSecret, publicKey1+"="+pem, "zone-token-revocations.=z-1")
+	z.holds(kuma.TypeGlobalSecret, publicKey1+"="+pem, "zone-token-revocations.=z-1", "dataplane-token-revocations-default.=a-1,b-2")
 	m.held(t, "west", rev)
 
 	c.change(func(p *fakePicture) { p.keys = append(p.keys, zoneKey(t, "2", cptoken.Prepared)) })
@@ -68,7 +68,7 @@ func TestKumaZoneGetsResources(t *testing.T) {
 	if len(resp.GetResources()) != 1 {
 		t.Errorf("a new key brought %d resources", len(resp.GetResources()))
 	}
-	z.holds(kuma.TypeGlobalSecret, publicKey1+"="+pem, "zone-token-signing-public-key-2.="+pem, "zone-token-revocations.=z-1")
+	z.holds(kuma.TypeGlobalSecret, publicKey1+"="+pem, "zone-token-signing-public-key-2.="+pem, "zone-token-revocations.=z-1", "dataplane-token-revocations-default.=a-1,b-2")
 
 	rev = c.change(func(p *fakePicture) {
 		p.keys = p.keys[1:]

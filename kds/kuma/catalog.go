@@ -53,8 +53,11 @@ type ListID struct {
 type list struct {
 	version  any
 	resource *resource // nil: nothing is revoked
-	omitted  int       // ids for which there was no room
-	made     time.Time
+	// global is the same as a global secret: zones since 2.10 look for a mesh's list
+	// there. nil for kinds that have no mesh.
+	global  *resource
+	omitted int // ids for which there was no room
+	made    time.Time
 }
 
 // NewCatalog returns a catalog of the source, which may be nil. A room of 0 is
@@ -291,13 +294,19 @@ func (d *draft) addList(id ListID) error {
 		if l.resource, err = newResource(ListName(id.Kind, id.Mesh), id.Mesh, nil, SecretSpec(text.Bytes())); err != nil {
 			return err
 		}
+		if id.Kind.PerMesh() {
+			if l.global, err = newResource(ListName(id.Kind, id.Mesh), "", nil, SecretSpec(text.Bytes())); err != nil {
+				return err
+			}
+		}
 	}
 	d.lists[id] = l
-	typ := TypeSecret
 	if !id.Kind.PerMesh() {
-		typ = TypeGlobalSecret
+		d.lastOf[TypeGlobalSecret] = append(d.lastOf[TypeGlobalSecret], l.resource)
+		return nil
 	}
-	d.lastOf[typ] = append(d.lastOf[typ], l.resource)
+	d.lastOf[TypeSecret] = append(d.lastOf[TypeSecret], l.resource)
+	d.lastOf[TypeGlobalSecret] = append(d.lastOf[TypeGlobalSecret], l.global)
 	return nil
 }
 

@@ -148,16 +148,16 @@ func (m *Mirror) takeSecret(typ string, meta *kdspb.KumaResource_Meta, data []by
 	delete(m.lists, resource)
 	skip := func(err error) { m.Skipped = append(m.Skipped, wire.Printable(meta.GetName())+": "+err.Error()) }
 	for _, name := range []string{meta.GetName(), meta.GetLabels()[LabelDisplay]} {
-		kind, serial, isKey := secretOf(typ, meta.GetMesh(), name)
+		kind, mesh, serial, isKey := secretOf(typ, meta.GetMesh(), name)
 		if kind == "" {
 			continue
 		}
-		if err := kind.ValidateScope(meta.GetMesh()); err != nil {
+		if err := kind.ValidateScope(mesh); err != nil {
 			skip(err)
 			return
 		}
 		if isKey {
-			key, err := publicKey(cptoken.KeyID{Kind: kind, Mesh: meta.GetMesh(), KID: serial}, cptoken.Active, data)
+			key, err := publicKey(cptoken.KeyID{Kind: kind, Mesh: mesh, KID: serial}, cptoken.Active, data)
 			if err != nil {
 				skip(err)
 				return
@@ -165,7 +165,7 @@ func (m *Mirror) takeSecret(typ string, meta *kdspb.KumaResource_Meta, data []by
 			m.keys[resource] = &namedKey{key: key, typ: typ}
 			return
 		}
-		list := &namedList{id: ListID{kind, meta.GetMesh()}, ids: map[string]bool{}}
+		list := &namedList{id: ListID{kind, mesh}, ids: map[string]bool{}}
 		for id := range strings.SplitSeq(string(data), ",") {
 			switch id = strings.TrimSpace(id); {
 			case len(id) > cptoken.MaxIDLen:
@@ -180,23 +180,26 @@ func (m *Mirror) takeSecret(typ string, meta *kdspb.KumaResource_Meta, data []by
 }
 
 // secretOf tells what the name of a secret stands for: a key with its serial, or
-// a list of revoked ids. The kind is "" where it is neither.
-func secretOf(typ, mesh, name string) (kind cptoken.Kind, serial string, isKey bool) {
-	kind = cptoken.Zone
+// a list of revoked ids, and of which mesh. The list of a mesh is a secret of the mesh,
+// or since 2.10 a global one. The kind is "" where it is neither.
+func secretOf(typ, secretMesh, name string) (kind cptoken.Kind, mesh, serial string, isKey bool) {
+	kind, mesh = cptoken.Zone, secretMesh
 	tail := ""
 	if typ == TypeSecret {
 		kind, tail = cptoken.Dataplane, mesh+"-"
+	} else if of, ok := strings.CutPrefix(name, ListName(cptoken.Dataplane, "")); ok && mesh == "" && of != "" {
+		return cptoken.Dataplane, of, "", false
 	}
 	if name == ListName(kind, mesh) {
-		return kind, "", false
+		return kind, mesh, "", false
 	}
 	for _, prefix := range []string{"-signing-public-key-", "-signing-key-"} {
 		serial, ok := strings.CutPrefix(name, kind.TokenName()+prefix+tail)
 		if _, number := cptoken.ParseSerialKID(serial); ok && number {
-			return kind, serial, true
+			return kind, mesh, serial, true
 		}
 	}
-	return "", "", false
+	return "", "", "", false
 }
 
 // Desired is what the zone should hold, given what it does. What the first answers

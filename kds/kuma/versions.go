@@ -1,0 +1,78 @@
+package kuma
+
+import (
+	"strconv"
+	"strings"
+)
+
+// What a global sends, or has zones do, and not every version of Kuma's zone control
+// plane heeds.
+const (
+	ZoneRevocations = "lists of zone tokens"
+	DataplaneKeys   = "keys of dataplane tokens"
+	CutOffs         = "cut-offs"
+	OpenStreams     = "revocations on open streams"
+)
+
+// heeded says since which version one of these is heeded, and how that is known.
+type heeded struct {
+	what   string
+	since  [2]int // major and minor; zero: no version does
+	source string
+}
+
+// table is what each version heeds. Lists of dataplane tokens are not in it: they are
+// sent as the secret of the mesh, where zones up to 2.9 look, and as a global secret,
+// where later ones do (kuma#12913).
+var table = [...]heeded{
+	{ZoneRevocations, [2]int{2, 10}, "2.8.8 acknowledged the list and dropped it, 2.14.3 heeded it within 12 ms; the versions between are read off the release history"},
+	{DataplaneKeys, [2]int{}, "2.8.8 and 2.14.3 take a private key from their global, and public ones from their own configuration"},
+	{CutOffs, [2]int{}, "there is no such resource in 2.8.8 and 2.14.3"},
+	{OpenStreams, [2]int{}, "2.8.8 and 2.14.3 check a token when a stream opens (kuma#12788)"},
+}
+
+// Unheeded returns what a version of Kuma's zone control plane does not heed. One that
+// cannot be read heeds nothing that not all versions do.
+func Unheeded(version string) []string {
+	var list []string
+	for i := range table {
+		if !table[i].by(version) {
+			list = append(list, table[i].what)
+		}
+	}
+	return list
+}
+
+// Heeds reports whether a version of Kuma's zone control plane heeds something.
+func Heeds(version, what string) bool {
+	for i := range table {
+		if table[i].what == what {
+			return table[i].by(version)
+		}
+	}
+	return false
+}
+
+func (h *heeded) by(version string) bool {
+	if h.since == [2]int{} {
+		return false
+	}
+	number, pre, isPre := strings.Cut(version, "-")
+	parts := strings.SplitN(number, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	major, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return false
+	}
+	minor, err := strconv.Atoi(parts[1])
+	if err != nil {
+		return false
+	}
+	// What came before the release may lack what the release has.
+	if isPre && pre != "" && major == h.since[0] && minor == h.since[1] && (len(parts) < 3 || parts[2] == "0") {
+		return false
+	}
+	return major > h.since[0] || major == h.since[0] && minor >= h.since[1]
+}

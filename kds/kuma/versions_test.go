@@ -1,0 +1,35 @@
+package kuma
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestWhatVersionsHeed(t *testing.T) {
+	for version, zoneLists := range map[string]bool{
+		"2.8.8": false, "2.9.0": false, "2.9.12": false, "2.10.0": true, "2.10.1": true, "2.14.3": true, "3.0.0": true, "10.0.0": true,
+		"1.8.1": false, "2.10.0-rc.1": false, "2.10.1-preview": true, "2.11.0-rc.1": true, "2.10": true,
+		"": false, "unknown": false, "dev": false, "2": false, "2.x.1": false, "v2.14.3": false, "dev-2.14": false,
+	} {
+		if got := Heeds(version, ZoneRevocations); got != zoneLists {
+			t.Errorf("%q heeds lists of zone tokens: %t, want %t", version, got, zoneLists)
+		}
+		unheeded := Unheeded(version)
+		if slices.Contains(unheeded, ZoneRevocations) == zoneLists {
+			t.Errorf("%q: %q", version, unheeded)
+		}
+		for _, what := range []string{DataplaneKeys, CutOffs, OpenStreams} {
+			if Heeds(version, what) || !slices.Contains(unheeded, what) {
+				t.Errorf("%q is said to heed %s", version, what)
+			}
+		}
+	}
+	for _, h := range table {
+		if h.source == "" {
+			t.Errorf("%s: nobody says how it is known", h.what)
+		}
+	}
+	if Heeds("2.14.3", "nonsense") {
+		t.Error("what nobody knows is heeded")
+	}
+}
