@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -185,7 +186,7 @@ func (f *fake) keys() {
 		reply(w, nextKey(body.Kind, body.Mesh, "prepared"))
 	})
 	f.mux.HandleFunc("GET /v1/keys/{kind}/2/holding", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, apitypes.KeyHolding{Key: nextKey(r.PathValue("kind"), r.FormValue("mesh"), "prepared"), Holding: f.holding(r.PathValue("kind"))})
+		reply(w, apitypes.KeyHolding{Key: nextKey(r.PathValue("kind"), r.FormValue("mesh"), "prepared"), Holding: f.holding(r.PathValue("kind"), r.FormValue("mesh"))})
 	})
 	f.mux.HandleFunc("POST /v1/keys/activate", func(w http.ResponseWriter, r *http.Request) {
 		var body apitypes.KeyStepRequest
@@ -202,6 +203,9 @@ func (f *fake) keys() {
 		}
 		f.activated = f.activated || body.Kind == "zone"
 		change := apitypes.KeyChange{Key: nextKey(body.Kind, body.Mesh, "active"), Holding: &apitypes.Holding{Offline: []string{"north"}}}
+		if body.Mesh == "kuma" {
+			change.Holding.Unproven, change.Holding.Kuma = []string{"west"}, []string{"west"}
+		}
 		if body.Force {
 			change.Holding.Members = []string{"n2"}
 		}
@@ -231,10 +235,13 @@ func (f *fake) keys() {
 }
 
 // holding differs by kind: zone keys are held at the third question, user keys at
-// once, control plane keys never, and of dataplane keys a zone is offline.
-func (f *fake) holding(kind string) apitypes.Holding {
+// once, control plane keys never, and of dataplane keys a zone is offline; in the mesh
+// kuma a zone runs Kuma's control plane.
+func (f *fake) holding(kind, mesh string) apitypes.Holding {
 	f.asked++
 	switch {
+	case mesh == "kuma":
+		return apitypes.Holding{Open: true, Held: []string{"east"}, Unproven: []string{"west"}, Kuma: []string{"west"}}
 	case kind == "zone" && f.asked < 3:
 		return apitypes.Holding{Held: []string{"east"}, Waiting: []string{"west"}, Members: []string{"n1"}}
 	case kind == "control-plane":
@@ -252,6 +259,9 @@ func (f *fake) revoke(w http.ResponseWriter, r *http.Request) {
 		body.Kind, body.IDs = "zone", []string{"d602fcb4-c4e4-44d6-8fad-1c40fb97c3ca"}
 	}
 	result := apitypes.RevokeResult{Kind: body.Kind, Mesh: body.Mesh, Revision: "0123456789abcdef-1795324516000@42", IDs: body.IDs}
+	if slices.Contains(body.IDs, "at-kuma") {
+		result.Unheeding = []apitypes.UnheedingZone{{Zone: "old", Version: "2.8.8", What: "lists of zone tokens"}, {Zone: "older", What: "lists of zone tokens"}}
+	}
 	for _, id := range body.IDs {
 		if !f.revoked[id] {
 			f.revoked[id] = true

@@ -64,8 +64,9 @@ type Holding struct {
 	Held    []string `json:"held"`
 	Waiting []string `json:"waiting"`
 	Offline []string `json:"offline"`
-	// Kuma are those of Waiting that cannot acknowledge a dataplane key: they run Kuma's
-	// control plane, which takes such keys from its own configuration.
+	// Kuma are the zones that neither take nor drop a dataplane key, whether they are
+	// waited for, offline or unproven: they run Kuma's control plane, which has such keys
+	// from its own configuration.
 	Kuma     []string `json:"kuma,omitempty"`
 	Unproven []string `json:"unproven,omitempty"` // connected without authentication
 	Members  []string `json:"members"`

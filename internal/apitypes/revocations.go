@@ -42,6 +42,16 @@ type RevokeResult struct {
 	// which repeat no id.
 	Given     int `json:"given,omitempty"`
 	Withdrawn int `json:"withdrawn,omitempty"`
+	// Unheeding are zones at which the revocation is not in force.
+	Unheeding []UnheedingZone `json:"unheeding,omitempty"`
+}
+
+// UnheedingZone is a zone that runs a version of Kuma's control plane which does not heed
+// something.
+type UnheedingZone struct {
+	Zone    string `json:"zone"`
+	Version string `json:"version,omitempty"`
+	What    string `json:"what"` // such as "lists of zone tokens"
 }
 
 // WithdrawRequest is the body of POST /v1/revocations/withdraw.
@@ -121,4 +131,6 @@ type CutOffResult struct {
 	CutOff
 	Changed  bool   `json:"changed"`
 	Revision string `json:"revision"`
+	// Unheeding are zones at which the cut-off is not in force.
+	Unheeding []UnheedingZone `json:"unheeding,omitempty"`
 }

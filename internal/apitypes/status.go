@@ -25,6 +25,9 @@ type Session struct {
 	LastHeard    *time.Time `json:"lastHeard,omitempty"`
 	Online       bool       `json:"online"`
 	Meridian     bool       `json:"meridian"` // else a Kuma control plane
+	// Unheeded is what a Kuma control plane of this version does not heed, such as "lists
+	// of zone tokens".
+	Unheeded []string `json:"unheeded,omitempty"`
 	// Revision is what the instance acknowledged last; Behind is how far it is
 	// from the global's, as a difference of Raft indexes, absent where the two
 	// are of different histories.

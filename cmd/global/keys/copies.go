@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -32,26 +34,56 @@ func copied(h *apitypes.Holding, within time.Duration, now time.Time) []string {
 }
 
 // pending is the end of a removal of a compromised key that some may not have heard of:
-// zones accept its tokens until they do, and so does who verifies with copies of their
-// key sets. The exit code says so.
+// zones accept its tokens until they do, zones of Kuma's until somebody takes the key out
+// of their configuration, and so does who verifies with copies of key sets. The exit code
+// says so.
 func pending(key apitypes.Key, h *apitypes.Holding, now time.Time) error {
 	if h == nil || !cptoken.Kind(key.Kind).AtZones() {
 		return nil
 	}
-	who := console.Groups(console.Group("offline zones", h.Offline), console.Group("zones that have not acknowledged it yet:", h.Waiting),
-		console.Group("verifiers with copies of key sets, fetched from zones", copied(h, always, now)))
+	offline, waiting, unproven, copies := without(h.Offline, h.Kuma), without(h.Waiting, h.Kuma), without(h.Unproven, h.Kuma), copied(h, always, now)
+	who := console.Groups(console.Group("offline zones", offline), console.Group("zones that have not acknowledged it yet:", waiting),
+		console.Group("zones that connected without authentication, and may not have it dropped:", unproven),
+		console.Group("zones that run Kuma's control plane:", h.Kuma), console.Group("verifiers with copies of key sets, fetched from zones", copies))
 	if who == "" {
 		return nil
 	}
-	hint := "a zone that is offline drops it before it counts as online; `global inspect zones` shows when"
-	if len(copied(h, always, now)) > 0 {
-		hint = "have those verifiers fetch the key set again, or restart them: docs/verify-elsewhere.md says how long each keeps a removed key"
-		if len(h.Offline)+len(h.Waiting) > 0 {
-			hint += "; a zone that is offline drops the key before it counts as online"
-		}
+	var hints []string
+	if len(h.Kuma) > 0 {
+		hints = append(hints, kumaHint)
+	}
+	if len(copies) > 0 {
+		hints = append(hints, "have those verifiers fetch the key set again, or restart them: docs/verify-elsewhere.md says how long each keeps a removed key")
+	}
+	if len(offline)+len(waiting)+len(unproven) > 0 || hints == nil {
+		hints = append(hints, "a zone that is offline drops it before it counts as online; `global inspect zones` shows when")
 	}
 	return console.Pending(federation.Errorf(federation.Unavailable,
-		"%s is removed, and some accept its tokens until they hear of it: %s", keyTitle(key), who).WithHint("%s", hint))
+		"%s is removed, and some accept its tokens until they hear of it: %s", keyTitle(key), who).WithHint("%s", strings.Join(hints, "; ")))
+}
+
+// kumaHint says what to do about a dataplane key at a zone that runs Kuma's control plane.
+const kumaHint = "zones of Kuma's have dataplane keys from their own configuration: put there what `global get public-keys --format kuma-zone-config` prints, and restart them"
+
+// unreached is the end of a step that nobody could wait for at some zones: those that run
+// Kuma's control plane, for a dataplane key, and those that connected without
+// authentication. The exit code says so.
+func unreached(key apitypes.Key, h *apitypes.Holding) error {
+	if h == nil || len(h.Kuma)+len(h.Unproven) == 0 {
+		return nil
+	}
+	unproven := without(h.Unproven, h.Kuma)
+	who := console.Groups(console.Group("zones that run Kuma's control plane:", h.Kuma), console.Group("unauthenticated zones", unproven))
+	e := federation.Errorf(federation.Unavailable, "%s is %s, and some may refuse its tokens, because they could not be waited for: %s", keyTitle(key), key.State, who)
+	if len(h.Kuma) > 0 {
+		return console.Pending(e.WithHint("%s", kumaHint))
+	}
+	return console.Pending(e.WithHint("have these zones authenticate, so that they can be waited for: apply them with auth: token or certificate"))
+}
+
+// without returns the names that are not among others.
+func without(names, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(others, name) })
 }
 
 // always is longer than any zone remembers.

@@ -140,12 +140,14 @@ func TestCopiesOfACompromisedKeyAreNamed(t *testing.T) {
 		want    []string // nil: nothing is left to do
 		hint    string
 	}{
-		"nothing known":   {"zone", nil, nil, ""},
-		"all dropped":     {"zone", &apitypes.Holding{Held: []string{"west"}}, nil, ""},
-		"copies":          {"zone", &apitypes.Holding{Held: []string{"west"}, Copies: copies}, []string{"zones north, west"}, "restart them"},
-		"both":            {"dataplane", &apitypes.Holding{Offline: []string{"east"}, Copies: copies}, []string{"offline zones east", "zones north, west"}, "before it counts as online"},
-		"offline":         {"zone", &apitypes.Holding{Offline: []string{"east"}}, []string{"offline zones east"}, "inspect zones"},
-		"no key of zones": {"control-plane", &apitypes.Holding{Offline: []string{"east"}}, nil, ""},
+		"nothing known":    {"zone", nil, nil, ""},
+		"all dropped":      {"zone", &apitypes.Holding{Held: []string{"west"}}, nil, ""},
+		"copies":           {"zone", &apitypes.Holding{Held: []string{"west"}, Copies: copies}, []string{"zones north, west"}, "restart them"},
+		"both":             {"dataplane", &apitypes.Holding{Offline: []string{"east"}, Copies: copies}, []string{"offline zones east", "zones north, west"}, "before it counts as online"},
+		"a zone of Kuma's": {"dataplane", &apitypes.Holding{Waiting: []string{"east"}, Kuma: []string{"east"}}, []string{"run Kuma's control plane: east"}, "kuma-zone-config"},
+		"unproven":         {"zone", &apitypes.Holding{Unproven: []string{"east"}}, []string{"without authentication, and may not have it dropped: east"}, "inspect zones"},
+		"offline":          {"zone", &apitypes.Holding{Offline: []string{"east"}}, []string{"offline zones east"}, "inspect zones"},
+		"no key of zones":  {"control-plane", &apitypes.Holding{Offline: []string{"east"}}, nil, ""},
 	} {
 		err := pending(apitypes.Key{Kind: tt.kind, KID: "1", Name: "key-1"}, tt.holding, now)
 		if (err == nil) != (tt.want == nil) {
@@ -155,6 +157,36 @@ func TestCopiesOfACompromisedKeyAreNamed(t *testing.T) {
 		for _, want := range tt.want {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %q does not name %q", name, err, want)
+			}
+		}
+		if err != nil && !strings.Contains(federation.AsError(err).Hint, tt.hint) {
+			t.Errorf("%s: the hint is %q", name, federation.AsError(err).Hint)
+		}
+	}
+}
+
+// TestZonesThatCannotBeWaitedForEndInExitCode3: a rotation that nobody could wait for at
+// some zones is done, and says so.
+func TestZonesThatCannotBeWaitedForEndInExitCode3(t *testing.T) {
+	key := apitypes.Key{Kind: "dataplane", KID: "2", Name: "key-2", State: "active"}
+	for name, tt := range map[string]struct {
+		holding *apitypes.Holding
+		want    []string // nil: all is done
+		hint    string
+	}{
+		"nothing known": {nil, nil, ""},
+		"all hold it":   {&apitypes.Holding{Open: true, Held: []string{"west"}, Offline: []string{"north"}}, nil, ""},
+		"of Kuma's":     {&apitypes.Holding{Open: true, Unproven: []string{"east"}, Kuma: []string{"east"}}, []string{"zones that run Kuma's control plane: east"}, "kuma-zone-config"},
+		"unproven":      {&apitypes.Holding{Open: true, Unproven: []string{"east"}}, []string{"unauthenticated zones east"}, "auth: token"},
+	} {
+		err := unreached(key, tt.holding)
+		if (err == nil) != (tt.want == nil) {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "key-2 is active") || console.ExitCode(err) != console.ExitPending {
+				t.Errorf("%s: exit %d, %q does not name %q", name, console.ExitCode(err), err, want)
 			}
 		}
 		if err != nil && !strings.Contains(federation.AsError(err).Hint, tt.hint) {

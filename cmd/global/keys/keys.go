@@ -123,6 +123,10 @@ func removeKey(c *cli.Context) error {
 	if c.Bool("compromised") && err == nil {
 		return pending(key, change.Holding, time.Now())
 	}
+	if h := change.Holding; h != nil && len(h.Kuma) > 0 {
+		console.VoiceOf(c.App).Warn("these zones run Kuma's control plane, and accept tokens of %s until it is taken out of their configuration: %s", keyTitle(key), console.Names(h.Kuma))
+		console.VoiceOf(c.App).Hint(kumaHint)
+	}
 	if h := change.Holding; h != nil && len(h.Offline) > 0 {
 		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), console.Names(h.Offline))
 	}

@@ -30,7 +30,9 @@ control-plane-token, zone-token, dataplane-token or user-token.
 
 Zones that are online are waited for. Zones that are offline learn of the new key
 when they are back, and refuse its tokens until then: they are named, and --yes
-goes on without them. A rotation that stops half-way has changed nothing that
+goes on without them. Zones that nobody can wait for, because they connected without
+authentication or run Kuma's control plane (dataplane-token), are named at the end,
+and the exit code is 3. A rotation that stops half-way has changed nothing that
 signs; the same command takes it up again.
 
 Programs that verify with copies of a zone's key sets fetch them now and then, and
@@ -86,7 +88,10 @@ func rotateKey(c *cli.Context) error {
 		return console.Sentence(keyTitle(change.Key) + " is " + change.Key.State)
 	})
 	r.voice.Hint("issue new tokens, then remove the former key with `global keys remove %s --force`", strings.Join(r.former(c.Context), " "))
-	return err
+	if err != nil {
+		return err
+	}
+	return unreached(change.Key, &r.holding)
 }
 
 // rotation leads a kind and mesh to a new key.
@@ -141,7 +146,7 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 	if !open {
 		late := federation.Errorf(federation.Conflict, "%s is not held everywhere after %s: %s",
 			keyTitle(r.key), r.wait, describe(r.holding))
-		if n := len(r.holding.Kuma); n > 0 && n == len(r.holding.Waiting) {
+		if h := r.holding; len(h.Waiting) > 0 && len(h.Members) == 0 && len(without(h.Waiting, h.Kuma)) == 0 {
 			return none, late.WithHint("these zones run Kuma's control plane: put what `global get public-keys --format kuma-zone-config` prints into their configuration, then global keys activate %s %s --mesh %s --force",
 				r.kind.TokenName(), r.key.KID, r.mesh)
 		}

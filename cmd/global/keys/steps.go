@@ -67,6 +67,12 @@ Examples:
 			console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			step := keyStep{usage: "global keys activate KIND KEY", take: (*apiclient.Global).ActivateKey}
+			step.end = func(change apitypes.KeyChange) error {
+				if c.Bool("force") {
+					return nil // who forces it has seen to those that cannot be waited for
+				}
+				return unreached(change.Key, change.Holding)
+			}
 			return step.run(c, func(voice *console.Voice, change apitypes.KeyChange) {
 				if h := change.Holding; h != nil {
 					if lacking := console.Groups(console.Group("zones", h.Waiting), console.Group("members", h.Members)); lacking != "" {
@@ -108,6 +114,7 @@ Examples:
 type keyStep struct {
 	usage string
 	take  func(*apiclient.Global, context.Context, apitypes.KeyStepRequest) (apitypes.KeyChange, error)
+	end   func(apitypes.KeyChange) error // what the command ends with; nil: nothing
 }
 
 // run takes the step with the key that the command line names, tells what must be
@@ -122,9 +129,13 @@ func (s keyStep) run(c *cli.Context, tell func(*console.Voice, apitypes.KeyChang
 		return err
 	}
 	tell(console.VoiceOf(c.App), change)
-	return console.Print(c.App.Writer, format, change, func() io.WriterTo {
+	err = console.Print(c.App.Writer, format, change, func() io.WriterTo {
 		return console.Sentence(keyTitle(change.Key) + " is " + change.Key.State)
 	})
+	if err != nil || s.end == nil {
+		return err
+	}
+	return s.end(change)
 }
 
 // namedKey reads KIND and KEY, connects, and finds the key.

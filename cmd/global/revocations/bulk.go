@@ -39,7 +39,7 @@ func revokeFile(c *cli.Context, format console.Format) error {
 	if err != nil {
 		return err
 	}
-	return console.Print(c.App.Writer, format, result, func() io.WriterTo {
+	err = console.Print(c.App.Writer, format, result, func() io.WriterTo {
 		verb, n, no := "revoked", result.Revoked, "already revoked before"
 		if bulk.Withdraw {
 			verb, n, no = "withdrew the revocation of", result.Withdrawn, "not revoked"
@@ -50,6 +50,10 @@ func revokeFile(c *cli.Context, format console.Format) error {
 		}
 		return console.Sentence(text)
 	})
+	if err != nil || bulk.Withdraw {
+		return err
+	}
+	return inForce(console.VoiceOf(c.App), result.Kind, result.Mesh, result.Unheeding)
 }
 
 // openIDs opens the file of ids, or standard input, and says how long it is.
@@ -141,7 +145,7 @@ func cutOff(c *cli.Context, format console.Format) error {
 	if err != nil {
 		return err
 	}
-	return console.Print(c.App.Writer, format, result, func() io.WriterTo {
+	err = console.Print(c.App.Writer, format, result, func() io.WriterTo {
 		switch {
 		case result.Before == nil:
 			return console.Sentence(fmt.Sprintf("the cut-off of %s is withdrawn at revision %s", what, result.Revision))
@@ -150,6 +154,10 @@ func cutOff(c *cli.Context, format console.Format) error {
 		}
 		return console.Sentence(fmt.Sprintf("%s issued before %s is refused from revision %s on", what, result.Before.Format(time.RFC3339), result.Revision))
 	})
+	if err != nil || result.Before == nil {
+		return err
+	}
+	return inForce(console.VoiceOf(c.App), result.Kind, result.Mesh, result.Unheeding)
 }
 
 // cutOffTime reads the time of a cut-off. What now is the global says: the latest clock

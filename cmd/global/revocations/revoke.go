@@ -110,7 +110,10 @@ func revoke(c *cli.Context) error {
 		result.IDs = append(total.IDs, result.IDs...)
 		total = result
 	}
-	return console.Print(c.App.Writer, format, total, func() io.WriterTo { return revoked(total) })
+	if err := console.Print(c.App.Writer, format, total, func() io.WriterTo { return revoked(total) }); err != nil {
+		return err
+	}
+	return inForce(console.VoiceOf(c.App), total.Kind, total.Mesh, total.Unheeding)
 }
 
 func revoked(r apitypes.RevokeResult) io.WriterTo {

@@ -114,6 +114,7 @@ func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
 	f.Add("revision held", s.Revision)
 	f.Add("behind", lag(s))
 	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
+	f.Add("does not heed", strings.Join(s.Unheeded, ", "))
 	for _, u := range s.KeySets {
 		f.Add("key set fetched", console.Fetched(u.Set, u.Count, u.Last, now))
 	}

@@ -4,7 +4,9 @@ package zones
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // InspectAll returns the command `global inspect zones`.
@@ -47,13 +50,16 @@ Examples:
 	}
 }
 
-// warnRefused names the instances that refuse what the global sends them: the
-// table has no room for the reason, and the operator must not miss it.
+// warnRefused names the instances that refuse what the global sends them, or do not heed
+// revoked zone tokens: the table has no room for it, and the operator must not miss it.
 func warnRefused(voice *console.Voice, zones []apitypes.ZoneState) {
 	for _, z := range zones {
 		for _, s := range z.Sessions {
 			if s.Nack != "" {
 				voice.Warn("zone %s, instance %s, refuses what it is sent: %s", z.Name, s.Instance, s.Nack)
+			}
+			if s.Disconnected == nil && slices.Contains(s.Unheeded, kuma.ZoneRevocations) {
+				voice.Warn("%s (%s) does not heed %s: rotate", z.Name, strings.TrimSpace("Kuma "+s.Version), kuma.ZoneRevocations)
 			}
 		}
 	}

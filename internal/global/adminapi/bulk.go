@@ -60,7 +60,7 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 	if len(list.ids) == 0 {
 		return federation.InvalidField("ids", "are missing: the list is empty")
 	}
-	result := apitypes.RevokeResult{Kind: string(kind), Mesh: mesh, Given: len(list.ids), IDs: []string{}}
+	result := apitypes.RevokeResult{Kind: string(kind), Mesh: mesh, Given: len(list.ids), IDs: []string{}, Unheeding: api.unheedingRevocations(kind)}
 	a.note(slog.String("kind", string(kind)), slog.String("mesh", mesh), slog.Int("ids", len(list.ids)), slog.Bool("withdraw", withdraw))
 	if withdraw {
 		c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", string(kind), mesh, list.digest), kind, mesh, list.ids)

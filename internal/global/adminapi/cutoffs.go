@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/clocks"
+	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -117,7 +118,11 @@ func (api *API) replyCutOff(w http.ResponseWriter, id cptoken.CutOffID, c raftst
 	if !ok {
 		now.CutOffID = id
 	}
-	return reply(w, http.StatusOK, apitypes.CutOffResult{CutOff: cutOffJSON(now), Changed: c.Changed > 0, Revision: c.Revision.String()})
+	result := apitypes.CutOffResult{CutOff: cutOffJSON(now), Changed: c.Changed > 0, Revision: c.Revision.String()}
+	if ok && (id.Kind == cptoken.Zone || id.Kind == cptoken.Dataplane) {
+		result.Unheeding = api.unheeding(kuma.CutOffs)
+	}
+	return reply(w, http.StatusOK, result)
 }
 
 func (api *API) cutOff(id cptoken.CutOffID) (raftstore.CutOff, bool) {

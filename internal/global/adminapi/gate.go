@@ -57,24 +57,18 @@ func (api *API) awaitGate(ctx context.Context, k raftstore.Key, most time.Durati
 	}
 }
 
-// lacksKumaOnly reports whether nobody is waited for but zones that can never
-// acknowledge.
-func lacksKumaOnly(h fleet.Holding) bool {
-	return len(h.Members) == 0 && len(h.Waiting) == len(h.Kuma)
-}
-
-// awaitZones waits until every zone that is online has acknowledged a change, but
-// no longer than an import would, and returns who has.
-func (api *API) awaitZones(ctx context.Context, index uint64) fleet.Holding {
+// awaitZones waits until every zone that is online has acknowledged a change to a key,
+// but no longer than an import would nor for zones that never can, and returns who has.
+func (api *API) awaitZones(ctx context.Context, key cptoken.KeyID, index uint64) fleet.Holding {
 	_, head := api.store.Head()
 	need := federation.Revision{History: head.History, Index: index}
 	deadline := time.NewTimer(api.cfg.ImportWait)
 	defer deadline.Stop()
 	for {
 		changed := api.fleet.Changed()
-		h := api.fleet.Gate(need, api.cfg.Members(), cptoken.KeyID{Kind: cptoken.Zone})
+		h := api.fleet.Gate(need, api.cfg.Members(), key)
 		h.Offline = api.offline(h)
-		if h.Open {
+		if h.Open || h.WaitsForKuma() {
 			return h
 		}
 		select {
@@ -125,7 +119,7 @@ func notHeld(k raftstore.Key, h fleet.Holding) error {
 	}
 	refusal := federation.Errorf(federation.Conflict, "key %s is not held everywhere; %s", k.ID, strings.Join(waits, "; ")).
 		WithReason("not_held")
-	if len(h.Kuma) > 0 && len(h.Kuma) == len(h.Waiting) {
+	if h.WaitsForKuma() {
 		return refusal.WithHint("these zones run Kuma's control plane and cannot acknowledge a dataplane key: put what `global get public-keys --format kuma-zone-config` prints into their configuration, then force the step")
 	}
 	return refusal.

@@ -147,7 +147,7 @@ func (a *act) removal(id cptoken.KeyID, compromised bool) raftstore.Origin {
 // removalHeld is who has dropped a removed key: of a compromised one that is waited for.
 func (api *API) removalHeld(ctx context.Context, removed raftstore.Key, body apitypes.KeyStepRequest, before fleet.Holding) fleet.Holding {
 	if body.Compromised && removed.ID.Kind.AtZones() {
-		return api.awaitZones(ctx, removed.Index)
+		return api.awaitZones(ctx, removed.ID, removed.Index)
 	}
 	return before
 }

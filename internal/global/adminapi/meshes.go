@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -115,7 +116,7 @@ func (api *API) startFirstKey(ctx context.Context, a *act, mesh string, wait tim
 	}
 	// A zone of Kuma's never acknowledges a dataplane key. To wait for one that no token
 	// is signed with yet would keep the mesh from ever having a token.
-	if h := api.awaitGate(ctx, first, wait, lacksKumaOnly); !h.Open && !lacksKumaOnly(h) {
+	if h := api.awaitGate(ctx, first, wait, fleet.Holding.WaitsForKuma); !h.Open && !h.WaitsForKuma() {
 		a.note(slog.String("keyWaiting", first.ID.String()), slog.Any("waiting", h.Waiting), slog.Any("members", h.Members))
 		return nil
 	}

@@ -3,10 +3,12 @@ package adminapi
 import (
 	"net/http"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // observed returns what the fleet knows of each zone, by name.
@@ -89,10 +91,14 @@ func zoneStateJSON(z federation.Zone, seen fleet.Zone, head federation.Revision)
 		Sessions: make([]apitypes.Session, 0, len(seen.Sessions)), FirstSeen: stamp(z.FirstSeen), LastSeen: stamp(seen.LastSeen),
 	}
 	for _, s := range seen.Sessions {
+		var unheeded []string
+		if !s.Meridian {
+			unheeded = kuma.Unheeded(s.Version)
+		}
 		j.Sessions = append(j.Sessions, apitypes.Session{
 			Instance: s.Instance, Version: s.Version, Member: s.Member, Remote: s.Remote,
 			Connected: stamp(s.Connected), Disconnected: stamp(s.Disconnected), LastHeard: stamp(s.LastHeard),
-			Online: s.Online, Meridian: s.Meridian, Revision: s.Acked.String(), Behind: behind(s.Acked, head),
+			Online: s.Online, Meridian: s.Meridian, Unheeded: unheeded, Revision: s.Acked.String(), Behind: behind(s.Acked, head),
 			Authenticated: s.Authenticated, Method: s.Method, TokenSerial: s.TokenSerial, TokenID: s.TokenID,
 			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), KeySets: keySetsJSON(s.KeySetUses()), Nack: s.Nack,
 		})
@@ -119,4 +125,22 @@ func keySetsJSON(uses []kds.KeySetUse) []apitypes.KeySetUse {
 		out = append(out, apitypes.KeySetUse{Set: u.Set, Count: u.Count, Last: u.Last.UTC()})
 	}
 	return out
+}
+
+// unheeding returns the zones that do not heed something, in the words of package kuma.
+func (api *API) unheeding(what string) []apitypes.UnheedingZone {
+	var zones []apitypes.UnheedingZone
+	for _, z := range api.fleet.Unheeding(what) {
+		zones = append(zones, apitypes.UnheedingZone{Zone: z.Zone, Version: z.Version, What: what})
+	}
+	return zones
+}
+
+// unheedingRevocations returns the zones that do not heed lists of revoked tokens of a
+// kind.
+func (api *API) unheedingRevocations(kind cptoken.Kind) []apitypes.UnheedingZone {
+	if kind != cptoken.Zone {
+		return nil // lists of dataplane tokens are heeded, and no other tokens are shown to zones of Kuma's
+	}
+	return api.unheeding(kuma.ZoneRevocations)
 }

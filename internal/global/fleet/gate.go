@@ -20,10 +20,11 @@ type Holding struct {
 	// Offline names the zones without an open session on a live member. They are
 	// not waited for: they take the change before anything else when they return.
 	Offline []string
-	// Kuma names those of Waiting that run Kuma's control plane and lack nothing but a
-	// dataplane key: they cannot acknowledge one, because they take these keys from
-	// their own configuration and from nobody else. An operator who put the key there
-	// has to say so by forcing the step.
+	// Kuma names, for a dataplane key, the zones that run Kuma's control plane, also
+	// those that are offline or unproven: they neither take nor drop one, because they
+	// have these keys from their own configuration and from nobody else. Those of them
+	// that stand in Waiting are waited for: an operator who put the key there has to say
+	// so by forcing the step.
 	Kuma []string
 	// Unproven names the zones all of whose open sessions are unauthenticated.
 	// They are not waited for.
@@ -63,8 +64,6 @@ func (f *Fleet) Gate(need federation.Revision, members []string, key cptoken.Key
 	if waitsForZones(key.Kind) {
 		f.countZones(&h, need, key)
 	}
-	h.Waiting = append(h.Waiting, h.Kuma...)
-	slices.Sort(h.Waiting)
 	for _, list := range []*[]string{&h.Members, &h.Silent} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
@@ -106,7 +105,6 @@ const (
 	offline hold = iota
 	unproven
 	held
-	unable // a control plane of Kuma's, which cannot tell
 	lacking
 )
 
@@ -124,9 +122,21 @@ func (f *Fleet) countZones(h *Holding, need federation.Revision, key cptoken.Key
 		}
 	}
 	for _, zone := range slices.Sorted(maps.Keys(zones)) {
-		list := [...]*[]string{offline: &h.Offline, unproven: &h.Unproven, held: &h.Held, unable: &h.Kuma, lacking: &h.Waiting}[zones[zone]]
+		list := [...]*[]string{offline: &h.Offline, unproven: &h.Unproven, held: &h.Held, lacking: &h.Waiting}[zones[zone]]
 		*list = append(*list, zone)
 	}
+	if key.Kind == cptoken.Dataplane {
+		for _, z := range f.kumaZones() {
+			h.Kuma = append(h.Kuma, z.Zone)
+		}
+	}
+}
+
+// WaitsForKuma reports whether nobody is waited for but zones that can never
+// acknowledge.
+func (h Holding) WaitsForKuma() bool {
+	return len(h.Members) == 0 && len(h.Waiting) > 0 &&
+		!slices.ContainsFunc(h.Waiting, func(zone string) bool { return !slices.Contains(h.Kuma, zone) })
 }
 
 func (f *Fleet) holdOf(s *Session, live bool, need federation.Revision, key cptoken.KeyID) hold {
@@ -136,7 +146,7 @@ func (f *Fleet) holdOf(s *Session, live bool, need federation.Revision, key cpto
 	case !s.Authenticated && !f.trust:
 		return unproven
 	case !s.Meridian && key.Kind == cptoken.Dataplane:
-		return unable
+		return lacking // whatever it acknowledges
 	case s.Acked.Covers(need) && (s.NotHeld == "" || !cptoken.Lacks(s.Lacking(), key)):
 		return held
 	}

@@ -18,10 +18,11 @@ func equalHolding(a, b Holding) bool {
 		same(a.Kuma, b.Kuma) && same(a.Unproven, b.Unproven) && same(a.Members, b.Members) && same(a.Silent, b.Silent)
 }
 
+func provesNothing(s *Session) { s.Authenticated = false }
+func ofKuma(s *Session)        { s.Meridian = false }
+
 func TestGate(t *testing.T) {
 	otherHistory := federation.Revision{History: federation.History{ID: "fedcba9876543210", Created: 2}, Index: 99}
-	unproven := func(s *Session) { s.Authenticated = false }
-	ofKuma := func(s *Session) { s.Meridian = false }
 	tests := []struct {
 		name    string
 		kind    cptoken.Kind
@@ -60,6 +61,26 @@ func TestGate(t *testing.T) {
 				with(session("west", "a", 10), ofKuma), session("east", "a", 9), session("north", "a", 10),
 			}}},
 			want: Holding{Held: []string{"north"}, Waiting: []string{"east", "west"}, Kuma: []string{"west"}},
+		},
+		{
+			name: "zones of Kuma's are named for a dataplane key, also unproven and offline ones", kind: cptoken.Dataplane, members: []string{"n1"},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{
+				with(with(session("west", "a", 10), ofKuma), provesNothing), with(with(session("east", "a", 10), ofKuma), ended), session("north", "a", 10),
+			}}},
+			want: Holding{Open: true, Held: []string{"north"}, Offline: []string{"east"}, Unproven: []string{"west"}, Kuma: []string{"east", "west"}},
+		},
+		{
+			name: "and not for a zone key", kind: cptoken.Zone, members: []string{"n1"},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(with(session("west", "a", 10), ofKuma), provesNothing), with(with(session("east", "a", 10), ofKuma), ended)}}},
+			want:    Holding{Open: true, Offline: []string{"east"}, Unproven: []string{"west"}},
+		},
+		{
+			name: "a zone that moved to Meridian is no zone of Kuma's", kind: cptoken.Dataplane, members: []string{"n1", "n2"},
+			reports: []Report{
+				{Member: "n1", Applied: 10, Sessions: []Session{with(with(session("west", "a", 10), ofKuma), ended)}},
+				{Member: "n2", Applied: 10, Sessions: []Session{session("west", "b", 10)}},
+			},
+			want: Holding{Open: true, Held: []string{"west"}},
 		},
 		{
 			name: "one of two instances lacks it", kind: cptoken.Zone, members: []string{"n1", "n2"},
@@ -101,22 +122,22 @@ func TestGate(t *testing.T) {
 		},
 		{
 			name: "an unauthenticated session does not close a gate", kind: cptoken.Zone, members: []string{"n1"},
-			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(session("west", "a", 0), unproven), session("east", "a", 10)}}},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(session("west", "a", 0), provesNothing), session("east", "a", 10)}}},
 			want:    Holding{Open: true, Held: []string{"east"}, Unproven: []string{"west"}},
 		},
 		{
 			name: "an unauthenticated session does not open a gate", kind: cptoken.Zone, members: []string{"n1"},
-			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{session("west", "a", 3), with(session("west", "a", 10), unproven)}}},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{session("west", "a", 3), with(session("west", "a", 10), provesNothing)}}},
 			want:    Holding{Waiting: []string{"west"}},
 		},
 		{
 			name: "unless it is trusted: then it closes", kind: cptoken.Zone, members: []string{"n1"}, trust: true,
-			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(session("west", "a", 3), unproven)}}},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(session("west", "a", 3), provesNothing)}}},
 			want:    Holding{Waiting: []string{"west"}},
 		},
 		{
 			name: "and opens", kind: cptoken.Zone, members: []string{"n1"}, trust: true,
-			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(session("west", "a", 10), unproven)}}},
+			reports: []Report{{Member: "n1", Applied: 10, Sessions: []Session{with(session("west", "a", 10), provesNothing)}}},
 			want:    Holding{Open: true, Held: []string{"west"}},
 		},
 		{
