@@ -6,110 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/altered"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
-
-// backupHead is the magic and the format of a backup.
-const backupHead = 12
-
-// records takes a backup apart.
-func records(t testing.TB, backup []byte) []*storepb.Record {
-	t.Helper()
-	var all []*storepb.Record
-	for at := backupHead; at < len(backup); {
-		n := int(binary.BigEndian.Uint32(backup[at:]))
-		r := new(storepb.Record)
-		if err := proto.Unmarshal(backup[at+8:at+8+n], r); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, r)
-		at += 8 + n
-	}
-	return all
-}
-
-// assemble puts records together again as somebody without the seal key can: with every
-// checksum right, and the MAC as it was.
-func assemble(t testing.TB, head []byte, records []*storepb.Record) []byte {
-	t.Helper()
-	out, sum := bytes.Clone(head), sha256.New()
-	for i, r := range records {
-		if end := r.GetEnd(); end != nil {
-			r = proto.CloneOf(r)
-			r.GetEnd().Records, r.GetEnd().Sha256 = uint64(i), sum.Sum(nil)
-		}
-		payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = binary.BigEndian.AppendUint32(out, uint32(len(payload)))
-		out = binary.BigEndian.AppendUint32(out, crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli)))
-		out = append(out, payload...)
-		sum.Write(payload)
-	}
-	return out
-}
-
-// eachField calls change for every way to flip, drop or add to a field of a message, and
-// of those in it, on a copy of the record.
-func eachField(record *storepb.Record, visit func(what string, changed *storepb.Record)) {
-	var walk func(path []protoreflect.FieldDescriptor, m protoreflect.Message)
-	walk = func(path []protoreflect.FieldDescriptor, m protoreflect.Message) {
-		fields := m.Descriptor().Fields()
-		for i := range fields.Len() {
-			f := fields.Get(i)
-			alter := func(what string, change func(m protoreflect.Message)) {
-				c := proto.CloneOf(record)
-				at := c.ProtoReflect()
-				for _, p := range path {
-					at = at.Mutable(p).Message()
-				}
-				change(at)
-				if !proto.Equal(c, record) {
-					visit(fmt.Sprintf("%s.%s %s", m.Descriptor().Name(), f.Name(), what), c)
-				}
-			}
-			alter("dropped", func(m protoreflect.Message) { m.Clear(f) })
-			switch {
-			case f.IsList():
-				alter("added", func(m protoreflect.Message) { l := m.Mutable(f).List(); l.Append(l.NewElement()) })
-			case f.Kind() == protoreflect.MessageKind:
-				if m.Has(f) {
-					walk(append(path[:len(path):len(path)], f), m.Get(f).Message())
-				}
-			default:
-				alter("flipped", func(m protoreflect.Message) { m.Set(f, flipped(f, m.Get(f))) })
-			}
-		}
-	}
-	path := []protoreflect.FieldDescriptor{record.ProtoReflect().WhichOneof(record.ProtoReflect().Descriptor().Oneofs().Get(0))}
-	walk(path, record.ProtoReflect().Get(path[0]).Message())
-}
-
-func flipped(f protoreflect.FieldDescriptor, v protoreflect.Value) protoreflect.Value {
-	switch f.Kind() {
-	case protoreflect.BoolKind:
-		return protoreflect.ValueOfBool(!v.Bool())
-	case protoreflect.StringKind:
-		return protoreflect.ValueOfString(v.String() + "x")
-	case protoreflect.BytesKind:
-		return protoreflect.ValueOfBytes(append(bytes.Clone(v.Bytes()), 1))
-	case protoreflect.Uint32Kind:
-		return protoreflect.ValueOfUint32(uint32(v.Uint()) ^ 1)
-	case protoreflect.Uint64Kind:
-		return protoreflect.ValueOfUint64(v.Uint() ^ 1)
-	}
-	return protoreflect.ValueOfInt64(v.Int() ^ 1)
-}
 
 // TestChangedBackupsAreRefused: each field of each record flipped, dropped or added to,
 // each record dropped or repeated, with every checksum made right again. Nothing of it is
@@ -128,8 +34,8 @@ func TestChangedBackupsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	backup := save(t, m)
-	all := records(t, backup)
-	if got := assemble(t, backup[:backupHead], all); !bytes.Equal(got, backup) {
+	all := altered.Records(t, backup)
+	if got := altered.Assemble(t, backup, all); !bytes.Equal(got, backup) {
 		t.Fatal("a backup that is only taken apart is another one")
 	}
 	before := snapshotBytes(t, m.fsm.current())
@@ -137,7 +43,7 @@ func TestChangedBackupsAreRefused(t *testing.T) {
 	refuse := func(what string, changed []*storepb.Record) {
 		t.Helper()
 		n++
-		_, _, err := m.Restore(ctx, ann, RestoreOptions{Force: true}, bytes.NewReader(assemble(t, backup[:backupHead], changed)))
+		_, _, err := m.Restore(ctx, ann, RestoreOptions{Force: true}, bytes.NewReader(altered.Assemble(t, backup, changed)))
 		if federation.CodeOf(err) != federation.Invalid {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -149,7 +55,7 @@ func TestChangedBackupsAreRefused(t *testing.T) {
 		return append(append(append([]*storepb.Record(nil), all[:i]...), r...), all[i+1:]...)
 	}
 	for i, r := range all {
-		eachField(r, func(what string, changed *storepb.Record) {
+		altered.EachField(r, func(what string, changed *storepb.Record) {
 			if e := r.GetEnd(); e != nil && bytes.Equal(changed.GetEnd().Mac, e.Mac) {
 				return // the checksums, which assemble puts right
 			}
@@ -172,11 +78,11 @@ func TestBackupsThatNobodyVouchesFor(t *testing.T) {
 	seal := testSeal(t)
 	m := start(t, alone(t, t.TempDir(), seal)).awaitReady()
 	backup := save(t, m)
-	all := records(t, backup)
+	all := altered.Records(t, backup)
 	bare := proto.CloneOf(all[len(all)-1])
 	bare.GetEnd().Mac = nil
 	_, _, err := m.Restore(context.Background(), ann, RestoreOptions{Force: true},
-		bytes.NewReader(assemble(t, backup[:backupHead], append(append([]*storepb.Record(nil), all[:len(all)-1]...), bare))))
+		bytes.NewReader(altered.Assemble(t, backup, append(append([]*storepb.Record(nil), all[:len(all)-1]...), bare))))
 	wantCode(t, err, "invalid", "no_mac")
 
 	for i, r := range all {
@@ -190,7 +96,7 @@ func TestBackupsThatNobodyVouchesFor(t *testing.T) {
 		}
 		other := append([]*storepb.Record(nil), all...)
 		other[i] = &storepb.Record{What: &storepb.Record_Secret{Secret: &storepb.ClusterSecret{Generation: 1, Sealed: sealedTo(sealed)}}}
-		_, _, err = m.Restore(context.Background(), ann, RestoreOptions{Force: true}, bytes.NewReader(assemble(t, backup[:backupHead], other)))
+		_, _, err = m.Restore(context.Background(), ann, RestoreOptions{Force: true}, bytes.NewReader(altered.Assemble(t, backup, other)))
 		wantCode(t, err, "invalid", "damaged")
 		return
 	}
@@ -222,7 +128,7 @@ func TestBackupOfAKeyThatIsNotItsOwn(t *testing.T) {
 	seal := testSeal(t)
 	m := start(t, alone(t, t.TempDir(), seal)).awaitReady()
 	backup := save(t, m)
-	all := records(t, backup)
+	all := altered.Records(t, backup)
 	for _, r := range all {
 		if k := r.GetKey(); k.GetId().GetKind() == string(cptoken.User) {
 			k.PublicDer = anotherDER(t)
@@ -232,12 +138,12 @@ func TestBackupOfAKeyThatIsNotItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resigned := assembleWithMAC(t, backup[:backupHead], all, secret)
+	resigned := assembleWithMAC(t, backup, all, secret)
 	_, _, err = m.Restore(context.Background(), ann, RestoreOptions{Force: true}, bytes.NewReader(resigned))
 	wantCode(t, err, "invalid", "damaged")
 }
 
-func assembleWithMAC(t testing.TB, head []byte, records []*storepb.Record, secret *issue.ClusterSecret) []byte {
+func assembleWithMAC(t testing.TB, backup []byte, records []*storepb.Record, secret *issue.ClusterSecret) []byte {
 	t.Helper()
 	frames := sha256.New()
 	for _, r := range records {
@@ -256,5 +162,5 @@ func assembleWithMAC(t testing.TB, head []byte, records []*storepb.Record, secre
 		frames.Write(binary.BigEndian.AppendUint32(nil, uint32(len(payload))))
 		frames.Write(payload)
 	}
-	return assemble(t, head, records)
+	return altered.Assemble(t, backup, records)
 }

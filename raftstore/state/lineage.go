@@ -21,6 +21,9 @@ import (
 // line is the beginning of a lineage, enough to tell two pasts apart that nobody chose.
 type line [8]byte
 
+// errLineage refuses a snapshot whose records are not what its commands led to.
+var errLineage = errors.New("the records are not those that its lineage is of")
+
 // Bounds of the table of lineages. Who stands below its floor gets a full state.
 const (
 	maxLines = 1_000_000

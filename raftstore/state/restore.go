@@ -193,7 +193,7 @@ func (rs *restorer) header(h *storepb.Header) error {
 	s.applied, s.revision, s.floor = h.Applied, h.Revision, h.Floor
 	s.time, s.watermark, s.offset, s.began = h.TimeMs, h.WatermarkMs, h.Offset, h.HistoryIndex
 	s.proved, s.lines.floor = h.ProvedMs, h.LinesFloor
-	if len(h.Lineage) > 0 {
+	if len(h.Lineage) > 0 || h.Level >= LevelLineage {
 		if len(h.Lineage) != len(s.lineage) || len(h.RecordsSum) != setsum.Size {
 			return errors.New("its lineage is none")
 		}
@@ -324,7 +324,7 @@ func (rs *restorer) finish() (*State, error) {
 		return nil, err
 	}
 	if len(rs.sum) > 0 && !bytes.Equal(rs.sum, rs.state.sum.Append(nil)) {
-		return nil, errors.New("the records are not those that its lineage is of")
+		return nil, errLineage
 	}
 	return rs.state, nil
 }

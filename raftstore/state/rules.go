@@ -20,6 +20,11 @@ func (rs *restorer) checkRecord(record *storepb.Record) error {
 	switch r := record.What.(type) {
 	case *storepb.Record_Key:
 		return s.checkKey(r.Key)
+	case *storepb.Record_SealCheck:
+		return firstOf(once(s.sealCheck != nil, "the seal check of", r.SealCheck.GetSealed().GetSealKeyId()),
+			wholeSeal("the seal check", r.SealCheck.GetSealed()), checkSealCheck(r.SealCheck))
+	case *storepb.Record_Secret:
+		return wholeSeal("the cluster secret", r.Secret.GetSealed())
 	case *storepb.Record_Serial:
 		id := listID{cptoken.Kind(r.Serial.Kind), r.Serial.Mesh}
 		_, twice := s.serials.get(id)
@@ -52,9 +57,20 @@ func (rs *restorer) checkRecord(record *storepb.Record) error {
 		}
 		return once(s.IsExpelled(r.Expelled.Id), "who is expelled as", r.Expelled.Id)
 	case *storepb.Record_Request:
-		if id := r.Request.Id; id == "" || len(id) > maxRequestID || r.Request.Result.GetIndex() > s.applied {
+		id := r.Request.Id
+		if id == "" || len(id) > maxRequestID || r.Request.Result.GetIndex() > s.applied {
 			return fmt.Errorf("request %.80q: not one that a command could have had", id)
 		}
+		_, twice := s.requests.get(id)
+		return once(twice, "request", id)
+	}
+	return nil
+}
+
+// wholeSeal refuses a seal of which a part is missing.
+func wholeSeal(what string, s *storepb.Sealed) error {
+	if s.GetSealKeyId() == "" || len(s.GetNonce()) == 0 || len(s.GetCiphertext()) == 0 {
+		return fmt.Errorf("%s has no sealed material", what)
 	}
 	return nil
 }
@@ -118,7 +134,7 @@ func (s *State) checkKey(r *storepb.KeyRecord) error {
 		return cptoken.ValidateKID("kid", id.KID)
 	case id.KID != cptoken.SerialKID(r.Serial) || r.Serial > highest:
 		return fmt.Errorf("key %s: serial %d is not its own, or above the highest, %d", KeyName(id), r.Serial, highest)
-	case len(r.Sealed.Ciphertext) == 0 || proto.Size(r.Sealed) > maxSealed:
+	case proto.Size(r.Sealed) > maxSealed || wholeSeal("", r.Sealed) != nil:
 		return fmt.Errorf("key %s: it has no sealed material", KeyName(id))
 	case r.State == string(cptoken.Active) && s.Active(id.Kind, id.Mesh) != nil:
 		return fmt.Errorf("key %s: another key of its kind and mesh signs too", KeyName(id))
