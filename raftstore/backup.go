@@ -79,6 +79,10 @@ func (s *Store) Save(_ context.Context, opts SaveOptions, out io.Writer) error {
 	if !st.Founded() {
 		return federation.Errorf(federation.Unavailable, "the cluster is not founded yet").WithReason("not_founded")
 	}
+	if broken := s.brokenIn(st).ids; len(broken) > 0 {
+		return federation.Errorf(federation.Conflict, "key %s is broken: no restore would take a backup that has it", state.KeyName(broken[0])).
+			WithReason("key_broken").WithHint("remove it first: global keys remove %s", state.KeyName(broken[0]))
+	}
 	secret, err := openSecret(s.cfg.Seal, st.Cluster(), st.Secrets())
 	if err != nil {
 		return err

@@ -3,15 +3,13 @@ package raftstore
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
+	"io"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/test/altered"
 	"github.com/meridiankds/meridian/raftstore/storepb"
@@ -123,44 +121,34 @@ func TestSecretRotation(t *testing.T) {
 }
 
 // TestBackupOfAKeyThatIsNotItsOwn: whoever has the cluster secret and no key of a kind
-// cannot have tokens of another key believed.
+// cannot have tokens of another key believed, and a cluster does not save what no restore
+// takes.
 func TestBackupOfAKeyThatIsNotItsOwn(t *testing.T) {
-	seal := testSeal(t)
-	m := start(t, alone(t, t.TempDir(), seal)).awaitReady()
-	backup := save(t, m)
-	all := altered.Records(t, backup)
-	for _, r := range all {
-		if k := r.GetKey(); k.GetId().GetKind() == string(cptoken.User) {
-			k.PublicDer = anotherDER(t)
-		}
-	}
-	secret, err := openSecret(seal, m.ClusterID(), m.fsm.current().Secrets())
+	m := start(t, alone(t, t.TempDir(), testSeal(t))).awaitReady()
+	ctx := context.Background()
+	p, err := m.newKey(m.fsm.current(), cptoken.User, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	resigned := assembleWithMAC(t, backup, all, secret)
-	_, _, err = m.Restore(context.Background(), ann, RestoreOptions{Force: true}, bytes.NewReader(resigned))
-	wantCode(t, err, "invalid", "damaged")
-}
-
-func assembleWithMAC(t testing.TB, backup []byte, records []*storepb.Record, secret *issue.ClusterSecret) []byte {
-	t.Helper()
-	frames := sha256.New()
-	for _, r := range records {
-		if end := r.GetEnd(); end != nil {
-			mac, err := secret.BackupMAC(frames.Sum(nil))
-			if err != nil {
-				t.Fatal(err)
-			}
-			end.Mac = mac
-			break
-		}
-		payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		frames.Write(binary.BigEndian.AppendUint32(nil, uint32(len(payload))))
-		frames.Write(payload)
+	p.PublicDer = anotherDER(t)
+	if _, err := m.propose(ctx, ann, "", &storepb.Command{Op: &storepb.Command_PrepareKey{PrepareKey: p}}); err != nil {
+		t.Fatal(err)
 	}
-	return altered.Assemble(t, backup, records)
+	wantCode(t, m.Save(ctx, SaveOptions{}, io.Discard), "conflict", "key_broken")
+	st := m.fsm.current()
+	secret, err := openSecret(m.cfg.Seal, m.ClusterID(), st.Secrets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	var failed error
+	err = st.WriteBackup(&backup, func(frames []byte) (mac []byte) {
+		mac, failed = secret.BackupMAC(frames)
+		return mac
+	})
+	if err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
+	_, _, err = m.Restore(ctx, ann, RestoreOptions{Force: true}, &backup)
+	wantCode(t, err, "invalid", "damaged")
 }
