@@ -54,6 +54,9 @@ type Claims struct {
 	Type              string              // "Type": dataplane tokens: "", "dataplane", "ingress" or "egress"
 	Workload          string              // "Workload": dataplane tokens
 	Groups            []string            // "Groups": user tokens
+	// Audience is "aud" of user tokens: whom they are shown to, see [ZoneAudience]. nil
+	// where there is none, and empty where it names nobody. In other kinds it is not ours.
+	Audience []string
 
 	// RenewableUntil, Renewal and Root are in tokens of every kind that may be, or
 	// were, renewed: until when, how often, and the fingerprint of the key that

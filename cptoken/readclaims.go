@@ -22,6 +22,7 @@ const (
 	hasType
 	hasWorkload
 	hasGroups
+	hasAudience
 )
 
 // claimNames are the names of claims that this package gives a meaning, with the
@@ -95,7 +96,7 @@ func (k Kind) own() claimSet {
 	case Dataplane:
 		return hasName | hasMesh | hasTags | hasType | hasWorkload
 	case User:
-		return hasName | hasGroups
+		return hasName | hasGroups | hasAudience
 	}
 	return 0
 }
@@ -123,6 +124,7 @@ func (s claimSet) kind(alg string) Kind {
 var writtenAs = map[string]string{
 	"exp": aDate, "nbf": aDate, "iat": aDate,
 	"jti": "a string of at most 128 printable characters without blank or comma", "TokenSerialNumber": "a whole number",
+	"aud":  "a string or an array of strings",
 	"Zone": aString, "Name": aString, "Mesh": aString, "Type": aString,
 	"Scope": aList, "Groups": aList, "Tags": "an object of arrays of strings",
 	"alg": aString, "kid": "a string of at most 128 bytes", "typ": "JWT",
@@ -141,6 +143,7 @@ func (t *Token) readClaims() error {
 	r := reader{s: t.payload, open: keys[:0]}
 	c := &t.Claims
 	var set claimSet
+	readable := true // the audience
 	for key := range r.members {
 		switch key {
 		case "exp":
@@ -171,6 +174,8 @@ func (t *Token) readClaims() error {
 			c.Workload, set = r.text(), set|hasWorkload
 		case "Groups":
 			c.Groups, set = r.texts(), set|hasGroups
+		case "aud":
+			c.Audience, readable = r.audience()
 		case "RenewableUntil":
 			c.RenewableUntil = r.date(math.Floor)
 		case "Renewal":
@@ -187,8 +192,40 @@ func (t *Token) readClaims() error {
 		r.member(key)
 	}
 	c.Kind = set.kind(t.Alg)
+	switch {
+	case c.Kind != User:
+		c.Audience = nil // whatever it is, it is none of ours
+	case !readable:
+		r.fail("an audience of another type")
+		r.member("aud")
+	}
 	t.HasSerial, t.has = set&hasSerial != 0, set
 	return r.finish("claim set")
+}
+
+// audience reads the aud claim (RFC 7519, section 4.1.3). ok is false where it is of a type
+// that it cannot have, which matters in user tokens only.
+func (r *reader) audience() (list []string, ok bool) {
+	switch r.next() {
+	case 'n':
+		r.skip()
+		return nil, true
+	case '"':
+		return []string{r.text()}, true
+	case '[':
+		list, ok = []string{}, true
+		for range r.elements {
+			if r.next() != '"' {
+				ok = false
+				r.skip()
+				continue
+			}
+			list = append(list, r.text())
+		}
+		return list, ok
+	}
+	r.skip()
+	return nil, false
 }
 
 // scopes reads the Scope claim. Words that are not known here are kept: they

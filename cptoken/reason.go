@@ -40,6 +40,8 @@ const (
 	WrongName   Reason = "wrong_name"
 	WrongType   Reason = "wrong_type"
 	TagMismatch Reason = "tag_mismatch"
+	// WrongAudience: a user token is shown where it was not issued for.
+	WrongAudience Reason = "wrong_audience"
 	// WrongWorkload: the proxy's resource has not the label that the token names.
 	WrongWorkload Reason = "wrong_workload"
 	NotAllowed    Reason = "not_allowed" // the key may not vouch for this
@@ -61,7 +63,7 @@ const (
 // code returns the code under which a refusal travels.
 func (r Reason) code() federation.Code {
 	switch r {
-	case WrongZone, OutOfScope, WrongMesh, WrongName, WrongType, TagMismatch, WrongWorkload, NotAllowed, NotProved, Misconfigured, UnfitValue:
+	case WrongZone, WrongAudience, OutOfScope, WrongMesh, WrongName, WrongType, TagMismatch, WrongWorkload, NotAllowed, NotProved, Misconfigured, UnfitValue:
 		return federation.Forbidden
 	case NoKeys, Stale:
 		return federation.Unavailable

@@ -61,6 +61,7 @@ func (c *Claims) validateForeign() error {
 		{hasType, c.Type != "", "type"},
 		{hasWorkload, c.Workload != "", "workload"},
 		{hasGroups, len(c.Groups) > 0, "groups"},
+		{hasAudience, len(c.Audience) > 0, "forZone"},
 	} {
 		if f.set && own&f.claim == 0 && c.Kind.Valid() {
 			return federation.InvalidField(f.field, "a %s has none", c.Kind.TokenName())
@@ -152,6 +153,22 @@ func (c *Claims) validateUser() error {
 	for i, g := range c.Groups {
 		if err := validateText(fmt.Sprintf("groups[%d]", i), g); err != nil {
 			return err
+		}
+	}
+	if len(c.Audience) > MaxGroups {
+		return federation.InvalidField("forZone", "has %d zones, at most %d are allowed", len(c.Audience), MaxGroups)
+	}
+	for i, a := range c.Audience {
+		field := fmt.Sprintf("forZone[%d]", i)
+		zone, ok := strings.CutPrefix(a, zoneAudience)
+		if !ok {
+			return federation.InvalidField(field, "%.80q is no zone's audience", a)
+		}
+		if err := federation.ValidateName(field, zone); err != nil {
+			return err
+		}
+		if slices.Contains(c.Audience[:i], a) {
+			return federation.InvalidField(field, "%s stands twice", zone)
 		}
 	}
 	return nil

@@ -119,7 +119,7 @@ func (k *SigningKey) complete(c *cptoken.Claims, validFor time.Duration, now tim
 	if c.Mesh != k.ref.Mesh {
 		return federation.InvalidField("mesh", "the key %s signs for another mesh", k.ref)
 	}
-	c.Scope, c.Groups, c.Tags = slices.Clone(c.Scope), slices.Clone(c.Groups), maps.Clone(c.Tags)
+	c.Scope, c.Groups, c.Audience, c.Tags = slices.Clone(c.Scope), slices.Clone(c.Groups), slices.Clone(c.Audience), maps.Clone(c.Tags)
 	for tag, values := range c.Tags {
 		c.Tags[tag] = slices.Clone(values)
 	}
@@ -200,8 +200,9 @@ type (
 		registered
 	}
 	userClaims struct {
-		Name   string
-		Groups []string
+		Name     string
+		Groups   []string
+		Audience []string `json:"aud,omitempty"`
 		registered
 	}
 )
@@ -223,7 +224,7 @@ func encodeClaims(c *cptoken.Claims) (string, error) {
 		}
 		claims = dataplaneClaims{c.Name, c.Mesh, tags, c.Type, c.Workload, r}
 	case cptoken.User:
-		claims = userClaims{c.Name, append([]string{}, c.Groups...), r}
+		claims = userClaims{c.Name, append([]string{}, c.Groups...), c.Audience, r}
 	}
 	b, err := json.Marshal(claims)
 	if err != nil {

@@ -21,6 +21,9 @@ type Policy struct {
 	// Verify checks a user token and returns its claims, or an error whose
 	// federation code is Unauthenticated or Forbidden. nil: no token is accepted.
 	Verify func(ctx context.Context, token string) (*cptoken.Claims, error)
+	// Zone is the zone whose API it is, which takes only user tokens that were issued for it.
+	// Empty: the global, which takes only those that were issued for no zone.
+	Zone string
 	// Certificate returns the name of the user whom a client certificate that was
 	// shown proves now, or an error whose federation code is Unauthenticated or
 	// Forbidden. nil: no certificate is asked for.
@@ -104,6 +107,9 @@ func (p Policy) user(r *http.Request, token string) (Caller, error) {
 		return Caller{}, federation.Errorf(federation.Unauthenticated, "the user token names nobody").
 			WithReason("wrong_name").
 			WithHint("make one with: global generate user-token --name NAME")
+	}
+	if err := claims.CheckAudience(p.Zone); err != nil {
+		return Caller{}, err
 	}
 	return Caller{Name: claims.Name, Groups: claims.Groups, Via: ViaToken, Remote: r.RemoteAddr}, nil
 }

@@ -74,7 +74,7 @@ func newClient(t Target, agent string) (*client, error) {
 			}
 			transport.TLSClientConfig = tlsutil.Client(pool)
 		}
-		transport.TLSClientConfig.VerifyConnection = tlsutil.Expect(t.Service.role(), "", "").Verify
+		transport.TLSClientConfig.VerifyConnection = tlsutil.Expect(t.Service.role(), "", t.zones...).Verify
 		if t.CertFile != "" {
 			own, err := tlsutil.OpenSource(tlsutil.Files{Cert: t.CertFile, Key: t.KeyFile}, tlsutil.Options{})
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
@@ -114,6 +115,7 @@ type Target struct {
 	CertFile, KeyFile string
 
 	token string
+	zones []string // that the token is for; empty: it is for the global, or there is none
 }
 
 // String returns the address.
@@ -170,7 +172,31 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 			"a token is not sent to %s: %s says that the %s was there, and plain HTTP does not prove that it still is", t.Address, r.folder, s.Node).
 			WithHint("leave the token out, or name the node yourself with %s", s.AddressFlag)
 	}
+	if err := t.takeAudience(); err != nil {
+		return Target{}, err
+	}
 	return t, t.check()
+}
+
+// takeAudience holds the token against where it would go: no zone is sent one that is good
+// at the global, nor the global one that it would refuse. What cannot be read is for the
+// node to name.
+func (t *Target) takeAudience() error {
+	token, err := cptoken.Inspect(t.token)
+	if err != nil || token.Claims.Kind != cptoken.User {
+		return nil
+	}
+	c := &token.Claims
+	t.zones = c.ForZones()
+	if t.Service.Node != "zone" {
+		return c.CheckAudience("")
+	}
+	if len(t.zones) > 0 {
+		return nil
+	}
+	return federation.Errorf(federation.Invalid, "the user token is not for a zone, and a zone must not see it: nothing was sent").
+		WithReason(string(cptoken.WrongAudience)).
+		WithHint("use one that is: global generate user-token --name %s --for-zone ZONE", c.Name)
 }
 
 // takeCertificate takes the client certificate that the flags or the environment

@@ -1,15 +1,26 @@
 package apiclient
 
 import (
+	"crypto/tls"
+	"encoding/base64"
 	"fmt"
+	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
 // folder makes the data folder of a node.
@@ -189,5 +200,76 @@ func TestSocket(t *testing.T) {
 	wd, _ := os.Getwd()
 	if want := "unix://" + wd + "/meridian-data/admin.sock"; err != nil || got.Address != want {
 		t.Errorf("got %v, %v, want %s", got, err, want)
+	}
+}
+
+// TestTokensGoWhereTheyAreFor: no zone is sent a user token that is good at the global, nor
+// the global one that is for a zone; and a token for a zone goes to no other.
+func TestTokensGoWhereTheyAreFor(t *testing.T) {
+	token := func(claims string) string {
+		enc := base64.RawURLEncoding.EncodeToString
+		return enc([]byte(`{"alg":"RS256","kid":"1","typ":"JWT"}`)) + "." + enc([]byte(claims)) + "." + enc([]byte("signature"))
+	}
+	everywhere, west := token(`{"Name":"ann","Groups":["admin"]}`), token(`{"Name":"ann","Groups":["admin"],"aud":["zone:west"]}`)
+	for name, tt := range map[string]struct {
+		node, token string
+		zones       []string
+		refused     bool
+	}{
+		"the global's at the global": {"global", everywhere, nil, false},
+		"the global's at a zone":     {"zone", everywhere, nil, true},
+		"a zone's at the global":     {"global", west, nil, true},
+		"a zone's at the zone":       {"zone", west, []string{"west"}, false},
+		"for nobody, at a zone":      {"zone", token(`{"Name":"ann","aud":[]}`), nil, true},
+	} {
+		env := map[string]string{strings.ToUpper(tt.node) + "_TOKEN": tt.token}
+		target, err := Resolve(API(tt.node), Flags{Address: "https://127.0.0.1:1"}, func(name string) string { return env[name] }, nil)
+		if (err != nil) != tt.refused || tt.refused && federation.AsError(err).Reason != string(cptoken.WrongAudience) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && !slices.Equal(target.zones, tt.zones) {
+			t.Errorf("%s: it may go to the zones %v, want %v", name, target.zones, tt.zones)
+		}
+	}
+	// The zone that answers is known by its certificate before anything is sent.
+	ca, err := tlsutil.NewAuthority("prod", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for zone, want := range map[string]bool{"west": true, "east": false} {
+		var asked atomic.Bool
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.Store(true)
+			_, _ = io.WriteString(w, "{}")
+		}))
+		certPEM, keyPEM, err := ca.Issue(tlsutil.Identity{Cluster: "prod", Role: tlsutil.RoleZone, Name: zone}, []string{"127.0.0.1"}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair, err := tls.X509KeyPair(certPEM, keyPEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		defer server.Close()
+		file := filepath.Join(t.TempDir(), "ca.crt")
+		if err := os.WriteFile(file, ca.CertPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		target, err := Resolve(API("zone"), Flags{Address: server.URL, CAFile: file}, func(name string) string {
+			return map[string]string{"ZONE_TOKEN": west}[name]
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := NewZone(target, "zone/test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Status(t.Context()); asked.Load() != want {
+			t.Errorf("zone %s was asked with west's token: %v (%v)", zone, asked.Load(), err)
+		}
 	}
 }

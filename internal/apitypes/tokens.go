@@ -34,7 +34,10 @@ type DataplaneTokenRequest struct {
 
 // UserTokenRequest is the body of POST /tokens/user.
 type UserTokenRequest struct {
-	Name     string   `json:"name"`
-	Groups   []string `json:"groups,omitempty"`
+	Name   string   `json:"name"`
+	Groups []string `json:"groups,omitempty"`
+	// ForZone names zones that the token is shown to: it is good at their APIs, and at the
+	// global for what they relay alone. Empty: it is good at the global, and at no zone.
+	ForZone  []string `json:"forZone,omitempty"`
 	ValidFor string   `json:"validFor,omitempty"`
 }

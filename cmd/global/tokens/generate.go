@@ -150,10 +150,16 @@ func GenerateUserToken() *cli.Command {
 
 Examples:
   global generate user-token --name jane --group admin --valid-for 720h > jane.token
-  GLOBAL_TOKEN_FILE=jane.token global get zones`,
+  GLOBAL_TOKEN_FILE=jane.token global get zones
+
+A zone must not see a token that is good at the global. With --for-zone the token is good
+at that zone, and at the global for what the zone passes on alone:
+  global generate user-token --name jane --group admin --for-zone west --valid-for 8h > jane-west.token
+  zone status --token-file jane-west.token`,
 		Flags: client.Flags(
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the operator"},
 			&cli.StringSliceFlag{Name: "group", Usage: "a `GROUP` of the operator's; may be repeated"},
+			&cli.StringSliceFlag{Name: "for-zone", Usage: "a `ZONE` that the token is shown to, in place of the global; may be repeated"},
 			validForFlag()),
 		Action: func(c *cli.Context) error {
 			name, err := console.Required(c, "name", "--name jane")
@@ -168,7 +174,16 @@ Examples:
 			if err != nil {
 				return err
 			}
-			request := apitypes.UserTokenRequest{Name: name, Groups: console.Words(c.StringSlice("group")), ValidFor: d}
+			zones := console.Words(c.StringSlice("for-zone"))
+			if c.IsSet("for-zone") && len(zones) == 0 {
+				return console.Usagef("for example --for-zone west", "--for-zone names no zone")
+			}
+			for _, zone := range zones {
+				if err := client.CheckName("--for-zone", zone, "--for-zone west"); err != nil {
+					return err
+				}
+			}
+			request := apitypes.UserTokenRequest{Name: name, Groups: console.Words(c.StringSlice("group")), ForZone: zones, ValidFor: d}
 			return printToken(c)(g.UserToken(c.Context, request))
 		},
 	}

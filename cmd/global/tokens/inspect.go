@@ -118,5 +118,6 @@ func addClaims(f *console.Fields, c *cptoken.Claims) {
 	slices.Sort(tags)
 	f.Add("tags", strings.Join(tags, " "))
 	f.Add("workload", c.Workload)
+	f.Add("audience", strings.Join(c.Audience, ", "))
 	f.Add("groups", strings.Join(c.Groups, ", "))
 }

@@ -19,10 +19,12 @@ func TestRelayBounds(t *testing.T) {
 	e.want(201, "PUT", "/zones/east", `{"relay":{"meshes":["default","shop","gone"],"maxValidity":"720h"}}`, nil)
 	e.want(201, "PUT", "/zones/north", `{}`, nil)
 	e.want(201, "PUT", "/zones/south", `{"enabled":false,"relay":{"meshes":["default"]}}`, nil)
-	admin := e.want(200, "POST", "/tokens/user", `{"name":"ann","groups":["admin"]}`, nil).Body.String()
-	reader := e.want(200, "POST", "/tokens/user", `{"name":"rob"}`, nil).Body.String()
-	revoked := e.want(200, "POST", "/tokens/user", `{"name":"eve","groups":["admin"]}`, nil).Body.String()
+	admin := e.want(200, "POST", "/tokens/user", `{"name":"ann","groups":["admin"],"forZone":["west","east","north","south","nowhere"]}`, nil).Body.String()
+	reader := e.want(200, "POST", "/tokens/user", `{"name":"rob","forZone":["west","east","north","south","nowhere"]}`, nil).Body.String()
+	revoked := e.want(200, "POST", "/tokens/user", `{"name":"eve","groups":["admin"],"forZone":["west","east","north","south","nowhere"]}`, nil).Body.String()
 	e.want(200, "POST", "/v1/revocations", `{"token":"`+revoked+`"}`, nil)
+	everywhere := e.want(200, "POST", "/tokens/user", `{"name":"ann","groups":["admin"]}`, nil).Body.String()
+	east := e.want(200, "POST", "/tokens/user", `{"name":"ann","groups":["admin"],"forZone":["east"]}`, nil).Body.String()
 	zoneToken := e.want(200, "POST", "/tokens/zone", `{"zone":"west"}`, nil).Body.String()
 	ask := func(mesh, validFor string) apitypes.DataplaneTokenRequest {
 		return apitypes.DataplaneTokenRequest{Mesh: mesh, Name: "dp1", ValidFor: validFor}
@@ -47,6 +49,8 @@ func TestRelayBounds(t *testing.T) {
 		"an unknown zone":      {"nowhere", admin, ask("default", ""), "relay_not_allowed", 0},
 		"a user without role":  {"west", reader, ask("default", ""), "not_allowed", 0},
 		"a revoked user token": {"west", revoked, ask("default", ""), "revoked", 0},
+		"good at the global":   {"west", everywhere, ask("default", ""), "wrong_audience", 0},
+		"for another zone":     {"west", east, ask("default", ""), "wrong_audience", 0},
 		"the zone's own token": {"west", zoneToken, ask("default", ""), "wrong_kind", 0},
 		"no token":             {"west", "", ask("default", ""), "malformed", 0},
 		"two tokens":           {"west", admin + " " + admin, ask("default", ""), "malformed", 0},
@@ -54,7 +58,7 @@ func TestRelayBounds(t *testing.T) {
 	} {
 		token, _, err := e.api.RelayDataplaneToken(t.Context(), Relayed{Zone: tt.zone, UserToken: tt.user, Request: tt.request})
 		log := e.log.take()
-		for _, secret := range []string{admin, reader, revoked, token} {
+		for _, secret := range []string{admin, reader, revoked, everywhere, east, token} {
 			if secret != "" && strings.Contains(log, secret) {
 				t.Fatalf("%s: a token stands in the log", name)
 			}

@@ -88,6 +88,9 @@ func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	claims := cptoken.Claims{Kind: cptoken.User, Name: body.Name, Groups: body.Groups}
+	for _, zone := range body.ForZone {
+		claims.Audience = append(claims.Audience, cptoken.ZoneAudience(zone))
+	}
 	longest, err := a.rights.Issue(claims)
 	if err != nil {
 		return err
@@ -192,6 +195,9 @@ func (api *API) sign(ctx context.Context, a *act, c cptoken.Claims, request any,
 	}
 	if len(c.Groups) > 0 {
 		a.note(slog.Any("groups", c.Groups))
+	}
+	if len(c.Audience) > 0 {
+		a.note(slog.Any("audience", c.Audience))
 	}
 	if len(issued.Scope) > 0 {
 		a.note(slog.Any("scope", issued.Scope))

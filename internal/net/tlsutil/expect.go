@@ -3,6 +3,8 @@ package tlsutil
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/meridiankds/meridian/federation"
@@ -15,15 +17,16 @@ import (
 type Expectation struct {
 	role Role
 
-	mu            sync.Mutex
-	cluster, name string // "": not known yet
+	mu      sync.Mutex
+	cluster string   // "": not known yet
+	names   []string // empty: not known yet
 }
 
-// Expect returns the expectation of a role. cluster and name are those that are known,
-// "" otherwise: of the first one that answers the cluster is remembered, and of a zone
-// its name.
-func Expect(role Role, cluster, name string) *Expectation {
-	return &Expectation{role: role, cluster: cluster, name: name}
+// Expect returns the expectation of a role. cluster and names, of which one must answer,
+// are those that are known: of the first one that answers the cluster is remembered, and
+// of a zone its name.
+func Expect(role Role, cluster string, names ...string) *Expectation {
+	return &Expectation{role: role, cluster: cluster, names: names}
 }
 
 // Verify is a tls.Config's VerifyConnection.
@@ -46,12 +49,12 @@ func (e *Expectation) Verify(state tls.ConnectionState) error {
 		return wrong("the certificate that answers names the %s %.64q, a %s's is needed", id.Role, id.Name, e.role).WithReason("wrong_role")
 	case e.cluster != "" && id.Cluster != e.cluster:
 		return wrong("the certificate that answers is of cluster %.64q, expected %s", id.Cluster, e.cluster).WithReason("other_cluster")
-	case e.name != "" && id.Name != e.name:
-		return wrong("the certificate that answers names the %s %.64q, expected %s", id.Role, id.Name, e.name).WithReason("other_name")
+	case len(e.names) > 0 && !slices.Contains(e.names, id.Name):
+		return wrong("the certificate that answers names the %s %.64q, expected %s", id.Role, id.Name, strings.Join(e.names, " or ")).WithReason("other_name")
 	}
 	e.cluster = id.Cluster
 	if e.role == RoleZone {
-		e.name = id.Name
+		e.names = []string{id.Name}
 	}
 	return nil
 }

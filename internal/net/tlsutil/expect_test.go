@@ -3,6 +3,7 @@ package tlsutil
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"strings"
 	"testing"
 
 	"github.com/meridiankds/meridian/federation"
@@ -36,15 +37,16 @@ func TestWhoAnswersIsExpected(t *testing.T) {
 		{"a node of another cluster", RoleNode, "other", "", node, "other_cluster"},
 		{"a zone for its proxies", RoleZone, "", "west", west, ""},
 		{"another zone", RoleZone, "", "east", west, "other_name"},
+		{"one of two zones", RoleZone, "", "east west", west, ""},
 		{"a node that poses as a zone", RoleZone, "", "", node, "wrong_role"},
 	} {
-		if got := answers(Expect(tt.role, tt.cluster, tt.zone), tt.answers); got != tt.refused {
+		if got := answers(Expect(tt.role, tt.cluster, strings.Fields(tt.zone)...), tt.answers); got != tt.refused {
 			t.Errorf("%s: refused for %q, want %q", tt.name, got, tt.refused)
 		}
 	}
 
 	// What is not known beforehand is learned from the first one that answers.
-	learned := Expect(RoleNode, "", "")
+	learned := Expect(RoleNode, "")
 	for _, step := range []struct {
 		id   Identity
 		want string
@@ -53,7 +55,7 @@ func TestWhoAnswersIsExpected(t *testing.T) {
 			t.Errorf("%s: refused for %q, want %q", step.id.URI(), got, step.want)
 		}
 	}
-	zone := Expect(RoleZone, "", "")
+	zone := Expect(RoleZone, "")
 	if got := answers(zone, west); got != "" {
 		t.Errorf("a zone: %s", got)
 	}
@@ -63,12 +65,12 @@ func TestWhoAnswersIsExpected(t *testing.T) {
 
 	// A certificate without any identity is left to TLS; one with a broken identity is not.
 	public := tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}}
-	if err := Expect(RoleNode, "prod", "").Verify(public); err != nil {
+	if err := Expect(RoleNode, "prod").Verify(public); err != nil {
 		t.Errorf("a certificate without an identity: %v", err)
 	}
 	broken := *mustIssue(t, ca, node).Leaf
 	broken.URIs = append(broken.URIs, west.URI())
-	if err := Expect(RoleNode, "", "").Verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{&broken}}); err == nil {
+	if err := Expect(RoleNode, "").Verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{&broken}}); err == nil {
 		t.Error("a certificate with two identities was taken")
 	}
 }

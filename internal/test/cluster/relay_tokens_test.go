@@ -52,8 +52,11 @@ func TestZoneRelaysTokens(t *testing.T) {
 	z := g.StartZone("west", g.KDS())
 	Eventually(t, "the zone is connected", func() bool { return z.Node.Link().Connected })
 	z.WaitCurrent(g)
-	user := g.Issue(cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"admin"}}, time.Hour)
-	reader := g.Issue(cptoken.Claims{Kind: cptoken.User, Name: "rob"}, time.Hour)
+	west := []string{cptoken.ZoneAudience("west")}
+	user := g.Issue(cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"admin"}, Audience: west}, time.Hour)
+	reader := g.Issue(cptoken.Claims{Kind: cptoken.User, Name: "rob", Audience: west}, time.Hour)
+	everywhere := g.Issue(cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"admin"}}, time.Hour)
+	elsewhere := g.Issue(cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"admin"}, Audience: []string{cptoken.ZoneAudience("east")}}, time.Hour)
 	request := apitypes.DataplaneTokenRequest{Mesh: "default", Name: "dp1", Tags: map[string][]string{"kuma.io/service": {"backend"}}}
 	refused := func(name string, want int, reason, user string) {
 		t.Helper()
@@ -67,6 +70,14 @@ func TestZoneRelaysTokens(t *testing.T) {
 	refused("a user without a role", 403, "not_allowed", reader)
 	refused("from loopback without a token", 401, "missing_token", "")
 	refused("a forged token", 401, "malformed", "forged")
+
+	refused("a token that is good at the global", 403, "wrong_audience", everywhere)
+	refused("a token for another zone", 403, "wrong_audience", elsewhere)
+	if _, body := z.askToken(t, everywhere, request); !strings.Contains(body, "global generate user-token --name ann --for-zone west") {
+		t.Errorf("the refusal does not say how to get a token for the zone: %s", body)
+	}
+	g.want(t, 403, "GET", "/zones", nil, nil, "Authorization", "Bearer "+user)
+	g.want(t, 200, "GET", "/zones", nil, nil, "Authorization", "Bearer "+everywhere)
 
 	status, token := z.askToken(t, user, request)
 	if status != 200 {
@@ -88,7 +99,7 @@ func TestZoneRelaysTokens(t *testing.T) {
 	if verdict := z.Present(proxy); verdict != Accepted {
 		t.Errorf("with the global away the zone refuses the token: %+v", verdict)
 	}
-	for _, secret := range []string{user, reader, token} {
+	for _, secret := range []string{user, reader, everywhere, elsewhere, token} {
 		if log.has(secret) || log.has(secret[strings.LastIndex(secret, ".")+1:]) {
 			t.Error("a token, or its signature, stands in a log")
 		}

@@ -76,7 +76,7 @@ func New(cfg Config) (*Agent, error) {
 		}
 		cfg.Addresses[i] = clean
 	}
-	a := &Agent{cfg: cfg, zone: tlsutil.Expect(tlsutil.RoleZone, "", ""), firstBackoff: firstBackoff, longBackoff: longBackoff, lookEvery: lookEvery, callTimeout: callTimeout}
+	a := &Agent{cfg: cfg, zone: tlsutil.Expect(tlsutil.RoleZone, ""), firstBackoff: firstBackoff, longBackoff: longBackoff, lookEvery: lookEvery, callTimeout: callTimeout}
 	if cfg.CAFile != "" {
 		source, err := tlsutil.OpenSource(tlsutil.Files{CA: cfg.CAFile}, tlsutil.Options{Logger: cfg.Logger})
 		if err != nil {

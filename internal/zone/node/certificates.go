@@ -24,10 +24,10 @@ func (c *Config) sources() []*tlsutil.Source {
 // of the cluster of the certificate or the CA, else of the first one that answers.
 func (c *Config) globalTLS() func(end func(error)) (*tls.Config, func()) {
 	if c.GlobalTLS == nil {
-		e := tlsutil.Expect(tlsutil.RoleNode, "", "")
+		e := tlsutil.Expect(tlsutil.RoleNode, "")
 		return func(func(error)) (*tls.Config, func()) { return e.Demand(tlsutil.Client(nil)), func() {} }
 	}
-	e := tlsutil.Expect(tlsutil.RoleNode, c.GlobalTLS.Current().Cluster(), "")
+	e := tlsutil.Expect(tlsutil.RoleNode, c.GlobalTLS.Current().Cluster())
 	return func(end func(error)) (*tls.Config, func()) {
 		config, done := c.GlobalTLS.ClientFollowed(end)
 		return e.Demand(config), done

@@ -188,13 +188,13 @@ func (s *Server) unread(err error) error {
 
 // API returns the handler of the zone's HTTP API.
 func (s *Server) API() http.Handler {
-	return s.api(access.Policy{Verify: s.verifyUser, LocalhostIsAdmin: s.cfg.LocalhostIsAdmin, Granted: access.WarnOnce(s.cfg.Logger)})
+	return s.api(access.Policy{Verify: s.verifyUser, Zone: s.cfg.Zone, LocalhostIsAdmin: s.cfg.LocalhostIsAdmin, Granted: access.WarnOnce(s.cfg.Logger)})
 }
 
 // APISocket returns the handler of the same on the socket in the data folder,
 // which only the zone's own user can open: no token is asked for.
 func (s *Server) APISocket() http.Handler {
-	return s.api(access.Policy{Verify: s.verifyUser, Socket: true})
+	return s.api(access.Policy{Verify: s.verifyUser, Zone: s.cfg.Zone, Socket: true})
 }
 
 func (s *Server) api(policy access.Policy) http.Handler {

@@ -376,16 +376,22 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	// Auditors and admins may read; nobody else, and a bad token not even from here.
+	here := []string{cptoken.ZoneAudience("west")}
 	for user, want := range map[string]int{"ann": 200, "eve": 403} {
-		if a := get("/v1/status", sign(t, map[string]any{"Name": user, "Groups": []string{"ops"}})); a.status != want {
+		if a := get("/v1/status", sign(t, map[string]any{"Name": user, "Groups": []string{"ops"}, "aud": here})); a.status != want {
 			t.Errorf("%s: %d %s", user, a.status, a.body)
 		}
-		if a := get("/", sign(t, map[string]any{"Name": user, "Groups": []string{"ops"}})); a.status != want {
+		if a := get("/", sign(t, map[string]any{"Name": user, "Groups": []string{"ops"}, "aud": here})); a.status != want {
 			t.Errorf("%s, index: %d %s", user, a.status, a.body)
 		}
 	}
-	if a := get("/v1/status", sign(t, map[string]any{"Name": "eve", "Groups": []string{"admin"}})); a.status != 200 {
+	if a := get("/v1/status", sign(t, map[string]any{"Name": "eve", "Groups": []string{"admin"}, "aud": here})); a.status != 200 {
 		t.Errorf("an admin: %d %s", a.status, a.body)
+	}
+	for _, aud := range []any{nil, "zone:east", []string{}} {
+		if a := get("/v1/status", sign(t, map[string]any{"Name": "eve", "Groups": []string{"admin"}, "aud": aud})); a.status != 403 || !strings.Contains(a.body, "wrong_audience") {
+			t.Errorf("an admin's token for %v: %d %s", aud, a.status, a.body)
+		}
 	}
 	if a := get("/v1/status", sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress"}})); a.status != 401 {
 		t.Errorf("a zone token: %d %s", a.status, a.body)
