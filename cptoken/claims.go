@@ -1,6 +1,10 @@
 package cptoken
 
-import "time"
+import (
+	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
+)
 
 // Scope is a use that a zone token is good for.
 type Scope string
@@ -70,10 +74,7 @@ type Claims struct {
 // that verifies at some time verifies at this one too, keys and lists apart. It is
 // the zero time for a token without any date.
 func (c *Claims) Began() time.Time {
-	at := c.NotBefore
-	if c.IssuedAt.After(at) {
-		at = c.IssuedAt
-	}
+	at := clock.Last(c.NotBefore, c.IssuedAt)
 	if at.IsZero() && !c.ExpiresAt.IsZero() {
 		at = c.ExpiresAt.Add(-time.Second)
 	}

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"strings"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Grant is what must be remembered of a verified token to judge later, without
@@ -66,13 +68,13 @@ func grantOf(c *Claims, kid, id string, key *PublicKey) Grant {
 // View has the key of a control plane token; whoever has it checks it.
 func (g *Grant) Check(view View, now time.Time) error {
 	if g.foreign {
-		if !g.ExpiresAt.IsZero() && !now.Before(g.ExpiresAt) {
+		if clock.Ended(g.ExpiresAt, now) {
 			return Refuse(Expired, "what was presented expired at %s", stamp(g.ExpiresAt)).WithHint("present a current credential")
 		}
 		return nil
 	}
 	c := Claims{Kind: g.Key.Kind, Registered: Registered{IssuedAt: g.IssuedAt, ExpiresAt: g.ExpiresAt}, Mesh: g.Key.Mesh, Zone: g.zone}
-	if err := c.checkExpiry(now); err != nil {
+	if err := c.checkExpiry(view, now); err != nil {
 		return err
 	}
 	if g.Key.Kind != ControlPlane {
@@ -86,7 +88,7 @@ func (g *Grant) Check(view View, now time.Time) error {
 		if !strings.HasPrefix(g.ID, hashPrefix) {
 			c.ID = g.ID
 		}
-		if err := key.vouches(&c, latest(now, g.IssuedAt)); err != nil {
+		if err := key.vouches(&c, clock.Last(now, g.IssuedAt)); err != nil {
 			return err
 		}
 	}
@@ -111,14 +113,6 @@ func splitScopes(joined string) []Scope {
 		scopes = append(scopes, Scope(word))
 	}
 	return scopes
-}
-
-// latest returns the later of two times.
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // RemovedKey is the Refusal for a grant whose key is not there any more.

@@ -97,6 +97,8 @@ func (v *fakeView) CutOff(kind Kind, mesh, kid string) time.Time {
 	return all
 }
 
+func (*fakeView) Pruned() (none time.Time) { return none }
+
 // zoneView knows the key zone/1.
 func zoneView(t testing.TB) *fakeView {
 	return newView(publicKey(t, KeyID{Kind: Zone, KID: "1"}, testKeys()[0], nil))

@@ -60,6 +60,8 @@ func (v *vectorView) CutOff(kind cptoken.Kind, _, _ string) time.Time {
 	return time.Time{}
 }
 
+func (*vectorView) Pruned() (none time.Time) { return none }
+
 // vectorSecrets are the control plane keys: 1 was imported, 2 was made here.
 type vectorSecrets map[uint64]*issue.SigningKey
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // DefaultCacheBytes bounds the verified signatures that a Verifier remembers
@@ -208,7 +210,7 @@ func otherKind(view View, kind Kind, t *Token) *Refusal {
 // admit holds a token whose signature was verified against view and the clock.
 func (k *verified) admit(view View, key *PublicKey, now time.Time) (*Claims, error) {
 	c := k.claims // a copy: what the caller does to it must not stay
-	if err := c.CheckTime(now); err != nil {
+	if err := c.CheckTime(view, now); err != nil {
 		return nil, err
 	}
 	if err := key.vouches(&c, now); err != nil {
@@ -242,26 +244,27 @@ func (k *PublicKey) vouches(c *Claims, now time.Time) error {
 // CheckTime refuses a token that has expired, or is not valid yet, at now, and one
 // whose dates contradict each other. There is no leeway for nbf: tokens are made
 // valid 5 minutes before they are issued. An iat may be MaxSkew ahead; what lies
-// beyond was not issued yet, and would be later than every cut-off.
-func (c *Claims) CheckTime(now time.Time) error {
-	if err := c.checkExpiry(now); err != nil {
+// beyond was not issued yet, and would be later than every cut-off. A clock that was set
+// back does not bring back what had expired when view was last pruned.
+func (c *Claims) CheckTime(view View, now time.Time) error {
+	if err := c.checkExpiry(view, now); err != nil {
 		return err
 	}
-	if !c.ExpiresAt.IsZero() && !c.IssuedAt.IsZero() && !c.ExpiresAt.After(c.IssuedAt) {
+	if !c.ExpiresAt.IsZero() && !c.IssuedAt.IsZero() && !clock.Earlier(c.IssuedAt, c.ExpiresAt) {
 		return expiresUnissued(c)
 	}
-	if now.Before(c.NotBefore) {
+	if !clock.Begun(c.NotBefore, now, 0) {
 		return notYetValid(c)
 	}
-	if c.IssuedAt.After(now.Add(MaxSkew)) {
+	if !clock.Begun(c.IssuedAt, now, MaxSkew) {
 		return issuedAhead(c, now)
 	}
 	return nil
 }
 
-// checkExpiry refuses a token that has expired at now.
-func (c *Claims) checkExpiry(now time.Time) error {
-	if !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt) {
+// checkExpiry refuses a token that has expired at now, or when view was last pruned.
+func (c *Claims) checkExpiry(view View, now time.Time) error {
+	if clock.Ended(c.ExpiresAt, clock.Last(now, view.Pruned())) {
 		return expired(c)
 	}
 	return nil
@@ -274,7 +277,7 @@ func (c *Claims) CheckRevoked(view View, kid, id string) error {
 	if view.Revoked(c.Kind, c.Mesh, id) {
 		return revoked(c.Kind, id)
 	}
-	if before := view.CutOff(c.Kind, c.Mesh, kid); !before.IsZero() && c.IssuedAt.Before(before) {
+	if before := view.CutOff(c.Kind, c.Mesh, kid); !before.IsZero() && clock.Earlier(c.IssuedAt, before) {
 		return cutOff(c, before)
 	}
 	return nil
@@ -296,11 +299,11 @@ func (r *Constraints) check(c *Claims, id KeyID, now time.Time) error {
 		if c.IssuedAt.IsZero() {
 			return notAllowed(id, "a token that does not say when it was issued (iat)")
 		}
-		if life := c.ExpiresAt.Sub(c.IssuedAt); life > r.MaxLifetime {
+		if life := clock.Span(c.IssuedAt, c.ExpiresAt); life > r.MaxLifetime {
 			return notAllowed(id, "a token for %s: at most %s", life, r.MaxLifetime)
 		}
 		// An iat that is ahead of the clock must not make the token live longer.
-		if left := c.ExpiresAt.Sub(now); left > r.MaxLifetime {
+		if left := clock.Left(c.ExpiresAt, now); left > r.MaxLifetime {
 			return notAllowed(id, "a token that lives for another %s: at most %s; its issuer's clock is ahead of this machine's", left.Round(time.Second), r.MaxLifetime)
 		}
 	}

@@ -14,6 +14,10 @@ type View interface {
 	// CutOff returns the latest cut-off that applies to tokens of the kind, mesh
 	// and kid: tokens issued before it are refused. Zero where there is none.
 	CutOff(kind Kind, mesh, kid string) time.Time
+	// Pruned returns the time up to which what had expired may be forgotten: a token
+	// that expired before it has expired, whatever the clock says, because nobody
+	// remembers any more whether it was revoked. Zero where nothing was forgotten.
+	Pruned() time.Time
 }
 
 // RevokedID is one revoked token id.

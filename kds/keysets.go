@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // KeySetUse says that verifiers fetched a key set of a zone. Nobody can tell which of
@@ -38,7 +39,7 @@ const MaxKeySetsLen = MaxKeySets * 160
 // Unix time of the last fetch.
 func FormatKeySets(uses []KeySetUse) string {
 	latest := slices.Clone(uses)
-	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(a.Set, b.Set)) })
+	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Or(clock.Order(b.Last, a.Last), cmp.Compare(a.Set, b.Set)) })
 	latest = latest[:min(len(latest), MaxKeySets)]
 	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Compare(a.Set, b.Set) })
 	lines := make([]string, len(latest))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/disk"
 )
 
@@ -259,7 +260,7 @@ const lockRetry = 50 * time.Millisecond
 func lock(fd *os.File, timeout time.Duration) error {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(lockRetry) {
 		err := disk.Lock(fd)
-		if !errors.Is(err, disk.ErrLocked) || !time.Now().Before(deadline) {
+		if !errors.Is(err, disk.ErrLocked) || clock.Ended(deadline, time.Now()) {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func newState() state {
 
 func (s *state) view(k hashKey) *View {
 	return &View{
-		cluster: s.head.cluster, revision: s.head.revision, position: s.head.position,
+		cluster: s.head.cluster, revision: s.head.revision, watermark: s.head.watermark, position: s.head.position,
 		keys: s.keys, cutOffs: s.cutOffs, revoked: s.revoked,
 		hash: k, live: s.head.live, vocabulary: s.head.vocabulary, skipped: s.notHeld(),
 	}

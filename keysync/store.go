@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Options are what [Open] needs beside the path.
@@ -199,7 +200,7 @@ func (s *Store) Heard(member string, at time.Time) {
 	c := &contact{member: member, at: at}
 	for {
 		old := s.contact.Load()
-		if !old.read && at.Before(old.at) {
+		if !old.read && clock.Earlier(at, old.at) {
 			return // two streams may report out of order
 		}
 		if s.contact.CompareAndSwap(old, c) {
@@ -211,7 +212,7 @@ func (s *Store) Heard(member string, at time.Time) {
 		return
 	}
 	defer s.disk.Unlock()
-	if s.isClosed() || !s.file.usable() || at.Sub(s.written).Abs() < contactInterval {
+	if s.isClosed() || !s.file.usable() || clock.Span(s.written, at).Abs() < contactInterval {
 		return
 	}
 	if err := s.writeContact(c); err != nil {

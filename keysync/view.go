@@ -17,11 +17,13 @@ type View struct {
 	cluster  string
 	revision federation.Revision
 	position []byte
-	keys     map[cptoken.KeyID]*cptoken.PublicKey
-	cutOffs  map[cptoken.CutOffID]cutOff
-	revoked  revSet
-	hash     hashKey
-	live     tallies
+	// watermark is in Unix milliseconds.
+	watermark int64
+	keys      map[cptoken.KeyID]*cptoken.PublicKey
+	cutOffs   map[cptoken.CutOffID]cutOff
+	revoked   revSet
+	hash      hashKey
+	live      tallies
 
 	vocabulary uint64
 	skipped    []string
@@ -63,6 +65,14 @@ func (v *View) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(latest, 0)
+}
+
+// Pruned returns the watermark that the copy holds durably, zero where it has none.
+func (v *View) Pruned() time.Time {
+	if v.watermark == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(v.watermark)
 }
 
 // Cluster returns the id of the cluster whose keys these are, "" where nothing

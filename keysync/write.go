@@ -8,6 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // DefaultWriteTimeout is how long a write may take before the zone says that it cannot
@@ -42,7 +43,7 @@ func (s *Store) unwritten() error {
 		e := federation.AsError(s.behind)
 		return federation.Errorf(federation.Unavailable, "%w", e).WithReason(ReasonUnwritten).WithHint("%s", e.Hint)
 	}
-	if at := s.writing; !at.IsZero() && time.Since(at) > s.opts.WriteTimeout {
+	if at := s.writing; !at.IsZero() && clock.Since(at) > s.opts.WriteTimeout {
 		return federation.Errorf(federation.Unavailable, "the disk of the zone's file of keys does not answer").
 			WithReason(ReasonUnwritten).
 			WithHint("look at the disk of %s: the zone refuses what was revoked meanwhile, and is whole again when it can write", s.path)

@@ -84,6 +84,9 @@ func (t trusted) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
 	return t.view.CutOff(kind, mesh, kid)
 }
 
+// Pruned implements [cptoken.View].
+func (t trusted) Pruned() time.Time { return t.view.Pruned() }
+
 // withhold has a zone be told, in place of a broken key, that the key is removed.
 func (b *brokenKeys) withhold(d cptoken.Delta) cptoken.Delta {
 	if len(b.errs) == 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/raftstore/state"
 )
 
@@ -170,7 +171,7 @@ func (s *Store) LeaderContact() time.Duration {
 	if heard.IsZero() {
 		heard = *s.begun.Load()
 	}
-	return time.Since(heard)
+	return clock.Since(heard)
 }
 
 // ReadIndex returns an index up to which everything was applied that had been

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
@@ -58,7 +59,7 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 		return outcome{}, s.replicationError(err)
 	}
 	if s.cfg.Committed != nil {
-		s.cfg.Committed(time.Since(begun))
+		s.cfg.Committed(clock.Since(begun))
 	}
 	out, ok := future.Response().(outcome)
 	if !ok {

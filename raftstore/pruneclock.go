@@ -3,6 +3,8 @@ package raftstore
 import (
 	"sync"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // pruneSlack is how much further than its own time of running a process may move
@@ -27,7 +29,7 @@ type pruneClock struct {
 
 func newPruneClock() *pruneClock {
 	began := time.Now()
-	return &pruneClock{uptime: func() time.Duration { return time.Since(began) }}
+	return &pruneClock{uptime: func() time.Duration { return clock.Since(began) }}
 }
 
 // limit returns the watermark to propose where the state has one and the wall clock

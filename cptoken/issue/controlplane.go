@@ -62,7 +62,7 @@ func verifyControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.Vi
 	}
 	c := t.Claims
 	c.TokenSerialNumber = serial
-	if err := c.CheckTime(now); err != nil {
+	if err := c.CheckTime(view, now); err != nil {
 		return nil, err
 	}
 	if !imported {

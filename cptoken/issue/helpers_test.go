@@ -72,6 +72,8 @@ func (v *view) Revoked(kind cptoken.Kind, _, id string) bool { return v.revoked[
 
 func (v *view) CutOff(kind cptoken.Kind, _, kid string) time.Time { return v.cutOff }
 
+func (*view) Pruned() (none time.Time) { return none }
+
 // everyKey is a view of the test keys' public parts.
 func everyKey(t testing.TB) *view {
 	t.Helper()

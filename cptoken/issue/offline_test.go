@@ -68,6 +68,8 @@ func (v oneKey) Key(id cptoken.KeyID) *cptoken.PublicKey {
 func (oneKey) Revoked(cptoken.Kind, string, string) bool     { return false }
 func (oneKey) CutOff(cptoken.Kind, string, string) time.Time { return time.Time{} }
 
+func (oneKey) Pruned() (none time.Time) { return none }
+
 // TestOpenSSLKeys takes keys in every form in which openssl makes them.
 func TestOpenSSLKeys(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 const (
@@ -38,7 +39,7 @@ func (c *client) again(ctx context.Context, q call, attempt func(call) error) er
 			return err
 		}
 		pause := max(e.RetryAfter, againEvery)
-		if !time.Now().Add(pause).Before(deadline) {
+		if clock.Ended(deadline, time.Now().Add(pause)) {
 			return err
 		}
 		if c.waits != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Table is what the programs show where they are not asked for JSON or YAML:
@@ -53,7 +55,7 @@ func Age(now, t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	if !t.Before(now) {
+	if !clock.Earlier(t, now) {
 		return "0s"
 	}
 	return between(t, now)
@@ -65,7 +67,7 @@ func Span(d time.Duration) string { return spanSeconds(int64(d / time.Second)) }
 // between is Span from one time to a later one, however far away: a Duration ends
 // at 292 years, and a token's last second may be in the year 9999.
 func between(from, to time.Time) string {
-	seconds := to.Unix() - from.Unix()
+	seconds := clock.WholeSeconds(from, to)
 	if to.Nanosecond() < from.Nanosecond() {
 		seconds--
 	}
@@ -94,7 +96,7 @@ func Moment(t, now time.Time, absent string) string {
 		return absent
 	}
 	text := t.UTC().Format(time.RFC3339)
-	if t.After(now) {
+	if clock.Earlier(now, t) {
 		return text + " (in " + between(now, t) + ")"
 	}
 	return text + " (" + between(t, now) + " ago)"

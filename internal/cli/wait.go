@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Poll is a wait for a condition that is asked again and again.
@@ -84,13 +85,13 @@ const lineEvery = time.Second
 
 func (p *progress) state(text string) {
 	now := time.Now()
-	text = fmt.Sprintf("%s (%s)", text, Span(now.Sub(p.began)))
+	text = fmt.Sprintf("%s (%s)", text, Span(clock.Elapsed(p.began, now)))
 	if p.terminal {
 		fmt.Fprintf(p.voice.err, "\r\x1b[K%s: %s", p.voice.program, Line(text))
 		p.open = true
 		return
 	}
-	if !p.last.IsZero() && now.Sub(p.last) < lineEvery {
+	if !p.last.IsZero() && clock.Elapsed(p.last, now) < lineEvery {
 		return
 	}
 	p.last = now

@@ -84,3 +84,11 @@ func Last(records ...time.Time) (last time.Time) {
 	}
 	return last
 }
+
+// Running reports whether a lease, a pause or the like still runs. What never began, the
+// zero time, does not run: a doubt about it withholds what it would have granted.
+func Running(until, now time.Time) bool { return now.Before(until) }
+
+// WholeSeconds is the number of whole seconds between two records, however far they are
+// apart: a duration ends at 292 years, and a date may lie in the year 9999.
+func WholeSeconds(from, to time.Time) int64 { return to.Unix() - from.Unix() }

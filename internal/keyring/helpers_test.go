@@ -40,4 +40,6 @@ func (s *fakeSource) Changed() <-chan struct{}                      { return nil
 func (s *fakeSource) Key(id cptoken.KeyID) *cptoken.PublicKey       { return s.keys[id] }
 func (s *fakeSource) Revoked(_ cptoken.Kind, _, id string) bool     { return id == s.revoked }
 func (s *fakeSource) CutOff(cptoken.Kind, string, string) time.Time { return s.cut }
-func (s *fakeSource) Empty() bool                                   { return len(s.keys) == 0 }
+
+func (*fakeSource) Pruned() (none time.Time) { return none }
+func (s *fakeSource) Empty() bool            { return len(s.keys) == 0 }

@@ -36,6 +36,9 @@ func (v *view) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
 	return v.held.CutOff(kind, mesh, kid)
 }
 
+// Pruned implements cptoken.View.
+func (v *view) Pruned() time.Time { return v.held.Pruned() }
+
 // Empty implements cptoken.EmptyView: nothing has been received from the global,
 // while its keys are wanted.
 func (v *view) Empty() bool {

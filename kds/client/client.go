@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/kds/wire"
@@ -173,7 +174,7 @@ func (c *Client) Run(ctx context.Context) error {
 			c.disconnected(address, nil)
 			return nil
 		}
-		if time.Since(began) >= stableAfter {
+		if clock.Since(began) >= stableAfter {
 			failures = 0
 		}
 		wait := c.backoff(failures)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -42,7 +43,7 @@ func (l *link) follow(ctx context.Context, address string) {
 		if now.token, err = l.client.readToken(); err != nil {
 			continue // a file that is being replaced is read at the next look
 		}
-		if now == (shown{l.token, l.trusts}) || now == refused && time.Now().Before(again) {
+		if now == (shown{l.token, l.trusts}) || now == refused && clock.Running(again, time.Now()) {
 			continue
 		}
 		if err := l.rollOver(ctx, address); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // unwrittenAfter is how long a set may wait for the zone's disk before the member is
@@ -74,7 +75,7 @@ func (s *settler) overdue(now bool) (nonce string, wait time.Duration) {
 		if f.told {
 			continue
 		}
-		if left := unwrittenAfter - time.Since(f.taken); left > 0 && !now {
+		if left := unwrittenAfter - clock.Since(f.taken); left > 0 && !now {
 			return nonce, min(wait, left)
 		}
 		f.told, nonce = true, f.nonce

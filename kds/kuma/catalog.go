@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kdspb"
 )
@@ -218,8 +219,8 @@ func (d *draft) tooSoon() (again time.Time) {
 			continue
 		}
 		at := old.made.Add(time.Duration(len(old.resource.wire)) * time.Second / listRate)
-		if at.After(time.Now()) && at.After(again) {
-			again = at
+		if clock.Running(at, time.Now()) {
+			again = clock.Last(again, at)
 		}
 	}
 	return again

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/wire"
 )
@@ -89,7 +90,7 @@ func (s *Server) authenticate(ctx context.Context, creds kds.Credentials) (kds.A
 		return kds.Admission{}, federation.Errorf(federation.Forbidden,
 			"the credential is for zone %.80q, the call is for zone %s", a.Zone, creds.Zone).WithReason(string(cptoken.WrongZone))
 	}
-	if !a.Expires.IsZero() && !a.Expires.After(s.cfg.Now()) {
+	if clock.Ended(a.Expires, s.cfg.Now()) {
 		return kds.Admission{}, federation.Errorf(federation.Unauthenticated, "the credential expired").WithReason(string(cptoken.Expired))
 	}
 	return a, nil

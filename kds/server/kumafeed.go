@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/kds/wire"
 )
@@ -154,10 +155,8 @@ func (st *stream) pushKuma() (<-chan struct{}, error) {
 func (st *stream) advanceKuma(f *kumaFeed, to *kuma.Set) error {
 	if f.flight != nil {
 		overdue := f.flight.sent.Add(st.srv.limits.Ack)
-		if time.Now().Before(overdue) {
-			if st.kuma.again.IsZero() || overdue.Before(st.kuma.again) {
-				st.kuma.again = overdue
-			}
+		if clock.Running(overdue, time.Now()) {
+			st.kuma.again = clock.First(st.kuma.again, overdue)
 			return nil
 		}
 		st.srv.cfg.Logger.Warn("zone did not answer resources of Kuma's; it is sent what changes from now on", "zone", st.call.creds.Zone,

@@ -5,6 +5,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 )
 
@@ -68,7 +69,7 @@ func (s *Server) judge(ctx context.Context, c *call) error {
 	if !ok {
 		return s.holds(ctx, c)
 	}
-	if e := c.admission.Expires; !e.IsZero() && !e.After(s.cfg.Now()) {
+	if clock.Ended(c.admission.Expires, s.cfg.Now()) {
 		return federation.Errorf(federation.Unauthenticated, "the credential of the session expired").WithReason(string(cptoken.Expired))
 	}
 	err := judge.Judge(c.admission)

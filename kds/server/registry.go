@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 )
 
@@ -190,7 +191,7 @@ func (r *registry) sessions() []Session {
 		order[i] = &all[i]
 	}
 	slices.SortFunc(order, func(a, b *Session) int {
-		return cmp.Or(strings.Compare(a.Zone, b.Zone), strings.Compare(a.Instance, b.Instance), a.Connected.Compare(b.Connected))
+		return cmp.Or(strings.Compare(a.Zone, b.Zone), strings.Compare(a.Instance, b.Instance), clock.Order(a.Connected, b.Connected))
 	})
 	out := make([]Session, len(all))
 	for i, s := range order {
@@ -253,7 +254,7 @@ func (r *registry) touch() {
 	if r.changed == nil || r.due != nil {
 		return // nobody watches, or they are told soon
 	}
-	wait := tellEvery - time.Since(r.told)
+	wait := tellEvery - clock.Since(r.told)
 	if wait <= 0 {
 		r.notify()
 		return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/wire"
 )
@@ -31,7 +32,6 @@ type stream struct {
 	kuma    kumaFeeds
 
 	opened   time.Time
-	expires  time.Time // of the credential on the runtime's clock; zero: never
 	watchdog *time.Timer
 	slow     atomic.Bool
 }
@@ -43,10 +43,6 @@ func (s *Server) globalToZone(ss grpc.ServerStream) error {
 		return wire.StatusOf(err)
 	}
 	st := &stream{srv: s, ss: ss, call: c, opened: time.Now(), other: subscriptions{limits: &s.limits}}
-	if e := c.admission.Expires; !e.IsZero() {
-		left := e.Sub(s.cfg.Now())
-		st.expires = time.Now().Add(left) // not before e, after which nobody is admitted
-	}
 	requests := make(chan *wire.Request)
 	ended := make(chan error, 1)
 	s.receivers.Go(func() { ended <- receive(ss, &s.limits, requests) })
@@ -105,17 +101,24 @@ func (st *stream) run(ctx context.Context, requests <-chan *wire.Request, ended 
 	}
 }
 
-// idleCheck is when the loop wakes with nothing to wait for.
-const idleCheck = time.Hour
+// idleCheck is when the loop wakes with nothing to wait for, expiryCheck where a
+// credential expires: it does by the wall clock, which may be set meanwhile.
+const (
+	idleCheck   = time.Hour
+	expiryCheck = time.Minute
+)
 
 // untilDeadline returns how long until something is overdue.
 func (st *stream) untilDeadline() time.Duration {
 	wait := idleCheck
+	if !st.call.admission.Expires.IsZero() {
+		wait = expiryCheck
+	}
 	if at, _ := st.deadline(); !at.IsZero() {
-		wait = max(min(wait, time.Until(at)), 0)
+		wait = max(min(wait, clock.Left(at, time.Now())), 0)
 	}
 	if at := st.kuma.again; !at.IsZero() {
-		wait = max(min(wait, time.Until(at)), 0)
+		wait = max(min(wait, clock.Left(at, time.Now())), 0)
 	}
 	return wait
 }
@@ -124,7 +127,7 @@ func (st *stream) untilDeadline() time.Duration {
 // asks after every message, and nearly always only for the time.
 func (st *stream) deadline() (at time.Time, late func() *federation.Error) {
 	due := func(t time.Time, err func() *federation.Error) {
-		if at.IsZero() || t.Before(at) {
+		if at.IsZero() || clock.Earlier(t, at) {
 			at, late = t, err
 		}
 	}
@@ -134,8 +137,8 @@ func (st *stream) deadline() (at time.Time, late func() *federation.Error) {
 	if len(st.feed.inflight) > 0 {
 		due(st.feed.inflight[0].sent.Add(st.srv.limits.Ack), st.unacknowledged)
 	}
-	if !st.expires.IsZero() {
-		due(st.expires, st.expired)
+	if e := st.call.admission.Expires; !e.IsZero() {
+		due(time.Now().Add(clock.Left(e, st.srv.cfg.Now())), st.expired)
 	}
 	return at, late
 }
@@ -156,7 +159,7 @@ func (st *stream) expired() *federation.Error {
 // overdue returns the error of the deadline that passed, if one did.
 func (st *stream) overdue() error {
 	at, why := st.deadline()
-	if at.IsZero() || time.Now().Before(at) {
+	if !clock.Ended(at, time.Now()) {
 		return nil
 	}
 	late := why()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Since returns what leads a zone from a revision to this state: the changes
@@ -148,6 +149,9 @@ func (v view) Revoked(kind cptoken.Kind, mesh, id string) bool {
 	return ok && !e.withdrawn()
 }
 
+// Pruned returns the watermark.
+func (v view) Pruned() time.Time { return v.s.Watermark() }
+
 // CutOff returns the later of the cut-offs of the kid and of the kind and mesh.
 func (v view) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
 	if v.s.cutOffs.len == 0 {
@@ -156,7 +160,7 @@ func (v view) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
 	var latest time.Time
 	for _, id := range [...]string{"", kid} {
 		c, ok := v.s.cutOffs.get(cptoken.CutOffID{Kind: kind, Mesh: mesh, KID: id})
-		if ok && c.Before.After(latest) {
+		if ok && clock.Earlier(latest, c.Before) {
 			latest = c.Before
 		}
 	}

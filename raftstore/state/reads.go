@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -245,13 +246,7 @@ func (s *State) madeAt(e logEntry) time.Time {
 	switch e.what {
 	case keyChanged:
 		k, _ := s.keys.get(e.id)
-		made := k.Prepared
-		for _, t := range []time.Time{k.Active, k.Retiring} {
-			if t.After(made) {
-				made = t
-			}
-		}
-		return made
+		return clock.Last(k.Prepared, k.Active, k.Retiring)
 	case cutOffSet:
 		c, _ := s.cutOffs.get(cptoken.CutOffID(e.id))
 		return c.At

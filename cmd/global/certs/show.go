@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -78,10 +79,10 @@ func describeFiles(paths ...string) ([]certificate, error) {
 func warnOfEnds(voice *console.Voice, list []certificate, now time.Time) {
 	for _, s := range list {
 		switch {
-		case now.After(s.NotAfter):
+		case clock.Ended(s.NotAfter, now):
 			voice.Warn("%s in %s has ended", s.Subject, s.File)
-		case now.Add(tlsutil.WarnAhead).After(s.NotAfter):
-			voice.Warn("%s in %s ends in %s", s.Subject, s.File, console.Span(s.NotAfter.Sub(now)))
+		case clock.Ended(s.NotAfter, now.Add(tlsutil.WarnAhead)):
+			voice.Warn("%s in %s ends in %s", s.Subject, s.File, console.Span(clock.Left(s.NotAfter, now)))
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // lately is how long ago a key set was fetched by verifiers that are still there.
@@ -26,7 +27,7 @@ func copied(h *apitypes.Holding, within time.Duration, now time.Time) []string {
 		return nil
 	}
 	for _, c := range h.Copies {
-		if now.Sub(c.Last) < within {
+		if clock.Running(c.Last.Add(within), now) {
 			zones = append(zones, c.Zone)
 		}
 	}

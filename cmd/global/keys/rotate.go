@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // pollEvery is how often a rotation asks who holds the new key.
@@ -216,7 +217,7 @@ func (r *rotation) insist(ctx context.Context, begun bool, step func() error) er
 		err := step()
 		code := federation.CodeOf(err)
 		again := code == federation.UnknownOutcome || code == federation.Unavailable && begun
-		if !again || !time.Now().Before(deadline) || ctx.Err() != nil {
+		if !again || clock.Ended(deadline, time.Now()) || ctx.Err() != nil {
 			return err
 		}
 		r.voice.Say("%s; trying again", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Inspect returns the command `global inspect zone`.
@@ -75,9 +76,9 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 	f.Add("zone", z.Name)
 	f.Add("status", zoneStatus(z.ZoneState, z.Online))
 	f.Add("authenticates by", cmp.Or(z.Auth, "the global's --kds-auth"))
-	f.Add("first seen", clock(z.FirstSeen, now, "never"))
-	f.Add("last seen", clock(z.LastSeen, now, "never"))
-	f.Add("applied", clock(z.Modified, now, ""))
+	f.Add("first seen", moment(z.FirstSeen, now, "never"))
+	f.Add("last seen", moment(z.LastSeen, now, "never"))
+	f.Add("applied", moment(z.Modified, now, ""))
 	if z.Relay != nil {
 		f.Add("relays for meshes", strings.Join(z.Relay.Meshes, ", "))
 		f.Add("relays at most", cmp.Or(z.Relay.MaxValidity, "24h"))
@@ -98,19 +99,19 @@ func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
 	f.Add("instance", cmp.Or(s.Instance, "unnamed"))
 	switch {
 	case s.Online:
-		f.Add("state", "online since "+clock(s.Connected, now, "?"))
+		f.Add("state", "online since "+moment(s.Connected, now, "?"))
 	case s.Disconnected == nil:
-		f.Add("state", "connected since "+clock(s.Connected, now, "?")+", not online yet")
+		f.Add("state", "connected since "+moment(s.Connected, now, "?")+", not online yet")
 	default:
-		f.Add("state", "offline since "+clock(s.Disconnected, now, "?"))
+		f.Add("state", "offline since "+moment(s.Disconnected, now, "?"))
 	}
 	f.Add("member", s.Member)
 	f.Add("address", s.Remote)
 	f.Add("version", s.Version)
-	f.Add("last heard", clock(s.LastHeard, now, ""))
+	f.Add("last heard", moment(s.LastHeard, now, ""))
 	f.Add("authenticated by", proof(s))
 	f.Add("token id (jti)", s.TokenID)
-	f.Add("token expires", clock(s.TokenExpires, now, ""))
+	f.Add("token expires", moment(s.TokenExpires, now, ""))
 	f.Add("revision held", s.Revision)
 	f.Add("behind", lag(s))
 	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
@@ -136,12 +137,12 @@ func lag(s apitypes.Session) string {
 		console.Span(time.Duration(*s.BehindSeconds*float64(time.Second))))
 }
 
-// clock is a time with how far away it is.
-func clock(t *time.Time, now time.Time, absent string) string {
+// moment is a time with how far away it is.
+func moment(t *time.Time, now time.Time, absent string) string {
 	if t == nil {
 		return absent
 	}
-	if ahead := t.Sub(now); ahead > 0 {
+	if ahead := clock.Left(*t, now); ahead > 0 {
 		return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.RFC3339), console.Age(*t, now))
 	}
 	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), console.Age(now, *t))

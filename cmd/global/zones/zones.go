@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds/kuma"
 )
 
@@ -112,9 +113,7 @@ func behind(s apitypes.Session) string {
 func fetched(s apitypes.Session, now time.Time) string {
 	var last time.Time
 	for _, u := range s.KeySets {
-		if u.Last.After(last) {
-			last = u.Last
-		}
+		last = clock.Last(last, u.Last)
 	}
 	if last.IsZero() {
 		return ""

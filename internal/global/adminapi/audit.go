@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/audit"
 )
 
@@ -119,7 +120,7 @@ func merge(parts []*part, limit int) apitypes.Audit {
 				}
 				continue
 			}
-			if newest == nil || p.page.Records[p.shown].Time.After(newest.page.Records[newest.shown].Time) {
+			if newest == nil || clock.Earlier(newest.page.Records[newest.shown].Time, p.page.Records[p.shown].Time) {
 				newest = p
 			}
 		}

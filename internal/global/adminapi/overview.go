@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kuma"
@@ -65,7 +66,7 @@ func subscriptionJSON(s fleet.Session) apitypes.Subscription {
 	if !s.Online {
 		// A session that is open and yet not online has no end to show; to the
 		// reader it ended when it was last heard.
-		sub.DisconnectTime = stamp(latest(s.Connected, s.LastHeard))
+		sub.DisconnectTime = stamp(clock.Last(s.Connected, s.LastHeard))
 		if !s.Open() {
 			sub.DisconnectTime = stamp(s.Disconnected)
 		}

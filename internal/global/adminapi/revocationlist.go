@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -39,7 +40,7 @@ func filterOf(query url.Values) (f revocationFilter, err error) {
 }
 
 func (f revocationFilter) picks(r raftstore.Revocation) bool {
-	return strings.HasPrefix(r.ID, f.id) && (f.by == "" || r.By == f.by) && strings.Contains(r.Reason, f.reason) && !r.At.Before(f.since)
+	return strings.HasPrefix(r.ID, f.id) && (f.by == "" || r.By == f.by) && strings.Contains(r.Reason, f.reason) && !clock.Earlier(r.At, f.since)
 }
 
 func (api *API) listRevocations(_ *act, w http.ResponseWriter, r *http.Request) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -121,7 +122,7 @@ func (api *API) keepUntil(token *cptoken.Token, claims *cptoken.Claims) int64 {
 	if claims.ExpiresAt.IsZero() || api.othersSign(token) {
 		return 0
 	}
-	return latest(claims.ExpiresAt, claims.RenewableUntil).Unix()
+	return clock.Last(claims.ExpiresAt, claims.RenewableUntil).Unix()
 }
 
 // othersSign reports whether somebody else than this cluster may sign tokens with
@@ -152,6 +153,7 @@ type keysOnly struct{ of cptoken.View }
 func (k keysOnly) Key(id cptoken.KeyID) *cptoken.PublicKey             { return k.of.Key(id) }
 func (keysOnly) Revoked(cptoken.Kind, string, string) bool             { return false }
 func (keysOnly) CutOff(cptoken.Kind, string, string) (never time.Time) { return never }
+func (keysOnly) Pruned() (never time.Time)                             { return never }
 
 // badToken refuses a token that was not issued here. It is the request that is
 // wrong, not the caller, whose own token is another one.

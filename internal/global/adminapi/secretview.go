@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -116,7 +117,7 @@ func (api *API) show(ref secretRef) (s apitypes.Secret, etag string, err error) 
 			return s, "", unknownSecret()
 		}
 		s.Data = publicPart(k)
-		s.CreationTime, s.ModificationTime = stamp(k.Created), stamp(latest(k.Created, k.Prepared, k.Active, k.Retiring))
+		s.CreationTime, s.ModificationTime = stamp(k.Created), stamp(clock.Last(k.Created, k.Prepared, k.Active, k.Retiring))
 		return s, entityTag(s.Data), nil
 	}
 	list, err := api.wholeList(ref)
@@ -174,10 +175,7 @@ func (api *API) wholeList(ref secretRef) (*revokedList, error) {
 		batch := api.store.Revocations(ref.kind, ref.mesh, after, revocationPage)
 		for _, rev := range batch {
 			l.ids = append(l.ids, rev.ID)
-			if l.first.IsZero() || rev.At.Before(l.first) {
-				l.first = rev.At
-			}
-			l.last = latest(l.last, rev.At)
+			l.first, l.last = clock.First(l.first, rev.At), clock.Last(l.last, rev.At)
 		}
 		if len(batch) < revocationPage {
 			slices.Sort(l.ids)

@@ -95,14 +95,3 @@ func stamp(t time.Time) *time.Time {
 	t = t.UTC()
 	return &t
 }
-
-// latest returns the last of some times.
-func latest(times ...time.Time) time.Time {
-	var last time.Time
-	for _, t := range times {
-		if t.After(last) {
-			last = t
-		}
-	}
-	return last
-}

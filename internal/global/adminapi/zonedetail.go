@@ -6,6 +6,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // getZoneDetail tells everything that is known of one zone.
@@ -28,7 +29,7 @@ func (api *API) getZoneDetail(a *act, w http.ResponseWriter, r *http.Request) er
 		}
 		n, seconds := uint64(changes), 0.0
 		if changes > 0 {
-			seconds = max(now.Sub(since).Seconds(), 0)
+			seconds = clock.Elapsed(since, now).Seconds()
 		}
 		detail.Sessions[i].Behind, detail.Sessions[i].BehindSeconds = &n, &seconds
 	}

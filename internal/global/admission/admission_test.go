@@ -58,6 +58,8 @@ func (s *fakeStore) Revoked(_ cptoken.Kind, _, id string) bool { return s.revoke
 
 func (s *fakeStore) CutOff(cptoken.Kind, string, string) time.Time { return time.Time{} }
 
+func (*fakeStore) Pruned() (none time.Time) { return none }
+
 func (s *fakeStore) ControlPlaneKey(serial uint64) (*issue.SigningKey, bool) {
 	if serial == 1 {
 		return s.controlPlane, false

@@ -18,19 +18,19 @@ import (
 )
 
 // testNow is the clock of a test, which it moves.
-type clock struct {
+type fakeClock struct {
 	mu sync.Mutex
 	t  time.Time
 }
 
-func (c *clock) now() time.Time {
+func (c *fakeClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(time.Millisecond)
 	return c.t
 }
 
-func newClock() *clock { return &clock{t: time.Date(2026, 11, 22, 6, 0, 0, 0, time.UTC)} }
+func newClock() *fakeClock { return &fakeClock{t: time.Date(2026, 11, 22, 6, 0, 0, 0, time.UTC)} }
 
 func openLog(t *testing.T, dir string, o Options) *Log {
 	t.Helper()

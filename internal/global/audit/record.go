@@ -3,6 +3,8 @@ package audit
 import (
 	"strings"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Class sorts records by who can cause them.
@@ -112,7 +114,7 @@ type Query struct {
 
 // wants reports whether r is asked for.
 func (q *Query) wants(r *Record) bool {
-	return (q.Since.IsZero() || !r.Time.Before(q.Since)) && (q.Until.IsZero() || r.Time.Before(q.Until)) &&
+	return (q.Since.IsZero() || !clock.Earlier(r.Time, q.Since)) && (q.Until.IsZero() || clock.Earlier(r.Time, q.Until)) &&
 		(q.Class == "" || r.Class == q.Class) && (q.Outcome == "" || r.Outcome == q.Outcome) &&
 		(q.User == "" || r.User == q.User) && (q.RequestID == "" || r.RequestID == q.RequestID) &&
 		(q.About == "" || r.mentions(q.About))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 )
 
@@ -28,7 +29,7 @@ func (f *Fleet) Copies(key cptoken.KeyID) []Copy {
 		for i := range r.Sessions {
 			s := &r.Sessions[i]
 			for _, use := range s.KeySetUses() {
-				if use.Set == set && use.Last.After(latest[s.Zone]) {
+				if use.Set == set && clock.Earlier(latest[s.Zone], use.Last) {
 					latest[s.Zone] = use.Last
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // DefaultLease is how long a member's report is believed: ten times the interval
@@ -74,13 +75,7 @@ func (s *Session) Lacking() []string {
 
 // lastSeen is the latest time at which anything was known of the session.
 func (s *Session) lastSeen() time.Time {
-	latest := s.Connected
-	for _, t := range []time.Time{s.LastHeard, s.Disconnected} {
-		if t.After(latest) {
-			latest = t
-		}
-	}
-	return latest
+	return clock.Last(s.Connected, s.LastHeard, s.Disconnected)
 }
 
 // Shown is a position that was shown to a member and is not in its past.
@@ -165,7 +160,7 @@ func (f *Fleet) Lead() {
 	f.since = f.now()
 	for member, r := range f.reports {
 		// What the former leader told is believed for much longer than a lease.
-		if end := f.since.Add(f.lease); r.Told && r.LeaseUntil.After(end) {
+		if end := f.since.Add(f.lease); r.Told && clock.Earlier(end, r.LeaseUntil) {
 			r.LeaseUntil = end
 			f.reports[member] = r
 		}
@@ -183,7 +178,7 @@ func (f *Fleet) Update(r Report) {
 	}
 	old, known := f.reports[r.Member]
 	f.reports[r.Member] = received{Report: r, leadership: f.leading}
-	if !known || old.leadership != f.leading || !f.now().Before(old.LeaseUntil) || !sameState(old.Report, r) {
+	if !known || old.leadership != f.leading || !clock.Running(old.LeaseUntil, f.now()) || !sameState(old.Report, r) {
 		f.signal()
 	}
 }
@@ -234,7 +229,7 @@ func (f *Fleet) Sessions() []Session {
 	}
 	all := make([]Session, 0, n)
 	for _, r := range f.reports {
-		live := now.Before(r.LeaseUntil)
+		live := clock.Running(r.LeaseUntil, now)
 		for _, s := range r.Sessions {
 			s.Member = r.Member
 			s.Online = live && s.Open() && s.Synced
@@ -243,7 +238,7 @@ func (f *Fleet) Sessions() []Session {
 	}
 	f.mu.Unlock()
 	slices.SortFunc(all, func(a, b Session) int {
-		return cmp.Or(cmp.Compare(a.Zone, b.Zone), a.Connected.Compare(b.Connected),
+		return cmp.Or(cmp.Compare(a.Zone, b.Zone), clock.Order(a.Connected, b.Connected),
 			cmp.Compare(a.Instance, b.Instance), cmp.Compare(a.Member, b.Member))
 	})
 	return all
@@ -268,9 +263,7 @@ func (f *Fleet) Zones() []Zone {
 		z := Zone{Name: rest[0].Zone, Sessions: rest[:n:n]}
 		for i := range z.Sessions {
 			z.Online = z.Online || z.Sessions[i].Online
-			if seen := z.Sessions[i].lastSeen(); seen.After(z.LastSeen) {
-				z.LastSeen = seen
-			}
+			z.LastSeen = clock.Last(z.LastSeen, z.Sessions[i].lastSeen())
 		}
 		zones = append(zones, z)
 		rest = rest[n:]

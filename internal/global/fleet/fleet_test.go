@@ -9,19 +9,19 @@ import (
 	"github.com/meridiankds/meridian/federation"
 )
 
-// clock is the time of a test.
-type clock struct{ t time.Time }
+// fakeClock is the time of a test.
+type fakeClock struct{ t time.Time }
 
-func (c *clock) now() time.Time          { return c.t }
-func (c *clock) advance(d time.Duration) { c.t = c.t.Add(d) }
+func (c *fakeClock) now() time.Time          { return c.t }
+func (c *fakeClock) advance(d time.Duration) { c.t = c.t.Add(d) }
 
 var (
 	begin   = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	history = federation.History{ID: "0123456789abcdef", Created: 1}
 )
 
-func newFleet() (*Fleet, *clock) {
-	c := &clock{t: begin}
+func newFleet() (*Fleet, *fakeClock) {
+	c := &fakeClock{t: begin}
 	return New(Options{Now: c.now}), c
 }
 

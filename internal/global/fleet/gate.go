@@ -6,6 +6,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Holding says who holds a change and whether the step that waits for it may be
@@ -86,11 +87,11 @@ func (f *Fleet) standing(member string, index uint64) standing {
 	r, known := f.reports[member]
 	switch {
 	case !known || r.Told || r.leadership != f.leading:
-		if now.Before(f.since.Add(f.lease)) || known && now.Before(r.LeaseUntil) {
+		if clock.Running(f.since.Add(f.lease), now) || known && clock.Running(r.LeaseUntil, now) {
 			return waiting
 		}
 		return silent
-	case !now.Before(r.LeaseUntil):
+	case !clock.Running(r.LeaseUntil, now):
 		return silent
 	case r.Applied < index:
 		return waiting
@@ -115,7 +116,7 @@ func (f *Fleet) countZones(h *Holding, need federation.Revision, key cptoken.Key
 	now := f.now()
 	zones := map[string]hold{}
 	for _, r := range f.reports {
-		live := now.Before(r.LeaseUntil)
+		live := clock.Running(r.LeaseUntil, now)
 		for i := range r.Sessions {
 			s := &r.Sessions[i]
 			zones[s.Zone] = max(zones[s.Zone], f.holdOf(s, live, need, key))

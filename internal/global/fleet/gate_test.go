@@ -196,7 +196,7 @@ func TestGate(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &clock{t: begin}
+			c := &fakeClock{t: begin}
 			f := New(Options{Now: c.now, TrustUnauthenticated: tt.trust})
 			for _, r := range tt.reports {
 				f.Update(r)
@@ -246,7 +246,7 @@ func TestGateInANewLeadership(t *testing.T) {
 // session on one acknowledged it.
 func TestOpenGateMeansHeld(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := &clock{t: begin}
+		c := &fakeClock{t: begin}
 		f := New(Options{Now: c.now})
 		const need = 5
 		members := []string{"n1", "n2", "n3"}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds/kuma"
 )
 
@@ -34,7 +35,7 @@ func (f *Fleet) kumaZones() []KumaZone {
 				last[s.Zone] = []*Session{s}
 			case s.Open():
 				last[s.Zone] = append(known, s)
-			case !known[0].Open() && s.lastSeen().After(known[0].lastSeen()):
+			case !known[0].Open() && clock.Earlier(known[0].lastSeen(), s.lastSeen()):
 				last[s.Zone] = []*Session{s}
 			}
 		}

@@ -1,6 +1,10 @@
 package fleet
 
-import "time"
+import (
+	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
+)
 
 // Reported returns what the member last said in this leadership that it had
 // applied, and whether that report is still believed.
@@ -11,7 +15,7 @@ func (f *Fleet) Reported(member string) (applied uint64, live bool) {
 	if !known || r.Told || r.leadership != f.leading {
 		return 0, false
 	}
-	return r.Applied, f.now().Before(r.LeaseUntil)
+	return r.Applied, clock.Running(r.LeaseUntil, f.now())
 }
 
 // Reports returns the reports that are believed, for members that ask the leader for
@@ -21,7 +25,7 @@ func (f *Fleet) Reports() []Report {
 	defer f.mu.Unlock()
 	var all []Report
 	for _, r := range f.reports {
-		if f.now().Before(r.LeaseUntil) {
+		if clock.Running(r.LeaseUntil, f.now()) {
 			all = append(all, r.Report)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -91,7 +92,7 @@ func (w *Watch) Note(s fleet.Shown) {
 	defer w.mu.Unlock()
 	_, known := w.shown[string(s.Position)]
 	if !known && len(w.shown) >= maxShown {
-		oldest := slices.MinFunc(w.all(), func(a, b noted) int { return a.at.Compare(b.at) })
+		oldest := slices.MinFunc(w.all(), func(a, b noted) int { return clock.Order(a.at, b.at) })
 		delete(w.shown, string(oldest.Position))
 	}
 	w.shown[string(s.Position)] = noted{s, w.cfg.Now()}
@@ -179,7 +180,7 @@ func (w *Watch) judge(ctx context.Context) {
 	newer := map[federation.History]string{}
 	for _, s := range all {
 		switch place := w.cfg.Store.Place(s.Position); {
-		case place.Standing != cptoken.Ahead || w.cfg.Now().Sub(s.at) > shownLife:
+		case place.Standing != cptoken.Ahead || clock.Elapsed(s.at, w.cfg.Now()) > shownLife:
 			w.forget(s.Position)
 		case place.NewerHistory:
 			newer[place.Revision.History] = s.By

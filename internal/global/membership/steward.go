@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -82,10 +83,10 @@ func (r *record) note(s *server, now time.Time) {
 		r.current = now
 	}
 	if !r.silent.IsZero() {
-		s.silent = now.Sub(r.silent)
+		s.silent = clock.Elapsed(r.silent, now)
 	}
 	if !r.current.IsZero() {
-		s.keepsUp = now.Sub(r.current)
+		s.keepsUp = clock.Elapsed(r.current, now)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/access"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/adminapi"
 	"github.com/meridiankds/meridian/internal/global/peer"
 )
@@ -99,7 +100,7 @@ type refresh struct {
 func (f *refreshing) do(ctx context.Context, catchUp func(context.Context) bool) bool {
 	f.mu.Lock()
 	run := f.run
-	mine := run == nil && time.Since(f.begun) >= refreshEvery
+	mine := run == nil && clock.Since(f.begun) >= refreshEvery
 	if mine {
 		run = &refresh{done: make(chan struct{})}
 		f.run, f.begun = run, time.Now()

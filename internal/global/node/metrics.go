@@ -5,6 +5,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/metrics"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 )
@@ -244,7 +245,7 @@ func (p *propagation) sessions(sessions []kdsserver.Session, now time.Time) {
 		open[key] = s.Acked
 		before, known := p.acked[key]
 		if at, ok := p.applied[s.Acked]; ok && known && !before.IsZero() && before != s.Acked {
-			p.seconds.Observe(now.Sub(at).Seconds())
+			p.seconds.Observe(clock.Elapsed(at, now).Seconds())
 		}
 	}
 	p.acked = open

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/kds"
@@ -46,7 +47,7 @@ func (n *Node) reportSessions(ctx context.Context) error {
 		sessions, state := n.kds.SessionsChanged(), n.store.Watch()
 		_, head := n.store.Head()
 		n.propagation.head(head, n.cfg.Now())
-		if sessions != since || begun.Sub(looked) >= heardEvery {
+		if sessions != since || clock.Elapsed(looked, begun) >= heardEvery {
 			r, open = n.report()
 			since, looked = sessions, begun
 		} else {
@@ -57,7 +58,7 @@ func (n *Node) reportSessions(ctx context.Context) error {
 		if !n.store.IsLeader() {
 			n.peers.report(ctx, r, n.cfg.Version, n.cfg.Logger.Debug)
 		}
-		gap := max(reportGap, min(reportRest*time.Since(begun), reportEvery))
+		gap := max(reportGap, min(reportRest*clock.Since(begun), reportEvery))
 		select {
 		case <-ctx.Done():
 			return nil

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // PerSecond is a limit that an operator can still read along with.
@@ -50,7 +52,7 @@ func (l *Limiter) Allow(kind string) (suppressed uint64, ok bool) {
 		w = &window{}
 		l.kinds[kind] = w
 	}
-	if now.Sub(w.begun).Abs() >= time.Second {
+	if clock.Span(w.begun, now).Abs() >= time.Second {
 		w.begun, w.lines = now, 0
 	}
 	if w.lines >= l.most {

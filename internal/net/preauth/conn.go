@@ -14,6 +14,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Conn is a connection below TLS. Until [Conn.Proved] it costs its source what it costs
@@ -89,7 +90,7 @@ func (c *Conn) pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.timer != nil && c.timer.Stop() {
-		c.left -= time.Since(c.since)
+		c.left -= clock.Since(c.since)
 	}
 }
 
@@ -323,7 +324,7 @@ func (c *Conn) deadline(t time.Time, set func(time.Time) error) error {
 	c.mu.Lock()
 	shaking := c.shaking
 	c.mu.Unlock()
-	if shaking && !t.IsZero() && time.Until(t) > 0 {
+	if shaking && !t.IsZero() && clock.Running(t, time.Now()) {
 		return nil
 	}
 	return set(t)

@@ -3,6 +3,8 @@ package preauth
 import (
 	"net/netip"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // stage is how far an unauthenticated caller has come.
@@ -300,5 +302,5 @@ func (l *ledger) lately(u netip.Prefix, now time.Time) bool {
 	if !known {
 		until = l.provedBefore[u]
 	}
-	return until.After(now)
+	return clock.Running(until, now)
 }

@@ -3,6 +3,8 @@ package preauth
 import (
 	"net/netip"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // victim picks who gives room to a caller of source s: of the address, /64 and /48 that
@@ -92,14 +94,14 @@ func (l *ledger) least(u *unit, q query, eligible func(e, growing *entry) bool) 
 // lessAdvanced orders entries of one unit: who has not advanced lately first, then who
 // has come less far, then who has been here longest.
 func lessAdvanced(a, b *entry, now time.Time) bool {
-	movesA, movesB := now.Sub(a.moved) < recently, now.Sub(b.moved) < recently
+	movesA, movesB := clock.Elapsed(a.moved, now) < recently, clock.Elapsed(b.moved, now) < recently
 	switch {
 	case movesA != movesB:
 		return movesB
 	case a.stage != b.stage:
 		return a.stage < b.stage
 	}
-	return a.begun.Before(b.begun)
+	return clock.Earlier(a.begun, b.begun)
 }
 
 // heldBy is what the wide source of s holds.
@@ -122,7 +124,7 @@ func (l *ledger) hogs(s Source, now time.Time) bool {
 	}
 	for _, known := range []map[netip.Prefix]time.Time{l.proved, l.provedBefore} {
 		for unit, until := range known {
-			if unit != s.Unit && until.After(now) && !s.Wide.Contains(unit.Addr()) {
+			if unit != s.Unit && clock.Running(until, now) && !s.Wide.Contains(unit.Addr()) {
 				return true
 			}
 		}

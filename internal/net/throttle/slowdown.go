@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // The bounds. An address may fail Burst times at once; after that its failures are
@@ -99,10 +100,8 @@ func (l *Limiter) reserve(from netip.Prefix) (delay time.Duration, ok bool) {
 	if !known {
 		free = l.older[from]
 	}
-	if free.Before(now) {
-		free = now
-	}
-	delay = free.Add(Every).Sub(now) - Burst*Every
+	free = clock.Last(free, now)
+	delay = clock.Left(free.Add(Every), now) - Burst*Every
 	if delay > 0 {
 		l.slowed++
 	}

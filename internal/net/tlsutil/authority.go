@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Names of the files that [LoadOrMake] keeps in its folder.
@@ -111,10 +112,7 @@ func (a *Authority) IssueFor(id Identity, hosts []string, lifetime time.Duration
 	if id.Role != RoleUser {
 		usage = append(usage, x509.ExtKeyUsageServerAuth)
 	}
-	end := now.Add(lifetime)
-	if end.After(a.cert.NotAfter) {
-		end = a.cert.NotAfter
-	}
+	end := clock.First(now.Add(lifetime), a.cert.NotAfter)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a key: %w", err)
@@ -194,7 +192,7 @@ func LoadOrMake(dir string, id Identity, hosts []string, now time.Time) (*Author
 // another month under the identity and every host.
 func (a *Authority) stillGood(cert tls.Certificate, id Identity, hosts []string, now time.Time) bool {
 	leaf := cert.Leaf
-	if leaf == nil || leaf.CheckSignatureFrom(a.cert) != nil || now.Add(30*24*time.Hour).After(leaf.NotAfter) {
+	if leaf == nil || leaf.CheckSignatureFrom(a.cert) != nil || clock.Ended(leaf.NotAfter, now.Add(WarnAhead)) {
 		return false
 	}
 	if got, err := IdentityOf(leaf); err != nil || got != id {

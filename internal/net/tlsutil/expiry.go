@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"math"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // WarnAhead is how long before a certificate's end its node begins to say so,
@@ -23,7 +25,7 @@ type Expiry struct {
 
 // DaysLeft returns the whole days until the end, negative after it.
 func (e Expiry) DaysLeft(now time.Time) int {
-	return int(math.Floor(e.NotAfter.Sub(now).Hours() / 24))
+	return int(math.Floor(clock.Left(e.NotAfter, now).Hours() / 24))
 }
 
 // Expiries tells of every certificate in use, the own one first.
@@ -53,7 +55,7 @@ func SubjectOf(cert *x509.Certificate) string {
 func (s *Source) watchExpiry() {
 	s.mu.Lock()
 	now := s.options.Now()
-	due := s.warned.IsZero() || now.Sub(s.warned) >= expiryEvery || now.Before(s.warned)
+	due := s.warned.IsZero() || clock.Span(s.warned, now).Abs() >= expiryEvery
 	if due {
 		s.warned = now
 	}
@@ -70,9 +72,9 @@ func (s *Source) watchExpiry() {
 	for _, e := range s.Expiries() {
 		attrs := []any{"file", e.File, "subject", e.Subject, "ca", e.CA, "notAfter", e.NotAfter, "daysLeft", e.DaysLeft(now)}
 		switch {
-		case now.After(e.NotAfter):
+		case clock.Ended(e.NotAfter, now):
 			s.options.Logger.Error("a certificate has ended: connections that need it fail", attrs...)
-		case now.Add(WarnAhead).After(e.NotAfter):
+		case clock.Ended(e.NotAfter, now.Add(WarnAhead)):
 			s.options.Logger.Warn("a certificate ends soon: replace the file, it is taken over without a restart", attrs...)
 		}
 	}

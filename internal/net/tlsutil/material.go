@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/disk"
 )
 
@@ -165,9 +166,9 @@ func (m *Material) checkChain(now time.Time) error {
 	}
 	leaf := m.Certificate.Leaf
 	switch {
-	case now.Before(leaf.NotBefore):
+	case !clock.Begun(leaf.NotBefore, now, 0):
 		now = leaf.NotBefore
-	case now.After(leaf.NotAfter):
+	case clock.Ended(leaf.NotAfter, now):
 		now = leaf.NotAfter
 	}
 	intermediates := x509.NewCertPool()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/disk"
 )
 
@@ -171,7 +172,7 @@ func (s *Source) load(c contents) (*Material, error) {
 		return m, nil
 	}
 	old, now := s.Current(), s.options.Now()
-	if end := m.Certificate.Leaf.NotAfter; old != nil && !old.sameCertificate(m) && now.After(end) {
+	if end := m.Certificate.Leaf.NotAfter; old != nil && !old.sameCertificate(m) && clock.Ended(end, now) {
 		return nil, federation.Errorf(federation.Invalid, "%s ended at %s", s.files.Cert, end.UTC().Format(time.RFC3339))
 	}
 	if err := m.checkChain(now); err != nil {

@@ -69,6 +69,8 @@ func (o oneKey) Key(id cptoken.KeyID) *cptoken.PublicKey {
 func (oneKey) Revoked(cptoken.Kind, string, string) bool     { return false }
 func (oneKey) CutOff(cptoken.Kind, string, string) time.Time { return time.Time{} }
 
+func (oneKey) Pruned() (none time.Time) { return none }
+
 func verifies(key *cptoken.PublicKey, token string) error {
 	c, err := cptoken.NewVerifier(cptoken.VerifierOptions{}).Verify(oneKey{key}, cptoken.Zone, token)
 	if err == nil && c.Zone != "west" {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/kds"
 )
@@ -96,7 +97,7 @@ func (l *Log) Fetched(set string) {
 	u.Set, u.Count, u.Last = set, u.Count+1, l.cfg.Now().Truncate(time.Second)
 	l.uses[set], l.unsaved = u, true
 	l.trim()
-	if told, ok := l.told[set]; !ok || u.Last.Sub(told).Abs() >= toldEvery {
+	if told, ok := l.told[set]; !ok || clock.Span(told, u.Last).Abs() >= toldEvery {
 		l.told[set] = u.Last
 		close(l.changed)
 		l.changed = make(chan struct{})
@@ -106,11 +107,11 @@ func (l *Log) Fetched(set string) {
 // trim forgets what is over, and what is too much. l.mu is held.
 func (l *Log) trim() {
 	if len(l.uses) > maxSets {
-		oldest := slices.MinFunc(slices.Collect(maps.Values(l.uses)), func(a, b kds.KeySetUse) int { return a.Last.Compare(b.Last) })
+		oldest := slices.MinFunc(slices.Collect(maps.Values(l.uses)), func(a, b kds.KeySetUse) int { return clock.Order(a.Last, b.Last) })
 		delete(l.uses, oldest.Set)
 	}
 	before := l.cfg.Now().Add(-Remembered)
-	maps.DeleteFunc(l.uses, func(_ string, u kds.KeySetUse) bool { return u.Last.Before(before) })
+	maps.DeleteFunc(l.uses, func(_ string, u kds.KeySetUse) bool { return clock.Earlier(u.Last, before) })
 	maps.DeleteFunc(l.told, func(set string, _ time.Time) bool { _, there := l.uses[set]; return !there })
 }
 

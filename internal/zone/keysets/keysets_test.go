@@ -13,12 +13,12 @@ import (
 	"github.com/meridiankds/meridian/kds"
 )
 
-// clock is the time of a test.
-type clock struct{ t time.Time }
+// fakeClock is the time of a test.
+type fakeClock struct{ t time.Time }
 
-func (c *clock) now() time.Time { return c.t }
+func (c *fakeClock) now() time.Time { return c.t }
 
-func open(path string, c *clock) *Log {
+func open(path string, c *fakeClock) *Log {
 	return Open(Config{Path: path, Logger: slog.New(slog.DiscardHandler), Now: c.now})
 }
 
@@ -42,7 +42,7 @@ func changed(ch <-chan struct{}) bool {
 }
 
 func TestFetchesSurviveARestart(t *testing.T) {
-	c := &clock{time.Unix(1_800_000_000, 0).UTC()}
+	c := &fakeClock{time.Unix(1_800_000_000, 0).UTC()}
 	path := filepath.Join(t.TempDir(), "key-sets.json")
 	l := open(path, c)
 	l.Fetched("zone")
@@ -72,7 +72,7 @@ func TestFetchesSurviveARestart(t *testing.T) {
 }
 
 func TestSetsAreBounded(t *testing.T) {
-	c := &clock{time.Unix(1_800_000_000, 0).UTC()}
+	c := &fakeClock{time.Unix(1_800_000_000, 0).UTC()}
 	l := open(filepath.Join(t.TempDir(), "key-sets.json"), c)
 	for i := range maxSets + 10 {
 		c.t = c.t.Add(time.Second)
@@ -92,7 +92,7 @@ func TestSetsAreBounded(t *testing.T) {
 // TestTheGlobalHearsNowAndThen: of a set that is new, and of one that is fetched again
 // much later, not of each fetch.
 func TestTheGlobalHearsNowAndThen(t *testing.T) {
-	c := &clock{time.Unix(1_800_000_000, 0).UTC()}
+	c := &fakeClock{time.Unix(1_800_000_000, 0).UTC()}
 	l := open(filepath.Join(t.TempDir(), "key-sets.json"), c)
 	for i, step := range []struct {
 		set   string

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
@@ -104,11 +105,11 @@ func (c *Connection) silent(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.types {
-		if s.Sent != "" && s.Sent != s.Acknowledged && s.Refused == "" && now.Sub(s.At) > silence {
+		if s.Sent != "" && s.Sent != s.Acknowledged && s.Refused == "" && clock.Elapsed(s.At, now) > silence {
 			return true
 		}
 	}
-	return len(c.types) == 0 && now.Sub(c.Since) > silence
+	return len(c.types) == 0 && clock.Elapsed(c.Since, now) > silence
 }
 
 // Context is what the connection is served under.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // The pace at which one proxy may open streams. A client that opens a stream again as
@@ -86,10 +87,8 @@ func (p *pacer) reserve(id paced, now time.Time) (delay time.Duration, late, ok 
 		}
 		p.turns[id] = t
 	}
-	if t.free.Before(now) {
-		t.free = now
-	}
-	delay = t.free.Add(paceEvery).Sub(now) - paceBurst*paceEvery
+	t.free = clock.Last(t.free, now)
+	delay = clock.Left(t.free.Add(paceEvery), now) - paceBurst*paceEvery
 	if delay > 0 && t.heldUp >= maxHeldUp {
 		return 0, true, false
 	}
@@ -111,7 +110,7 @@ func (p *pacer) prune(now time.Time) {
 		return
 	}
 	for id, t := range p.turns {
-		if t.heldUp == 0 && t.free.Before(now) {
+		if t.heldUp == 0 && !clock.Running(t.free, now) {
 			delete(p.turns, id)
 		}
 	}

@@ -24,6 +24,8 @@ func (noView) Key(cptoken.KeyID) *cptoken.PublicKey              { return nil }
 func (noView) Revoked(cptoken.Kind, string, string) bool         { return false }
 func (noView) CutOff(_ cptoken.Kind, _, _ string) (at time.Time) { return at }
 
+func (noView) Pruned() (none time.Time) { return none }
+
 func newRegistry(now *time.Time) *Registry {
 	clock := func() time.Time { return *now }
 	return New(Config{Sessions: sessions.New(sessions.Config{Source: noSource{}, Now: clock}), Now: clock})

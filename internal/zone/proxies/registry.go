@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
@@ -177,7 +178,7 @@ func hostOf(remote string) string {
 
 // stale reports whether a proxy without a connection was not seen for long.
 func (r *Registry) stale(e *entry) bool {
-	return len(e.open) == 0 && r.cfg.Now().Sub(e.seen) > keep
+	return len(e.open) == 0 && clock.Elapsed(e.seen, r.cfg.Now()) > keep
 }
 
 // evict forgets who is stale, or else, of the token that has most proxies without a
@@ -202,7 +203,7 @@ func (r *Registry) evict() bool {
 	var since time.Time
 	most := 0
 	for id, e := range r.known {
-		if n := closed[e.by]; len(e.open) == 0 && (n > most || n == most && e.seen.Before(since)) {
+		if n := closed[e.by]; len(e.open) == 0 && (n > most || n == most && clock.Earlier(e.seen, since)) {
 			oldest, since, most = id, e.seen, n
 		}
 	}
@@ -227,7 +228,7 @@ func (r *Registry) Proxies() []*Connection {
 	r.mu.Unlock()
 	slices.SortFunc(list, func(a, b *Connection) int {
 		return cmp.Or(cmp.Compare(a.ID.Type, b.ID.Type), cmp.Compare(a.ID.Mesh, b.ID.Mesh), cmp.Compare(a.ID.Name, b.ID.Name),
-			a.Since.Compare(b.Since), cmp.Compare(a.Remote, b.Remote))
+			clock.Order(a.Since, b.Since), cmp.Compare(a.Remote, b.Remote))
 	})
 	return list
 }

@@ -118,4 +118,6 @@ type fakeView struct {
 func (v *fakeView) Key(id cptoken.KeyID) *cptoken.PublicKey       { return v.keys[id] }
 func (v *fakeView) Revoked(_ cptoken.Kind, _, id string) bool     { return v.revoked[id] }
 func (v *fakeView) CutOff(cptoken.Kind, string, string) time.Time { return time.Time{} }
-func (v *fakeView) Empty() bool                                   { return len(v.keys) == 0 }
+
+func (*fakeView) Pruned() (none time.Time) { return none }
+func (v *fakeView) Empty() bool            { return len(v.keys) == 0 }

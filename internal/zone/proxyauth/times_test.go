@@ -22,6 +22,8 @@ type timesView struct {
 
 func (v timesView) CutOff(cptoken.Kind, string, string) time.Time { return v.cutOff }
 
+func (timesView) Pruned() (none time.Time) { return none }
+
 // timesVerifier is one way in which a token of some key is verified.
 type timesVerifier struct {
 	claims      map[string]any

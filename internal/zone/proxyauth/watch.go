@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/keyring"
 )
 
@@ -59,20 +60,8 @@ func (a *Authenticator) MaxStale() time.Duration { return a.cfg.MaxStale }
 // Age returns how long ago the zone last had everything that the global had. ok is
 // false if it never did, or if that cannot be told: the record lies in the future,
 // so that the clock was wrong when it was written or is wrong now.
-//
-// The age is the larger one of what the wall clock and the monotonic clock say: the
-// former may be set back, the latter stands still while a machine is suspended, and
-// an age that is too large only refuses.
 func (a *Authenticator) Age() (age time.Duration, ok bool) {
-	at, now := a.cfg.Contact(), a.cfg.Now()
-	if at.IsZero() {
-		return 0, false
-	}
-	elapsed, wall := now.Sub(at), now.Round(0).Sub(at.Round(0))
-	if at == at.Round(0) && wall < 0 { // no monotonic reading: at was read from disk
-		return 0, false
-	}
-	return max(elapsed, wall), true
+	return clock.Age(a.cfg.Contact(), a.cfg.Now())
 }
 
 // Stale returns the refusal of everybody if the zone may not decide any more.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // Source is the zone's copy of keys and revocations.
@@ -95,7 +96,7 @@ func (r *Registry) Open(parent context.Context, o Opening) (*Session, error) {
 	s.ctx, s.cancel = context.WithCancelCause(parent)
 	r.mu.Lock()
 	r.open[s] = struct{}{}
-	if e := o.Grant.ExpiresAt; !e.IsZero() && (r.earliest.IsZero() || e.Before(r.earliest)) {
+	if e := o.Grant.ExpiresAt; !e.IsZero() && (r.earliest.IsZero() || clock.Earlier(e, r.earliest)) {
 		r.earliest = e
 		r.Judge()
 	}
@@ -177,13 +178,13 @@ func (r *Registry) judge() time.Duration {
 			ends = append(ends, ending{s, err})
 			continue
 		}
-		if e := s.Grant.ExpiresAt; !e.IsZero() && (r.earliest.IsZero() || e.Before(r.earliest)) {
+		if e := s.Grant.ExpiresAt; !e.IsZero() && (r.earliest.IsZero() || clock.Earlier(e, r.earliest)) {
 			r.earliest = e
 		}
 	}
 	wait := judgeEvery
 	if !r.earliest.IsZero() {
-		wait = max(min(wait, r.earliest.Sub(now)), 0)
+		wait = max(min(wait, clock.Left(r.earliest, now)), 0)
 	}
 	r.mu.Unlock()
 	for i, e := range ends {
@@ -213,7 +214,7 @@ func (r *Registry) Sessions() []*Session {
 	}
 	r.mu.Unlock()
 	slices.SortFunc(all, func(a, b *Session) int {
-		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Remote, b.Remote))
+		return cmp.Or(clock.Order(a.Opened, b.Opened), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Remote, b.Remote))
 	})
 	return all
 }

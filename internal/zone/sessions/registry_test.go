@@ -43,6 +43,8 @@ func (fakeView) Key(cptoken.KeyID) *cptoken.PublicKey                     { retu
 func (v fakeView) Revoked(_ cptoken.Kind, _, id string) bool              { return v.revoked[id] }
 func (v fakeView) CutOff(cptoken.Kind, string, string) (before time.Time) { return v.before }
 
+func (fakeView) Pruned() (none time.Time) { return none }
+
 func (s *fakeSource) View() cptoken.View {
 	s.mu.Lock()
 	hook := s.onView

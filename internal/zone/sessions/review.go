@@ -8,6 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // maxReviews bounds the reviews under way at a time: fewer than those that the API
@@ -53,7 +54,7 @@ func (r *Registry) due() (due []*Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for s := range r.open {
-		if s.Review != nil && now.Sub(s.reviewed) >= r.cfg.ReviewEvery {
+		if s.Review != nil && clock.Elapsed(s.reviewed, now) >= r.cfg.ReviewEvery {
 			s.reviewed = now
 			due = append(due, s)
 		}

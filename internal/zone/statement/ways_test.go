@@ -69,6 +69,8 @@ func (k keys) Key(id cptoken.KeyID) *cptoken.PublicKey         { return k[id] }
 func (keys) Revoked(cptoken.Kind, string, string) bool         { return false }
 func (keys) CutOff(cptoken.Kind, string, string) (t time.Time) { return t }
 
+func (keys) Pruned() (none time.Time) { return none }
+
 // reviewer knows the service accounts of the tests, whose tokens are their names, with the
 // entries that the zone's settings have for them.
 type reviewer map[string]*statement.Entry

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -86,7 +87,7 @@ func newAccess(cfg Config) (*access, error) {
 func (a *access) current() *apiServer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if now := a.cfg.Now(); now.Sub(a.looked).Abs() >= lookEvery {
+	if now := a.cfg.Now(); clock.Span(a.looked, now).Abs() >= lookEvery {
 		a.looked = now
 		a.follow.Check()
 	}

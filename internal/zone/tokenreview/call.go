@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // apiVersion is of the API that is asked.
@@ -195,7 +197,7 @@ func backoff(base time.Duration, n int, err error) time.Duration {
 // sleep waits, and reports whether ctx goes on after that. It does not wait where
 // it knows that ctx will not.
 func sleep(ctx context.Context, d time.Duration) bool {
-	if end, ok := ctx.Deadline(); ok && time.Until(end) <= d {
+	if end, ok := ctx.Deadline(); ok && clock.Left(end, time.Now()) <= d {
 		return false
 	}
 	timer := time.NewTimer(d)

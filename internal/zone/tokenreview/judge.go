@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // The extra fields of a user in which Kubernetes says more of a token.
@@ -83,7 +84,7 @@ func (c claims) expiry() time.Time {
 
 func (c claims) endedAt(now time.Time) bool {
 	end := c.expiry()
-	return !end.IsZero() && !now.Before(end)
+	return clock.Ended(end, now)
 }
 
 // judge makes an identity of what the API server decided.

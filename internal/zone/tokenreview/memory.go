@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // answer is what is remembered of a review: the identity or the refusal.
@@ -43,7 +45,7 @@ func (m *memory) get(key [sha256.Size]byte, now time.Time) (answer, bool) {
 		return answer{}, false
 	}
 	e := element.Value.(*entry)
-	if !now.Before(e.answer.until) {
+	if !clock.Running(e.answer.until, now) {
 		m.drop(element)
 		return answer{}, false
 	}
@@ -53,7 +55,7 @@ func (m *memory) get(key [sha256.Size]byte, now time.Time) (answer, bool) {
 
 // put remembers an answer unless it is over already.
 func (m *memory) put(key [sha256.Size]byte, a answer, now time.Time) {
-	if !now.Before(a.until) {
+	if !clock.Running(a.until, now) {
 		return
 	}
 	m.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 )
@@ -189,7 +190,7 @@ func (r *Reviewer) remember(sum [sha256.Size]byte, identity Identity, err error,
 	switch {
 	case err == nil:
 		until := now.Add(acceptedFor)
-		if end := claims.expiry(); !end.IsZero() && end.Before(until) {
+		if end := claims.expiry(); !end.IsZero() && clock.Earlier(end, until) {
 			until = end
 		}
 		r.accepted.put(sum, answer{identity: identity, until: until}, now)

@@ -99,6 +99,8 @@ func (v *fakeView) Key(id cptoken.KeyID) *cptoken.PublicKey       { return v.key
 func (v *fakeView) Revoked(_ cptoken.Kind, _, id string) bool     { return v.revoked[id] }
 func (v *fakeView) CutOff(cptoken.Kind, string, string) time.Time { return time.Time{} }
 
+func (*fakeView) Pruned() (none time.Time) { return none }
+
 func newCopy(t testing.TB) *copyOf {
 	der, err := x509.MarshalPKIXPublicKey(&signer().PublicKey)
 	if err != nil {

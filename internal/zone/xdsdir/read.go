@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // The bounds of a folder.
@@ -48,7 +49,7 @@ type file struct {
 
 // current reports whether a file need not be read again.
 func (f *file) current(now stamp) bool {
-	return f != nil && f.same(now) && f.read.Sub(now.changed) > settled
+	return f != nil && f.same(now) && clock.Span(now.changed, f.read) > settled
 }
 
 // found is what stands in the folder now: for each place its files, by path.
