@@ -72,8 +72,9 @@ type Limits struct {
 	// FullLag is how many changes old an encoded full state may be to be sent
 	// once more, with the rest behind it as a delta.
 	FullLag uint64
-	// ClosedSessions that are remembered in all, the last one of each instance.
-	ClosedSessions int
+	// ClosedSessions that are remembered in all, the last one of each instance, and the
+	// bytes of them. The zone that has most of them loses its oldest first.
+	ClosedSessions, ClosedBytes int
 	// RefusalLines is how many refusals a second are logged one by one, and how
 	// many admissions on connections that speak for many zones.
 	RefusalLines int
@@ -112,6 +113,7 @@ func DefaultLimits() Limits {
 		CacheBatches:    256,
 		FullLag:         1_024,
 		ClosedSessions:  4_096,
+		ClosedBytes:     8 << 20,
 		RefusalLines:    20,
 		PingMin:         5 * time.Second,
 		PingEvery:       45 * time.Second, // after a zone's own, which saves the member's
@@ -147,6 +149,7 @@ func (l Limits) WithDefaults() Limits {
 	fill(&l.CacheBatches, d.CacheBatches)
 	fill(&l.FullLag, d.FullLag)
 	fill(&l.ClosedSessions, d.ClosedSessions)
+	fill(&l.ClosedBytes, d.ClosedBytes)
 	fill(&l.RefusalLines, d.RefusalLines)
 	fill(&l.PingMin, d.PingMin)
 	fill(&l.PingEvery, d.PingEvery)

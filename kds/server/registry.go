@@ -22,7 +22,9 @@ type registry struct {
 	open    map[sessionKey][]*session     // one that authenticated, any number that did not
 	perZone map[string]*[2]int            // Open sessions of a zone: [authenticated, not]
 	closed  map[sessionKey]Session
-	order   []sessionKey // of closed, oldest first
+	order   []sessionKey   // of closed, oldest first
+	bytes   map[string]int // of closed, by zone
+	total   int
 	stopped error
 	changed chan struct{} // nil until somebody asks
 	told    time.Time     // when changed was last closed
@@ -44,6 +46,7 @@ func newRegistry(limits *kds.Limits) *registry {
 		open:    map[sessionKey][]*session{},
 		perZone: map[string]*[2]int{},
 		closed:  map[sessionKey]Session{},
+		bytes:   map[string]int{},
 	}
 }
 
@@ -157,14 +160,35 @@ func (r *registry) remember(key sessionKey, s Session) {
 	}
 	r.closed[key] = s
 	r.order = append(r.order, key)
-	for len(r.order) > r.limits.ClosedSessions {
-		r.forget(r.order[0])
+	r.bytes[key.zone] += s.size()
+	r.total += s.size()
+	for len(r.order) > r.limits.ClosedSessions || r.total > r.limits.ClosedBytes {
+		r.forget(r.oldestOfMost())
 	}
 }
 
+// oldestOfMost is the oldest closed session of the zone that has most bytes of them.
+func (r *registry) oldestOfMost() sessionKey {
+	oldest := r.order[0]
+	if len(r.order) == len(r.bytes) && r.total <= r.limits.ClosedBytes {
+		return oldest // one of each zone: thousands that restart are not searched each time
+	}
+	for _, key := range r.order {
+		if r.bytes[key.zone] > r.bytes[oldest.zone] {
+			oldest = key
+		}
+	}
+	return oldest
+}
+
 func (r *registry) forget(key sessionKey) {
-	if _, ok := r.closed[key]; !ok {
+	s, ok := r.closed[key]
+	if !ok {
 		return
+	}
+	r.total -= s.size()
+	if r.bytes[key.zone] -= s.size(); r.bytes[key.zone] == 0 {
+		delete(r.bytes, key.zone)
 	}
 	delete(r.closed, key)
 	i := slices.Index(r.order, key)

@@ -54,6 +54,38 @@ func TestAcknowledgementsAreToldTogether(t *testing.T) {
 	})
 }
 
+// TestAZoneForgetsItsOwn: a zone with very many control planes, or with much to remember
+// of each, has nothing of another zone forgotten.
+func TestAZoneForgetsItsOwn(t *testing.T) {
+	limits := kds.DefaultLimits()
+	for name, tc := range map[string]struct {
+		sessions int
+		nack     string
+	}{
+		"many":  {2 * limits.ClosedSessions, ""},
+		"large": {limits.ClosedSessions / 2, strings.Repeat("n", limits.ClosedBytes/1000)},
+	} {
+		r := newRegistry(&limits)
+		r.remember(sessionKey{"east", ""}, Session{Zone: "east", Meridian: true})
+		for i := range tc.sessions {
+			instance := fmt.Sprint(i)
+			r.remember(sessionKey{"west", instance}, Session{Zone: "west", Instance: instance, Nack: tc.nack, Meridian: true})
+		}
+		if _, ok := r.closed[sessionKey{"east", ""}]; !ok {
+			t.Errorf("%s: another zone's session was forgotten", name)
+		}
+		if len(r.closed) != len(r.order) || len(r.order) > limits.ClosedSessions || r.total > limits.ClosedBytes {
+			t.Errorf("%s: %d sessions, %d in order, %d bytes", name, len(r.closed), len(r.order), r.total)
+		}
+		for key := range r.closed {
+			r.forget(key)
+		}
+		if r.total != 0 || len(r.bytes) != 0 {
+			t.Errorf("%s: %d bytes are left, of %d zones", name, r.total, len(r.bytes))
+		}
+	}
+}
+
 func TestBusyConnectionsAreStillLogged(t *testing.T) {
 	var c connection
 	for i := range maxSaid {

@@ -47,6 +47,15 @@ type Session struct {
 	Meridian  bool // advertises the feature "meridian"
 }
 
+// size is what a remembered session occupies.
+func (s *Session) size() int {
+	n := 1024 + len(s.Zone) + len(s.Instance) + len(s.Version) + len(s.Remote) + len(s.Nack) + len(s.KeySets) + len(s.Trusts) + len(s.Shows)
+	for _, name := range s.NotHeld {
+		n += 16 + len(name)
+	}
+	return n
+}
+
 // Online reports whether the session is open.
 func (s *Session) Online() bool { return s.Disconnected.IsZero() }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/audit"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/net/turns"
 )
 
 // Access is how the callers of a listener may prove who they are.
@@ -110,13 +111,13 @@ type API struct {
 	log   *slog.Logger
 	// streams holds a place for each backup that is under way.
 	streams chan struct{}
-	bulk    chan struct{}     // the place of the one list of ids that is taken at a time
+	bulk    *turns.Turns      // of the one list of ids that is taken at a time
 	lines   *loglimit.Limiter // of all listeners together
 
-	zoneWrites sync.Mutex    // from reading a zone's record to writing it
-	audits     chan struct{} // the places of who reads the audit log
-	large      chan struct{} // holds a token while a large body is dealt with
-	listBody   int64         // maxListBody; tests make it small
+	zoneWrites sync.Mutex   // from reading a zone's record to writing it
+	audits     *turns.Turns // of who reads the audit log
+	large      *turns.Turns // of the one large body that is dealt with
+	listBody   int64        // maxListBody; tests make it small
 }
 
 // New returns an API. It starts nothing.
@@ -151,10 +152,10 @@ func New(cfg Config) *API {
 	}
 	return &API{
 		cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger,
-		streams: make(chan struct{}, maxStreams), bulk: make(chan struct{}, 1),
+		streams: make(chan struct{}, maxStreams), bulk: turns.New(1),
 		lines:  loglimit.New(loglimit.PerSecond, cfg.Now),
-		audits: make(chan struct{}, maxAudits),
-		large:  make(chan struct{}, 1), listBody: maxListBody,
+		audits: turns.New(maxAudits),
+		large:  turns.New(1), listBody: maxListBody,
 	}
 }
 

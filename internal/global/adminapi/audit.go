@@ -33,17 +33,16 @@ type cursor map[string]uint64
 
 // listAudit shows what was done and who was refused, through any member, newest
 // first. A member that does not answer is named: its part comes when it is back.
-func (api *API) listAudit(_ *act, w http.ResponseWriter, r *http.Request) error {
+func (api *API) listAudit(a *act, w http.ResponseWriter, r *http.Request) error {
 	query, from, err := auditQuery(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	select { // looking through the files costs memory
-	case api.audits <- struct{}{}:
-		defer func() { <-api.audits }()
-	case <-r.Context().Done():
-		return federation.Errorf(federation.Unavailable, "the request ended while others read the audit log")
+	done, err := api.audits.Enter(r.Context(), a.turn()) // looking through the files costs memory
+	if err != nil {
+		return err
 	}
+	defer done()
 	parts, silent := api.auditParts(r.Context(), query, from)
 	list := merge(parts, query.Limit)
 	list.Silent = silent

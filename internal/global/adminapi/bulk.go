@@ -9,7 +9,6 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // bulkTimeout is how long a list may take to arrive and to be replicated: longer
@@ -39,20 +38,11 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "text/plain" {
 		return federation.InvalidField("Content-Type", "must be text/plain: ids, one a line or separated by commas")
 	}
-	select {
-	case api.bulk <- struct{}{}:
-		defer func() { <-api.bulk }()
-	default:
-		err := federation.Errorf(federation.Unavailable, "another list of ids is being taken").WithHint("nothing was changed: try again in a few seconds")
-		err.RetryAfter = 5 * time.Second
+	done, err := api.bulk.Body(w, r, a.turn(), bulkTimeout)
+	if err != nil {
 		return err
 	}
-	preauth.RequestFrom(r.Context()).Stream() // one list at a time
-	until := time.Now().Add(bulkTimeout)
-	control := http.NewResponseController(w)
-	// Where a connection has no deadlines, as in tests, there is none to move.
-	_, _ = control.SetReadDeadline(until), control.SetWriteDeadline(until)
-
+	defer done()
 	list, err := readIDs(http.MaxBytesReader(w, r.Body, maxBulkBytes))
 	if err != nil {
 		return err

@@ -1,7 +1,11 @@
 package adminapi
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 const bulkPath = "/v1/revocations/bulk?kind=zone-token&reason=stolen"
@@ -73,11 +78,80 @@ func TestBulkIsAllOrNothing(t *testing.T) {
 		t.Errorf("revoked %+v", got)
 	}
 	// One list at a time.
-	e.api.bulk <- struct{}{}
+	leave, err := e.api.bulk.Queue.Enter(t.Context(), preauth.Named("another"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.api.bulk.Wait = time.Millisecond
 	if got := e.refused(503, "POST", bulkPath, "id", "Content-Type", "text/plain"); !strings.Contains(got.Hint, "nothing was changed") {
 		t.Errorf("a second list: %+v", got)
 	}
-	<-e.api.bulk
+	leave()
+}
+
+// TestASlowListGivesWay: who sends a list slowly, or stops, keeps others waiting for no
+// longer than a turn. The same holds for large bodies of JSON.
+func TestASlowListGivesWay(t *testing.T) {
+	for path, body := range map[string][2]string{
+		bulkPath:          {"text/plain", "one-id\n"},
+		"/v1/revocations": {"application/json", `{"kind":"zone","ids":["another-id"]}`},
+	} {
+		e := newEnv(t)
+		e.api.bulk.Hold, e.api.large.Hold = 0, 0
+		slow := &slowBody{next: make(chan struct{})}
+		ended := make(chan *httptest.ResponseRecorder, 1)
+		send := func(body io.Reader, kind string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest("POST", path, body) // of no declared length, which counts as large
+			r.Header.Set("Content-Type", kind)
+			w := httptest.NewRecorder()
+			e.admin.ServeHTTP(w, r)
+			return w
+		}
+		go func() { ended <- send(slow, body[0]) }()
+		slow.next <- struct{}{} // it has its turn
+		other := make(chan *httptest.ResponseRecorder, 1)
+		go func() {
+			// Another caller, whose requests do not wait for those of the first.
+			leave, err := e.api.bulk.Queue.Enter(context.Background(), preauth.Named("another"))
+			if path != bulkPath {
+				leave, err = e.api.large.Queue.Enter(context.Background(), preauth.Named("another"))
+			}
+			if err != nil {
+				t.Error(err)
+				other <- nil
+				return
+			}
+			leave()
+			other <- send(io.MultiReader(strings.NewReader(body[1])), body[0])
+		}()
+		queue := e.api.large.Queue
+		if path == bulkPath {
+			queue = e.api.bulk.Queue
+		}
+		for !queue.WaitingBesides(preauth.Named("")) {
+			runtime.Gosched()
+		}
+		for done := false; !done; {
+			select {
+			case slow.next <- struct{}{}:
+			case w := <-ended:
+				if done = true; w.Code != 503 || w.Header().Get("Retry-After") == "" {
+					t.Errorf("%s: the slow one was answered %d %s", path, w.Code, w.Body)
+				}
+			}
+		}
+		if w := <-other; w == nil || w.Code != 200 {
+			t.Errorf("%s: the other was answered %+v", path, w)
+		}
+	}
+}
+
+// slowBody gives a byte whenever it is told to, and has no end.
+type slowBody struct{ next chan struct{} }
+
+func (s *slowBody) Read(p []byte) (int, error) {
+	<-s.next
+	return copy(p, "i"), nil
 }
 
 func TestCutOffs(t *testing.T) {

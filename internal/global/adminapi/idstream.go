@@ -72,6 +72,10 @@ func drained(in io.Reader, err error) error {
 }
 
 func unreadable(err error) error {
+	var own *federation.Error
+	if errors.As(err, &own) {
+		return err
+	}
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {
 		return federation.Errorf(federation.TooLarge, "the list has more than %d bytes", maxBulkBytes).WithHint("send it in several pieces")

@@ -42,19 +42,14 @@ func readBody(w http.ResponseWriter, r *http.Request, v any) error {
 // readList reads a body that may hold a whole list of revocations. done must be
 // called when the request has been dealt with. The router has made sure that the
 // caller may revoke.
-func (api *API) readList(w http.ResponseWriter, r *http.Request, v any) (done func(), err error) {
+func (api *API) readList(a *act, w http.ResponseWriter, r *http.Request, v any) (done func(), err error) {
 	done = func() {}
 	limit := int64(maxBody)
 	if r.ContentLength < 0 || r.ContentLength > maxBody {
-		select {
-		case api.large <- struct{}{}:
-		case <-r.Context().Done():
-			return done, federation.Errorf(federation.Unavailable, "the request ended while another large one was dealt with")
+		if done, err = api.large.Body(w, r, a.turn(), listBodyTime); err != nil {
+			return done, err
 		}
-		done = func() { <-api.large }
 		limit = api.listBody
-		// Where it cannot be set, the time that every request has stays.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(listBodyTime))
 	}
 	return done, apierr.ReadJSON(w, r, limit, v)
 }

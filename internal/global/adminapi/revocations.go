@@ -16,7 +16,7 @@ import (
 
 func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) error {
 	var body apitypes.RevokeRequest
-	done, err := api.readList(w, r, &body)
+	done, err := api.readList(a, w, r, &body)
 	defer done()
 	if err != nil {
 		return err
@@ -168,7 +168,7 @@ func badToken(err error) error {
 
 func (api *API) postWithdraw(a *act, w http.ResponseWriter, r *http.Request) error {
 	var body apitypes.WithdrawRequest
-	done, err := api.readList(w, r, &body)
+	done, err := api.readList(a, w, r, &body)
 	defer done()
 	if err != nil {
 		return err

@@ -42,6 +42,9 @@ type act struct {
 	hopped    bool       // another member passed the request on
 }
 
+// turn is whom the caller's turns are counted against.
+func (a *act) turn() string { return a.caller.Via + " " + a.caller.Name }
+
 // note adds what the request turned out to be about to its line in the log. The
 // values must not be secret.
 func (a *act) note(attrs ...slog.Attr) { a.notes = append(a.notes, attrs...) }

@@ -71,7 +71,7 @@ func (api *API) putSecret(a *act, w http.ResponseWriter, r *http.Request) error 
 		err = readBody(w, r, &body)
 	} else {
 		var done func()
-		done, err = api.readList(w, r, &body)
+		done, err = api.readList(a, w, r, &body)
 		defer done()
 	}
 	if err != nil {

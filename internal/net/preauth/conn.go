@@ -2,6 +2,7 @@ package preauth
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -280,11 +281,16 @@ func (b *Budget) takeOver(c *Conn, holder *holder) error {
 	return nil
 }
 
-// Key is whom places in queues are counted against.
+// Key is whom places in queues are counted against: the address, or who has proved
+// themselves, within the token that they share with others.
 func (c *Conn) Key() Key {
 	c.budget.mu.Lock()
 	defer c.budget.mu.Unlock()
-	return KeyOf(c.source)
+	if c.holder == nil || c.holder.id.Unproven {
+		return KeyOf(c.source)
+	}
+	id := c.holder.id
+	return Key{string(id.Kind) + " " + cmp.Or(id.Shared, id.Name), id.Name}
 }
 
 // Close implements net.Conn.

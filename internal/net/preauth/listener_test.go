@@ -468,6 +468,30 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
+// TestWhoseTurnItIs: callers who are known wait in turn by name, wherever they come from;
+// others by address.
+func TestWhoseTurnItIs(t *testing.T) {
+	b := New(Config{})
+	at := from(t, "192.0.2.1")
+	key := func(id Identity) Key {
+		o, _, err := b.held.join(id, &Conn{}, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return (&Conn{budget: b, source: at, holder: o}).Key()
+	}
+	nobody := (&Conn{budget: b, source: at}).Key()
+	one, another := key(Identity{Kind: Proxy, Name: "a"}), key(Identity{Kind: Proxy, Name: "b"})
+	said := key(Identity{Kind: Proxy, Name: "a", Shared: "token 1"})
+	more := key(Identity{Kind: Proxy, Name: "c", Shared: "token 1"})
+	if nobody != KeyOf(at) || key(Identity{Kind: Proxy, Name: "none", Unproven: true}) != nobody {
+		t.Errorf("who is nobody waits as %v", nobody)
+	}
+	if one == nobody || one.Wide == another.Wide || said == one || said.Wide != more.Wide || said.Unit == more.Unit {
+		t.Errorf("%v, %v, %v, %v", one, another, said, more)
+	}
+}
+
 // TestLargeBodies: what is kept of a caller's bodies is bounded, and what is passed on as
 // it comes counts against nothing.
 func TestLargeBodies(t *testing.T) {

@@ -180,6 +180,19 @@ func (q *Queue) leave() {
 	t.ready <- nil
 }
 
+// WaitingBesides reports whether anybody waits whose key is another one.
+func (q *Queue) WaitingBesides(key Key) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	own := 0
+	if w := q.wides[key.Wide]; w != nil {
+		if u := w.units[key.Unit]; u != nil {
+			own = u.tickets.Len()
+		}
+	}
+	return q.waiting > own
+}
+
 // Waits is how many had to wait since the queue was made.
 func (q *Queue) Waits() uint64 {
 	q.mu.Lock()

@@ -27,7 +27,7 @@ var layers = []layer{
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/apierr/grpcerr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
 		"internal/net/tlsutil", "internal/zone/yamldoc", "raftstore/raftnet"}},
 	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/keyring",
-		"internal/net/httpserver", "internal/tokenfile", "kds", "keysync", "raftstore/state"}},
+		"internal/net/httpserver", "internal/net/turns", "internal/tokenfile", "kds", "keysync", "raftstore/state"}},
 	{"wire", []string{"internal/apiclient", "kds/wire", "raftstore/disk"}},
 	{"kuma's wire", []string{"kds/kuma"}},
 	{"state and streams", []string{"kds/client", "kds/server", "raftstore"}},
