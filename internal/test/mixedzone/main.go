@@ -1,32 +1,26 @@
-// Command mixedzone is a zone's copy with the client that fills it, or a member that
-// sends to one, for the tests of versions that differ: they build it with and without the
-// tag meridian_synthetic. Tests only.
+// Command mixedzone stands for the member of a newer version towards zones of older ones:
+// built with the tag meridian_synthetic it sends a kind and an algorithm that no release
+// has, and revokes all the time. Tests only.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 
-	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/test/kdstest"
-	"github.com/meridiankds/meridian/kds/client"
-	"github.com/meridiankds/meridian/kds/server"
-	"github.com/meridiankds/meridian/keysync"
-)
+	"github.com/google/uuid"
 
-// holding is what a zone says it has once it stands where the member does.
-type holding struct {
-	Vocabulary int
-	Keys       []string
-	NotHeld    []string
-	Revoked    bool // the zone token "a"
-}
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/server"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -37,23 +31,27 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
-	if len(os.Args) == 4 && os.Args[1] == "zone" {
-		return zone(ctx, os.Args[2], os.Args[3])
-	}
-	return member(ctx)
-}
+// Names of the files that the member leaves for the test.
+const (
+	controlPlaneToken = "west.cp"
+	goodToken         = "good.token"
+	revokedToken      = "revoked.token"
+)
 
-// member serves a state on a port that it prints, and tells what sessions lack whenever
-// that changes, until it is interrupted.
-func member(ctx context.Context) error {
+// run serves a state on a port that it prints, and tells what sessions lack whenever that
+// changes, until it is interrupted. Tokens for the zone west are left in the directory
+// that the first argument names.
+func run(ctx context.Context) error {
+	if len(os.Args) != 2 {
+		return fmt.Errorf("usage: %s DIRECTORY", os.Args[0])
+	}
 	source := kdstest.NewSource()
-	changes, err := state()
+	changes, err := state(os.Args[1])
 	if err != nil {
 		return err
 	}
 	source.Become(kdstest.Revision(1, 20), changes...)
-	s := server.New(server.Config{Source: source, Authenticator: &kdstest.Auth{}, Logger: slog.New(slog.DiscardHandler), Member: "newer"})
+	s := server.New(server.Config{Source: source, Authenticator: west{}, Logger: slog.New(slog.DiscardHandler), Member: "newer"})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -61,6 +59,8 @@ func member(ctx context.Context) error {
 	fmt.Println(l.Addr())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx, l) }()
+	load := time.NewTicker(5 * time.Millisecond)
+	defer load.Stop()
 	for {
 		changed := s.SessionsChanged()
 		for _, session := range s.Sessions() {
@@ -68,68 +68,72 @@ func member(ctx context.Context) error {
 				fmt.Printf("%s %q\n", session.Acked, session.NotHeld)
 			}
 		}
-		select {
-		case <-changed:
-		case err := <-done:
-			return err
+		for again := true; again; {
+			select {
+			case <-changed:
+				again = false
+			case <-load.C:
+				source.Add(uuid.NewString())
+			case err := <-done:
+				return err
+			}
 		}
 	}
 }
 
-// state is what the member has: something of every kind and algorithm that it knows.
-func state() (out []cptoken.Change, err error) {
+// west admits whoever shows a token as the zone west.
+type west struct{}
+
+// Authenticate implements kds.Authenticator.
+func (west) Authenticate(context.Context, kds.Credentials) (kds.Admission, error) {
+	return kds.Admission{Zone: "west", Method: kds.MethodControlPlaneToken, TokenSerial: 1, TokenID: "1", Authenticated: true}, nil
+}
+
+// state is what the member has: something of every kind and algorithm that it knows. The
+// first zone key is a real one, and signs the tokens.
+func state(dir string) (out []cptoken.Change, err error) {
+	public, revoked, err := tokens(dir)
+	if err != nil {
+		return nil, err
+	}
 	for i, kind := range cptoken.Kinds {
 		if !kind.AtZones() || kind.PerMesh() {
 			continue
 		}
 		for j, alg := range cptoken.Algorithms {
+			der := kdstest.DER()
+			if kind == cptoken.Zone && j == 0 {
+				der = public
+			}
 			id := cptoken.KeyID{Kind: kind, KID: fmt.Sprint(j + 1)}
-			k, err := cptoken.NewPublicKey(id, alg, cptoken.Active, kdstest.DER(), nil)
+			k, err := cptoken.NewPublicKey(id, alg, cptoken.Active, der, nil)
 			if err != nil {
 				return nil, err
 			}
 			out = append(out, cptoken.Change{Index: uint64(3*i + 1), Key: k})
 		}
-		run := &cptoken.RevokedRun{Kind: kind, IDs: []cptoken.RevokedID{{ID: "a"}}}
+		run := &cptoken.RevokedRun{Kind: kind, IDs: []cptoken.RevokedID{{ID: revoked}}}
 		out = append(out, cptoken.Change{Index: uint64(3*i + 2), Revoked: run})
 	}
 	return out, nil
 }
 
-// zone joins the member, prints what it holds once it has acknowledged, and ends.
-func zone(ctx context.Context, path, address string) error {
-	store, err := keysync.Open(path, keysync.Options{Zone: "west"})
+// tokens leaves a good and a revoked token, and what zones show, and returns the public
+// part of the key that signed, and the id of the revoked one.
+func tokens(dir string) (der []byte, revoked string, err error) {
+	key, err := issue.Generate(issue.Ref{Kind: cptoken.Zone, Serial: 1})
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	c := client.New(client.Config{
-		Zone: "west", Instance: store.Instance(), Version: "1", Addresses: []string{address}, Sink: store,
-		Token: func() (string, error) { return "west", nil }, Logger: slog.New(slog.DiscardHandler),
-	})
-	done := make(chan error, 2)
-	go func() { done <- store.Run(ctx) }()
-	go func() { done <- c.Run(ctx) }()
-	for !c.Status().Current && ctx.Err() == nil {
-		time.Sleep(10 * time.Millisecond) // a status has no channel
-	}
-	late := ctx.Err()
-	cancel()
-	for range 2 {
-		if err := <-done; err != nil {
-			return err
+	for _, name := range []string{controlPlaneToken, goodToken, revokedToken} {
+		token, claims, err := key.Issue(cptoken.Claims{Kind: cptoken.Zone, Zone: "west", Scope: []cptoken.Scope{cptoken.ScopeEgress}}, time.Hour, time.Now())
+		if err != nil {
+			return nil, "", err
 		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(token), 0o600); err != nil {
+			return nil, "", err
+		}
+		revoked = claims.ID // of the last one
 	}
-	if late != nil {
-		return fmt.Errorf("never current: %+v", c.Status())
-	}
-	v := store.View()
-	h := holding{Vocabulary: v.Vocabulary(), NotHeld: v.Skipped(), Revoked: v.Revoked(cptoken.Zone, "", "a")}
-	for _, k := range v.Keys() {
-		h.Keys = append(h.Keys, k.ID.String())
-	}
-	if err := store.Close(); err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(h)
+	return key.PublicDER(), revoked, nil
 }
