@@ -311,6 +311,9 @@ func TestPruneOnTheWatermarkAlone(t *testing.T) {
 		if _, at := s.Position(); at != rev(history1, 13) {
 			t.Errorf("at %s", at)
 		}
+		if at := s.View().Pruned(); !at.Equal(time.Unix(22*day, 0)) {
+			t.Errorf("pruned at %s", at)
+		}
 	}
 }
 

@@ -113,5 +113,8 @@ func TestWrongClockForgetsNothing(t *testing.T) {
 		if w := m.fsm.current().Watermark().UnixMilli(); w > time.Now().UnixMilli() {
 			t.Fatalf("the watermark is at %v", time.UnixMilli(w).UTC())
 		}
+		if at := m.View().Pruned(); at.IsZero() || !at.Equal(m.fsm.current().Watermark()) {
+			t.Fatalf("verifiers see that it was pruned at %s", at)
+		}
 	}
 }

@@ -33,6 +33,7 @@ type fakeSource struct {
 	keys    map[cptoken.KeyID]*cptoken.PublicKey
 	revoked string
 	cut     time.Time
+	pruned  time.Time
 }
 
 func (s *fakeSource) View() cptoken.View                            { return s }
@@ -41,5 +42,5 @@ func (s *fakeSource) Key(id cptoken.KeyID) *cptoken.PublicKey       { return s.k
 func (s *fakeSource) Revoked(_ cptoken.Kind, _, id string) bool     { return id == s.revoked }
 func (s *fakeSource) CutOff(cptoken.Kind, string, string) time.Time { return s.cut }
 
-func (*fakeSource) Pruned() (none time.Time) { return none }
-func (s *fakeSource) Empty() bool            { return len(s.keys) == 0 }
+func (s *fakeSource) Pruned() time.Time { return s.pruned }
+func (s *fakeSource) Empty() bool       { return len(s.keys) == 0 }

@@ -166,3 +166,16 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// What the global pruned is pruned for the zone's own keys too: their revocations are the
+// global's.
+func TestThePruningTimeIsTheGlobals(t *testing.T) {
+	at := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	ring, err := New(Config{Source: &fakeSource{pruned: at}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ring.View().Pruned(); !got.Equal(at) {
+		t.Errorf("pruned at %s, want %s", got, at)
+	}
+}

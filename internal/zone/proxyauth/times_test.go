@@ -17,18 +17,21 @@ import (
 // timesView is a View with a cut-off over everything.
 type timesView struct {
 	cptoken.View
-	cutOff time.Time
+	timesKnown
 }
+
+// timesKnown are the times that a view has: a cut-off, and up to when it was pruned.
+type timesKnown struct{ cutOff, pruned time.Time }
 
 func (v timesView) CutOff(cptoken.Kind, string, string) time.Time { return v.cutOff }
 
-func (timesView) Pruned() (none time.Time) { return none }
+func (v timesView) Pruned() time.Time { return v.pruned }
 
 // timesVerifier is one way in which a token of some key is verified.
 type timesVerifier struct {
 	claims      map[string]any
 	sign        func(t *testing.T, claims map[string]any) string
-	verify      func(raw string, cutOff, now time.Time) error
+	verify      func(raw string, known timesKnown, now time.Time) error
 	maxLifetime time.Duration
 	optional    bool // exp and iat may be missing
 }
@@ -70,9 +73,9 @@ func timesVerifiers(t *testing.T) map[string]timesVerifier {
 		return timesVerifier{
 			claims: claims, maxLifetime: most, optional: optional,
 			sign: func(t *testing.T, claims map[string]any) string { return sign(t, globalKey(), kid, claims) },
-			verify: func(raw string, cutOff, now time.Time) error {
+			verify: func(raw string, known timesKnown, now time.Time) error {
 				v := cptoken.NewVerifier(cptoken.VerifierOptions{Now: func() time.Time { return now }, CacheBytes: -1})
-				_, err := v.Verify(timesView{ring.View(), cutOff}, kind, raw)
+				_, err := v.Verify(timesView{ring.View(), known}, kind, raw)
 				return err
 			},
 		}
@@ -95,8 +98,8 @@ func timesVerifiers(t *testing.T) map[string]timesVerifier {
 		all[name] = timesVerifier{
 			claims: map[string]any{"Zone": "west", "TokenSerialNumber": 1, "jti": "a"}, optional: imported,
 			sign: func(t *testing.T, claims map[string]any) string { return hs256(t, secret, claims) },
-			verify: func(raw string, cutOff, now time.Time) error {
-				_, err := issue.VerifyControlPlane(raw, oneSecret{key, imported}, timesView{source.View(), cutOff}, now)
+			verify: func(raw string, known timesKnown, now time.Time) error {
+				_, err := issue.VerifyControlPlane(raw, oneSecret{key, imported}, timesView{source.View(), known}, now)
 				return err
 			},
 		}
@@ -190,7 +193,7 @@ func TestDatesCannotBeTalkedAround(t *testing.T) {
 					continue // tokens of this kind that are made here have it
 				}
 				raw := v.sign(t, claims)
-				err := v.verify(raw, time.Time{}, testNow)
+				err := v.verify(raw, timesKnown{}, testNow)
 				if want := d.sound(v); (err == nil) != want {
 					t.Fatalf("%+v: %v, want accepted: %t", d, err, want)
 				}
@@ -199,19 +202,43 @@ func TestDatesCannotBeTalkedAround(t *testing.T) {
 				}
 				accepted++
 				after := testNow.Add(cptoken.MaxSkew + time.Second)
-				if err := v.verify(raw, after, testNow); cptoken.ReasonOf(err) != cptoken.IssuedBeforeCutOff {
+				if err := v.verify(raw, timesKnown{cutOff: after}, testNow); cptoken.ReasonOf(err) != cptoken.IssuedBeforeCutOff {
 					t.Errorf("%+v: a cut-off at %s lets it through: %v", d, after, err)
 				}
 				token, err := cptoken.Parse(raw)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := v.verify(raw, time.Time{}, token.Claims.Began()); err != nil {
+				if err := v.verify(raw, timesKnown{}, token.Claims.Began()); err != nil {
 					t.Errorf("%+v: accepted now, and not at %s, so it could not be revoked: %v", d, token.Claims.Began(), err)
 				}
 			}
 			if accepted < 4 {
 				t.Errorf("%d combinations were accepted: the test proves little", accepted)
+			}
+		})
+	}
+}
+
+// TestAClockThatIsSetBackBringsNothingBack holds every verifier, and the session that was
+// opened before, against a clock that was set back: what expired before the view was last
+// pruned has expired, because nobody remembers any more whether it was revoked.
+func TestAClockThatIsSetBackBringsNothingBack(t *testing.T) {
+	for name, v := range timesVerifiers(t) {
+		t.Run(name, func(t *testing.T) {
+			const life = 30 * time.Minute
+			claims := map[string]any{"iat": testNow.Unix(), "nbf": testNow.Unix(), "exp": testNow.Add(life).Unix()}
+			for k, value := range v.claims {
+				claims[k] = value
+			}
+			raw := v.sign(t, claims)
+			for _, pruned := range []time.Duration{-time.Hour, 0, life - 1, life, life + time.Second, 24 * time.Hour, 365 * 24 * time.Hour} {
+				for _, now := range []time.Duration{0, time.Minute, life - time.Second, life} {
+					err := v.verify(raw, timesKnown{pruned: testNow.Add(pruned)}, testNow.Add(now))
+					if want := pruned >= life || now >= life; want != (cptoken.ReasonOf(err) == cptoken.Expired) || !want && err != nil {
+						t.Errorf("pruned at %s, now %s: %v", pruned, now, err)
+					}
+				}
 			}
 		})
 	}
