@@ -101,7 +101,7 @@ func (n *Node) votes() bool {
 func (n *Node) isReady() bool {
 	select {
 	case <-n.ready:
-		return n.store.CanSign() == nil && n.store.LeaderContact() < silentReady
+		return n.store.CanSign() == nil && n.cfg.TLS.Unready() == nil && n.store.LeaderContact() < silentReady
 	default:
 		return false
 	}

@@ -159,8 +159,8 @@ func serialNumber() (*big.Int, error) {
 }
 
 // LoadOrMake returns the authority and the certificate that dir holds for the
-// identity, and makes them where they are absent or about to end: what a single
-// process on a laptop needs to speak TLS without anything set up before. The
+// identity, and makes them where they are absent, about to end, or by the clock not
+// valid yet: what a single process on a laptop needs to speak TLS without anything set up before. The
 // folder is made with mode 0700, keys with 0600.
 func LoadOrMake(dir string, id Identity, hosts []string, now time.Time) (*Authority, tls.Certificate, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -192,7 +192,7 @@ func LoadOrMake(dir string, id Identity, hosts []string, now time.Time) (*Author
 // another month under the identity and every host.
 func (a *Authority) stillGood(cert tls.Certificate, id Identity, hosts []string, now time.Time) bool {
 	leaf := cert.Leaf
-	if leaf == nil || leaf.CheckSignatureFrom(a.cert) != nil || clock.Ended(leaf.NotAfter, now.Add(WarnAhead)) {
+	if leaf == nil || leaf.CheckSignatureFrom(a.cert) != nil || !clock.Begun(leaf.NotBefore, now, 0) || clock.Ended(leaf.NotAfter, now.Add(WarnAhead)) {
 		return false
 	}
 	if got, err := IdentityOf(leaf); err != nil || got != id {
@@ -210,9 +210,16 @@ func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error)
 	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
 	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
 	if err == nil {
-		return authorityOf(pair, certPath, keyPath)
-	}
-	if !mayMakeAuthority(dir) {
+		authority, err := authorityOf(pair, certPath, keyPath)
+		if err != nil || dated(authority.cert, now) == nil {
+			return authority, err
+		}
+		// Nobody whose clock is this one's can verify anything with it. What a process leaves
+		// that is killed in the middle is what one leaves that is killed at its first start.
+		if err := removeSelfMade(dir, certFile, keyFile, CAFile); err != nil {
+			return nil, err
+		}
+	} else if !mayMakeAuthority(dir) {
 		return nil, federation.Errorf(federation.Internal, "reading the CA in %s: %w", dir, err).
 			WithHint("restore %s and %s, or move both away to have a new CA made", CAFile, caKeyFile)
 	}
@@ -225,6 +232,29 @@ func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error)
 		return nil, federation.Errorf(federation.Internal, "removing the unfinished CA key: %w", err)
 	}
 	return authority, authority.Save(dir)
+}
+
+// removeSelfMade removes files of the folder in an order.
+func removeSelfMade(dir string, names ...string) error {
+	for _, name := range names {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !os.IsNotExist(err) {
+			return federation.Errorf(federation.Internal, "removing what the clock does not allow any more: %w", err)
+		}
+	}
+	return nil
+}
+
+// dated returns why a certificate is not valid at a time, or nil.
+func dated(cert *x509.Certificate, now time.Time) error {
+	switch {
+	case !clock.Begun(cert.NotBefore, now, 0):
+		return federation.Errorf(federation.Unavailable, "the certificate %s is valid from %s on, and the clock says %s",
+			SubjectOf(cert), cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)).WithReason("certificate_not_valid")
+	case clock.Ended(cert.NotAfter, now):
+		return federation.Errorf(federation.Unavailable, "the certificate %s ended at %s, and the clock says %s",
+			SubjectOf(cert), cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)).WithReason("certificate_not_valid")
+	}
+	return nil
 }
 
 // mayMakeAuthority reports whether nobody can trust an authority of the folder yet:

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
 )
 
@@ -48,6 +49,47 @@ func SubjectOf(cert *x509.Certificate) string {
 		return id.URI().String()
 	}
 	return cert.Subject.String()
+}
+
+// Unready returns why what this program made itself cannot be used: by the clock, which
+// was set, the certificate or its CA is not valid. It is nil where the files are
+// somebody else's, who is told of their end.
+func (s *Source) Unready() error {
+	m := s.Current()
+	if s.options.Renew == nil || m.Certificate == nil {
+		return nil
+	}
+	now := s.options.Now()
+	for _, cert := range append([]*x509.Certificate{m.Certificate.Leaf}, m.CAs...) {
+		if err := dated(cert, now); err != nil {
+			return federation.AsError(err).WithHint("it is made anew within %s; set this machine's clock right", ReloadEvery)
+		}
+	}
+	return nil
+}
+
+// watchClock makes anew what by the clock is not valid any more, or not yet, and says so
+// once.
+func (s *Source) watchClock() {
+	err := s.Unready()
+	said := ""
+	if err != nil {
+		said = federation.AsError(err).Reason
+	}
+	s.mu.Lock()
+	first := said != s.broken
+	s.broken = said
+	s.mu.Unlock()
+	if err == nil {
+		return
+	}
+	if first {
+		s.options.Logger.Error("the clock was set, and TLS material that was made here is not valid by it: it is made anew", "error", err)
+	}
+	if err := s.options.Renew(); err != nil && first {
+		s.options.Logger.Error("TLS material could not be made anew, which will be tried again", "in", ReloadEvery, "error", err)
+	}
+	s.Check()
 }
 
 // watchExpiry renews what it can and says what ends soon, once a day and anew

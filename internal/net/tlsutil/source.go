@@ -46,6 +46,7 @@ type Source struct {
 
 	mu     sync.Mutex
 	warned time.Time // when expiry was last looked at
+	broken string    // what was last said of material that the clock does not allow
 
 	openMu sync.Mutex
 	open   map[*held]struct{}
@@ -132,6 +133,7 @@ func (s *Source) Run(ctx context.Context) error {
 	s.watchExpiry()
 	return disk.Poll(ctx, ReloadEvery, func() {
 		s.Check()
+		s.watchClock()
 		s.watchExpiry()
 	})
 }

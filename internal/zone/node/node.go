@@ -146,7 +146,7 @@ func (n *Node) open() (err error) {
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
 		Roles: n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
 		KeySets: n.keySets, Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
-		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now,
+		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now, Unready: n.cfg.DPTLS.Unready,
 	})
 	n.measure()
 	return nil

@@ -24,6 +24,9 @@ func (s *Server) Diagnostics() http.Handler {
 			if err == nil {
 				err = s.cfg.Store.Unwritten()
 			}
+			if err == nil && s.cfg.Unready != nil {
+				err = s.cfg.Unready()
+			}
 			if err != nil {
 				apierr.WriteError(w, err)
 				return

@@ -88,6 +88,9 @@ type Config struct {
 	Slow   func(ctx context.Context, remote string, err error) error
 	Logger *slog.Logger     // nil: no log
 	Now    func() time.Time // nil: time.Now
+	// Unready returns why the ports cannot be used, whatever the zone knows; nil: nobody
+	// asks.
+	Unready func() error
 }
 
 // Server makes the handlers of a zone. Its methods are safe for concurrent use.

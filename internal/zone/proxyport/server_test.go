@@ -421,6 +421,12 @@ func TestDiagnostics(t *testing.T) {
 	if a := get("/ready"); a.status != 200 {
 		t.Errorf("ready: %d %s", a.status, a.body)
 	}
+	z.server.cfg.Unready = func() error {
+		return federation.Errorf(federation.Unavailable, "the certificate is not valid yet").WithReason("certificate_not_valid")
+	}
+	if a := get("/ready"); a.status != 503 || a.Reason != "certificate_not_valid" {
+		t.Errorf("ready while its certificate does not hold: %d %s", a.status, a.body)
+	}
 	if a := get("/v1/status"); a.status != 404 {
 		t.Errorf("the API on the diagnostics port: %d", a.status)
 	}

@@ -1,0 +1,58 @@
+package node
+
+import (
+	"context"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestADevNodeWhoseClockIsSetIsNotReady: what it made for TLS does not hold by the new
+// clock. It is not ready until that was made anew, which it does by itself.
+func TestADevNodeWhoseClockIsSetIsNotReady(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits until the node looks at its files again, for 5 s")
+	}
+	to, off := new(logs), atomic.Int64{}
+	cfg := devConfig(t.TempDir(), to)
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+	if err := cfg.PrepareDev(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(*cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	ready := func() int {
+		w := httptest.NewRecorder()
+		n.diagnostics().ServeHTTP(w, httptest.NewRequest("GET", "/ready", nil))
+		return w.Code
+	}
+	await := func(code int) {
+		t.Helper()
+		for end := time.Now().Add(patience); ready() != code; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("not %d:\n%s", code, to)
+			}
+		}
+	}
+	await(200)
+	off.Store(-int64(30 * 24 * time.Hour))
+	if code := ready(); code != 503 {
+		t.Errorf("by the new clock its certificate is not valid yet, and it answers %d", code)
+	}
+	await(200)
+	if !strings.Contains(to.String(), "the clock was set") {
+		t.Errorf("nothing was said:\n%s", to)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
