@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/meridiankds/meridian/internal/clock"
+	"golang.org/x/time/rate"
 )
 
 // PerSecond is a limit that an operator can still read along with.
@@ -22,45 +22,39 @@ type Limiter struct {
 	now  func() time.Time
 
 	mu    sync.Mutex
-	kinds map[string]*window
+	kinds map[string]*kind
 }
 
-// window counts the lines of one kind in one second.
-type window struct {
-	begun      time.Time
-	lines      int
+// kind is what is known of the lines of one kind.
+type kind struct {
+	room       *rate.Limiter
 	suppressed uint64
 }
 
-// New returns a limiter of so many lines a second of each kind. now is the clock;
+// New returns a limiter of so many lines a second of each kind, as many at once. now is the clock;
 // nil is time.Now.
 func New(perSecond int, now func() time.Time) *Limiter {
 	if now == nil {
 		now = time.Now
 	}
-	return &Limiter{most: perSecond, now: now, kinds: map[string]*window{}}
+	return &Limiter{most: perSecond, now: now, kinds: map[string]*kind{}}
 }
 
 // Allow reports whether a line may be written, and how many of its kind were not
 // since the last one. Kinds are a program's own words: each is kept for good.
-func (l *Limiter) Allow(kind string) (suppressed uint64, ok bool) {
-	now := l.now()
+func (l *Limiter) Allow(name string) (suppressed uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.kinds[kind]
-	if w == nil {
-		w = &window{}
-		l.kinds[kind] = w
+	k := l.kinds[name]
+	if k == nil {
+		k = &kind{room: rate.NewLimiter(rate.Limit(l.most), l.most)}
+		l.kinds[name] = k
 	}
-	if clock.Span(w.begun, now).Abs() >= time.Second {
-		w.begun, w.lines = now, 0
-	}
-	if w.lines >= l.most {
-		w.suppressed++
+	if !k.room.AllowN(l.now(), 1) {
+		k.suppressed++
 		return 0, false
 	}
-	w.lines++
-	suppressed, w.suppressed = w.suppressed, 0
+	suppressed, k.suppressed = k.suppressed, 0
 	return suppressed, true
 }
 

@@ -22,12 +22,15 @@ func TestAllow(t *testing.T) {
 	allow("a", true, 0)
 	allow("a", false, 0)
 	allow("b", true, 0) // each kind has its own room
-	now = now.Add(999 * time.Millisecond)
+	now = now.Add(499 * time.Millisecond)
 	allow("a", false, 0)
 	now = now.Add(time.Millisecond)
 	allow("a", true, 2)
+	now = now.Add(time.Second)
 	allow("a", true, 0)
 	now = now.Add(-time.Hour) // a clock that was set back must not silence the log
+	allow("a", true, 0)
+	now = now.Add(500 * time.Millisecond)
 	allow("a", true, 0)
 }
 

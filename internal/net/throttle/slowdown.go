@@ -9,8 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // The bounds. An address may fail Burst times at once; after that its failures are
@@ -32,9 +33,9 @@ type Limiter struct {
 	mu      sync.Mutex
 	waiting int
 	slowed  uint64
-	// free holds when the last failure of each address will be paid off. What is not
-	// in the younger map may be in the older one, and is forgotten after that.
-	younger, older map[netip.Prefix]time.Time
+	// What is not in the younger map may be in the older one, and is forgotten after
+	// that.
+	younger, older map[netip.Prefix]*rate.Limiter
 }
 
 // New returns a limiter. now is the clock; nil is time.Now.
@@ -42,7 +43,7 @@ func New(now func() time.Time) *Limiter {
 	if now == nil {
 		now = time.Now
 	}
-	return &Limiter{now: now, younger: map[netip.Prefix]time.Time{}}
+	return &Limiter{now: now, younger: map[netip.Prefix]*rate.Limiter{}}
 }
 
 // Failed notes a failure from an address, as net/http writes it, and returns when it
@@ -96,22 +97,25 @@ func (l *Limiter) reserve(from netip.Prefix) (delay time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	free, known := l.younger[from]
+	turns, known := l.younger[from]
 	if !known {
-		free = l.older[from]
+		if turns = l.older[from]; turns == nil {
+			turns = rate.NewLimiter(rate.Every(Every), Burst)
+		}
+		if len(l.younger) >= maxAddresses {
+			l.older, l.younger = l.younger, map[netip.Prefix]*rate.Limiter{}
+		}
+		l.younger[from] = turns
 	}
-	free = clock.Last(free, now)
-	delay = clock.Left(free.Add(Every), now) - Burst*Every
+	turn := turns.ReserveN(now, 1)
+	delay = turn.DelayFrom(now)
 	if delay > 0 {
 		l.slowed++
 	}
 	if delay > Longest || delay > 0 && l.waiting >= maxWaiting {
-		return 0, false // its turn is not taken
+		turn.CancelAt(now)
+		return 0, false
 	}
-	if len(l.younger) >= maxAddresses && !known {
-		l.older, l.younger = l.younger, map[netip.Prefix]time.Time{}
-	}
-	l.younger[from] = free.Add(Every)
 	if delay > 0 {
 		l.waiting++
 	}

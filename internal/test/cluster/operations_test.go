@@ -209,7 +209,7 @@ func rotateSeal(t *testing.T, c *nodes) {
 		t.Errorf("the rotation prints %s", out)
 	}
 	restart("new.key")
-	c.leader()
+	c.leader().completes("seal", "rotate", "--cluster-secret")
 	var s apitypes.Seal
 	for _, m := range c.all {
 		if err := json.Unmarshal([]byte(m.must("seal", "status", "-o", "json")), &s); err != nil || !s.CanSign || len(s.Keys) != 1 {
