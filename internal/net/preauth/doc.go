@@ -26,32 +26,4 @@
 // A balancer that is named in the configuration tells with PROXY protocol whose
 // connection it passes on. Behind a balancer that does not, everybody has its address:
 // its callers are bounded, but not told apart.
-//
-// # Policy
-//
-// The ports, what counts as proof there, what is answered without, and what a policy of
-// none may hold. TestEveryDoorHasAPolicy (internal/test/attack) fails for a listener, a
-// route or a method of gRPC that has no row.
-//
-//	program port listener     what                       proof                            none
-//	global  5681 api          *                          user token, or loopback*         -
-//	global  5681 api          GET /                      public                           -
-//	global  5682 api-tls      *                          user token or certificate        -
-//	global  5682 api-tls      GET /                      public                           -
-//	global  5683 peers        *                          another member of the cluster    -
-//	global  5685 kds          *                          control plane token, certificate one zone's, by address
-//	global  5680 diagnostics  *                          public                           -
-//	global  -    admin-socket *                          who can open the socket          -
-//	zone    5678 proxies      POST /bootstrap            proxy's token                    one quota, by address
-//	zone    5678 proxies      POST /v1/authenticate      a proxy's token in the body      one quota, by address
-//	zone    5678 proxies      POST /v1/authenticate/batch a proxy's token in the body     one quota, by address
-//	zone    5678 proxies      POST /v1/introspect        a good token in the body         one quota, by address
-//	zone    5678 proxies      GET /v1/jwks/*             public                           -
-//	zone    5678 proxies      /envoy.service.discovery.v3.AggregatedDiscoveryService/* proxy's token one quota, by address
-//	zone    5678 proxies      /envoy.service.auth.v3.Authorization/Check a good token in the question one quota, by address
-//	zone    5681 api          *                          user token, or loopback*         -
-//	zone    5680 diagnostics  *                          public                           -
-//	zone    -    api-socket   *                          who can open the socket          -
-//
-// Loopback counts as proof where --localhost-is-admin says so.
 package preauth

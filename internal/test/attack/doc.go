@@ -53,7 +53,12 @@
 //	kds.TestSlowZoneIsDisconnected, kds/server.TestPinnedDeltasAreBounded, kds/server.TestCrowdedMakersHinderNobody
 //	internal/net/preauth.TestLedger, internal/net/preauth.TestAFloodIsBounded, internal/net/preauth.TestTheDeadline
 //	internal/net/preauth.TestHandshakesTakeTurns, internal/net/preauth.TestAQueueIsFair, internal/net/preauth.TestQuotas
-//	internal/net/preauth.TestProxyProtocol, internal/net/preauth.TestLargeBodies, internal/test/attack.TestEveryDoorHasAPolicy
+//	internal/net/preauth.TestProxyProtocol, internal/net/preauth.TestLargeBodies
+//	internal/net/preauth.TestNoPlaceWhileTheCallerWaits, internal/net/preauth.TestATokenThatNamesNobody
+//	internal/net/preauth.TestClosingCutsNoAnswer, internal/net/httpserver.TestHeadersAreChargedWhatTheyOccupy
+//	internal/test/arch.TestEveryDoorHasAPolicy, internal/test/arch.TestEveryRouteAndMethodHasAPolicy
+//	kds.TestCallsThatWaitAreCharged, kds/server.TestAZoneForgetsItsOwn, internal/global/adminapi.TestASlowListGivesWay
+//	internal/zone/proxyauth.TestWhoseQuota, internal/zone/proxies.TestWhoSaysAName
 //	internal/zone/xds.TestNoMessageIsReadWithoutAToken, internal/zone/xds.TestEveryMethodHasAPolicy
 //	internal/zone/proxyport.TestEveryRouteHasAPolicy, internal/zone/proxies.TestALoopIsSlowed
 //	internal/zone/proxies.TestStreamsOfAProxyDoNotDisplaceEachOther, internal/apierr.TestElementsAreCounted
