@@ -120,7 +120,8 @@ func (f *fsm) Restore(in io.ReadCloser) error {
 	}
 	next, err := state.ReadSnapshot(in)
 	if err != nil {
-		e := federation.Errorf(federation.Internal, "a snapshot cannot be restored: %w", err)
+		e := federation.Errorf(federation.Internal, "a snapshot cannot be restored: %w", err).
+			WithHint("no command could have led to it: find out who can write to the data directory of the member that sent it, or of this one; this member, with an emptied directory, joins again")
 		if errors.Is(err, state.ErrNewer) {
 			e = e.WithHint("start this node with the newer version of the program; nothing is lost")
 		}
