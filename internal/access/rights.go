@@ -57,7 +57,8 @@ func (r Rights) Allow(p Permission) error {
 // Issue returns the longest life of a token with the given claims that the caller
 // may issue, 0 for no bound, or a Forbidden error. Nobody can hand out by this more
 // than a binding says: a zone token for a control plane counts as a control plane
-// token too, and "*" stands for no user or group that has a role.
+// token too, and "*" stands for no user or group that has a role; nor may it have one
+// later, see [Rights.WithoutRoles].
 func (r Rights) Issue(c cptoken.Claims) (longest time.Duration, err error) {
 	if err := r.Allow(Issue); err != nil {
 		return 0, err

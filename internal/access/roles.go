@@ -103,7 +103,7 @@ type Binding struct {
 type Roles struct {
 	bindings []Binding
 	digest   string
-	// users and groups are those that any binding names.
+	// users and groups are those that any binding names, or this program itself.
 	users, groups map[string]bool
 }
 
@@ -131,6 +131,9 @@ func NewRoles(bindings []Binding) (*Roles, error) {
 		return nil, federation.InvalidField("bindings", "are more than %d", maxBindings)
 	}
 	r := &Roles{users: map[string]bool{}, groups: map[string]bool{AdminGroup: true}}
+	for _, name := range reserved {
+		r.users[name] = true
+	}
 	for i, b := range bindings {
 		if err := b.check(); err != nil {
 			e := federation.AsError(err)
@@ -162,12 +165,13 @@ func (r *Roles) Len() int { return len(r.bindings) }
 // Of returns what a caller may do.
 func (r *Roles) Of(c Caller) Rights {
 	rights := Rights{name: c.Name, roles: r}
-	if c.Admin() {
+	user, groups := c.bringing()
+	if slices.Contains(groups, AdminGroup) {
 		rights.held = append(rights.held, Binding{Role: Admin})
 	}
 	for _, b := range r.bindings {
 		inGroup := func(g string) bool { return slices.Contains(b.Groups, g) }
-		if slices.Contains(b.Users, c.Name) || slices.ContainsFunc(c.Groups, inGroup) {
+		if user != "" && slices.Contains(b.Users, user) || slices.ContainsFunc(groups, inGroup) {
 			rights.held = append(rights.held, b)
 		}
 	}

@@ -95,6 +95,7 @@ func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err
 	}
+	claims.Groups = append(claims.Groups, a.rights.WithoutRoles(claims)...)
 	return api.issue(r.Context(), a, w, claims, body.ValidFor, body, longest)
 }
 
