@@ -10,12 +10,12 @@ import (
 )
 
 func TestValidateName(t *testing.T) {
-	for _, good := range []string{"west", "a", "0", "us-east-1", "a.b", "a--b", strings.Repeat("a", MaxNameLen)} {
+	for _, good := range []string{"west", "a", "0", "us-east-1", "a.b", "a--b", "z_1", "a_._b", strings.Repeat("a", MaxNameLen)} {
 		if err := ValidateName("zone", good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "West", "a/b", "a b", "-a", "a-", ".a", "a.", "a..b", "ä", "a\x00b", "../etc", "a_b", strings.Repeat("a", MaxNameLen+1)} {
+	for _, bad := range []string{"", "West", "a/b", "a b", "-a", "a-", ".a", "a.", "a..b", "ä", "a\x00b", "../etc", "_a", "a_", strings.Repeat("a", MaxNameLen+1)} {
 		err := ValidateName("zone", bad)
 		e := AsError(err)
 		if e == nil || e.Code != Invalid || len(e.Fields) != 1 || e.Fields[0].Field != "zone" {

@@ -6,11 +6,11 @@ import (
 )
 
 // MaxNameLen bounds the names of zones and meshes: the length of a DNS label
-// (RFC 1035, section 2.3.4), so that any of them can be part of a host name.
+// (RFC 1035, section 2.3.4), so that any of them without '_' can be part of a host name.
 const MaxNameLen = 63
 
-// ValidateName checks the name of a zone or mesh: 1 to 63 of a-z, 0-9, '-' and
-// '.', beginning and ending with a letter or digit. field is how the caller
+// ValidateName checks the name of a zone or mesh: 1 to 63 of a-z, 0-9, '-', '_' and
+// '.', as Kuma allows them, beginning and ending with a letter or digit. field is how the caller
 // spelled the input.
 func ValidateName(field, name string) error {
 	switch {
@@ -23,8 +23,8 @@ func ValidateName(field, name string) error {
 		c := name[i]
 		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
 		inner := i > 0 && i < len(name)-1
-		if !alnum && !(inner && (c == '-' || c == '.')) {
-			return InvalidField(field, "%.80q is not a name: use a-z, 0-9, '-' and '.', beginning and ending with a letter or digit", name)
+		if !alnum && !(inner && (c == '-' || c == '_' || c == '.')) {
+			return InvalidField(field, "%.80q is not a name: use a-z, 0-9, '-', '_' and '.', beginning and ending with a letter or digit", name)
 		}
 	}
 	if strings.Contains(name, "..") {

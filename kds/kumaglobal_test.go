@@ -6,6 +6,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -206,7 +208,9 @@ func (s *stockGlobal) down(ss grpc.ServerStream) error {
 	s.receiving.Go(func() { // ends with the handler
 		for {
 			r := new(discovery.DeltaDiscoveryRequest)
-			if err := ss.RecvMsg(r); err != nil {
+			if err := ss.RecvMsg(r); errors.Is(err, io.EOF) {
+				return // Kuma's global never ends a call that its zone has half closed
+			} else if err != nil {
 				cancel(err)
 				return
 			}

@@ -88,6 +88,9 @@ func (l *link) receiveKuma(ctx context.Context, address string) error {
 		for _, why := range mirror.Skipped {
 			l.client.cfg.Logger.Warn("a secret of the global is left out", "cause", why)
 		}
+		if err == nil {
+			err = l.client.sameCluster(mirror.Cluster)
+		}
 		if err == nil && mirror.Complete() {
 			held, err = l.client.followKuma(ctx, mirror, held, begun)
 			if l.begun.Store(err == nil); err == nil {
@@ -104,6 +107,7 @@ func (l *link) receiveKuma(ctx context.Context, address string) error {
 			return ctx.Err() // the end of the client is no fault of the answer
 		}
 		if err != nil {
+			begins.Stop()
 			return l.refuseKuma(typ, nonce, err)
 		}
 		ack := &discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: l.client.cfg.Zone}, TypeUrl: typ, ResponseNonce: nonce}
@@ -113,10 +117,24 @@ func (l *link) receiveKuma(ctx context.Context, address string) error {
 	}
 }
 
+// sameCluster refuses a global of Kuma's that is of another cluster than the zone's
+// copy, as soon as it says so. "" is one that has not said it yet.
+func (c *Client) sameCluster(cluster string) error {
+	mine, _ := c.cfg.Sink.Position()
+	if mine == "" || cluster == "" || mine == cluster {
+		return nil
+	}
+	return wire.OtherCluster(mine, cluster)
+}
+
+// kumaParting is how long a refusal may take to reach a global of Kuma's, which never
+// ends a call that its zone has ended.
+const kumaParting = 250 * time.Millisecond
+
 // refuseKuma tells the global what was wrong and ends the connection. The next one
 // begins from nothing, as every one does.
 func (l *link) refuseKuma(typ, nonce string, err error) error {
-	defer l.deadline().Stop()
+	defer time.AfterFunc(kumaParting, func() { l.cancel(err) }).Stop()
 	nack := &discovery.DeltaDiscoveryRequest{
 		Node: &core.Node{Id: l.client.cfg.Zone}, TypeUrl: typ, ResponseNonce: nonce,
 		ErrorDetail: &rpcstatus.Status{Code: int32(codes.Internal), Message: err.Error()},

@@ -83,7 +83,8 @@ func (l *link) refuse(nonce string, err error) error {
 		ResponseNonce: nonce,
 		ErrorDetail:   &rpcstatus.Status{Code: int32(codes.Internal), Message: err.Error()},
 	}
-	defer l.deadline().Stop()
+	// A member that does not end the stream must not hide why this side does.
+	defer time.AfterFunc(l.client.cfg.AnswerTimeout, func() { l.cancel(err) }).Stop()
 	if l.acks.refuse(nack) == nil {
 		// Read until the member has seen that this side is done, so that the
 		// refusal arrives before the connection goes.

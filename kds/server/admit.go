@@ -151,6 +151,12 @@ func (s *Server) refuse(c *call, err error) {
 		reason = string(e.Code)
 	}
 	s.stats.refuse(reason)
+	// A zone of Kuma's makes six calls at once, which are one event to an operator.
+	if c.conn != nil {
+		if first, certain := c.conn.firstTime("refused\x00" + c.creds.Zone + "\x00" + reason); certain && !first {
+			return
+		}
+	}
 	suppressed, ok := s.lines.Allow(refusedLine)
 	if !ok {
 		return

@@ -42,7 +42,7 @@ type connection struct {
 	once  sync.Once
 
 	mu   sync.Mutex
-	said []string   // admissions that were logged
+	said []string   // admissions and refusals that were logged
 	open []*session // for health checks to find
 }
 

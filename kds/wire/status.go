@@ -19,7 +19,7 @@ import (
 // to try credentials; the operator finds them in this member's log.
 func earned(reason string) bool {
 	switch reason {
-	case kds.ReasonZoneDisabled, kds.ReasonZoneDeleted, kds.ReasonNodeID, kds.ReasonAuthChanged:
+	case kds.ReasonZoneDisabled, kds.ReasonZoneDeleted, kds.ReasonNodeID, kds.ReasonAuthChanged, kds.ReasonMissingToken:
 		return true
 	}
 	switch cptoken.Reason(reason) {
@@ -42,7 +42,11 @@ func StatusOf(err error) error {
 		if !earned(e.Reason) {
 			return status.Error(codes.Unauthenticated, msg)
 		}
-		return grpcerr.New(codes.Unauthenticated, msg+": "+e.Reason, e.Reason, "").Err()
+		msg += ": " + e.Reason
+		if e.Reason == kds.ReasonMissingToken && e.Hint != "" {
+			msg += ": " + e.Hint // all that a zone of Kuma's shows is the message
+		}
+		return grpcerr.New(codes.Unauthenticated, msg, e.Reason, "").Err()
 	case federation.Internal, federation.UnknownOutcome:
 		return status.Error(codes.Unavailable, "internal error, see this member's log")
 	}

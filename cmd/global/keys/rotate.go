@@ -147,7 +147,7 @@ func (r *rotation) run(ctx context.Context) (apitypes.KeyChange, error) {
 	if !open {
 		late := federation.Errorf(federation.Conflict, "%s is not held everywhere after %s: %s",
 			keyTitle(r.key), r.wait, describe(r.holding))
-		if h := r.holding; len(h.Waiting) > 0 && len(h.Members) == 0 && len(without(h.Waiting, h.Kuma)) == 0 {
+		if h := r.holding; len(h.Waiting) > 0 && len(without(h.Waiting, h.Kuma)) == 0 {
 			return none, late.WithHint("these zones run Kuma's control plane: put what `global get public-keys --format kuma-zone-config` prints into their configuration, then global keys activate %s %s --mesh %s --force",
 				r.kind.TokenName(), r.key.KID, r.mesh)
 		}

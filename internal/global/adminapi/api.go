@@ -239,6 +239,10 @@ func (api *API) routes() map[string]route {
 		"GET /global-secrets/{name}":           {access.Read, api.getSecret},
 		"PUT /global-secrets/{name}":           {access.Revoke, api.putSecret},
 		"DELETE /global-secrets/{name}":        {access.Administer, api.deleteSecret},
+		"GET /globalsecrets":                   {access.Read, api.listSecrets}, // their path for kumactl since 2.11
+		"GET /globalsecrets/{name}":            {access.Read, api.getSecret},
+		"PUT /globalsecrets/{name}":            {access.Revoke, api.putSecret},
+		"DELETE /globalsecrets/{name}":         {access.Administer, api.deleteSecret},
 		"GET /meshes/{mesh}/secrets":           {access.Read, api.listSecrets},
 		"GET /meshes/{mesh}/secrets/{name}":    {access.Read, api.getSecret},
 		"PUT /meshes/{mesh}/secrets/{name}":    {access.Revoke, api.putSecret},

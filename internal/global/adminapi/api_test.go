@@ -118,7 +118,7 @@ func TestStrictBodies(t *testing.T) {
 
 func TestBadNamesInPaths(t *testing.T) {
 	e := newEnv(t)
-	for _, name := range []string{"Up", "a_b", "-a", "a-", "a%2Fb", "a%20b", "%00", "a..b", "..", "%2e%2e", strings.Repeat("a", 64), "%ff", "ü"} {
+	for _, name := range []string{"Up", "_a", "a_", "-a", "a-", "a%2Fb", "a%20b", "%00", "a..b", "..", "%2e%2e", strings.Repeat("a", 64), "%ff", "ü"} {
 		for _, p := range []string{"GET /zones/", "PUT /zones/", "DELETE /zones/", "GET /meshes/", "PUT /meshes/", "DELETE /meshes/"} {
 			method, path, _ := strings.Cut(p, " ")
 			w := e.call(method, path+name, `{}`)

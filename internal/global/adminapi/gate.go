@@ -119,7 +119,7 @@ func notHeld(k raftstore.Key, h fleet.Holding) error {
 	}
 	refusal := federation.Errorf(federation.Conflict, "key %s is not held everywhere; %s", k.ID, strings.Join(waits, "; ")).
 		WithReason("not_held")
-	if h.WaitsForKuma() {
+	if h.LacksKumaZones() {
 		return refusal.WithHint("these zones run Kuma's control plane and cannot acknowledge a dataplane key: put what `global get public-keys --format kuma-zone-config` prints into their configuration, then force the step")
 	}
 	return refusal.

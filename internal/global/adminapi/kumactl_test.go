@@ -542,3 +542,59 @@ func TestStrangersIndex(t *testing.T) {
 		t.Errorf("a wrong token is answered %d", w.Code)
 	}
 }
+
+// TestKumactlOfToday: since 2.11 it asks for global secrets under another path, and since
+// 2.13 it puts a kri into what it writes. What could change the meaning is refused by
+// name. It shows title and detail alone, so that the detail has what to do; our own
+// command line has that as a hint.
+func TestKumactlOfToday(t *testing.T) {
+	e := newEnv(t)
+	server := httptest.NewServer(e.admin)
+	defer server.Close()
+	k := &kumactl{t: t, address: server.URL}
+	kri := func(body map[string]any, more ...string) map[string]any {
+		body["kri"], body["labels"] = "kri_z____north_", map[string]string{"kuma.io/origin": "global"}
+		for _, field := range more {
+			body[field] = map[string]any{"enabledBackend": "ca-1"}
+		}
+		return body
+	}
+	for _, path := range []string{"/zones/north", "/meshes/payments"} {
+		name, typ := strings.Split(path, "/")[2], map[string]string{"zones": "Zone", "meshes": "Mesh"}[strings.Split(path, "/")[1]]
+		if _, err := k.apply(path, kri(map[string]any{"type": typ, "name": name})); err != nil {
+			t.Errorf("%s with a kri: %v", path, err)
+		}
+		for _, field := range []string{"mtls", "networking", "status", "spec", "Kri"} {
+			_, err := k.apply(path, kri(map[string]any{"type": typ, "name": name}, field))
+			if refusal, ok := err.(*kumactlError); !ok || refusal.status != 400 || !strings.Contains(err.Error(), field) {
+				t.Errorf("%s with %s: %v", path, field, err)
+			}
+		}
+	}
+	const list = "zone-token-revocations"
+	for _, path := range []string{"/globalsecrets/", "/global-secrets/"} {
+		body := kri(map[string]any{"type": "GlobalSecret", "name": list, "data": base64.StdEncoding.EncodeToString([]byte("a,b"))})
+		if _, err := k.apply(path+list, body); err != nil {
+			t.Errorf("apply %s: %v", path, err)
+		}
+		if _, data, err := k.do("GET", path+list, nil); err != nil || !strings.Contains(string(data), list) {
+			t.Errorf("get %s: %s %v", path, data, err)
+		}
+		secrets, err := k.list(strings.TrimSuffix(path, "/"))
+		if err != nil || len(secrets) == 0 {
+			t.Errorf("list %s: %v %v", path, secrets, err)
+		}
+		if err := k.delete(path + "user-token-signing-key-7"); err == nil {
+			t.Errorf("deleted %s of what is not there", path)
+		}
+	}
+	_, err := k.apply("/globalsecrets/my-own", kri(map[string]any{"type": "GlobalSecret", "name": "my-own", "data": "eA=="}))
+	if refusal, ok := err.(*kumactlError); !ok || !strings.Contains(refusal.detail, "names are like zone-token-signing-key-2") {
+		t.Errorf("the detail does not say what to do: %v", err)
+	}
+	var own apitypes.Error
+	w := e.call("PUT", "/global-secrets/my-own", `{"type":"GlobalSecret","name":"my-own","data":"eA=="}`, "User-Agent", "global/v1")
+	if err := json.Unmarshal(w.Body.Bytes(), &own); err != nil || own.Hint == "" || strings.Contains(own.Detail, own.Hint) {
+		t.Errorf("our own command line would say it twice: %s", w.Body)
+	}
+}

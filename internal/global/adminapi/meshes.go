@@ -75,7 +75,7 @@ func (api *API) putMesh(a *act, w http.ResponseWriter, r *http.Request) error {
 	}
 	var body struct {
 		apitypes.Mesh
-		Labels labels `json:"labels"`
+		metadata
 	}
 	if err := readBody(w, r, &body); err != nil {
 		return err

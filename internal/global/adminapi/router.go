@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -105,10 +106,30 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil && out.status == 0 {
 		err = askable(err, a.requestID)
-		apierr.WriteError(out, err)
+		writeError(out, r, err)
 	}
 	rt.trail.end(a, what(a, r), out.status, err)
 	rt.report(a, r, out.status, err)
+}
+
+// ownAgents begin the User-Agent of Meridian's own command lines, which show hints.
+var ownAgents = [...]string{"global/", "zone/"}
+
+// writeError answers with an error. Clients of Kuma's show title and detail and nothing
+// else: for all but our own clients the detail has the hint in it too. That something is
+// not there keeps the words by which Kuma's clients know it.
+func writeError(w http.ResponseWriter, r *http.Request, err error) {
+	e := federation.AsError(err)
+	own := slices.ContainsFunc(ownAgents[:], func(agent string) bool { return strings.HasPrefix(r.UserAgent(), agent) })
+	if own || e.Hint == "" || e.Detail == "" && len(e.Fields) == 0 {
+		apierr.WriteError(w, err)
+		return
+	}
+	told := *e
+	told.Detail = e.Error() + "; " + e.Hint
+	apierr.SetHeaders(w.Header(), e)
+	body := apierr.BodyOf(&told)
+	apierr.WriteJSON(w, body.Status, body)
 }
 
 func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {

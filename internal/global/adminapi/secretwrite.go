@@ -26,7 +26,7 @@ type secretBody struct {
 	CreationTime     string  `json:"creationTime"`
 	ModificationTime string  `json:"modificationTime"`
 	Data             *string `json:"data"`
-	Labels           labels  `json:"labels"`
+	metadata
 }
 
 // decode checks the body against the path and returns the data.

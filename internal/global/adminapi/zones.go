@@ -112,11 +112,15 @@ type zoneBody struct {
 	Enabled          *bool           `json:"enabled"`
 	Auth             *string         `json:"auth"`
 	Relay            *apitypes.Relay `json:"relay"`
-	Labels           labels          `json:"labels"`
+	metadata
 }
 
-// labels may come with a resource of Kuma's. They are not kept.
-type labels map[string]string
+// metadata may come with a resource of Kuma's. It cannot change what the resource means
+// here, and is not kept.
+type metadata struct {
+	Labels map[string]string `json:"labels"`
+	KRI    string            `json:"kri"` // its name across Kuma's zones and meshes, of kumactl since 2.13
+}
 
 // over reads the zone that a PUT describes. What it leaves out stays as it was:
 // tools that know Kuma's zones alone would otherwise, with every change, open a

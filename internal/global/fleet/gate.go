@@ -136,8 +136,12 @@ func (f *Fleet) countZones(h *Holding, need federation.Revision, key cptoken.Key
 // WaitsForKuma reports whether nobody is waited for but zones that can never
 // acknowledge.
 func (h Holding) WaitsForKuma() bool {
-	return len(h.Members) == 0 && len(h.Waiting) > 0 &&
-		!slices.ContainsFunc(h.Waiting, func(zone string) bool { return !slices.Contains(h.Kuma, zone) })
+	return len(h.Members) == 0 && h.LacksKumaZones()
+}
+
+// LacksKumaZones reports whether every zone that is waited for can never acknowledge.
+func (h Holding) LacksKumaZones() bool {
+	return len(h.Waiting) > 0 && !slices.ContainsFunc(h.Waiting, func(zone string) bool { return !slices.Contains(h.Kuma, zone) })
 }
 
 func (f *Fleet) holdOf(s *Session, live bool, need federation.Revision, key cptoken.KeyID) hold {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -171,7 +172,8 @@ func TestKumaZoneReconnects(t *testing.T) {
 // TestHowKumaZonesAuthenticate: a token of either kind, a certificate, or nothing,
 // as the zone's record says; and nobody with another zone's.
 func TestHowKumaZonesAuthenticate(t *testing.T) {
-	c := StartGlobals(t, quiet, 1)
+	var log journal
+	c := StartGlobals(t, slog.New(slog.NewTextHandler(&log, nil)), 1)
 	g := c.Members[0]
 	certificate := c.Certificate(tlsutil.Identity{Cluster: clusterName, Role: tlsutil.RoleZone, Name: "west"})
 	for _, tt := range []struct {
@@ -198,19 +200,52 @@ func TestHowKumaZonesAuthenticate(t *testing.T) {
 			if _, err := g.ask("PUT", "/zones/west", json.RawMessage(`{"type":"Zone","name":"west","enabled":true,"auth":"`+auth+`"}`)); err != nil {
 				t.Fatal(err)
 			}
+			before := log.String()
 			z := g.joinKuma("west", tt.o)
 			defer z.leave()
 			if tt.ok {
 				z.waitFor("GlobalSecret/zone-token-signing-public-key-1.", anything)
+				Eventually(t, "the health check", func() bool { _, over := z.over(kumaHealth); return over })
+				if err, _ := z.over(kumaHealth); err != nil {
+					t.Errorf("the health check: %v", err)
+				}
+				for _, method := range append([]string{kumaDown}, kumaSilent...) {
+					if err, over := z.over(method); over {
+						t.Errorf("%s ended with %v", method, err)
+					}
+				}
 				return
 			}
-			Eventually(t, "the refusal", func() bool { _, over := z.over(kumaDown); return over })
-			if err, _ := z.over(kumaDown); grpcstatus.Code(err) != codes.Unauthenticated {
-				t.Errorf("it ended with %v", err)
+			for _, method := range append([]string{kumaDown, kumaHealth}, kumaSilent...) {
+				Eventually(t, "the refusal of "+method, func() bool { _, over := z.over(method); return over })
+				err, _ := z.over(method)
+				told := grpcstatus.Convert(err).Message()
+				if grpcstatus.Code(err) != codes.Unauthenticated || strings.Contains(told, "authentication failed: missing_token: ") != (tt.name == "nothing" || tt.o.certificate != nil) ||
+					strings.Contains(told, "missing_token") != strings.Contains(told, "auth: certificate, for a relay beside it, or with auth: none") {
+					t.Errorf("%s ended with %v", method, err)
+				}
+			}
+			if lines := strings.Count(strings.TrimPrefix(log.String(), before), "Remote CP refused"); lines != 1 {
+				t.Errorf("six calls of one connection are %d lines of the log, want one", lines)
 			}
 			if keys := z.keys(); !slices.Equal(keys, nil) {
 				t.Errorf("it was sent %q", keys)
 			}
 		})
+	}
+}
+
+// TestNamesThatKumaAllows: a zone with an underscore in its name joins, with a token of
+// its own, and is shown.
+func TestNamesThatKumaAllows(t *testing.T) {
+	g := StartGlobal(t, quiet)
+	z := g.joinKuma("z_1", kumaOption{token: g.cpToken("z_1")})
+	z.waitFor("GlobalSecret/zone-token-signing-public-key-1.", anything)
+	if _, err := g.ask("PUT", "/meshes/m_1", json.RawMessage(`{"type":"Mesh","name":"m_1"}`)); err != nil {
+		t.Fatal(err)
+	}
+	z.waitFor("Mesh/m_1.", anything)
+	if _, known := g.Node.Store().Zone("z_1"); !known {
+		t.Error("the zone is not recorded")
 	}
 }
