@@ -16,9 +16,9 @@ const (
 	ReasonStopping     = "stopping"
 	ReasonDisconnected = "disconnected"
 	ReasonNotReady     = "not_ready"
-	ReasonAhead        = "ahead"        // the zone holds more than a set leads to, and does not skip it
+	ReasonAhead        = "ahead"         // the zone holds more than a set leads to, and does not skip it
 	ReasonMissingToken = "missing_token" // a token is demanded, and none came
-	ReasonAuthChanged  = "auth_changed" // the zone must prove itself in another way now
+	ReasonAuthChanged  = "auth_changed"  // the zone must prove itself in another way now
 )
 
 // Reasons of a relay's refusals.
