@@ -44,6 +44,10 @@
 //	global  5681-2 api,api-tls,admin-socket GET /global-secrets/{name}  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket PUT /global-secrets/{name}  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket DELETE /global-secrets/{name}  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket GET /globalsecrets  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket GET /globalsecrets/{name}  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket PUT /globalsecrets/{name}  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket DELETE /globalsecrets/{name}  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /meshes/{mesh}/secrets  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /meshes/{mesh}/secrets/{name}  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket PUT /meshes/{mesh}/secrets/{name}  as the listener's  -
