@@ -119,7 +119,7 @@ func DefaultLimits() Limits {
 		PingEvery:       45 * time.Second, // after a zone's own, which saves the member's
 		PingTimeout:     15 * time.Second,
 		Idle:            5 * time.Minute,
-		Stop:            3 * time.Second,
+		Stop:            2500 * time.Millisecond,
 	}
 }
 

@@ -29,8 +29,9 @@ const (
 	writeTimeout   = 2 * time.Minute
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 16 << 10
-	// drainTimeout is how long requests in flight may take to end at shutdown.
-	drainTimeout = 3 * time.Second
+	// drainTimeout is how long requests in flight may take to end at shutdown, which
+	// takes three seconds in all.
+	drainTimeout = 2500 * time.Millisecond
 )
 
 // Server is one port.

@@ -58,6 +58,7 @@
 //	internal/net/preauth.TestClosingCutsNoAnswer, internal/net/httpserver.TestHeadersAreChargedWhatTheyOccupy
 //	internal/test/arch.TestEveryDoorHasAPolicy, internal/test/arch.TestEveryRouteAndMethodHasAPolicy
 //	kds.TestCallsThatWaitAreCharged, kds/server.TestAZoneForgetsItsOwn, internal/global/adminapi.TestASlowListGivesWay
+//	internal/test/attack.TestSilentCallersHoldNoShutdownUp
 //	internal/zone/proxyauth.TestWhoseQuota, internal/zone/proxies.TestWhoSaysAName
 //	internal/zone/xds.TestNoMessageIsReadWithoutAToken, internal/zone/xds.TestEveryMethodHasAPolicy
 //	internal/zone/proxyport.TestEveryRouteHasAPolicy, internal/zone/proxies.TestALoopIsSlowed
