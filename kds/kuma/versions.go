@@ -54,25 +54,28 @@ func Heeds(version, what string) bool {
 }
 
 func (h *heeded) by(version string) bool {
-	if h.since == [2]int{} {
-		return false
-	}
-	number, pre, isPre := strings.Cut(version, "-")
+	return h.since != [2]int{} && AtLeast(version, h.since[0], h.since[1])
+}
+
+// AtLeast reports whether the version of one of Kuma's programs is that release or a
+// later one. What came before a release may lack what the release has; of a version that
+// cannot be read nothing is known.
+func AtLeast(version string, major, minor int) bool {
+	number, pre, _ := strings.Cut(version, "-")
 	parts := strings.SplitN(number, ".", 3)
 	if len(parts) < 2 {
 		return false
 	}
-	major, err := strconv.Atoi(parts[0])
+	its, err := strconv.Atoi(parts[0])
 	if err != nil {
 		return false
 	}
-	minor, err := strconv.Atoi(parts[1])
+	itsMinor, err := strconv.Atoi(parts[1])
 	if err != nil {
 		return false
 	}
-	// What came before the release may lack what the release has.
-	if isPre && pre != "" && major == h.since[0] && minor == h.since[1] && (len(parts) < 3 || parts[2] == "0") {
+	if pre != "" && its == major && itsMinor == minor && (len(parts) < 3 || parts[2] == "0") {
 		return false
 	}
-	return major > h.since[0] || major == h.since[0] && minor >= h.since[1]
+	return its > major || its == major && itsMinor >= minor
 }

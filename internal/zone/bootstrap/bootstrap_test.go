@@ -82,6 +82,13 @@ func TestGolden(t *testing.T) {
 			in.TokenPath = true
 			return in
 		},
+		"dataplane-2.14": func() Input {
+			return input(t, body(t, "dataplane", "default", "backend-1", backend, map[string]any{
+				"version":  map[string]any{"kumaDp": map[string]any{"version": "2.14.3"}, "envoy": map[string]any{"version": "1.37.1"}},
+				"features": []string{"feature-tcp-accesslog-via-named-pipe", "feature-delta-grpc"}, "otelEnv": map[string]any{"a": "b"},
+				"dataplaneConfig": map[string]any{"x": 1}, "ipv6Enabled": true, "spireResources": map[string]any{}, "appProbeProxyDisabled": true,
+			}))
+		},
 		"registered-before": func() Input {
 			in := input(t, body(t, "dataplane", "default", "backend-1", backend, map[string]any{"caCert": ""}))
 			in.JSON, in.Token, in.CheckHost = nil, "", false
@@ -248,5 +255,30 @@ func envoyReads(t *testing.T, text []byte) {
 	}
 	if b.GetNode().GetId() == "" {
 		t.Fatalf("no node: %s", text)
+	}
+}
+
+// TestVersionsOfKumaDP: the pipe and what goes with it are for those that look for them,
+// and where the path of a socket has room.
+func TestVersionsOfKumaDP(t *testing.T) {
+	for _, tt := range []struct {
+		version any
+		workdir string
+		pipe    bool
+	}{
+		{"2.8.8", "/tmp/kuma-dp", false}, {"2.13.9", "/tmp/kuma-dp", false}, {"2.14.0", "/tmp/kuma-dp", true}, {"2.14.3", "/tmp/kuma-dp", true}, {"3.0.0", "/tmp/kuma-dp", true},
+		{"2.14.3", "", false}, {"2.14.3", "relative/dir", false}, {"2.14.3", "/" + strings.Repeat("w", 120), false},
+		{"unknown", "/tmp/kuma-dp", false}, {"", "/tmp/kuma-dp", false}, {7, "/tmp/kuma-dp", false}, {nil, "/tmp/kuma-dp", false},
+	} {
+		got, err := Make(input(t, body(t, "dataplane", "default", "backend-1", backend, map[string]any{
+			"version": map[string]any{"kumaDp": map[string]any{"version": tt.version}}, "workdir": tt.workdir,
+		})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipe := strings.Contains(string(got), "path: "+tt.workdir+"/kuma-envoy-admin.sock")
+		if pipe != tt.pipe || strings.Contains(string(got), "initialFetchTimeout: 0s") != (tt.version == "2.14.0" || tt.version == "2.14.3" || tt.version == "3.0.0") || pipe == strings.Contains(string(got), "portValue: 9902") {
+			t.Errorf("version %v, work directory %.20q: a pipe %t\n%s", tt.version, tt.workdir, pipe, got)
+		}
 	}
 }

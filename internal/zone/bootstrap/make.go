@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/netip"
+	"path"
+	"slices"
 	"strconv"
 
 	"sigs.k8s.io/yaml"
@@ -12,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/internal/zone/yamldoc"
+	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // DefaultAdminPort is where Envoy's admin interface listens, on loopback, for a
@@ -62,16 +65,14 @@ func Make(in Input) ([]byte, error) {
 		clusters = append(clusters, in.adsCluster(host, uint32(portNumber)))
 	}
 	out := object{
-		"node": node,
-		"admin": object{"address": object{"socketAddress": object{
-			"address": "127.0.0.1", "portValue": in.adminPort(),
-		}}},
+		"node":            node,
+		"admin":           object{"address": in.admin()},
 		"staticResources": object{"clusters": clusters},
 		"dynamicResources": object{
-			"ldsConfig": object{"ads": object{}, "resourceApiVersion": "V3"},
-			"cdsConfig": object{"ads": object{}, "resourceApiVersion": "V3"},
+			"ldsConfig": in.fromADS(),
+			"cdsConfig": in.fromADS(),
 			"adsConfig": object{
-				"apiType": "GRPC", "transportApiVersion": "V3", "setNodeOnFirstMessageOnly": true,
+				"apiType": in.apiType(), "transportApiVersion": "V3", "setNodeOnFirstMessageOnly": true,
 				"grpcServices": []any{in.adsService(host, port)},
 			},
 		},
@@ -88,6 +89,48 @@ func Make(in Input) ([]byte, error) {
 
 // byPath reports whether Envoy is to read the token's file.
 func (in *Input) byPath() bool { return in.TokenPath && in.Request.DataplaneTokenPath != "" }
+
+// ofToday reports whether the proxy is a kuma-dp of 2.14 or later. Its readiness asks
+// Envoy, on a pipe in its work directory.
+func (in *Input) ofToday() bool {
+	return kuma.AtLeast(in.Request.KumaDP(), 2, 14)
+}
+
+const (
+	// adminSocket is where kuma-dp looks for Envoy's admin interface, in its work directory.
+	adminSocket = "kuma-envoy-admin.sock"
+	// maxSocketPath is the longest path of a Unix socket on Linux.
+	maxSocketPath = 107
+	// featureDelta is said by a kuma-dp whose Envoy is to be given changes only.
+	featureDelta = "feature-delta-grpc"
+)
+
+// admin is where Envoy's admin interface listens: on loopback, or for a kuma-dp of today
+// on the pipe where that looks for it. Two of those on one host do not collide.
+func (in *Input) admin() object {
+	if pipe := path.Join(in.Request.Workdir, adminSocket); in.ofToday() && path.IsAbs(pipe) && len(pipe) <= maxSocketPath {
+		return object{"pipe": object{"path": pipe}}
+	}
+	return object{"socketAddress": object{"address": "127.0.0.1", "portValue": in.adminPort()}}
+}
+
+// fromADS has Envoy take its listeners or clusters from the zone. A kuma-dp of today is
+// ready when its Envoy is, which therefore must not call itself so after 15 s without an
+// answer.
+func (in *Input) fromADS() object {
+	source := object{"ads": object{}, "resourceApiVersion": "V3"}
+	if in.ofToday() {
+		source["initialFetchTimeout"] = "0s"
+	}
+	return source
+}
+
+func (in *Input) apiType() string {
+	if slices.Contains(in.Request.Features, featureDelta) {
+		return "DELTA_GRPC"
+	}
+	return "GRPC"
+}
 
 func (in *Input) adminPort() uint32 {
 	return cmp.Or(in.Resource.AdminPort, in.Request.AdminPort, DefaultAdminPort)

@@ -73,6 +73,14 @@ func ParseRequest(body []byte) (*Request, error) {
 	return &r, nil
 }
 
+// KumaDP is the version that kuma-dp says it is, "" for another program.
+func (r *Request) KumaDP() string {
+	if version := r.Version.Get("kumaDp").Get("version"); version != nil && version.Kind == yamldoc.Text {
+		return version.Text
+	}
+	return ""
+}
+
 // NodeID is what the proxy's Envoy calls itself.
 func (r *Request) NodeID() string {
 	if kind, _ := resource.KindOf(r.ProxyType); kind != resource.Dataplane {

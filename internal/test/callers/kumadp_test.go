@@ -1,0 +1,109 @@
+package callers
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/test/tempdir"
+)
+
+// bootstrapOf asks the zone for a bootstrap as kuma-dp 2.14 does.
+func (z *zone) bootstrapOf(t *testing.T, name, workdir string, features ...string) []byte {
+	t.Helper()
+	ca, err := os.ReadFile(z.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resource := `{"type":"Dataplane","mesh":"payments","name":"` + name + `","networking":{"address":"127.0.0.2","inbound":[{"port":` + freePort(t) +
+		`,"servicePort":1,"tags":{"kuma.io/service":"ledger"}}]}}`
+	body, err := json.Marshal(map[string]any{
+		"mesh": "payments", "name": name, "proxyType": "dataplane", "dataplaneToken": sign(t, map[string]any{"Mesh": "payments", "Name": name}),
+		"dataplaneResource": resource, "host": "localhost", "caCert": string(ca), "version": map[string]any{"kumaDp": map[string]any{"version": "2.14.3"}},
+		"features": features, "workdir": workdir, "otelEnv": map[string]any{}, "dataplaneConfig": map[string]any{}, "ipv6Enabled": true,
+		"spireResources": map[string]any{}, "appProbeProxyDisabled": false,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "localhost"}}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Post("https://"+z.address+"/bootstrap", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct{ Bootstrap []byte }
+	if data, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 || json.Unmarshal(data, &answer) != nil {
+		t.Fatalf("%d %s %v", resp.StatusCode, data, err)
+	}
+	return answer.Bootstrap
+}
+
+// TestBootstrapsOfTwoKumaDPsOnOneHost: a real Envoy with the bootstrap for a kuma-dp of
+// 2.14 becomes ready, over either protocol, and says so on the pipe where kuma-dp asks;
+// a second one on the host does not take its place.
+func TestBootstrapsOfTwoKumaDPsOnOneHost(t *testing.T) {
+	needEnvoy(t)
+	z := startZone(t)
+	for name, features := range map[string][]string{"ledger-1": {"feature-delta-grpc"}, "ledger-2": nil} {
+		dir := tempdir.Short(t)
+		text := z.bootstrapOf(t, name, dir, features...)
+		if delta := bytes.Contains(text, []byte("DELTA_GRPC")); delta != (features != nil) {
+			t.Errorf("%s: delta %t\n%s", name, delta, text)
+		}
+		config := filepath.Join(dir, "bootstrap.yaml")
+		// The zone's certificate is for localhost, its port for an address.
+		text = bytes.ReplaceAll(text, []byte("address: localhost"), []byte("address: 127.0.0.1"))
+		if err := os.WriteFile(config, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cmd := exec.CommandContext(ctx, "envoy", "-c", config, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() { _ = cmd.Wait(); close(ended) }()
+		t.Cleanup(func() { cancel(); <-ended })
+		pipe := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "kuma-envoy-admin.sock"))
+		}}
+		t.Cleanup(pipe.CloseIdleConnections)
+		for deadline := time.Now().Add(patience); ; {
+			resp, err := (&http.Client{Transport: pipe, Timeout: patience}).Get("http://envoy/ready")
+			if err == nil {
+				state, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode == 200 && strings.TrimSpace(string(state)) == "LIVE" {
+					break
+				}
+			}
+			select {
+			case <-ended:
+				t.Fatalf("envoy ended: %s", out.String())
+			case <-time.After(50 * time.Millisecond): // between two looks
+			}
+			if time.Now().After(deadline) {
+				cancel()
+				<-ended
+				t.Fatalf("%s is not ready: %v\n%s", name, err, out.String())
+			}
+		}
+	}
+}
