@@ -14,6 +14,14 @@ const zoneAudience = "zone:"
 // ZoneAudience is the audience of user tokens that are shown to a zone: "zone:west".
 func ZoneAudience(zone string) string { return zoneAudience + zone }
 
+// ZoneAudiences are the audiences of zones; nil for none.
+func ZoneAudiences(zones []string) (list []string) {
+	for _, zone := range zones {
+		list = append(list, ZoneAudience(zone))
+	}
+	return list
+}
+
 // ForZones returns the zones that a user token is for; none where it is for the global.
 func (c *Claims) ForZones() (zones []string) {
 	for _, a := range c.Audience {

@@ -152,6 +152,12 @@ func (f *fake) cluster() {
 		}
 		reply(w, apitypes.RemovedMember{Expelled: []string{body.ID}})
 	})
+	f.mux.HandleFunc("GET /v1/trust", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, apitypes.Trust{Total: 2, Items: []apitypes.Truster{
+			{Role: "member", Name: "n1", Address: "global-1:5683", State: "reported", Trusts: []string{"sha256:0011223344556677889900"}, Shows: "sha256:0011223344556677889900"},
+			{Role: "zone", Name: "west", State: "silent", Trusts: []string{}},
+		}})
+	})
 	f.mux.HandleFunc("GET /v1/expelled", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, apitypes.ExpelledList{Total: 1, Items: []apitypes.Expelled{
 			{ID: "n9", Subject: "node n9", Reason: "disk stolen", By: "ann", At: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)},

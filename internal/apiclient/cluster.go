@@ -40,6 +40,11 @@ func (g *Global) Expelled(ctx context.Context) (list apitypes.ExpelledList, err 
 	return list, err
 }
 
+// Trust returns which CAs the members and the zones trust.
+func (g *Global) Trust(ctx context.Context) (apitypes.Trust, error) {
+	return get[apitypes.Trust](ctx, g.c, "who trusts which CA", nil, "v1", "trust")
+}
+
 // Readmit takes an expulsion back.
 func (g *Global) Readmit(ctx context.Context, id string) error {
 	return g.c.do(ctx, call{method: http.MethodDelete, path: []string{"v1", "expelled", id}, changes: true})

@@ -115,3 +115,26 @@ type ExpelledList struct {
 	Total int        `json:"total"`
 	Items []Expelled `json:"items"`
 }
+
+// Trust is the answer of GET /v1/trust: which CAs the members and the zones trust, as far as
+// they have said.
+type Trust struct {
+	Total int       `json:"total"`
+	Items []Truster `json:"items"`
+}
+
+// Truster is one end that takes certificates of members: a member, or a control plane of a
+// zone.
+type Truster struct {
+	Role     string `json:"role"` // "member" or "zone"
+	Name     string `json:"name"` // a node's id, or a zone
+	Address  string `json:"address,omitempty"`
+	Instance string `json:"instance,omitempty"`
+	// State is "reported"; "silent" where it is not connected, "unable" where it cannot say.
+	State string `json:"state"`
+	// Trusts are the CAs that it trusts, by fingerprint ("sha256:…"); "system" for those of
+	// its system, "plain" where it speaks no TLS.
+	Trusts []string `json:"trusts"`
+	// Shows is the CA that vouches for its own certificate; "" where it shows none.
+	Shows string `json:"shows,omitempty"`
+}

@@ -23,7 +23,7 @@ func Command() *cli.Command {
 		Usage: "make and look at the certificates of a cluster",
 		Subcommands: []*cli.Command{
 			certsCA(), certsOf(tlsutil.RoleNode), certsOf(tlsutil.RoleZone), certsOf(tlsutil.RoleUser), certsCluster(), certsShow(),
-			certsExpel(), certsReadmit(), certsExpelled(),
+			certsTrusted(), certsExpel(), certsReadmit(), certsExpelled(),
 		},
 	}
 }

@@ -2,8 +2,6 @@ package certs
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -14,8 +12,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -23,9 +23,15 @@ import (
 // sealFile is the name of the seal key that certsCluster makes.
 const sealFile = "seal.key"
 
-// settle is how long nodes have to take over a second CA before certificates of
-// it appear: three looks.
-const settle = 3 * tlsutil.ReloadEvery
+const (
+	// settle is how long nodes have to take over a second CA before certificates of
+	// it appear, where nobody says that it has: some looks, of a loaded machine too.
+	settle = 15 * time.Second
+	// trustWait is how long members and zones are waited for, trustEvery how often they
+	// are asked about.
+	trustWait  = 2 * time.Minute
+	trustEvery = time.Second
+)
 
 func certsCluster() *cli.Command {
 	return &cli.Command{
@@ -35,26 +41,44 @@ func certsCluster() *cli.Command {
 cluster's seal.key, each --trust folder ca.crt alone. The CA key is never written,
 so that nobody can make more certificates of it. A second run changes nothing.
 
-With --renew a new CA takes over from the former one while the cluster runs: it is
-added to every ca.crt, and 15 seconds later, when all have seen it, the nodes'
-certificates are replaced. The former CA, whose key nobody has, stays in ca.crt
-until the next renewal.
+With --renew a new CA takes over from the former one while the cluster runs. It is
+added to every ca.crt; once every member and zone has said that it trusts it, the
+nodes' certificates are replaced. The former CA, whose key nobody has, stays in
+ca.crt until the next renewal, which drops it once nobody needs it. Whoever is waited
+for is named. A renewal asks the running cluster, as the other commands do
+(--address, --data-dir); with --force it waits 15 seconds for whoever follows its
+files, and goes on.
+
+A member that is added later gets its certificate by a renewal too, with --new.
 
 Examples:
   global certs cluster --cluster prod --node global-1=/secrets/global-1 \
     --node global-2=/secrets/global-2 --trust /secrets/west
-  global certs cluster --cluster prod --node global-1=/secrets/global-1 --renew`,
-		Flags: []cli.Flag{
+  global certs cluster --cluster prod --node global-1=/secrets/global-1 --renew \
+    --data-dir /var/lib/meridian
+  global certs cluster --cluster prod --node global-1=/secrets/global-1 \
+    --node global-4=/secrets/global-4 --renew --new global-4`,
+		Flags: client.Flags(
 			&cli.StringFlag{Name: "cluster", Usage: "the `NAME` of the cluster, part of every identity"},
 			&cli.StringSliceFlag{Name: "node", Usage: "`NAME=FOLDER` of a global; may be repeated"},
 			&cli.StringSliceFlag{Name: "trust", Usage: "a `FOLDER` for ca.crt alone, of a zone or client; may be repeated"},
 			&cli.DurationFlag{Name: "valid-for", Usage: "how `LONG` the nodes' certificates are valid", Value: tlsutil.LeafLifetime},
 			&cli.BoolFlag{Name: "renew", Usage: "replace CA and certificates of a cluster that may be running", EnvVars: []string{"GLOBAL_CERTS_RENEW"}},
-		},
+			&cli.StringSliceFlag{Name: "new", Usage: "with --renew: the `NAME` of a --node that has no certificate yet; may be repeated"},
+			&cli.DurationFlag{Name: "wait", Usage: "with --renew: how `LONG` to wait for members and zones", Value: trustWait},
+			&cli.BoolFlag{Name: "force", Usage: "with --renew: go on although somebody has not said that it trusts the new CA"},
+		),
 		Action: func(c *cli.Context) error {
 			p, err := clusterPlan(c)
 			if err != nil {
 				return err
+			}
+			p.ask = func(ctx context.Context) (apitypes.Trust, error) {
+				g, err := client.Connect(c)
+				if err != nil {
+					return apitypes.Trust{}, err
+				}
+				return g.Trust(ctx)
 			}
 			if err := p.make(c.Context, c.Bool("renew"), console.VoiceOf(c.App)); err != nil {
 				return err
@@ -70,7 +94,12 @@ type plan struct {
 	nodes   []nodeFolder
 	trust   []string // folders for ca.crt alone
 	valid   time.Duration
-	settle  time.Duration
+	added   []string // names of nodes that have nothing yet, and get it by a renewal
+	force   bool
+	wait    time.Duration // how long others are waited for
+	settle  time.Duration // how long who follows its files has where nobody is waited for
+	// ask asks the cluster who trusts which CA.
+	ask func(ctx context.Context) (apitypes.Trust, error)
 }
 
 type nodeFolder struct{ name, dir string }
@@ -80,7 +109,7 @@ func clusterPlan(c *cli.Context) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{cluster: cluster, trust: c.StringSlice("trust"), settle: settle}
+	p := &plan{cluster: cluster, trust: c.StringSlice("trust"), settle: settle, force: c.Bool("force"), wait: c.Duration("wait"), added: c.StringSlice("new")}
 	if p.valid, err = lifetime(c); err != nil {
 		return nil, err
 	}
@@ -99,6 +128,16 @@ func clusterPlan(c *cli.Context) (*plan, error) {
 	}
 	if len(p.nodes) == 0 {
 		return nil, console.Usagef("for example --node global-1=/secrets/global-1", "--node is missing")
+	}
+	for _, name := range p.added {
+		if !slices.ContainsFunc(p.nodes, func(n nodeFolder) bool { return n.name == name }) {
+			return nil, console.Usagef("for example --node global-4=/secrets/global-4 --new global-4", "--new %.80q is no --node", name)
+		}
+	}
+	for _, flag := range []string{"new", "force", "wait"} {
+		if c.IsSet(flag) && !c.Bool("renew") {
+			return nil, console.Usagef("add --renew", "--%s is for a renewal", flag)
+		}
 	}
 	return p, nil
 }
@@ -126,25 +165,40 @@ func nodeFiles(dir string) tlsutil.Files { return tlsutil.SelfMadeFiles(dir) }
 func (p *plan) make(ctx context.Context, renew bool, voice *console.Voice) error {
 	var done, missing []string
 	for _, dir := range p.folders() {
-		if _, err := os.Stat(filepath.Join(dir, tlsutil.CAFile)); errors.Is(err, fs.ErrNotExist) {
-			missing = append(missing, dir)
-		} else if err != nil {
-			return federation.Errorf(federation.Internal, "looking into %s: %w", dir, err)
-		} else {
+		have, err := complete(dir)
+		switch {
+		case err != nil:
+			return err
+		case have:
 			done = append(done, dir)
+		default:
+			missing = append(missing, dir)
 		}
 	}
 	switch {
-	case len(missing) > 0 && (renew || len(done) > 0):
-		return federation.Errorf(federation.Conflict, "%s has no %s, and the key of the CA that the others have is gone", strings.Join(missing, ", "), tlsutil.CAFile).
-			WithHint("empty all folders to begin anew, or give the same folders as the first time")
+	case renew && len(done) == 0:
+		return federation.Errorf(federation.Conflict, "there is nothing to renew: no folder has a %s", tlsutil.CAFile).
+			WithHint("make everything first, without --renew")
 	case renew:
 		return p.renew(ctx, voice)
+	case len(missing) > 0 && len(done) > 0:
+		return federation.Errorf(federation.Conflict, "%s has no %s, and the key of the CA that the others have is gone", strings.Join(missing, ", "), tlsutil.CAFile).
+			WithHint("have a new CA take over, which makes a certificate for a new member too: --renew --new NAME")
 	case len(done) > 0:
 		voice.Say("everything is there already, nothing was changed")
 		return nil
 	}
 	return p.found()
+}
+
+// complete reports whether a folder has everything.
+func complete(dir string) (bool, error) {
+	if _, err := os.Stat(filepath.Join(dir, tlsutil.CAFile)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, federation.Errorf(federation.Internal, "looking into %s: %w", dir, err)
+	}
+	return true, nil
 }
 
 // found makes everything. The CA's certificate comes last into each folder: where
@@ -174,37 +228,6 @@ func (p *plan) found() error {
 	return p.writeCA(func(string) ([]byte, error) { return authority.CertPEM(), nil })
 }
 
-// renew replaces the CA and every node's certificate.
-func (p *plan) renew(ctx context.Context, voice *console.Voice) error {
-	authority, err := tlsutil.NewClusterAuthority(p.cluster, tlsutil.CALifetime, time.Now())
-	if err != nil {
-		return err
-	}
-	var leaves []*x509.Certificate
-	for _, n := range p.nodes {
-		own, err := readCertificates(nodeFiles(n.dir).Cert)
-		if err != nil {
-			return err
-		}
-		leaves = append(leaves, own[0])
-	}
-	err = p.writeCA(func(path string) ([]byte, error) {
-		former, err := readCertificates(path)
-		return append(authority.CertPEM(), inUse(former, leaves)...), err
-	})
-	if err != nil {
-		return err
-	}
-	voice.Say("the new CA is in place; waiting %s until everybody has seen it", p.settle)
-	select {
-	case <-ctx.Done():
-		return federation.Errorf(federation.Conflict, "interrupted: the new CA is trusted, and no certificate is of it yet").
-			WithHint("run the command again")
-	case <-time.After(p.settle):
-	}
-	return p.issueNodes(authority)
-}
-
 func (p *plan) issueNodes(authority *tlsutil.Authority) error {
 	for _, n := range p.nodes {
 		id := tlsutil.Identity{Cluster: p.cluster, Role: tlsutil.RoleNode, Name: n.name}
@@ -213,19 +236,6 @@ func (p *plan) issueNodes(authority *tlsutil.Authority) error {
 		}
 	}
 	return nil
-}
-
-// inUse are those of the CAs, as PEM, that vouch for one of the certificates: the
-// others were replaced before.
-func inUse(cas, leaves []*x509.Certificate) []byte {
-	var out []byte
-	for _, ca := range cas {
-		vouches := func(leaf *x509.Certificate) bool { return leaf.CheckSignatureFrom(ca) == nil }
-		if slices.ContainsFunc(leaves, vouches) {
-			out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...)
-		}
-	}
-	return out
 }
 
 // writeCA writes ca.crt into every folder.

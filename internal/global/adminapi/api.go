@@ -226,6 +226,7 @@ func (api *API) routes() map[string]route {
 		"POST /v1/cluster/remove":          {access.Administer, api.postRemoveMember},
 		"POST /v1/cluster/confirm-loss":    {access.Administer, api.postConfirmLoss},
 
+		"GET /v1/trust":            {access.Read, api.getTrust},
 		"GET /v1/expelled":         {access.Read, api.listExpelled},
 		"POST /v1/expelled":        {access.Administer, api.postExpel},
 		"DELETE /v1/expelled/{id}": {access.Administer, api.deleteExpelled},

@@ -83,7 +83,7 @@ var leadersView = map[string]bool{
 // wrong.
 func leadersWord(a *act, r *http.Request) bool {
 	switch a.route {
-	case "GET /v1/requests/{id}":
+	case "GET /v1/requests/{id}", "GET /v1/trust":
 		return true
 	case "GET /v1/snapshot":
 		stale, err := queryBool(r, "stale")

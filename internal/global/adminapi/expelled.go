@@ -40,3 +40,8 @@ func (api *API) deleteExpelled(a *act, w http.ResponseWriter, r *http.Request) e
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
+
+// getTrust tells which CAs the members and the zones trust.
+func (api *API) getTrust(_ *act, w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, http.StatusOK, api.fleet.Trust(api.cfg.Members(), api.store.Zones()))
+}

@@ -73,12 +73,11 @@ func (api *API) relay(ctx context.Context, a *act, r Relayed) (token, newer stri
 
 // relayCaller authenticates the user as the API does.
 func (api *API) relayCaller(ctx context.Context, a *act, r Relayed) (err error) {
-	policy := access.Policy{Verify: api.verifyUser, Zone: r.Zone}
 	request := (&http.Request{
 		Header:     http.Header{"Authorization": {"Bearer " + r.UserToken}},
 		RemoteAddr: a.caller.Remote,
 	}).WithContext(ctx)
-	caller, err := policy.Authenticate(request)
+	caller, err := access.Policy{Verify: api.verifyUser, Zone: r.Zone}.Authenticate(request)
 	if err != nil {
 		return err
 	}

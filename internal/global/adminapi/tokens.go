@@ -87,10 +87,7 @@ func (api *API) postUserToken(a *act, w http.ResponseWriter, r *http.Request) er
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
-	claims := cptoken.Claims{Kind: cptoken.User, Name: body.Name, Groups: body.Groups}
-	for _, zone := range body.ForZone {
-		claims.Audience = append(claims.Audience, cptoken.ZoneAudience(zone))
-	}
+	claims := cptoken.Claims{Kind: cptoken.User, Name: body.Name, Groups: body.Groups, Audience: cptoken.ZoneAudiences(body.ForZone)}
 	longest, err := a.rights.Issue(claims)
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@
 //	global  5681-2 api,api-tls,admin-socket POST /v1/cluster/transfer-leader  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket POST /v1/cluster/remove  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket POST /v1/cluster/confirm-loss  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket GET /v1/trust  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/expelled  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket POST /v1/expelled  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket DELETE /v1/expelled/{id}  as the listener's  -

@@ -14,8 +14,9 @@ import (
 	"github.com/meridiankds/meridian/internal/disk"
 )
 
-// ReloadEvery is how often a running node looks at its TLS files.
-const ReloadEvery = 5 * time.Second
+// ReloadEvery is how often a running node looks at its TLS files: a connection of a CA that
+// was dropped lives that long.
+const ReloadEvery = time.Second
 
 // Options are what a [Source] is opened with. The zero value is good.
 type Options struct {

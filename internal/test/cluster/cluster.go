@@ -96,6 +96,8 @@ type Global struct {
 
 	cluster *Globals // nil: alone, as `global dev`
 
+	starting sync.Mutex // for tests that start a member again while others ask it
+
 	t    testing.TB
 	log  *slog.Logger
 	once *sync.Once
