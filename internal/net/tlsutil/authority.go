@@ -223,7 +223,7 @@ func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error)
 		return nil, federation.Errorf(federation.Internal, "reading the CA in %s: %w", dir, err).
 			WithHint("restore %s and %s, or move both away to have a new CA made", CAFile, caKeyFile)
 	}
-	authority, err := NewAuthority("Meridian CA of cluster "+cluster, now)
+	authority, err := NewClusterAuthority(cluster, CALifetime, now)
 	if err != nil {
 		return nil, err
 	}

@@ -111,3 +111,16 @@ func TestKilledWhileACAIsMadeAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestSelfMadeAuthorityNamesItsCluster: so that `global certs zone` makes certificates
+// with the CA of `global dev`.
+func TestSelfMadeAuthorityNamesItsCluster(t *testing.T) {
+	dir := t.TempDir()
+	if _, _, err := LoadOrMake(dir, Identity{Cluster: "dev", Role: RoleNode, Name: "dev"}, []string{"localhost"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	authority, err := LoadAuthority(dir)
+	if err != nil || authority.Cluster() != "dev" {
+		t.Errorf("cluster %q, %v", authority.Cluster(), err)
+	}
+}
