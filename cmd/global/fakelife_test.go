@@ -120,8 +120,23 @@ func (f *fake) life() {
 		}
 		reply(w, list)
 	})
+	f.mux.HandleFunc("GET /zones/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if name := r.PathValue("name"); name != "west" && name != "same" {
+			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no zone " + name})
+			return
+		}
+		enabled := true
+		reply(w, apitypes.Zone{Type: "Zone", Name: r.PathValue("name"), Enabled: &enabled})
+	})
 	f.mux.HandleFunc("PUT /zones/{name}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, apitypes.Zone{Type: "Zone", Name: r.PathValue("name")})
+	})
+	f.mux.HandleFunc("PUT /v1/zones/{name}", func(w http.ResponseWriter, r *http.Request) {
+		var z apitypes.Zone
+		if err := json.NewDecoder(r.Body).Decode(&z); err != nil {
+			panic(err)
+		}
+		reply(w, z)
 	})
 	f.mux.HandleFunc("PUT /meshes/{name}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, apitypes.Mesh{Type: "Mesh", Name: r.PathValue("name")})

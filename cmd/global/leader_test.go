@@ -52,6 +52,8 @@ var (
 		"cluster transfer-leader",
 		"cluster remove n2 --force",
 		"cluster readmit n2",
+		"enable zone west",
+		"disable zone west",
 		"cluster confirm-loss",
 		"certs expel --reason stolen sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 		"certs readmit sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

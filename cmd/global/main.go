@@ -67,6 +67,8 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		resources.Apply(),
 		verb("delete", "delete zones, meshes, signing keys and public keys",
 			resources.DeleteZone(), resources.DeleteMesh(), resources.DeletePublicKey(), resources.DeleteGlobalSecret(), resources.DeleteSecret()),
+		verb("enable", "let a zone in again", zones.Enable()),
+		verb("disable", "cut a zone off", zones.Disable()),
 		verb("inspect", "look closer at zones and tokens",
 			zones.InspectAll(), zones.Inspect(), tokens.Inspect()),
 		keys.Command(),

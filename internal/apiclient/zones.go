@@ -12,9 +12,20 @@ func (g *Global) ZoneDetail(ctx context.Context, name string) (apitypes.ZoneDeta
 	return get[apitypes.ZoneDetail](ctx, g.c, "the zone "+name, nil, "v1", "zones", name)
 }
 
-// ApplyZone makes a zone's record, or replaces it.
+// Zone returns a zone's record.
+func (g *Global) Zone(ctx context.Context, name string) (apitypes.Zone, error) {
+	return get[apitypes.Zone](ctx, g.c, "the zone "+name, nil, "zones", name)
+}
+
+// ApplyZone makes a zone's record, or replaces it as a whole.
 func (g *Global) ApplyZone(ctx context.Context, z apitypes.Zone) (apitypes.Zone, error) {
-	return replace[apitypes.Zone](ctx, g.c, http.MethodPut, z, "zones", z.Name)
+	return replace[apitypes.Zone](ctx, g.c, http.MethodPut, z, "v1", "zones", z.Name)
+}
+
+// EnableZone lets a zone in, or cuts it off, and changes nothing else of its record.
+func (g *Global) EnableZone(ctx context.Context, name string, enabled bool) (apitypes.Zone, error) {
+	z := apitypes.Zone{Type: apitypes.TypeZone, Name: name, Enabled: &enabled}
+	return replace[apitypes.Zone](ctx, g.c, http.MethodPut, z, "zones", name)
 }
 
 // DeleteZone deletes a zone: it is refused until it is applied again.

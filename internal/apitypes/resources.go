@@ -22,9 +22,10 @@ type Zone struct {
 	CreationTime     *time.Time `json:"creationTime,omitempty"`
 	ModificationTime *time.Time `json:"modificationTime,omitempty"`
 	Enabled          *bool      `json:"enabled,omitempty"`
-	// Auth is "token" (or "cpToken"), "certificate" or "none".
-	Auth  string `json:"auth,omitempty"`
-	Relay *Relay `json:"relay,omitempty"`
+	// Auth is "token" (or "cpToken"), "certificate" or "none"; "" is what --kds-auth says,
+	// and so is nothing in an answer.
+	Auth  *string `json:"auth,omitempty"`
+	Relay *Relay  `json:"relay,omitempty"`
 }
 
 // Relay is what a zone may ask of the global for its users.

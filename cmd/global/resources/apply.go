@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 
 	"github.com/urfave/cli/v2"
 	"sigs.k8s.io/yaml"
@@ -28,8 +29,9 @@ func Apply() *cli.Command {
 		Name:  "apply",
 		Usage: "make or replace zones, meshes, secrets and public keys from a file",
 		Description: `The file is YAML or JSON; several resources are separated by lines of three dashes.
-A resource is replaced as a whole. A zone that is applied with enabled: false is cut
-off at once and refused until it is applied with enabled: true.
+A resource is replaced as a whole: a relay that the file does not have any more is taken
+away. What protects a zone, its auth and that it is disabled, must be in the file. To cut
+a zone off and change nothing else of it, use global disable zone.
 
   type: Zone
   name: west
@@ -81,10 +83,11 @@ Examples:
 				return err
 			}
 			for _, r := range resources {
-				if err := r.apply(c, g); err != nil {
+				done, err := r.apply(c, g)
+				if err != nil {
 					return err
 				}
-				if err := console.Write(c.App.Writer, fmt.Appendf(nil, "%s is applied\n", r.title)); err != nil {
+				if err := console.Write(c.App.Writer, fmt.Appendf(nil, "%s is %s\n", r.title, done)); err != nil {
 					return err
 				}
 			}
@@ -96,7 +99,8 @@ Examples:
 // resource is one document of a file, read and checked.
 type resource struct {
 	title string // "zone west"
-	apply func(*cli.Context, *apiclient.Global) error
+	// apply says what was done: "applied", or more exactly where that is known.
+	apply func(*cli.Context, *apiclient.Global) (done string, err error)
 }
 
 // readResources reads all of a file before anything is applied.
@@ -152,21 +156,44 @@ func readResource(doc []byte) (resource, error) {
 	switch head.Type {
 	case apitypes.TypeZone:
 		var z apitypes.Zone
-		return resource{"zone " + head.Name, func(c *cli.Context, g *apiclient.Global) error {
-			_, err := g.ApplyZone(c.Context, z)
-			return err
+		return resource{"zone " + head.Name, func(c *cli.Context, g *apiclient.Global) (string, error) {
+			return applyZone(c.Context, g, z)
 		}}, strictly(doc, &z)
 	case apitypes.TypeMesh:
 		var m apitypes.Mesh
-		return resource{"mesh " + head.Name, func(c *cli.Context, g *apiclient.Global) error {
+		return resource{"mesh " + head.Name, func(c *cli.Context, g *apiclient.Global) (string, error) {
 			_, err := g.ApplyMesh(c.Context, m)
-			return err
+			return applied, err
 		}}, strictly(doc, &m)
 	}
 	if head.Type == apitypes.TypeGlobalSecret || head.Type == apitypes.TypeSecret {
 		return secretResource(doc, head.Type)
 	}
 	return resource{}, federation.InvalidField("type", "%.40q is not what can be applied: use Zone, Mesh, GlobalSecret, Secret or PublicKey", head.Type)
+}
+
+// applied is what is said of resources of which a repetition cannot be told from a change.
+const applied = "applied"
+
+// applyZone replaces a zone's record and says what that came to.
+func applyZone(ctx context.Context, g *apiclient.Global, z apitypes.Zone) (done string, err error) {
+	before, err := g.Zone(ctx, z.Name)
+	made := federation.CodeOf(err) == federation.NotFound
+	if err != nil && !made {
+		return "", err
+	}
+	after, err := g.ApplyZone(ctx, z)
+	if err != nil {
+		return "", err
+	}
+	before.ModificationTime, after.ModificationTime = nil, nil
+	switch {
+	case made:
+		return "created", nil
+	case reflect.DeepEqual(before, after):
+		return "unchanged", nil
+	}
+	return "changed", nil
 }
 
 // strictly reads a resource and refuses fields that it does not have.

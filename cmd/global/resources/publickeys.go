@@ -34,9 +34,9 @@ func readPublicKey(doc []byte) (resource, error) {
 	if _, err := cptoken.ParsePublicPEM("key", []byte(k.Key)); err != nil {
 		return resource{}, err
 	}
-	return resource{"public key " + k.KID + " of " + tokensOf(kind, k.Mesh), func(c *cli.Context, g *apiclient.Global) error {
+	return resource{"public key " + k.KID + " of " + tokensOf(kind, k.Mesh), func(c *cli.Context, g *apiclient.Global) (string, error) {
 		_, err := g.ApplyPublicKey(c.Context, k)
-		return err
+		return applied, err
 	}}, nil
 }
 

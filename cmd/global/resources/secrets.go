@@ -29,12 +29,12 @@ func secretResource(doc []byte, kind string) (resource, error) {
 	} else if s.Mesh != "" {
 		return resource{}, federation.InvalidField("mesh", "a GlobalSecret belongs to no mesh: use type Secret")
 	}
-	return resource{title, func(c *cli.Context, g *apiclient.Global) error {
+	return resource{title, func(c *cli.Context, g *apiclient.Global) (string, error) {
 		change, err := g.ApplySecret(c.Context, s)
 		if err == nil {
 			tellWaiting(c, change)
 		}
-		return err
+		return applied, err
 	}}, nil
 }
 

@@ -216,6 +216,7 @@ func (api *API) routes() map[string]route {
 		"DELETE /zones/{zone}": {access.Administer, api.deleteZone},
 		"GET /v1/zones":        {access.Read, api.listZoneStates},
 		"GET /v1/zones/{zone}": {access.Read, api.getZoneDetail},
+		"PUT /v1/zones/{zone}": {access.Administer, api.applyZone},
 
 		"GET /v1/requests/{id}": {access.AnyRole, api.getRequest},
 

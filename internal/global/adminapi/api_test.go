@@ -14,7 +14,7 @@ import (
 func TestGolden(t *testing.T) {
 	e := newEnv(t)
 	e.want(201, "PUT", "/zones/west", `{"type":"Zone","name":"west","enabled":true}`, nil)
-	e.want(201, "PUT", "/zones/east", `{"type":"Zone","name":"east","enabled":false,"auth":"cpToken","relay":{"meshes":["default"],"maxValidity":"12h"}}`, nil)
+	e.want(201, "PUT", "/v1/zones/east", `{"type":"Zone","name":"east","enabled":false,"auth":"cpToken","relay":{"meshes":["default"],"maxValidity":"12h"}}`, nil)
 	e.want(201, "PUT", "/meshes/demo", `{"type":"Mesh","name":"demo"}`, nil)
 	e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["b","a"],"reason":"lost"}`, nil)
 	e.want(200, "POST", "/v1/revocations", `{"kind":"dataplane-token","mesh":"demo","ids":["c"]}`, nil)

@@ -170,7 +170,7 @@ admin socket POST /tokens/user done
 // What a change lets somebody do stands in its record.
 func TestAuditSaysWhatWasGranted(t *testing.T) {
 	e, _ := audited(t)
-	e.want(201, "PUT", "/zones/west", `{"relay":{"meshes":["default"],"maxValidity":"48h"}}`, nil)
+	e.want(201, "PUT", "/v1/zones/west", `{"relay":{"meshes":["default"],"maxValidity":"48h"}}`, nil)
 	_, body := e.offlineKey(func(k *apitypes.PublicKey) { k.Zones, k.AllowNoExpiry, k.AllowNoID = []string{"west"}, true, true })
 	e.want(201, "PUT", "/v1/public-keys/zone-token/ci-1", body, nil)
 	var list apitypes.Audit

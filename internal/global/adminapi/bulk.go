@@ -9,6 +9,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/idlist"
 )
 
 // bulkTimeout is how long a list may take to arrive and to be replicated: longer
@@ -43,23 +44,23 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	list, err := readIDs(http.MaxBytesReader(w, r.Body, maxBulkBytes))
+	list, err := idlist.Read(http.MaxBytesReader(w, r.Body, idlist.MaxBytes))
 	if err != nil {
 		return err
 	}
-	if len(list.ids) == 0 {
+	if len(list.IDs) == 0 {
 		return federation.InvalidField("ids", "are missing: the list is empty")
 	}
-	result := apitypes.RevokeResult{Kind: string(kind), Mesh: mesh, Given: len(list.ids), IDs: []string{}, Unheeding: api.unheedingRevocations(kind)}
-	a.note(slog.String("kind", string(kind)), slog.String("mesh", mesh), slog.Int("ids", len(list.ids)), slog.Bool("withdraw", withdraw))
+	result := apitypes.RevokeResult{Kind: string(kind), Mesh: mesh, Given: len(list.IDs), IDs: []string{}, Unheeding: api.unheedingRevocations(kind)}
+	a.note(slog.String("kind", string(kind)), slog.String("mesh", mesh), slog.Int("ids", len(list.IDs)), slog.Bool("withdraw", withdraw))
 	if withdraw {
-		c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", string(kind), mesh, list.digest), kind, mesh, list.ids)
+		c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", string(kind), mesh, list.Digest), kind, mesh, list.IDs)
 		if err != nil {
 			return err
 		}
 		result.Withdrawn, result.Revision = int(c.Changed), c.Revision.String()
 	} else {
-		c, err := api.store.Revoke(r.Context(), a.origin("revoke", string(kind), mesh, reason, list.digest), kind, mesh, idsOf(list.ids), reason)
+		c, err := api.store.Revoke(r.Context(), a.origin("revoke", string(kind), mesh, reason, list.Digest), kind, mesh, idsOf(list.IDs), reason)
 		if err != nil {
 			return err
 		}

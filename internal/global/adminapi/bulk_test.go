@@ -228,7 +228,7 @@ func TestFilteredRevocations(t *testing.T) {
 
 func TestZoneDetail(t *testing.T) {
 	e := newEnv(t)
-	e.want(201, "PUT", "/zones/west", `{"relay":{"meshes":["default"]}}`, nil)
+	e.want(201, "PUT", "/v1/zones/west", `{"relay":{"meshes":["default"]}}`, nil)
 	before := e.session("west", 0)
 	e.want(200, "POST", "/v1/revocations", `{"kind":"zone","ids":["a","b","c"]}`, nil)
 	e.want(201, "POST", "/v1/keys/prepare", `{"kind":"zone"}`, nil)

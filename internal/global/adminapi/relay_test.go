@@ -15,10 +15,10 @@ import (
 func TestRelayBounds(t *testing.T) {
 	e := newEnv(t)
 	e.want(201, "PUT", "/meshes/shop", `{}`, nil)
-	e.want(201, "PUT", "/zones/west", `{"relay":{"meshes":["default"]}}`, nil)
-	e.want(201, "PUT", "/zones/east", `{"relay":{"meshes":["default","shop","gone"],"maxValidity":"720h"}}`, nil)
+	e.want(201, "PUT", "/v1/zones/west", `{"relay":{"meshes":["default"]}}`, nil)
+	e.want(201, "PUT", "/v1/zones/east", `{"relay":{"meshes":["default","shop","gone"],"maxValidity":"720h"}}`, nil)
 	e.want(201, "PUT", "/zones/north", `{}`, nil)
-	e.want(201, "PUT", "/zones/south", `{"enabled":false,"relay":{"meshes":["default"]}}`, nil)
+	e.want(201, "PUT", "/v1/zones/south", `{"enabled":false,"relay":{"meshes":["default"]}}`, nil)
 	admin := e.want(200, "POST", "/tokens/user", `{"name":"ann","groups":["admin"],"forZone":["west","east","north","south","nowhere"]}`, nil).Body.String()
 	reader := e.want(200, "POST", "/tokens/user", `{"name":"rob","forZone":["west","east","north","south","nowhere"]}`, nil).Body.String()
 	revoked := e.want(200, "POST", "/tokens/user", `{"name":"eve","groups":["admin"],"forZone":["west","east","north","south","nowhere"]}`, nil).Body.String()

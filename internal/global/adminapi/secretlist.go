@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/idlist"
 )
 
 // putList adds to a list of revoked ids. What the written list lacks is withdrawn
@@ -148,7 +149,7 @@ func checkIDs(field string, ids []string) ([]string, error) {
 	seen := make(map[string]bool, len(ids))
 	unique := make([]string, 0, len(ids))
 	for i, id := range ids {
-		why := badID(id)
+		why := idlist.Bad(id)
 		if id == "" {
 			why = "is empty"
 		}

@@ -47,7 +47,19 @@ func (api *API) getZone(a *act, w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, zoneJSON(z))
 }
 
+// putZone changes what a zone of Kuma's API has: whether it is enabled.
 func (api *API) putZone(a *act, w http.ResponseWriter, r *http.Request) error {
+	return api.writeZone(a, w, r, (*zoneBody).over)
+}
+
+// applyZone replaces the whole record.
+func (api *API) applyZone(a *act, w http.ResponseWriter, r *http.Request) error {
+	return api.writeZone(a, w, r, (*zoneBody).inPlaceOf)
+}
+
+// writeZone has next make the record of the zone that the path names out of the one
+// before and the body.
+func (api *API) writeZone(a *act, w http.ResponseWriter, r *http.Request, next func(*zoneBody, federation.Zone) (federation.Zone, error)) error {
 	var body zoneBody
 	if _, err := api.zone(a, r); err != nil && federation.CodeOf(err) != federation.NotFound {
 		return err
@@ -63,7 +75,7 @@ func (api *API) putZone(a *act, w http.ResponseWriter, r *http.Request) error {
 	if made {
 		before.Enabled = true
 	}
-	z, err := body.over(before)
+	z, err := next(&body, before)
 	if err != nil {
 		return err
 	}
@@ -122,45 +134,91 @@ type metadata struct {
 	KRI    string            `json:"kri"` // its name across Kuma's zones and meshes, of kumactl since 2.13
 }
 
-// over reads the zone that a PUT describes. What it leaves out stays as it was:
-// tools that know Kuma's zones alone would otherwise, with every change, open a
-// zone that has to authenticate.
-func (b *zoneBody) over(z federation.Zone) (federation.Zone, error) {
+// inPlaceOf reads the zone that a whole record describes: a relay that is left out is
+// taken away. What protects and is left out may have been forgotten, and is refused.
+func (b *zoneBody) inPlaceOf(before federation.Zone) (federation.Zone, error) {
+	z := before
+	z.Relay = federation.RelayPolicy{}
 	if err := named(apitypes.TypeZone, b.Type, z.Name, b.Name); err != nil {
 		return z, err
+	}
+	if b.Enabled == nil && !before.Enabled {
+		return z, federation.InvalidField("enabled", "is left out, and zone %s is disabled", z.Name).
+			WithHint("add the line `enabled: false`, or `enabled: true` to let it in again")
 	}
 	if b.Enabled != nil {
 		z.Enabled = *b.Enabled
 	}
-	if b.Auth != nil {
-		z.Auth = ""
-		if *b.Auth != "" {
-			var err error
-			if z.Auth, err = federation.ParseAuthMode("auth", *b.Auth); err != nil {
-				return z, err
-			}
-		}
+	if b.Auth == nil && before.Auth != "" {
+		return z, federation.InvalidField("auth", "is left out, and zone %s authenticates by %s", z.Name, before.Auth).
+			WithHint("add the line `auth: %s`, or `auth: \"\"` for what --kds-auth of the global says", before.Auth)
 	}
-	if b.Relay == nil {
-		return z, nil
-	}
-	if len(b.Relay.Meshes) > federation.MaxRelayMeshes {
-		return z, federation.InvalidField("relay.meshes", "names more than %d meshes", federation.MaxRelayMeshes)
-	}
-	for _, mesh := range b.Relay.Meshes {
-		if err := federation.ValidateName("relay.meshes", mesh); err != nil {
+	z.Auth = ""
+	if b.Auth != nil && *b.Auth != "" {
+		var err error
+		if z.Auth, err = federation.ParseAuthMode("auth", *b.Auth); err != nil {
 			return z, err
 		}
 	}
-	validity, err := parseValidFor("relay.maxValidity", b.Relay.MaxValidity)
-	z.Relay = federation.RelayPolicy{Meshes: b.Relay.Meshes, MaxValidity: validity}
+	var err error
+	z.Relay, err = b.relay()
 	return z, err
+}
+
+// over reads the zone that a PUT of Kuma's API describes. Our members may come with it as
+// they are, from who read the zone before; they are not changed this way.
+func (b *zoneBody) over(z federation.Zone) (federation.Zone, error) {
+	if err := named(apitypes.TypeZone, b.Type, z.Name, b.Name); err != nil {
+		return z, err
+	}
+	for field, other := range map[string]func() bool{
+		"auth": func() bool {
+			if b.Auth == nil {
+				return false
+			}
+			auth, err := federation.ParseAuthMode("auth", *b.Auth)
+			return *b.Auth != string(z.Auth) && (err != nil || auth != z.Auth)
+		},
+		"relay": func() bool {
+			relay, err := b.relay()
+			return b.Relay != nil && (err != nil || relay.MaxValidity != z.Relay.MaxValidity || !slices.Equal(relay.Meshes, z.Relay.Meshes))
+		},
+	} {
+		if other() {
+			return z, federation.InvalidField(field, "is not changed by PUT /zones/%s, which changes what Kuma's zones have", z.Name).
+				WithHint("use PUT /v1/zones/%s, or global apply, which replace the whole record", z.Name)
+		}
+	}
+	if b.Enabled != nil {
+		z.Enabled = *b.Enabled
+	}
+	return z, nil
+}
+
+// relay reads what the zone may relay; nothing where it is left out.
+func (b *zoneBody) relay() (federation.RelayPolicy, error) {
+	if b.Relay == nil {
+		return federation.RelayPolicy{}, nil
+	}
+	if len(b.Relay.Meshes) > federation.MaxRelayMeshes {
+		return federation.RelayPolicy{}, federation.InvalidField("relay.meshes", "names more than %d meshes", federation.MaxRelayMeshes)
+	}
+	for _, mesh := range b.Relay.Meshes {
+		if err := federation.ValidateName("relay.meshes", mesh); err != nil {
+			return federation.RelayPolicy{}, err
+		}
+	}
+	validity, err := parseValidFor("relay.maxValidity", b.Relay.MaxValidity)
+	return federation.RelayPolicy{Meshes: b.Relay.Meshes, MaxValidity: validity}, err
 }
 
 func zoneJSON(z federation.Zone) apitypes.Zone {
 	j := apitypes.Zone{
-		Type: apitypes.TypeZone, Name: z.Name, Enabled: &z.Enabled, Auth: string(z.Auth),
+		Type: apitypes.TypeZone, Name: z.Name, Enabled: &z.Enabled,
 		CreationTime: stamp(z.Created), ModificationTime: stamp(z.Modified),
+	}
+	if auth := string(z.Auth); auth != "" {
+		j.Auth = &auth
 	}
 	if len(z.Relay.Meshes) > 0 {
 		j.Relay = &apitypes.Relay{Meshes: z.Relay.Meshes}

@@ -16,38 +16,61 @@ func TestZoneLifecycle(t *testing.T) {
 
 	var z apitypes.Zone
 	e.want(201, "PUT", "/zones/west", `{"type":"Zone","name":"west"}`, &z)
-	if z.Type != "Zone" || z.Name != "west" || z.Enabled == nil || !*z.Enabled || z.CreationTime == nil || z.Auth != "" || z.Relay != nil {
+	if z.Type != "Zone" || z.Name != "west" || z.Enabled == nil || !*z.Enabled || z.CreationTime == nil || z.Auth != nil || z.Relay != nil {
 		t.Errorf("made zone %+v", z)
 	}
-	e.want(200, "PUT", "/zones/west", `{"enabled":false,"auth":"cpToken","relay":{"meshes":["default"],"maxValidity":"12h"},
-		"creationTime":"0001-01-01T00:00:00Z","modificationTime":"0001-01-01T00:00:00Z"}`, &z)
-	if *z.Enabled || z.Auth != "token" || z.Relay == nil || z.Relay.MaxValidity != "12h0m0s" || len(z.Relay.Meshes) != 1 {
-		t.Errorf("changed zone %+v", z)
+	whole := `{"enabled":false,"auth":"cpToken","relay":{"meshes":["default"],"maxValidity":"12h"},
+		"creationTime":"0001-01-01T00:00:00Z","modificationTime":"0001-01-01T00:00:00Z"}`
+	e.want(200, "PUT", "/v1/zones/west", whole, &z)
+	has := func(what string, z apitypes.Zone, enabled bool, auth string, relays bool) {
+		t.Helper()
+		var got string
+		if z.Auth != nil {
+			got = *z.Auth
+		}
+		if *z.Enabled != enabled || got != auth || (z.Relay != nil) != relays || relays && (z.Relay.MaxValidity != "12h0m0s" || len(z.Relay.Meshes) != 1) {
+			t.Errorf("%s left %+v", what, z)
+		}
 	}
+	has("the whole record", z, false, "token", true)
 	record, _ := e.store.Zone("west")
 	if record.Enabled || record.Auth != federation.AuthToken || record.Relay.MaxValidity != 12*time.Hour {
 		t.Errorf("record %+v", record)
 	}
-	// What a PUT leaves out stays: the first is a stock client's.
-	for _, body := range []string{`{"type":"Zone","name":"west","enabled":true}`, `{}`, `{"auth":null,"relay":null,"enabled":null}`} {
+
+	// Kuma's API changes what Kuma's zones have. Who read the record may send it back.
+	for _, body := range []string{
+		`{"type":"Zone","name":"west","enabled":true}`, `{}`, `{"auth":null,"relay":null,"enabled":null}`,
+		`{"enabled":true,"auth":"token","relay":{"meshes":["default"],"maxValidity":"12h0m0s"}}`,
+	} {
 		z = apitypes.Zone{}
 		e.want(200, "PUT", "/zones/west", body, &z)
-		if !*z.Enabled || z.Auth != "token" || z.Relay == nil || z.Relay.MaxValidity != "12h0m0s" || len(z.Relay.Meshes) != 1 {
-			t.Errorf("%s left %+v", body, z)
-		}
+		has(body, z, true, "token", true)
 	}
-	e.want(200, "PUT", "/zones/west", `{"enabled":false}`, nil)
-	e.want(200, "PUT", "/zones/west", `{"auth":"certificate"}`, &z)
-	if *z.Enabled || z.Auth != "certificate" {
-		t.Errorf("the disabled zone became %+v", z)
+	e.badField("auth", "PUT", "/zones/west", `{"auth":"certificate"}`)
+	e.badField("auth", "PUT", "/zones/west", `{"auth":""}`)
+	e.badField("relay", "PUT", "/zones/west", `{"relay":{}}`)
+	e.badField("relay", "PUT", "/zones/west", `{"relay":{"meshes":["default"],"maxValidity":"13h"}}`)
+	e.want(200, "PUT", "/zones/west", `{"enabled":false}`, &z)
+	has("disabling", z, false, "token", true)
+
+	// A whole record replaces. What protects the zone must be in it.
+	e.badField("auth", "PUT", "/v1/zones/west", `{"enabled":true}`)
+	e.badField("auth", "PUT", "/v1/zones/west", `{"enabled":true,"auth":null}`)
+	e.badField("enabled", "PUT", "/v1/zones/west", `{"auth":"token"}`)
+	for _, body := range []string{`{"enabled":true,"auth":"token"}`, `{"auth":"token","relay":null}`, `{"auth":"token","relay":{}}`} {
+		z = apitypes.Zone{}
+		e.want(200, "PUT", "/v1/zones/west", body, &z)
+		has(body, z, true, "token", false)
+		e.want(200, "PUT", "/v1/zones/west", `{"auth":"token","relay":{"meshes":["default"],"maxValidity":"12h"}}`, nil)
 	}
-	// What is given replaces, also by nothing.
 	z = apitypes.Zone{}
-	e.want(200, "PUT", "/zones/west", `{"enabled":true,"auth":"","relay":{}}`, &z)
-	if !*z.Enabled || z.Auth != "" || z.Relay != nil {
-		t.Errorf("replaced zone %+v", z)
-	}
-	e.want(200, "PUT", "/zones/west", `{"auth":"token","relay":{"meshes":["default"]}}`, nil)
+	e.want(200, "PUT", "/v1/zones/west", `{"auth":""}`, &z)
+	has("nothing", z, true, "", false)
+	z = apitypes.Zone{}
+	e.want(200, "PUT", "/v1/zones/west", `{}`, &z)
+	has("nothing at all", z, true, "", false)
+	e.want(200, "PUT", "/v1/zones/west", `{"auth":"token","relay":{"meshes":["default"]}}`, nil)
 
 	e.want(200, "DELETE", "/zones/west", nil, nil)
 	e.refused(404, "GET", "/zones/west", nil)
@@ -83,7 +106,7 @@ func TestBadZones(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			e := &env{T: t, admin: e.admin}
-			e.badField(tt.field, "PUT", "/zones/west", tt.body)
+			e.badField(tt.field, "PUT", "/v1/zones/west", tt.body)
 		})
 	}
 	if len(e.store.Zones()) != 0 {

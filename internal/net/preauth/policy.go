@@ -27,6 +27,7 @@
 //	global  5681-2 api,api-tls,admin-socket DELETE /zones/{zone}  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/zones  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/zones/{zone}  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket PUT /v1/zones/{zone}  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/requests/{id}  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/audit  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/cluster  as the listener's  -

@@ -26,7 +26,7 @@ var layers = []layer{
 	{"files and lines", []string{"internal/disk", "internal/net/loglimit"}},
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/apierr/grpcerr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
 		"internal/net/tlsutil", "internal/zone/yamldoc", "raftstore/raftnet"}},
-	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/keyring",
+	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/global/idlist", "internal/keyring",
 		"internal/net/httpserver", "internal/net/turns", "internal/tokenfile", "kds", "keysync", "raftstore/state"}},
 	{"wire", []string{"internal/apiclient", "kds/wire", "raftstore/disk"}},
 	{"kuma's wire", []string{"kds/kuma"}},

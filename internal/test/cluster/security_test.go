@@ -58,10 +58,10 @@ func theftOfAZone(t *testing.T, c *nodes, admin string, west *zoneProcess, token
 	t.Helper()
 	c.file("west-ids.txt", []byte(tokenID(t, token)+"\n"))
 	before := time.Now().UTC().Add(-time.Hour).Format(time.RFC3339)
-	c.shell(admin + `printf 'type: Zone\nname: west\nenabled: false\n' > zone.yaml && global apply -f zone.yaml
+	c.shell(admin + `global disable zone west
 		global revoke --kind zone-token --ids-file west-ids.txt --reason "zone west stolen"
 		global revoke --kind dataplane-token --mesh default --before ` + before + ` --reason "zone west stolen"
-		printf 'type: Zone\nname: west\nenabled: true\n' > zone.yaml && global apply -f zone.yaml`)
+		global enable zone west`)
 	west.await(token, "revoked")
 }
 

@@ -1,4 +1,6 @@
-package adminapi
+// Package idlist reads lists of tokens' ids as operators send them: text, an id a line or
+// between commas, up to millions of them.
+package idlist
 
 import (
 	"bufio"
@@ -13,26 +15,26 @@ import (
 	"github.com/meridiankds/meridian/federation"
 )
 
-// Bounds of a list of ids that is sent as text.
+// Bounds of a list.
 const (
-	maxBulkBytes = 256 << 20
-	maxBulkIDs   = 5_000_000
+	MaxBytes = 256 << 20 // whoever reads a body bounds it
+	maxIDs   = 5_000_000
 )
 
-// idList is a list of ids that was sent as text, and its digest.
-type idList struct {
-	ids    []string
-	digest string
+// List is a list of ids, and the SHA-256 of it, an id a line, in hexadecimal.
+type List struct {
+	IDs    []string
+	Digest string
 }
 
-// readIDs reads ids that are separated by line feeds or commas. Blanks around
+// Read reads ids that are separated by line feeds or commas. Blanks around
 // them and empty ones are left out. One bad id refuses the whole list and names
 // its line; the body is read to its end all the same, so that the answer reaches
 // a caller who is still sending.
-func readIDs(body io.Reader) (idList, error) {
+func Read(body io.Reader) (List, error) {
 	in := bufio.NewReaderSize(body, 64<<10)
 	sum := sha256.New()
-	list, word, line := idList{}, make([]byte, 0, cptoken.MaxIDLen), 1
+	list, word, line := List{}, make([]byte, 0, cptoken.MaxIDLen), 1
 	for {
 		b, err := in.ReadByte()
 		if err == nil && b != ',' && b != '\n' {
@@ -42,21 +44,21 @@ func readIDs(body io.Reader) (idList, error) {
 			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return idList{}, unreadable(err)
+			return List{}, unreadable(err)
 		}
 		if id := strings.TrimSpace(string(word)); id != "" {
-			if why := badID(id); why != "" || len(list.ids) == maxBulkIDs {
+			if why := Bad(id); why != "" || len(list.IDs) == maxIDs {
 				if why == "" {
-					return idList{}, drained(in, federation.Errorf(federation.TooLarge, "the list has more than %d ids", maxBulkIDs))
+					return List{}, drained(in, federation.Errorf(federation.TooLarge, "the list has more than %d ids", maxIDs))
 				}
-				return idList{}, drained(in, federation.InvalidField("ids", "line %d %s", line, why).
+				return List{}, drained(in, federation.InvalidField("ids", "line %d %s", line, why).
 					WithHint("nothing was changed: correct the line and send the list again"))
 			}
-			list.ids = append(list.ids, id)
+			list.IDs = append(list.IDs, id)
 			_, _ = io.WriteString(sum, id+"\n") // a hash takes everything
 		}
 		if err != nil {
-			list.digest = hex.EncodeToString(sum.Sum(nil))
+			list.Digest = hex.EncodeToString(sum.Sum(nil))
 			return list, nil
 		}
 		if word = word[:0]; b == '\n' {
@@ -78,14 +80,14 @@ func unreadable(err error) error {
 	}
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {
-		return federation.Errorf(federation.TooLarge, "the list has more than %d bytes", maxBulkBytes).WithHint("send it in several pieces")
+		return federation.Errorf(federation.TooLarge, "the list has more than %d bytes", MaxBytes).WithHint("send it in several pieces")
 	}
 	return federation.Errorf(federation.Invalid, "the list could not be read to its end, and nothing was changed: %w", err)
 }
 
-// badID says what is wrong with an id, without repeating it: somebody may have
+// Bad says what is wrong with an id, without repeating it: somebody may have
 // put a whole token there. It is "" for a good one.
-func badID(id string) string {
+func Bad(id string) string {
 	switch {
 	case strings.HasPrefix(id, "eyJ") && strings.Count(id, ".") >= 2:
 		return "is a token, not a token's id: the id is the claim jti, shown by global inspect token"

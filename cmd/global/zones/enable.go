@@ -1,0 +1,60 @@
+package zones
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/federation"
+	console "github.com/meridiankds/meridian/internal/cli"
+)
+
+// Enable returns the command `global enable zone`.
+func Enable() *cli.Command {
+	return enable("enable", "let a zone's control planes in again", true)
+}
+
+// Disable returns the command `global disable zone`.
+func Disable() *cli.Command {
+	return enable("disable", "cut a zone's control planes off at once, and refuse them", false)
+}
+
+func enable(verb, usage string, enabled bool) *cli.Command {
+	return &cli.Command{
+		Name:      "zone",
+		Usage:     usage,
+		ArgsUsage: "NAME",
+		Description: `Nothing else of the zone's record changes: how it authenticates, and what it may
+relay. The zone's proxies go on with what their control plane knows.
+
+Examples:
+  global ` + verb + ` zone west`,
+		Flags: client.Flags(),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "global "+verb+" zone NAME"); err != nil {
+				return err
+			}
+			name := c.Args().First()
+			if err := federation.ValidateName("NAME", name); err != nil {
+				return console.Usage(err)
+			}
+			g, err := client.Connect(c)
+			if err != nil {
+				return err
+			}
+			before, err := g.Zone(c.Context, name) // a PUT would make one
+			if err != nil {
+				return err
+			}
+			if _, err := g.EnableZone(c.Context, name, enabled); err != nil {
+				return err
+			}
+			done := verb + "d"
+			if before.Enabled != nil && *before.Enabled == enabled {
+				done += ", as before"
+			}
+			return console.Write(c.App.Writer, fmt.Appendf(nil, "zone %s is %s\n", name, done))
+		},
+	}
+}
