@@ -5,7 +5,6 @@
 package tokenfile
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -101,8 +100,9 @@ func unreadable(name string, err error) error {
 		WithHint("name a file that holds the token and nothing else")
 }
 
-// Parse checks that s, blanks around it taken off, can be a token: one word of printable
-// ASCII, 8 KiB at most. An empty s is an empty token. name says where it came from.
+// Parse checks that s, blanks around it taken off, can be a token: one word of the
+// characters that tokens are made of, 8 KiB at most, whole where it begins as every JWT
+// does. An empty s is an empty token. name says where it came from.
 func Parse(name, s string) (string, error) {
 	if what, hint := disguise(s); what != "" {
 		return "", federation.Errorf(federation.Invalid, "%s holds %s, not a token alone", name, what).
@@ -113,13 +113,33 @@ func Parse(name, s string) (string, error) {
 		return "", federation.Errorf(federation.TooLarge, "%s holds more than %d bytes: that is no token", name, maxToken).
 			WithReason(Malformed).WithHint("%s", asPrinted)
 	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return "", federation.Errorf(federation.Invalid, "%s does not hold one token alone", name).
-				WithReason(Malformed).WithHint("%s", asPrinted)
-		}
+	if strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(letters, r) }) {
+		return "", federation.Errorf(federation.Invalid, "%s does not hold one token alone", name).
+			WithReason(Malformed).WithHint("%s", asPrinted)
+	}
+	if strings.HasPrefix(s, begins) && !isWhole(s) {
+		return "", federation.Errorf(federation.Invalid, "%s holds a part of a token, or several run together, not a token alone", name).
+			WithReason(Malformed).WithHint("%s", asPrinted)
 	}
 	return s, nil
+}
+
+const (
+	// letters are what a JWT is made of.
+	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+	// begins is the base64 of a JSON object's beginning, as every JWT has it.
+	begins = "eyJ"
+)
+
+// isWhole reports whether a text has the three parts of a JWT.
+func isWhole(s string) bool {
+	parts := strings.Split(s, ".")
+	for _, part := range parts {
+		if _, err := base64.RawURLEncoding.DecodeString(part); err != nil || part == "" {
+			return false
+		}
+	}
+	return len(parts) == 3
 }
 
 const asPrinted = "it must hold the token as `global generate` printed it, and nothing else"
@@ -168,5 +188,11 @@ func isBase64(s string) bool {
 	}
 	plain := strings.NewReplacer("\r", "", "\n", "", "=", "", "-", "+", "_", "/").Replace(s)
 	data, err := base64.RawStdEncoding.DecodeString(plain)
-	return err == nil && bytes.HasPrefix(data, []byte("eyJ")) && bytes.Count(data, []byte(".")) == 2
+	if err != nil {
+		return false
+	}
+	if what, _ := disguise(string(data)); what != "" {
+		return true
+	}
+	return isWhole(strings.TrimSpace(string(data)))
 }

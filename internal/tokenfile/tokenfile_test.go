@@ -44,6 +44,16 @@ func TestWhatOthersMakeOfATokenIsRefusedByName(t *testing.T) {
 		token + "\n" + token:                                "one token alone",
 		token + "\xa0":                                      "one token alone",
 		strings.Repeat("a", maxToken+1):                     "more than",
+		token + token:                                       "run together",
+		token[:30]:                                          "part of a token",
+		strings.TrimSuffix(token, "c2lnbmF0dXJl"):           "part of a token",
+		strings.ReplaceAll(token, ".", "%2E"):               "one token alone",
+		`{"token":"` + token + `"}`:                         "one token alone",
+		`token=` + token:                                    "one token alone",
+		base64.StdEncoding.EncodeToString([]byte("\xef\xbb\xbf" + token)):   "base64",
+		base64.StdEncoding.EncodeToString([]byte(inUTF16(token, false))):    "base64",
+		base64.StdEncoding.EncodeToString([]byte(`"` + token + `"` + "\n")): "base64",
+		base64.StdEncoding.EncodeToString([]byte(wrapped)):                  "base64",
 	} {
 		path := filepath.Join(t.TempDir(), "west.token")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
