@@ -56,3 +56,42 @@ func TestHeardMeansApplied(t *testing.T) {
 	close(release)
 	kdstest.Eventually(t, "a word once it is applied", func() bool { return counted() > before })
 }
+
+// TestWhatACutOffMemberHasIsAsOldAsItsContact: a member that is cut off from the leader
+// answers as promptly as ever, and also serves a full state. What the zone has of it is
+// as old as the member's own contact with the leader.
+func TestWhatACutOffMemberHasIsAsOldAsItsContact(t *testing.T) {
+	var silence atomic.Int64
+	silence.Store(int64(10 * time.Minute))
+	m := start(t, func(c *server.Config) {
+		c.HealthInterval = time.Second
+		c.LeaderContact = func() time.Duration { return time.Duration(silence.Load()) }
+	})
+	began := time.Now()
+	z := join(t, "west", nil, m.addr)
+	within := func(what string, least, most time.Duration) {
+		t.Helper()
+		z.sink.Mu.Lock()
+		before := z.sink.HeardCount
+		z.sink.Mu.Unlock()
+		kdstest.Eventually(t, what, func() bool {
+			z.sink.Mu.Lock()
+			defer z.sink.Mu.Unlock()
+			return z.sink.HeardCount > before && time.Since(z.sink.HeardAt) >= least && time.Since(z.sink.HeardAt) < most
+		})
+	}
+	kdstest.Eventually(t, "full state to be counted", func() bool {
+		z.sink.Mu.Lock()
+		defer z.sink.Mu.Unlock()
+		return z.sink.HeardCount > 0
+	})
+	z.sink.Mu.Lock()
+	if at := z.sink.HeardAt; at.After(time.Now().Add(-10*time.Minute)) || at.Before(began.Add(-10*time.Minute-time.Second)) {
+		t.Errorf("full state of a member that is cut off counts as of %s ago", time.Since(at))
+	}
+	z.sink.Mu.Unlock()
+	silence.Store(int64(time.Hour))
+	within("a health check of a member that is cut off longer", time.Hour, 2*time.Hour)
+	silence.Store(0)
+	within("contact again", 0, time.Minute)
+}

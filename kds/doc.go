@@ -31,7 +31,10 @@
 // GlobalToZoneSync node.id of the first request, and of any later one that has it.
 //
 // A stream that is admitted is answered at once with the header meridian-member,
-// the node id of the member, and meridian-cluster, the id of its cluster.
+// the node id of the member, and meridian-cluster, the id of its cluster. So is every
+// other call, and each says in meridian-leader-contact how many milliseconds ago the member last
+// heard the leader: what a member has that is cut off from the others is as old as that,
+// however promptly it answers.
 //
 // # Sessions
 //

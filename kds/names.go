@@ -66,4 +66,7 @@ const (
 const (
 	MDMember  = "meridian-member"
 	MDCluster = "meridian-cluster"
+	// MDContact is how many milliseconds ago the member last heard the leader, 0 of the
+	// leader itself.
+	MDContact = "meridian-leader-contact"
 )

@@ -4,9 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"math"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/metadata"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
@@ -266,12 +270,26 @@ func (l *link) caughtUp() bool {
 	return l.begun.Load() && !l.partial.Load() && l.settler.empty()
 }
 
-// applied tells the Sink that its copy is current, if everything that the member of
-// a link sent is applied. A member that only answers proves nothing of that.
-func (c *Client) applied(l *link) {
+// applied tells the Sink that its copy is as current as the member of a link was at a
+// time, if everything that it sent is applied. A member that only answers proves nothing of that,
+// and one that is cut off from the leader has what the cluster had when it last heard it.
+func (c *Client) applied(l *link, at time.Time) {
 	if l.caughtUp() {
-		c.cfg.Sink.Heard(l.member, c.cfg.Now())
+		c.cfg.Sink.Heard(l.member, at.Add(-time.Duration(l.contact.Load())))
 	}
+}
+
+// noteContact notes how long ago a member heard the leader, as it says in the header of an
+// answer. What cannot be read is as long ago as can be. A Kuma global says nothing.
+func (l *link) noteContact(header metadata.MD) {
+	ms := uint64(0)
+	if text := one(header, kds.MDContact); text != "" {
+		var err error
+		if ms, err = strconv.ParseUint(text, 10, 32); err != nil {
+			ms = math.MaxUint32
+		}
+	}
+	l.contact.Store(int64(time.Duration(ms) * time.Millisecond))
 }
 
 func (c *Client) current() {

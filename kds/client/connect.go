@@ -53,6 +53,8 @@ type link struct {
 	// partial says that a set has begun to come and is not taken, begun that one is
 	// durable: see caughtUp.
 	partial, begun atomic.Bool
+	// contact is how long ago the member had heard the leader when it last said so.
+	contact atomic.Int64
 
 	mu   sync.Mutex // held while a part is applied
 	next *link      // took over; nothing is applied from here any more

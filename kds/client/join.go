@@ -141,6 +141,7 @@ func (l *link) welcome() error {
 		return err
 	}
 	l.member, l.cluster = one(header, kds.MDMember), one(header, kds.MDCluster)
+	l.noteContact(header)
 	if l.member == "" {
 		// A stream that failed before its header has no header either.
 		if err := l.stream.RecvMsg(&wire.Discard{}); err != nil {

@@ -94,7 +94,7 @@ func (l *link) receiveKuma(ctx context.Context, address string) error {
 		if err == nil && mirror.Complete() {
 			held, err = l.client.followKuma(ctx, mirror, held, begun)
 			if l.begun.Store(err == nil); err == nil {
-				l.client.applied(l)
+				l.client.applied(l, l.client.cfg.Now())
 			}
 			if err == nil && !begun {
 				begun = begins.Stop()

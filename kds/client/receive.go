@@ -6,7 +6,9 @@ import (
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/meridiankds/meridian/kds"
@@ -47,7 +49,7 @@ func (l *link) receive(ctx context.Context) error {
 			return l.refuse(resp.GetNonce(), err)
 		}
 		if last {
-			l.settler.add(flight{nonce: resp.GetNonce(), to: l.set.head.To, taken: time.Now()})
+			l.settler.add(flight{nonce: resp.GetNonce(), to: l.set.head.To, taken: time.Now(), at: l.client.cfg.Now()})
 		}
 		l.partial.Store(!last)
 	}
@@ -113,6 +115,7 @@ func (l *link) checkHealth(ctx context.Context) {
 		return
 	}
 	for first := true; ; first = false {
+		asked := l.client.cfg.Now()
 		interval, err := l.health(ctx)
 		if status.Code(err) == codes.Unimplemented {
 			return
@@ -122,7 +125,7 @@ func (l *link) checkHealth(ctx context.Context) {
 			return
 		}
 		l.client.heard()
-		l.client.applied(l)
+		l.client.applied(l, asked)
 		if first {
 			interval = time.Duration(l.client.random() * float64(interval))
 		}
@@ -149,9 +152,11 @@ func (l *link) health(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.client.cfg.AnswerTimeout)
 	defer cancel()
 	var answer kdspb.ZoneHealthCheckResponse
-	if err := l.conn.Invoke(ctx, kds.RPCHealthCheck, &kdspb.ZoneHealthCheckRequest{}, &answer); err != nil {
+	var header metadata.MD
+	if err := l.conn.Invoke(ctx, kds.RPCHealthCheck, &kdspb.ZoneHealthCheckRequest{}, &answer, grpc.Header(&header)); err != nil {
 		return 0, err
 	}
+	l.noteContact(header)
 	interval := kds.DefaultHealthInterval
 	if answer.GetInterval().IsValid() && answer.GetInterval().AsDuration() > 0 {
 		interval = min(max(answer.GetInterval().AsDuration(), minHealthInterval), maxHealthInterval)

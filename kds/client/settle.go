@@ -24,7 +24,8 @@ type flight struct {
 	nonce string
 	to    federation.Revision
 	taken time.Time
-	told  bool // the member knows that it is not durable
+	at    time.Time // the same by the zone's clock
+	told  bool      // the member knows that it is not durable
 }
 
 // settler knows the sets of a stream that are not acknowledged.
@@ -53,15 +54,15 @@ func (s *settler) empty() bool {
 	return len(s.flights) == 0
 }
 
-// durable takes out the sets up to a revision and returns the nonce of the last.
-func (s *settler) durable(rev federation.Revision) (nonce string, ok bool) {
+// durable takes out the sets up to a revision and returns the last.
+func (s *settler) durable(rev federation.Revision) (last flight, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.flights) > 0 && rev.Covers(s.flights[0].to) {
-		nonce, ok = s.flights[0].nonce, true
+		last, ok = s.flights[0], true
 		s.flights = s.flights[1:]
 	}
-	return nonce, ok
+	return last, ok
 }
 
 // overdue returns the nonce of the last set of which the member is to be told that it is
@@ -89,14 +90,14 @@ func (l *link) settle(ctx context.Context) {
 	defer timer.Stop()
 	for first := true; ; {
 		persisted, changed := l.client.cfg.Sink.Persisted()
-		if nonce, ok := l.settler.durable(persisted.Revision); ok {
-			if l.acks.add(nonce, first) != nil {
+		if set, ok := l.settler.durable(persisted.Revision); ok {
+			if l.acks.add(set.nonce, first) != nil {
 				return // the stream is over, and says why to who receives
 			}
 			first = false
 			l.client.current()
 			l.begun.Store(true)
-			l.client.applied(l)
+			l.client.applied(l, set.at)
 		}
 		if persisted.Lost != l.settler.lost {
 			l.cancel(errSendAgain)

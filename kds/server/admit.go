@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"unique"
 
 	"google.golang.org/grpc"
@@ -43,7 +44,7 @@ func (s *Server) admitStream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 		return wire.StatusOf(err)
 	}
 	cluster, _ := s.cfg.Source.Head()
-	if err := ss.SendHeader(metadata.Pairs(kds.MDMember, s.cfg.Member, kds.MDCluster, cluster)); err != nil {
+	if err := ss.SendHeader(metadata.Pairs(kds.MDMember, s.cfg.Member, kds.MDCluster, cluster, kds.MDContact, strconv.FormatInt(s.cfg.LeaderContact().Milliseconds(), 10))); err != nil {
 		return wire.StatusOf(federation.Errorf(federation.Unavailable, "the caller left"))
 	}
 	return handler(srv, &callStream{ServerStream: ss, ctx: withCall(ctx, c)})

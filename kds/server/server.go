@@ -43,6 +43,9 @@ type Config struct {
 	// Now defaults to time.Now. It stamps sessions and tells when a credential
 	// expires; waiting uses the runtime's clock.
 	Now func() time.Time
+	// LeaderContact is how long ago this member last heard the leader, 0 of the leader
+	// itself; nil: always 0.
+	LeaderContact func() time.Duration
 	// HealthInterval is when zones are told to call HealthCheck again. Default
 	// [DefaultHealthInterval]: pings tell both ends sooner that the other is gone.
 	HealthInterval time.Duration
@@ -84,6 +87,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.LeaderContact == nil {
+		cfg.LeaderContact = func() time.Duration { return 0 }
 	}
 	if cfg.HealthInterval <= 0 {
 		cfg.HealthInterval = kds.DefaultHealthInterval

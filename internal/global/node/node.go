@@ -167,6 +167,8 @@ func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kdsserver.C
 		Refused: n.refusedZone,
 		Member:  n.store.NodeID(),
 		Now:     n.cfg.Now,
+
+		LeaderContact: n.store.LeaderContact,
 	}
 	if !n.cfg.KDSPlain {
 		cfg.TLS = n.cfg.TLS.ServerOptionalClient(tlsutil.ALPNHTTP2)

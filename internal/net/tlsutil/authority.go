@@ -211,6 +211,9 @@ func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error)
 	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
 	if err == nil {
 		authority, err := authorityOf(pair, certPath, keyPath)
+		if err == nil {
+			err = checkKeyMode(keyPath)
+		}
 		if err != nil || dated(authority.cert, now) == nil {
 			return authority, err
 		}

@@ -124,3 +124,20 @@ func TestSelfMadeAuthorityNamesItsCluster(t *testing.T) {
 		t.Errorf("cluster %q, %v", authority.Cluster(), err)
 	}
 }
+
+// TestACAKeyThatOthersMayReadIsRefused: also of a CA that this program made itself.
+func TestACAKeyThatOthersMayReadIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if _, _, err := LoadOrMake(dir, nodeA, nil, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, caKeyFile)
+	for mode, want := range map[os.FileMode]bool{0o644: false, 0o602: false, 0o600: true} {
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := LoadOrMake(dir, nodeA, nil, time.Now()); (err == nil) != want {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
+}

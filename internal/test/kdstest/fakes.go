@@ -158,6 +158,7 @@ type Sink struct {
 	parts      int
 	HeardCount int
 	HeardFrom  string
+	HeardAt    time.Time // the latest time that Heard was told
 	changed    chan struct{}
 	// Persistence is what Persisted tells, the revision apart; Vocabulary and NotHeld
 	// what Skipped tells.
@@ -254,11 +255,11 @@ func (s *Sink) Apply(_ context.Context, p cptoken.Part) error {
 }
 
 // Heard implements kds.Sink.
-func (s *Sink) Heard(member string, _ time.Time) {
+func (s *Sink) Heard(member string, at time.Time) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	s.HeardCount++
-	s.HeardFrom = member
+	s.HeardFrom, s.HeardAt = member, at
 }
 
 // Holds reports whether the copy stands at a revision.
