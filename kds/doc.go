@@ -174,7 +174,8 @@
 // header, and then subscribes as Kuma's zones do, to the four types above and no
 // other, so that a global of Kuma's is not asked for what it does not know. It takes
 // the public keys and the lists of revoked ids; of a private key it reads the modulus
-// and the exponent, and wipes the message. What it is told it applies as changes of a
+// and the exponent, and overwrites the decoded message; copies in the buffers of TLS and
+// HTTP/2 stay until they are used again. What it is told it applies as changes of a
 // history of its own, which is older than any of Meridian's, and acknowledges once it
 // is durable; the first answers it acts on together.
 //

@@ -12,7 +12,8 @@ import (
 type Answer struct {
 	Resp  discovery.DeltaDiscoveryResponse
 	Limit int // of the message, in bytes
-	// Wipe has the bytes of the wire cleared once they are taken apart: a private key
+	// Wipe has the decoded bytes cleared once they are taken apart, as far as they are in
+	// this program's hands (not in the buffers of TLS and HTTP/2): a private key
 	// may be in them.
 	Wipe bool
 	Err  error // why Resp is not to be used
