@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -135,7 +136,12 @@ func Agree(c *cli.Context, question string) error {
 func (v *Voice) ask(question string) (bool, error) {
 	fmt.Fprintf(v.err, "%s: %s? [y/N] ", v.program, Line(question))
 	answer, err := bufio.NewReader(io.LimitReader(v.in, 100)).ReadString('\n')
-	if err != nil && err != io.EOF {
+	switch {
+	case errors.Is(err, io.EOF): // what came before it may be half an answer
+		fmt.Fprintln(v.err)
+		return false, federation.Errorf(federation.Conflict, "the input ended before the question was answered: nothing was changed").
+			WithHint("give --yes to go on without being asked")
+	case err != nil:
 		return false, federation.Errorf(federation.Internal, "reading the answer: %w", err)
 	}
 	answer = strings.ToLower(strings.TrimSpace(answer))

@@ -85,12 +85,18 @@ func TestProgressOnATerminalStaysOnOneLine(t *testing.T) {
 
 func TestConfirm(t *testing.T) {
 	for answer, want := range map[string]bool{
-		"y\n": true, "YES\n": true, " yes ": true, "n\n": false, "\n": false, "": false, "yeah\n": false,
+		"y\n": true, "YES\n": true, " yes \n": true, "n\n": false, "\n": false, "yeah\n": false,
 	} {
 		var errs bytes.Buffer
 		got, err := NewVoice("prog", strings.NewReader(answer), &errs).ask("remove it")
 		if got != want || err != nil || errs.String() != "prog: remove it? [y/N] " {
 			t.Errorf("%q: %v, %v, asked %q", answer, got, err, errs.String())
+		}
+	}
+	for _, answer := range []string{"", "y", "no"} {
+		got, err := NewVoice("prog", strings.NewReader(answer), &bytes.Buffer{}).ask("remove it")
+		if e := federation.AsError(err); got || e == nil || !strings.Contains(e.Hint, "--yes") {
+			t.Errorf("the end of the input after %q is an answer: %v, %v", answer, got, err)
 		}
 	}
 	yes, err := NewVoice("prog", strings.NewReader("y\n"), &bytes.Buffer{}).Confirm("remove it")

@@ -10,6 +10,7 @@ package metrics
 import (
 	"net/http"
 	"net/http/pprof"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -64,6 +65,14 @@ func (s *Set) Gauge(name, help string, labels []string, read func() []Sample) {
 // "_total".
 func (s *Set) Total(name, help string, labels []string, read func() []Sample) {
 	s.registry.MustRegister(&asked{prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil), prometheus.CounterValue, read})
+}
+
+// Build adds meridian_build_info, which is 1 and has the program's version as labels, as
+// Prometheus' own exporters have it.
+func (s *Set) Build(version string) {
+	s.Gauge("build_info", "1, with the version of this program.", []string{"version", "goversion"}, func() []Sample {
+		return []Sample{{Labels: []string{version, runtime.Version()}, Value: 1}}
+	})
 }
 
 // asked is a metric whose values are asked for at each scrape.

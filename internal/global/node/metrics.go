@@ -14,6 +14,7 @@ import (
 // scrape from what the node keeps anyway, but for the propagation of changes.
 func (n *Node) measure() {
 	m, s := n.metrics, n.store
+	m.Build(n.cfg.Version)
 	n.budget.Measure(n.metrics)
 	n.propagation = propagation{applied: map[federation.Revision]time.Time{}, acked: map[sessionKey]federation.Revision{},
 		seconds: m.Histogram("propagation_seconds", "Time from when this member applied a change to each zone's durable acknowledgement.")}
@@ -46,8 +47,8 @@ func (n *Node) measure() {
 	m.Gauge("revocations", "Revoked ids by kind and mesh.", []string{"kind", "mesh"}, n.revocationSamples)
 	m.Gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires.", []string{"file", "subject"}, n.certificateSamples)
 	m.Gauge("zones", "Zones by state, as this member knows them.", []string{"state"}, n.zoneSamples)
-	m.Gauge("zone_behind_changes", "Changes that a connected control plane of a zone has not acknowledged.", []string{"zone", "instance"}, n.lagSamples)
-	m.Gauge("zone_token_expiry_timestamp_seconds", "When the credential of a connected control plane of a zone expires.", []string{"zone", "instance"}, n.expirySamples)
+	m.Gauge("zone_behind_changes", "Changes that a connected control plane of a zone has not acknowledged.", []string{"zone", "zone_instance"}, n.lagSamples)
+	m.Gauge("zone_token_expiry_timestamp_seconds", "When the credential of a connected control plane of a zone expires.", []string{"zone", "zone_instance"}, n.expirySamples)
 	m.Gauge("kds_connections", "Connections of zones that are open.", nil, func() []metrics.Sample { return metrics.One(n.kds.Stats().Connections) })
 	for name, about := range map[string]struct {
 		help string

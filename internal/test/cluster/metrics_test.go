@@ -39,8 +39,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	wants(g.Node.Endpoints().Diagnostics,
-		`meridian_zones{state="online"} 1`, `meridian_revocations{kind="zone",mesh=""} 1`, "meridian_leader 1", "meridian_ready 1", "meridian_sealed 1",
-		`meridian_keys{kind="zone",mesh="",state="active"} 1`, `meridian_zone_behind_changes{instance="`+west.Node.Store().Instance()+`",zone="west"} 0`,
+		"meridian_build_info{goversion=", `meridian_zones{state="online"} 1`, `meridian_revocations{kind="zone",mesh=""} 1`, "meridian_leader 1", "meridian_ready 1", "meridian_sealed 1",
+		`meridian_keys{kind="zone",mesh="",state="active"} 1`, `meridian_zone_behind_changes{zone="west",zone_instance="`+west.Node.Store().Instance()+`"} 0`,
 		"meridian_zone_token_expiry_timestamp_seconds{", "meridian_certificate_expiry_timestamp_seconds{", "meridian_propagation_seconds_count ",
 		"meridian_kds_authenticated_total ", "meridian_raft_applied_index ",
 		`meridian_raft_state{state="leader"} 1`, "meridian_raft_term ", "meridian_raft_commit_index ", "meridian_raft_commit_seconds_count ", "meridian_raft_peers 0",
@@ -48,6 +48,6 @@ func TestMetrics(t *testing.T) {
 		"meridian_slowed_failures_total 0", `meridian_key_state_since_timestamp_seconds{kid="1",kind="zone",mesh="",state="active"} `,
 		`meridian_tokens_verified_total{kind="control-plane",result="accepted"} `)
 	wants(west.Node.Endpoints().Diagnostics,
-		"meridian_connected 1", `meridian_tokens_verified_total{kind="zone",result="accepted"} 1`, `meridian_tokens_verified_total{kind="zone",result="wrong_zone"} 1`,
+		"meridian_connected 1", "meridian_build_info{goversion=", `meridian_tokens_verified_total{kind="zone",result="accepted"} 1`, `meridian_tokens_verified_total{kind="zone",result="wrong_zone"} 1`,
 		`meridian_revocations{kind="zone"} 1`, "meridian_token_expiry_timestamp_seconds ", "meridian_global_heard_timestamp_seconds ", "meridian_sessions 0")
 }

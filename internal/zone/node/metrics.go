@@ -10,6 +10,7 @@ import (
 // measure registers what a zone shows at /metrics, all of it read at each scrape.
 func (n *Node) measure() {
 	m := n.metrics
+	m.Build(n.cfg.Version)
 	n.budget.Measure(n.metrics)
 	m.Gauge("connected", "Whether the stream to the global is open.", nil, func() []metrics.Sample { return metrics.Bool(n.client.Status().Connected) })
 	m.Gauge("global_heard_timestamp_seconds", "When the global was last heard; absent: never.", nil, func() []metrics.Sample {
