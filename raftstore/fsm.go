@@ -25,12 +25,14 @@ type fsm struct {
 	picture   broadcast // a change of what lists show
 	trust     broadcast // a change of who is trusted with a connection
 
+	applied func(raftIndex uint64) // told of each entry and snapshot that was applied
+
 	failed  atomic.Pointer[federation.Error]
 	failure chan struct{} // closed when failed is set
 }
 
 func newFSM() *fsm {
-	f := &fsm{state: state.NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), picture: newBroadcast(), trust: newBroadcast(), failure: make(chan struct{})}
+	f := &fsm{state: state.NewState(), watch: newBroadcast(), progress: newBroadcast(), admission: newBroadcast(), picture: newBroadcast(), trust: newBroadcast(), applied: func(uint64) {}, failure: make(chan struct{})}
 	f.published.Store(f.state.Capture())
 	return f
 }
@@ -56,6 +58,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 	result, err := f.apply(l.Index, l.Data)
 	if err == nil {
 		f.publish()
+		f.applied(l.Index)
 		return outcome{result, f.current()}
 	}
 	f.fail(commandError(l.Index, err))
@@ -130,6 +133,7 @@ func (f *fsm) Restore(in io.ReadCloser) error {
 	}
 	f.state = next
 	f.publish()
+	f.applied(next.RaftApplied())
 	return nil
 }
 

@@ -82,7 +82,10 @@ func Recover(dir string, opts RecoverOptions) (Recovery, error) {
 	if err != nil || opts.DryRun {
 		return plan, err
 	}
-	return plan, recoverFolder(cfg, found.self(node.ID), history)
+	if err := recoverFolder(cfg, found.self(node.ID), history); err != nil {
+		return plan, err
+	}
+	return plan, disk.ForgetMemory(dir)
 }
 
 // folder is what a data folder holds, without Raft running.

@@ -81,7 +81,8 @@ func (s *Store) startRaft(db *disk.Log) (p *process, err error) {
 		return nil, err
 	}
 	stable := db.Values
-	p.stored = disk.NewGuardedLog(db.Entries)
+	snaps = s.memory.guard.GuardSnapshots(snaps)
+	p.stored = disk.NewGuardedLog(s.memory.guard.GuardLog(db.Entries))
 	logs, err := raft.NewLogCache(logCacheEntries, p.stored)
 	if err != nil {
 		return nil, err
@@ -159,6 +160,8 @@ func (s *Store) serve(ctx context.Context, p *process) error {
 	group.Go(func() error { return s.awaitReady(work, p) })
 	group.Go(func() error { return s.followSealCheck(work) })
 	group.Go(func() error { return s.awaitUnstored(work, p.stored) })
+	group.Go(func() error { return s.keepMemory(work) })
+	group.Go(func() error { return s.awaitContradiction(work) })
 	group.Go(func() error {
 		select {
 		case <-s.fsm.failure:

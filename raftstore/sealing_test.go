@@ -77,7 +77,7 @@ func TestNoPrivateKeyOnDisk(t *testing.T) {
 	m.stop()
 
 	files := contents(t, dir)
-	if len(files) != 4 { // node.json, raft.db, and a snapshot's two
+	if len(files) != 5 { // node.json, standings.json, raft.db, and a snapshot's two
 		t.Errorf("%d files", len(files))
 	}
 	for name, data := range files {

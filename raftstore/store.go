@@ -112,6 +112,7 @@ type Store struct {
 	broken  brokenCache
 	lack    lackCache
 	secrets secretCache
+	memory  memory
 	pruning *pruneClock
 
 	// foundAt is the feature level of a cluster that this node founds.
@@ -164,6 +165,9 @@ func Open(cfg Config) (*Store, error) {
 		ready:   make(chan struct{}),
 	}
 	s.foundAt.Store(state.Level)
+	if err := s.recall(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -6,6 +6,9 @@ func (s *Store) Picture() Picture {
 	return Picture{st.ReadView(), s.brokenIn(st)}
 }
 
+// WatchApplied returns a channel that is closed when the next command is applied.
+func (s *Store) WatchApplied() <-chan struct{} { return s.fsm.progress.next() }
+
 // WatchPicture returns a channel that is closed at the next change of what a
 // Picture tells, which is more than zones of Meridian see: meshes, and ids that
 // were pruned. Get it before the Picture, so that no change falls between.

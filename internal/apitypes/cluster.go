@@ -57,6 +57,8 @@ type Member struct {
 	Leader   bool   `json:"leader"`
 	Live     bool   `json:"live"`    // it reports to the leader
 	Applied  uint64 `json:"applied"` // Raft index
+	// Diverged: it applied something else than others did. Gates stay shut.
+	Diverged bool `json:"diverged,omitempty"`
 	// Clock is absent where it is not known: the member has not been asked, or is silent.
 	Clock *MemberClock `json:"clock,omitempty"`
 }

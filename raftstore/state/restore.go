@@ -29,6 +29,23 @@ func ReadSnapshot(in io.Reader) (*State, error) {
 	return rs.finish()
 }
 
+// PlaceInSnapshot tells where a position stands towards the state of a snapshot, of which
+// it keeps no more than the table of lineages.
+func PlaceInSnapshot(in io.Reader, history federation.History, index uint64, lineage []byte) (Place, error) {
+	rs := &restorer{state: NewState()}
+	rs.state.share()
+	_, _, err := scanSnapshot(in, func(record *storepb.Record, _ bool) error {
+		switch r := record.What.(type) {
+		case *storepb.Record_Header:
+			return rs.header(r.Header)
+		case *storepb.Record_Lines:
+			return rs.state.lines.read(rs.state.edit, r.Lines)
+		}
+		return nil
+	})
+	return rs.state.PlaceOf(history, index, lineage), err
+}
+
 // scanSnapshot reads a whole snapshot and gives each record to add, all but the
 // End, which it returns with the digest of all frames before it. It keeps nothing.
 func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) error) (*storepb.End, []byte, error) {

@@ -79,6 +79,9 @@ func memberTable(status apitypes.Cluster) *console.Table {
 		if m.Live {
 			live = "yes"
 		}
+		if m.Diverged {
+			live = "diverged"
+		}
 		t.Row(m.ID, m.Address, role, live, strconv.FormatUint(m.Applied, 10), clockOf(m.Clock))
 	}
 	return t

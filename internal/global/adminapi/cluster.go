@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,8 @@ type Cluster interface {
 	// the call. It reports whether it did, which it does not where it was asked a
 	// moment ago.
 	Refresh(ctx context.Context) bool
+	// Diverged are the members that applied something else than others did.
+	Diverged() []string
 	// Clocks is what is known of the members' clocks.
 	Clocks() clocks.Picture
 	// Issue has the member named issue a token as that caller's: body is posted to path.
@@ -192,6 +195,11 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error
 		status.Warning = strings.Join(warnings, "; ")
 		return reply(w, http.StatusOK, status)
 	}
+	diverged := api.cfg.Cluster.Diverged()
+	if len(diverged) > 0 {
+		warnings = append(warnings, "members have diverged, and gates stay shut: "+strings.Join(diverged, ", ")+
+			"; find out which has lost its disk (docs/backup.md), empty its directory, and let it join as a new one")
+	}
 	times := api.clocks()
 	warnings = append(warnings, clockWarnings(times)...)
 	for _, m := range api.cfg.Cluster.Members() {
@@ -202,7 +210,7 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error
 			warnings = append(warnings, "member "+m.ID+" was started with --non-voter and keeps its vote until enough others vote")
 		}
 		status.Members = append(status.Members, apitypes.Member{
-			ID: m.ID, Address: m.Address, Voter: m.Voter, NonVoter: m.NonVoter, Leader: m.ID == status.Leader, Live: m.Live, Applied: m.Applied,
+			ID: m.ID, Address: m.Address, Voter: m.Voter, NonVoter: m.NonVoter, Leader: m.ID == status.Leader, Live: m.Live, Applied: m.Applied, Diverged: slices.Contains(diverged, m.ID),
 			Clock: clockJSON(times, m.ID),
 		})
 	}

@@ -24,6 +24,7 @@ type others struct {
 func (o *others) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, _ string) error {
 	return o.forward(w, r, caller)
 }
+func (o *others) Diverged() []string           { return nil }
 func (o *others) LeaderContact() time.Duration { return o.silence }
 func (*others) Refresh(context.Context) bool   { return false }
 func (*others) Members() []Member              { return nil }

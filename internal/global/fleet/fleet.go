@@ -122,8 +122,10 @@ type Fleet struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	reports map[string]received
-	leading uint64    // counts leaderships
-	since   time.Time // when this one began
+	// diverged are members of which it is known that they applied something else.
+	diverged []string
+	leading  uint64    // counts leaderships
+	since    time.Time // when this one began
 }
 
 // received is a report and in which leadership it came.
@@ -179,6 +181,17 @@ func (f *Fleet) Update(r Report) {
 	old, known := f.reports[r.Member]
 	f.reports[r.Member] = received{Report: r, leadership: f.leading}
 	if !known || old.leadership != f.leading || !clock.Running(old.LeaseUntil, f.now()) || !sameState(old.Report, r) {
+		f.signal()
+	}
+}
+
+// Diverged names the members that applied something else than others did: they hold
+// nothing, and neither do their zones.
+func (f *Fleet) Diverged(members []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.Equal(f.diverged, members) {
+		f.diverged = slices.Clone(members)
 		f.signal()
 	}
 }

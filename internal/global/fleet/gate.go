@@ -86,6 +86,8 @@ func (f *Fleet) standing(member string, index uint64) standing {
 	now := f.now()
 	r, known := f.reports[member]
 	switch {
+	case slices.Contains(f.diverged, member):
+		return waiting
 	case !known || r.Told || r.leadership != f.leading:
 		if clock.Running(f.since.Add(f.lease), now) || known && clock.Running(r.LeaseUntil, now) {
 			return waiting

@@ -131,6 +131,14 @@ func (m *Membership) AddressOf(id string) string {
 	return m.book[id]
 }
 
+// Known are the addresses where others may be, as this node knows before Raft runs.
+func (m *Membership) Known() (to []peer.Target) {
+	for _, addr := range m.addresses() {
+		to = append(to, peer.Target{Addr: addr})
+	}
+	return to
+}
+
 // Settled is closed when the node may serve as far as its membership goes: at
 // once, but at a founder, which waits for the others.
 func (m *Membership) Settled() <-chan struct{} { return m.settled }

@@ -40,6 +40,7 @@ func (n *Node) measure() {
 		histories, _ := n.peers.losses.NewerHistories()
 		return metrics.One(len(histories))
 	})
+	m.Gauge("members_diverged", "Members that applied something else than others did.", nil, func() []metrics.Sample { return metrics.One(len(n.peers.Diverged())) })
 	m.Gauge("positions_ahead", "Positions that were shown to this member and that are not in its past.", nil, func() []metrics.Sample { return metrics.One(n.peers.losses.Waiting()) })
 	n.measureRaft()
 	m.Gauge("key_state_since_timestamp_seconds", "Since when a key is in its state; keys have no end of their own.", []string{"kind", "mesh", "kid", "state"}, n.keyAges)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/adminapi"
 	"github.com/meridiankds/meridian/internal/global/admission"
@@ -238,7 +239,11 @@ func (n *Node) runMember(ctx, serveCtx context.Context, stopServing func()) erro
 	var group errgroup.Group
 	group.Go(func() error {
 		defer stopServing() // a store that failed takes the ports with it
-		return n.store.Run(storeCtx)
+		err := n.store.Run(storeCtx)
+		if e := federation.AsError(err); e != nil && e.Reason == raftstore.ReasonDiverged {
+			n.peers.handOver(ctx, n.store.Furthest())
+		}
+		return err
 	})
 	group.Go(func() error {
 		defer stopServing()
@@ -273,6 +278,7 @@ func (n *Node) serve(ctx context.Context) error {
 	n.runHTTP(group, ctx, httpserver.Server{Name: "diagnostics", Listener: n.listeners.diagnostics, Handler: n.diagnostics()})
 	group.Go(func() error { return n.followLeadership(ctx) })
 	group.Go(func() error { return n.keepPicture(ctx) })
+	group.Go(func() error { return n.compareStandings(ctx) })
 	group.Go(func() error { return n.cfg.Roles.Run(ctx) })
 	group.Go(func() error {
 		select {

@@ -32,6 +32,7 @@ type peers struct {
 	fleet      *fleet.Fleet
 	audit      *audit.Log
 	losses     *loss.Watch
+	standings  standings
 	advertise  string
 	preflights bool
 	nonVoter   bool
@@ -95,7 +96,10 @@ func (p *peers) preflight(ctx context.Context) error {
 	if !p.preflights {
 		return nil
 	}
-	return p.membership.Preflight(ctx)
+	if err := p.membership.Preflight(ctx); err != nil {
+		return err
+	}
+	return p.startStanding(ctx)
 }
 
 func (p *peers) close() { p.client.Close() }

@@ -111,6 +111,11 @@ func (c *Client) Clock(ctx context.Context, to Target) (time.Time, error) {
 	return answer.Now, err
 }
 
+// Standing tells a member how far this one is, and asks the same.
+func (c *Client) Standing(ctx context.Context, to Target, own Standing) (Standings, error) {
+	return call[Standings](ctx, c, to, pathStanding, own)
+}
+
 // Picture asks the leader which zones are where.
 func (c *Client) Picture(ctx context.Context, to Target) (Picture, error) {
 	return call[Picture](ctx, c, to, pathPicture, struct{}{})

@@ -69,11 +69,15 @@
 //	                     few seconds, and measures how long the answer took.
 //	/v1/peer/see-zone    [SeeZone] → the zone's record. To the leader: a zone has joined here.
 //
+//	/v1/peer/standing    [Standing] → [Standings]. How far are you, and have we diverged? Each
+//	                     member asks all others, before it starts Raft and then every second,
+//	                     and keeps what they say (standings.json). A member that stops because
+//	                     its log and the leader's differ hands over its position as a proof.
 //	/v1/peer/audit       audit.Query → audit.Page. What was done through this member, and
 //	                     who was refused there.
 //
-// Hello, promise and join are for every node that has proved the seal key, a report and a
-// join for the node itself only. Everything else is for members, as the node that answers
+// Hello, promise, join and standing are for every node that has proved the seal key; a report, a
+// join and a standing for the node itself only. Everything else is for members, as the node that answers
 // sees them: 403 with reason removed for others.
 //
 // A node that does not lead answers what is meant for the leader with 503 and reason

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/raftstore/disk"
 )
 
 // The paths of requests.
@@ -15,6 +16,7 @@ const (
 	pathReadIndex = "/v1/peer/read-index"
 	pathClock     = "/v1/peer/clock"
 	pathPicture   = "/v1/peer/picture"
+	pathStanding  = "/v1/peer/standing"
 	pathSeeZone   = "/v1/peer/see-zone"
 	pathAudit     = "/v1/peer/audit"
 	pathAPI       = "/v1/peer/api"
@@ -110,6 +112,23 @@ type ReadIndex struct {
 // Clock is what time it is at the member that answers.
 type Clock struct {
 	Now time.Time `json:"now"`
+}
+
+// Standing is how far a member has applied the log, by its own word.
+type Standing struct {
+	disk.Standing
+	// Proof: the member stops, because its log and the leader's differ, and hands over its
+	// position.
+	Proof bool `json:"proof,omitempty"`
+}
+
+// Standings answer one: how far the member that answers is, the furthest that it ever saw
+// the one that asks, and whether the two have diverged: what it applied at the index that
+// the other names is something else.
+type Standings struct {
+	Own      disk.Standing `json:"own"`
+	Seen     disk.Standing `json:"seen"`
+	Diverged bool          `json:"diverged,omitempty"`
 }
 
 // SeeZone names a zone that joined.

@@ -49,6 +49,7 @@ func (n node) Picture() (Picture, error)               { return Picture{}, n.err
 func (n node) Now() time.Time                          { return time.Unix(1, 0) }
 func (n node) ReadIndex() (uint64, error)              { return 7, n.err }
 func (n node) Audit(audit.Query) (audit.Page, error)   { return audit.Page{}, nil }
+func (n node) Standing(Standing) Standings             { return Standings{} }
 
 func (n node) SeeZone(_ context.Context, z string) (federation.Zone, error) {
 	return federation.Zone{Name: z}, n.err

@@ -34,6 +34,8 @@ type Node interface {
 	Now() time.Time
 	SeeZone(ctx context.Context, name string) (federation.Zone, error)
 	Audit(q audit.Query) (audit.Page, error)
+	// Standing compares another member's standing with this one's.
+	Standing(s Standing) Standings
 	// Picture is the leader's.
 	Picture() (Picture, error)
 }
@@ -50,6 +52,12 @@ func Handler(n Node, api http.Handler) http.Handler {
 			return struct{}{}, err
 		}
 		return struct{}{}, n.Join(ctx, r)
+	}))
+	mux.Handle("POST "+pathStanding, answer(maxBody, func(ctx context.Context, s Standing) (Standings, error) {
+		if err := speaksForItself(ctx, s.Node); err != nil {
+			return Standings{}, err
+		}
+		return n.Standing(s), nil
 	}))
 	members := http.NewServeMux()
 	members.Handle("POST "+pathReport, answer(maxReport, func(ctx context.Context, r Report) (ReportAnswer, error) {

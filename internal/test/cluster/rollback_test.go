@@ -124,9 +124,13 @@ func TestALoneGlobalIsRolledBack(t *testing.T) {
 			if west.Revision().History == before.History {
 				t.Errorf("the zone stands at %s, in the history of before", west.Revision())
 			}
+			by := "zone west"
+			if logOnly { // its own record, which is beside raft.db, knows more
+				by = "member " + g.Node.Store().NodeID()
+			}
 			losses := g.Node.Store().Losses()
-			if len(losses) != 1 || losses[0].ShownBy != "zone west" || losses[0].Shown != before {
-				t.Errorf("losses %+v, want one that zone west showed at %s", losses, before)
+			if len(losses) != 1 || losses[0].ShownBy != by || losses[0].Shown != before {
+				t.Errorf("losses %+v, want one that %s showed at %s", losses, by, before)
 			}
 			wantLossTold(t, g)
 		})
@@ -209,4 +213,167 @@ func TestAKeyThatAZoneKnowsAsRemovedIsReplaced(t *testing.T) {
 	if token := g.ZoneToken("west", cptoken.ScopeEgress); !west.accepts(token) {
 		t.Error("a token of the key in its place is refused")
 	}
+}
+
+// rolled is a cluster of three with a zone, and what each member's disk was before 20
+// tokens were issued and revoked.
+type rolled struct {
+	c     *Globals
+	all   []*Global
+	disks map[*Global]putBack
+	zone  *Zone
+	lost  []string
+}
+
+// startRolled starts n members, copies their disks, and revokes.
+func startRolled(t *testing.T, n int, logOnly bool) *rolled {
+	t.Helper()
+	c := StartGlobals(t, quiet, n)
+	r := &rolled{c: c, all: c.Running(), disks: map[*Global]putBack{}}
+	issueAndRevoke(t, c.Leader(), 1)
+	for _, g := range r.all {
+		g.Stop()
+	}
+	for _, g := range r.all {
+		r.disks[g] = g.copyDisk(logOnly)
+	}
+	r.launch(r.all...)
+	leader := c.Leader()
+	r.zone = leader.StartZone("west", addresses(r.all)...)
+	r.lost = issueAndRevoke(t, leader, 20)
+	r.zone.WaitCurrent(leader)
+	head := leader.Node.Store().Standing().Raft
+	for _, g := range r.all {
+		for _, o := range r.all {
+			Eventually(t, o.Name+" to remember what "+g.Name+" has", func() bool {
+				seen, _ := o.Node.Store().Remembered(g.Node.Store().NodeID())
+				return g == o || seen.Raft >= head
+			})
+		}
+	}
+	return r
+}
+
+func addresses(all []*Global) (kds []string) {
+	for _, g := range all {
+		kds = append(kds, g.KDS())
+	}
+	return kds
+}
+
+func (r *rolled) launch(globals ...*Global) {
+	for _, g := range globals {
+		g.Launch()
+	}
+	for _, g := range globals {
+		g.AwaitReady()
+	}
+}
+
+// wantRefused starts a member and wants it to refuse to run.
+func (r *rolled) wantRefused(t *testing.T, g *Global, why string) {
+	t.Helper()
+	g.Launch()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	if err := g.Ended(ctx); err == nil || !strings.Contains(err.Error(), why) {
+		t.Fatalf("%s: %v, want it to say %q", g.Name, err, why)
+	}
+	g.once.Do(func() {}) // it has ended, as it should
+}
+
+// TestOneOfThreeIsRolledBack, while the others are up: it does not run, and nothing is lost.
+func TestOneOfThreeIsRolledBack(t *testing.T) {
+	for name, logOnly := range map[string]bool{"its directory": false, "raft.db alone": true} {
+		t.Run(name, func(t *testing.T) {
+			r := startRolled(t, 3, logOnly)
+			back := r.c.Followers()[0]
+			back.Stop()
+			r.disks[back].putBack()
+			r.wantRefused(t, back, "its disk was put back to an earlier state")
+			again := issueAndRevoke(t, r.c.Leader(), 5)
+			r.zone.wantRefused("what was revoked meanwhile", again...)
+			if losses := r.c.Leader().Node.Store().Losses(); len(losses) > 0 {
+				t.Errorf("losses %+v", losses)
+			}
+		})
+	}
+}
+
+// TestOneOfThreeIsRolledBackWhileAnotherIsDown: the one that is up remembers what the other
+// one had, which does not run: there is no leader until the third is back, and nothing is
+// lost.
+func TestOneOfThreeIsRolledBackWhileAnotherIsDown(t *testing.T) {
+	r := startRolled(t, 3, false)
+	followers := r.c.Followers()
+	back, down := followers[0], followers[1]
+	down.Kill()
+	back.Stop()
+	r.disks[back].putBack()
+	r.wantRefused(t, back, "its disk was put back to an earlier state")
+	r.launch(down)
+	store := r.c.Leader().Node.Store()
+	for _, token := range r.lost {
+		if parsed, err := cptoken.Parse(token); err != nil || !store.View().Revoked(cptoken.Zone, "", parsed.RevocationID()) {
+			t.Fatalf("an acknowledged revocation is lost (%v)", err)
+		}
+	}
+	if losses := store.Losses(); len(losses) > 0 {
+		t.Errorf("losses %+v", losses)
+	}
+}
+
+// TestTwoOfThreeAreRolledBack while the third is away: they elect one of themselves. The
+// third, which has what was acknowledged, proves it when it returns.
+func TestTwoOfThreeAreRolledBack(t *testing.T) {
+	r := startRolled(t, 3, false)
+	others := r.c.Followers()
+	for _, g := range r.all {
+		g.Stop()
+	}
+	// Two go back; the third keeps what it has, and stays away.
+	third := others[0]
+	var two []*Global
+	for _, g := range r.all {
+		if g != third {
+			r.disks[g].putBack()
+			two = append(two, g)
+		}
+	}
+	r.zone.Stop()
+	r.launch(two...)
+	issueAndRevoke(t, r.c.Leader(), 3)
+	r.wantRefused(t, third, "something else")
+	Eventually(t, "the loss to be known", func() bool { return len(r.c.Leader().Node.Store().Losses()) == 1 })
+	loss := r.c.Leader().Node.Store().Losses()[0]
+	if !strings.HasPrefix(loss.ShownBy, "member ") {
+		t.Errorf("loss %+v, want one that a member showed", loss)
+	}
+	wantLossTold(t, r.c.Leader())
+	// The zone returns from the former history, and keeps what it refused.
+	r.zone.globals = addresses(two)
+	r.zone.Start()
+	r.zone.WaitCurrent(r.c.Leader())
+	r.zone.wantRefused("what was revoked before", r.lost...)
+	if n := len(r.c.Leader().Node.Store().Losses()); n != 1 {
+		t.Errorf("%d losses", n)
+	}
+}
+
+// TestAllOfThreeAreRolledBack: nobody but a zone knows.
+func TestAllOfThreeAreRolledBack(t *testing.T) {
+	r := startRolled(t, 3, false)
+	for _, g := range r.all {
+		g.Stop()
+		r.disks[g].putBack()
+	}
+	r.zone.Stop()
+	r.launch(r.all...)
+	again := issueAndRevoke(t, r.c.Leader(), 25)
+	r.zone.globals = addresses(r.all)
+	r.zone.Start()
+	r.zone.wantRefused("what was revoked after the disks went back", again...)
+	r.zone.wantRefused("what was revoked before", r.lost...)
+	Eventually(t, "the loss to be known", func() bool { return len(r.c.Leader().Node.Store().Losses()) == 1 })
+	wantLossTold(t, r.c.Leader())
 }
