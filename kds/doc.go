@@ -63,13 +63,18 @@
 //
 // The zone subscribes with one request (names "*"). It says what it holds in
 // initial_resource_versions, {"changes": "<cluster>/<revision>"}; a zone that
-// holds nothing leaves it out. The answer, always one set, is
+// holds nothing leaves it out. Beside it stands, as "position" in base64, what came with
+// the last part of the set that led there (Changes.position): opaque to the zone, it proves
+// to the global that the zone holds everything up to it. The answer, always one set, is
 //
-//   - changes since that revision, an empty set where there are none;
-//   - a full state where it holds nothing, is of an older history, or has been
-//     away for longer than removals are remembered;
+//   - changes since that position, where it is in the member's past, an empty set where
+//     there are none; a full state where removals are not remembered that far back;
+//   - a full state where the zone holds nothing, and one marked merging where nothing
+//     proves where it stands, or it is of an older history: the zone keeps what it refuses
+//     until that is explicitly withdrawn;
 //   - nothing yet, where it is ahead of this member, be it in this history or in a
-//     newer one: the member is still catching up, and a zone never goes back;
+//     newer one: the member is still catching up, or changes were lost, for which the
+//     position is the proof;
 //   - FailedPrecondition, reason other_cluster, where it is another cluster's.
 //
 // From then on every change is sent as soon as it is there. While several sets
@@ -125,8 +130,13 @@
 // A certificate that was expelled ([cptoken.Certificate]) comes as a revoked id, and is
 // withdrawn when it is readmitted: the zone refuses it on every connection.
 //
+// Every acknowledged change moves the revision, also one that zones need not see: they get
+// an empty set, and with it a position. "removed:<kind>/<kid>" names a key that the zone
+// knows as removed and that it was sent again, which it refuses.
+//
 // A zone checks for itself that a set is of its cluster, leads on from what it holds and
-// leaves nothing out, and never leads to an older history or revision. So a set that is lost, which
+// leaves nothing out, and never leads to an older history, nor, unless it merges, to less
+// than the zone holds: it refuses such a set (reason ahead) and never passes it over. So a set that is lost, which
 // no connection does, is noticed by the next one; if it was the last, by the member, which
 // waits 60 s for an acknowledgement. One that arrives twice is refused or changes nothing.
 //

@@ -34,6 +34,9 @@ const (
 	headMagic = "MRDNZONE"
 	// Format is the number of the file's format; see the package comment.
 	Format = 3
+	// formatUnproven is the format before positions. Its files are read, and rewritten with
+	// the next change; a zone with one resumes unproven, by a full state.
+	formatUnproven = 2
 )
 
 // head is the record that every transaction writes: where the copy stands, and a
@@ -160,7 +163,7 @@ func decodeHead(b []byte) (head, error) {
 		return h, federation.Errorf(federation.Conflict, "the file has format %d, this program reads format %d", f, Format).
 			WithReason(ReasonNewerFormat).
 			WithHint("use the release that wrote the file, or move the file away to begin anew")
-	case f < Format:
+	case f < formatUnproven:
 		return h, federation.Errorf(federation.Conflict, "the file has format %d of an unreleased version, this program reads format %d", f, Format).
 			WithReason(ReasonOlderFormat).
 			WithHint("move the file away: the zone begins anew, and the global sends it everything")
@@ -170,8 +173,10 @@ func decodeHead(b []byte) (head, error) {
 	h.revision.History.ID = r.string()
 	h.revision.History.Created = r.varint()
 	h.revision.Index = r.uvarint()
-	if p := r.string(); p != "" {
-		h.position = []byte(p)
+	if binary.BigEndian.Uint32(body[len(headMagic):]) >= Format {
+		if p := r.string(); p != "" {
+			h.position = []byte(p)
+		}
 	}
 	h.watermark = r.varint()
 	h.vocabulary = r.uvarint()

@@ -286,27 +286,18 @@ type Losses interface {
 
 // newerHistories are the histories that were shown and that nobody here knows.
 func (api *API) newerHistories() (histories []federation.History, by []string) {
-	if api.cfg.Losses == nil {
-		return nil, nil
+	if api.cfg.Losses != nil {
+		histories, by = api.cfg.Losses.NewerHistories()
 	}
-	return api.cfg.Losses.NewerHistories()
-}
-
-// kumaZones are the zones that show no position, because they run Kuma's control plane.
-func (api *API) kumaZones() (names []string) {
-	for _, z := range api.fleet.Zones() {
-		for _, s := range z.Sessions {
-			if !s.Meridian && (len(names) == 0 || names[len(names)-1] != z.Name) {
-				names = append(names, z.Name)
-			}
-		}
-	}
-	return names
+	return histories, by
 }
 
 // losses adds to a status what was lost, as far as it is known, and returns the warnings.
 func (api *API) losses(status *apitypes.Cluster) (warnings []string) {
-	kuma := api.kumaZones()
+	var kuma []string
+	for _, z := range api.fleet.KumaZones() {
+		kuma = append(kuma, z.Zone)
+	}
 	for _, l := range api.store.Losses() {
 		status.Losses = append(status.Losses, apitypes.Loss{
 			At: l.At.UTC(), ShownBy: l.ShownBy, Shown: l.Shown.String(), Had: l.Had.String(), Began: l.Began.String(), KumaZones: kuma,

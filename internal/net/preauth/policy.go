@@ -85,6 +85,7 @@
 //	global  5683   peers POST /v1/peer/hello  the seal key  -
 //	global  5683   peers POST /v1/peer/promise  the seal key  -
 //	global  5683   peers POST /v1/peer/join  the seal key  -
+//	global  5683   peers POST /v1/peer/standing  the seal key  -
 //	global  5683   peers POST /v1/peer/report  the seal key of a member  -
 //	global  5683   peers POST /v1/peer/read-index  the seal key of a member  -
 //	global  5683   peers POST /v1/peer/picture  the seal key of a member  -
@@ -125,7 +126,6 @@
 //	zone    5678   proxies /envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources  proxy's token  one quota, by address
 //	zone    5678   proxies /envoy.service.auth.v3.Authorization/Check  a good token in the question  one quota, by address
 //	global  5683   peers POST /v1/peer/clock  the seal key of a member  -
-//	global  5683   peers POST /v1/peer/standing  the seal key of a member  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/cut-offs  as the listener's  -
 //	global  5685   kds /kuma.mesh.v1alpha1.KDSSyncService/ZoneToGlobalSync  as the listener's  one zone's, by address
 //

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -376,4 +377,159 @@ func TestAllOfThreeAreRolledBack(t *testing.T) {
 	r.zone.wantRefused("what was revoked before", r.lost...)
 	Eventually(t, "the loss to be known", func() bool { return len(r.c.Leader().Node.Store().Losses()) == 1 })
 	wantLossTold(t, r.c.Leader())
+}
+
+// TestMidLoadRollback stops a lone global in the middle of revoking, puts its disk back, and
+// goes on revoking: what was acknowledged stays refused where the zone had it.
+func TestMidLoadRollback(t *testing.T) {
+	g := StartGlobal(t, quiet)
+	relay := NewRelay(t, g.KDS())
+	west := g.StartZone("west", relay.Addr())
+	west.WaitCurrent(g)
+	g.Stop()
+	disk := g.copyDisk(false)
+	g.Start()
+	relay.Retarget(g.KDS())
+	var held []string
+	for range 30 { // the zone takes them as they come, and is cut off in between
+		held = append(held, issueAndRevoke(t, g, 1)...)
+	}
+	Eventually(t, "the zone to hold some of them", func() bool { return !west.accepts(held[len(held)/2]) })
+	held = slices.DeleteFunc(held, west.accepts)
+	g.Stop()
+	disk.putBack()
+	g.Start()
+	again := issueAndRevoke(t, g, 10)
+	relay.Retarget(g.KDS())
+	again = append(again, issueAndRevoke(t, g, 10)...)
+	west.wantRefused("what was revoked after the disk went back", again...)
+	west.wantRefused("what the zone had acknowledged", held...)
+	Eventually(t, "the loss to be known", func() bool { return len(g.Node.Store().Losses()) == 1 })
+}
+
+// TestAZoneIsRolledBack: it resumes from its earlier position, which is in the past, and is
+// sent the rest.
+func TestAZoneIsRolledBack(t *testing.T) {
+	g := StartGlobal(t, quiet)
+	west := g.StartZone("west", g.KDS())
+	west.WaitCurrent(g)
+	west.Stop()
+	copied := filepath.Join(TempDir(t), "copy")
+	copyPrivate(t, copied, west.Dir)
+	west.Start()
+	tokens := issueAndRevoke(t, g, 5)
+	west.WaitCurrent(g)
+	west.Stop()
+	if err := os.RemoveAll(west.Dir); err != nil {
+		t.Fatal(err)
+	}
+	copyPrivate(t, west.Dir, copied)
+	west.Start()
+	west.wantRefused("what the zone forgot", tokens...)
+	if losses := g.Node.Store().Losses(); len(losses) > 0 {
+		t.Errorf("losses %+v", losses)
+	}
+}
+
+// TestOldZonesRaiseNoAlarm: a restore and a recovery on purpose begin new histories, and
+// zones that come from former ones prove nothing.
+func TestOldZonesRaiseNoAlarm(t *testing.T) {
+	c := StartGlobals(t, quiet, 2)
+	leader := c.Leader()
+	west, east := leader.StartZone("west", addresses(c.Running())...), leader.StartZone("east", addresses(c.Running())...)
+	backup := leader.save()
+	tokens := issueAndRevoke(t, leader, 5)
+	west.WaitCurrent(leader)
+	east.WaitCurrent(leader)
+	west.Stop()
+	leader.restore(backup, true)
+	east.WaitCurrent(leader)
+	east.Stop()
+	west.globals = addresses(c.Running())
+	west.Start()
+	west.WaitCurrent(leader)
+	west.wantRefused("what the backup lacks", tokens...)
+	if losses := leader.Node.Store().Losses(); len(losses) > 0 {
+		t.Errorf("after a restore: losses %+v", losses)
+	}
+	west.Stop()
+	for _, g := range c.Running() {
+		g.Stop()
+	}
+	if _, err := raftstore.Recover(leader.Dir, raftstore.RecoverOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	leader.Launch()
+	leader.AwaitReady()
+	for _, z := range []*Zone{west, east} {
+		z.globals = addresses([]*Global{leader})
+		z.Start()
+		z.WaitCurrent(leader)
+		z.wantRefused("what the backup lacks", tokens...)
+	}
+	if losses := leader.Node.Store().Losses(); len(losses) > 0 {
+		t.Errorf("after a recovery: losses %+v", losses)
+	}
+}
+
+// TestTwoClustersShareAName: a copy of a cluster is started beside it, and a zone wanders
+// between the two. Each begins one history at most, the zone never accepts what either told
+// it is revoked, and both end in an alarm.
+func TestTwoClustersShareAName(t *testing.T) {
+	first := StartGlobal(t, quiet)
+	relay := NewRelay(t, first.KDS())
+	west := first.StartZone("west", relay.Addr())
+	west.WaitCurrent(first)
+	first.Stop()
+	second := &Global{Dir: filepath.Join(TempDir(t), "second"), t: t, log: quiet}
+	copyPrivate(t, second.Dir, first.Dir)
+	first.Start()
+	second.Start()
+	t.Cleanup(second.Stop)
+	both := []*Global{first, second}
+	var revoked []string
+	for _, g := range both {
+		token := issueAndRevoke(t, g, 1)
+		relay.Retarget(g.KDS())
+		relay.Cut()
+		if g == first {
+			west.wantRefused("what the first revoked", token...)
+			revoked = append(revoked, token...)
+		}
+	}
+	Eventually(t, "the second to begin a history", func() bool { return len(second.Node.Store().Losses()) == 1 })
+	west.WaitCurrent(second)
+	for i := range 6 {
+		g := both[i%2]
+		relay.Retarget(g.KDS())
+		relay.Cut()
+		if g == first {
+			Eventually(t, "the first to be shown a history that it does not know", func() bool {
+				var status apitypes.Cluster
+				g.want(t, http.StatusOK, http.MethodGet, "/v1/cluster", nil, &status)
+				return len(status.NewerHistories) == 1
+			})
+			continue
+		}
+		token := issueAndRevoke(t, g, 1)
+		west.wantRefused("what the second revoked", token...)
+		revoked = append(revoked, token...)
+	}
+	west.wantRefused("what either revoked", revoked...)
+	if a, b := len(first.Node.Store().Losses()), len(second.Node.Store().Losses()); a > 1 || b > 1 {
+		t.Errorf("the clusters began %d and %d histories", a, b)
+	}
+	// The operator decides that the first one stays.
+	second.Stop()
+	relay.Retarget(first.KDS())
+	relay.Cut()
+	first.want(t, http.StatusOK, http.MethodPost, "/v1/cluster/confirm-loss", apitypes.ConfirmLossRequest{Adopt: true}, nil)
+	west.WaitCurrent(first)
+	west.wantRefused("what either revoked", revoked...)
+	var status apitypes.Cluster
+	Eventually(t, "the alarm to end", func() bool {
+		status = apitypes.Cluster{}
+		first.want(t, http.StatusOK, http.MethodGet, "/v1/cluster", nil, &status)
+		return len(status.NewerHistories) == 0 && len(status.Losses) == 0
+	})
 }
