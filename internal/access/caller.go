@@ -13,6 +13,10 @@ const (
 	ViaLoopback = "loopback" // a loopback address, where that makes an admin
 )
 
+// Ways are all of them: of who came another way nothing is believed. Each has a row in
+// the table of internal/global/peer.
+var Ways = [...]string{ViaToken, ViaCert, ViaSocket, ViaLoopback}
+
 // Caller is who sent a request.
 type Caller struct {
 	// Name is that of the token or certificate, or says where an unnamed admin came from.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -44,7 +45,7 @@ func forwardedCaller(h http.Header) (Caller, error) {
 		return Caller{}, bad
 	}
 	var c carried
-	if err := json.Unmarshal(data, &c); err != nil || c.Name == "" || c.Via == "" {
+	if err := json.Unmarshal(data, &c); err != nil || c.Name == "" || !slices.Contains(Ways[:], c.Via) {
 		return Caller{}, bad
 	}
 	return Caller(c), nil

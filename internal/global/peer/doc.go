@@ -95,13 +95,14 @@
 // caller gets there:
 //
 //	caller               recognised by the member that it asks      told to the leader as
-//	bearer token         its signature, revocation and expiry       name and groups, via token
+//	bearer token         its signature, revocation and audience     name and groups, via token
 //	client certificate   its chain and role at this moment          name, via cert
 //	admin socket         the socket's file permissions              admin, via socket
 //	loopback (dev)       a loopback address and a local Host        admin, via loopback
 //
-// The token itself and the certificate stay with the member that was asked. The answer bears "Meridian-Applied", the leader's Raft index, up to which the forwarding
-// member waits before it passes the answer on unchanged, so that a caller who then reads
+// TestEachCallersWayToTheLeader (internal/test/cluster) tries each row. The token itself and
+// the certificate stay with the member that was asked. The answer bears "Meridian-Applied",
+// the leader's Raft index, up to which the forwarding member waits before it passes the answer on unchanged, so that a caller who then reads
 // at the same member sees what it wrote.
 //
 // A request that was not sent is Unavailable. One that was sent and brought no answer is

@@ -38,6 +38,12 @@
 //	internal/net/tlsutil.TestPeerPortTakesNodesOfTheClusterOnly, internal/net/tlsutil.TestPeerClientRefusesAForeignServer
 //	raftstore/raftnet.TestConnectionsAreMeantForOneNode, internal/global/peer.TestAForwardedRequestNeedsACaller
 //
+// What SECURITY.md says that a thief cannot do, and how one recovers:
+//
+//	internal/test/attack.TestEveryCannotIsTried, internal/test/attack.TestTheDiagnosticsPortTellsNoSecret
+//	internal/test/cluster.TestAZoneRefusesAnExpelledGlobal, internal/test/cluster.TestRotationsUnderLoad
+//	internal/test/cluster.TestZoneRelaysTokens, internal/test/cluster.TestEachCallersWayToTheLeader
+//
 // # Exhaustion
 //
 // Compression bombs, a million names in a subscription, megabytes of headers,

@@ -39,6 +39,7 @@ func TestRecoveriesAsWritten(t *testing.T) {
 	theftOfAZone(t, c, admin, west, good)
 	theftOfTheSealKey(t, c, admin, west)
 	theftOfAnOperator(t, c, admin)
+	c.shell(admin + `global seal rotate --cluster-secret`)
 
 	// A member's certificate: the member goes, and the others carry on.
 	lost := c.all[2]
@@ -50,6 +51,15 @@ func TestRecoveriesAsWritten(t *testing.T) {
 	c.all = c.all[:2]
 	c.awaitVoters(2)
 	c.shell(admin + `global keys list; global get revocations; global get zones`)
+
+	// Its disk too: the node that is no member any more, and its certificate, are expelled.
+	key := strings.TrimSpace(c.shell(admin + `global certs expel --reason stolen c.crt
+		global cluster remove --expel --reason "disk stolen" ` + lost.id() + ` >/dev/null
+		global certs expelled -o json`))
+	if !strings.Contains(key, "sha256:") || !strings.Contains(key, lost.id()) {
+		t.Errorf("expelled: %s", key)
+	}
+	c.shell(admin + `global certs readmit c.crt; global cluster readmit ` + lost.id())
 	west.await(west.token(c.all[1], "last"), "accepted")
 }
 
