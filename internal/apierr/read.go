@@ -70,18 +70,14 @@ func readBounded(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, e
 	if r.ContentLength > limit && r.Header.Get("Expect") != "" {
 		return nil, tooLong // the caller waits to be told before it sends
 	}
-	var data bytes.Buffer
-	if n := r.ContentLength; n > 0 && n <= limit {
-		data.Grow(int(n) + bytes.MinRead)
-	}
-	_, err := data.ReadFrom(io.LimitReader(r.Body, limit+1))
+	data, err := collect(io.LimitReader(r.Body, limit+1))
 	var known *federation.Error
 	switch {
 	case errors.As(err, &known):
 		return nil, known // who stands before the body has said why
 	case err != nil:
 		return nil, federation.Errorf(federation.Invalid, "the body could not be read to its end: %w", err)
-	case int64(data.Len()) > limit:
+	case int64(len(data)) > limit:
 		// Were the connection closed while the caller still sends, its system would
 		// throw the answer away. So a good part of the rest is taken and dropped.
 		// On HTTP/2 the stream alone ends, and what others ask beside it goes on.
@@ -91,7 +87,31 @@ func readBounded(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, e
 		_, _ = io.CopyN(io.Discard, r.Body, min(maxDropped, dropped*limit))
 		return nil, tooLong
 	}
-	return data.Bytes(), nil
+	return data, nil
+}
+
+// collect reads in to its end. It occupies about what has come: room for a length that is
+// only declared would cost the caller nothing, and room that grows by copying is twice
+// that. So pieces are joined once all of them are there.
+func collect(in io.Reader) ([]byte, error) {
+	const least, most = 1 << 10, 64 << 10
+	var pieces [][]byte
+	piece := make([]byte, 0, least)
+	for {
+		n, err := in.Read(piece[len(piece):cap(piece)])
+		piece = piece[:len(piece)+n]
+		switch {
+		case errors.Is(err, io.EOF) && pieces == nil:
+			return piece, nil
+		case errors.Is(err, io.EOF):
+			return bytes.Join(append(pieces, piece), nil), nil
+		case err != nil:
+			return nil, err
+		case len(piece) == cap(piece):
+			pieces = append(pieces, piece)
+			piece = make([]byte, 0, min(2*cap(piece), most))
+		}
+	}
 }
 
 // UnmarshalStrict is [ReadJSON] for bytes.

@@ -27,8 +27,11 @@ const (
 	costRequest  = 12 << 10
 	firstRequest = 64 << 10
 	// headerFactor is how many bytes headers occupy for each that came: a line of five
-	// bytes is an entry of a map, with a slice and two strings.
-	headerFactor = 20
+	// bytes is an entry of a map, with a slice and two strings, seventeen times as much,
+	// and the collector lets almost as much again be in use.
+	headerFactor = 40
+	// bodyFactor is the same for bodies: the collector lets as much again be in use.
+	bodyFactor = 2
 	// costHTTP2 is what a connection of HTTP/2 has beyond one of HTTP/1 once a request is
 	// open, with a block of headers that is not complete.
 	costHTTP2 = 40 << 10

@@ -7,8 +7,9 @@
 // A [Budget] is shared by all listeners of a process. A connection is charged what it
 // occupies (TLS, buffers, goroutines), and every byte that is read from it, since the
 // layers above keep what they cannot handle yet: half a header, the windows of HTTP/2,
-// the receive buffers of gRPC. Until a request begins each byte counts twenty times:
-// headers occupy that much more than they are long. A request takes over the bytes of its
+// the receive buffers of gRPC. Until a request begins each byte counts forty times:
+// headers occupy that much more than they are long. Those of a body count twice, as the
+// collector lets as much again be in use. A request takes over the bytes of its
 // body and is charged its headers and its goroutine. Where descriptors are scarce, a connection costs as
 // much more as makes their number fit: there is one currency.
 //

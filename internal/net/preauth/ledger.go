@@ -119,7 +119,10 @@ func (l *ledger) enter(s Source, p *port, now time.Time, evict func()) (e *entry
 // they may be headers, which occupy more than they are long.
 func (l *ledger) read(e *entry, n int64, headers bool, now time.Time) (evicted []*entry) {
 	e.raw += n
-	if headers && e.open == 0 {
+	switch {
+	case e.open > 0:
+		n *= bodyFactor
+	case headers:
 		n *= headerFactor
 	}
 	return l.grow(e, n, now)
@@ -161,7 +164,7 @@ func (l *ledger) shift(e *entry, n int64) {
 	if e.gone || e.parent == nil {
 		return
 	}
-	n = max(min(n, e.parent.bytes-l.base), 0)
+	n = max(min(n*bodyFactor, e.parent.bytes-l.base), 0)
 	e.parent.bytes -= n
 	e.bytes += n
 }

@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{bin: o.bin, quick: o.quick, profiles: o.profiles, report: &report{say: stderr}}
+	b := &bench{bin: o.bin, quick: o.quick, floodSpan: o.floodSpan, profiles: o.profiles, report: &report{say: stderr}}
 	if o.json != "" {
 		f, err := os.OpenFile(o.json, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 		if err != nil {
@@ -118,6 +118,7 @@ func (b *bench) measureRow(ctx context.Context, r row) error {
 type options struct {
 	bin, json, profiles string
 	quick               bool
+	floodSpan           time.Duration
 	rows                []row
 }
 
@@ -126,6 +127,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("scripts/bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.quick, "quick", false, "small sizes: for the checks of the results, not for figures")
+	flags.DurationVar(&o.floodSpan, "flood-span", 2*time.Minute, "how long each shape of a flood lasts")
 	flags.StringVar(&o.json, "json", "", "write one object a line to this `FILE`")
 	flags.StringVar(&o.profiles, "profile", "", "write profiles of the processor into this `FOLDER`, where a row can")
 	flags.StringVar(&o.bin, "bin", filepath.Join(".", "bin"), "`FOLDER` of the programs global and zone")
@@ -151,7 +153,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	known := rows()
 	if len(names) == 0 {
-		o.rows = slices.DeleteFunc(known, func(r row) bool { return r.byName })
+		o.rows = slices.DeleteFunc(known, func(r row) bool { return r.byName && !(o.quick && r.quick) })
 	}
 	for _, name := range names {
 		i := slices.IndexFunc(known, func(r row) bool { return r.name == name })

@@ -16,10 +16,12 @@ import (
 
 // bench is one run.
 type bench struct {
-	bin     string // folder of the binaries
-	quick   bool
-	report  *report
-	scratch string // on disk: a folder for rows to work in
+	bin   string // folder of the binaries
+	quick bool
+	// floodSpan is how long each shape of a flood lasts.
+	floodSpan time.Duration
+	report    *report
+	scratch   string // on disk: a folder for rows to work in
 	// profiles is where profiles of the processor are written; empty: none.
 	profiles string
 }

@@ -42,6 +42,7 @@ var roles = map[string]func() (m methods, close func()){
 	"bareclients":  newBareClientsRole,
 	"etcdwatchers": newEtcdWatchersRole,
 	"flood":        newFloodRole,
+	"attack":       newAttackRole,
 	"copy":         newCopyRole,
 }
 

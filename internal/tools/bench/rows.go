@@ -6,6 +6,7 @@ import "context"
 type row struct {
 	name, about string
 	byName      bool // only where it is asked for
+	quick       bool // or with --quick
 	run         func(ctx context.Context, s *scope) error
 }
 
@@ -37,7 +38,7 @@ func rows() []row {
 		{name: "start", about: "an empty global, until it is ready", run: start},
 		{name: "growth", about: "how the main figures grow with zones and revoked ids", byName: true, run: growth},
 		{name: "soak", about: "ten minutes of everything at once, with --quick one: does anything grow", byName: true, run: soak},
-		{name: "flood", about: "every port attacked at once, two minutes a shape: memory and valid callers", byName: true, run: flood},
+		{name: "flood", about: "every port attacked at once, two minutes a shape: memory and valid callers", byName: true, quick: true, run: flood},
 		{name: "size", about: "the programs on disk", run: size},
 	}
 }
