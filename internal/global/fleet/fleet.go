@@ -132,6 +132,7 @@ type Fleet struct {
 type received struct {
 	Report
 	leadership uint64
+	at         time.Time // when it came
 }
 
 // New returns a Fleet that has heard of nobody. It counts as the begin of a
@@ -179,7 +180,7 @@ func (f *Fleet) Update(r Report) {
 		r.LeaseUntil = f.now().Add(f.lease)
 	}
 	old, known := f.reports[r.Member]
-	f.reports[r.Member] = received{Report: r, leadership: f.leading}
+	f.reports[r.Member] = received{Report: r, leadership: f.leading, at: f.now()}
 	if !known || old.leadership != f.leading || !clock.Running(old.LeaseUntil, f.now()) || !sameState(old.Report, r) {
 		f.signal()
 	}

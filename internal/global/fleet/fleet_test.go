@@ -203,3 +203,25 @@ func TestConcurrentUse(t *testing.T) {
 		}
 	}
 }
+
+// TestHeard: a lease outlives the member that died in its first seconds, and how lately
+// it was heard does not.
+func TestHeard(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	f := New(Options{Now: func() time.Time { return now }, Lease: 10 * time.Second})
+	if _, ok := f.Heard("b"); ok {
+		t.Error("heard of nobody")
+	}
+	f.Update(Report{Member: "b", Applied: 7})
+	now = now.Add(9 * time.Second)
+	if _, live := f.Reported("b"); !live {
+		t.Error("the lease is over")
+	}
+	if ago, ok := f.Heard("b"); !ok || ago != 9*time.Second {
+		t.Errorf("heard %s ago, %t", ago, ok)
+	}
+	f.Lead()
+	if _, ok := f.Heard("b"); ok {
+		t.Error("a report to a former leader counts")
+	}
+}

@@ -18,6 +18,18 @@ func (f *Fleet) Reported(member string) (applied uint64, live bool) {
 	return r.Applied, clock.Running(r.LeaseUntil, f.now())
 }
 
+// Heard returns how long ago the member reported in this leadership. ok is false where it
+// has not.
+func (f *Fleet) Heard(member string) (ago time.Duration, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, known := f.reports[member]
+	if !known || r.Told || r.leadership != f.leading {
+		return 0, false
+	}
+	return clock.Elapsed(r.at, f.now()), true
+}
+
 // Reports returns the reports that are believed, for members that ask the leader for
 // its picture. Nothing in them may be changed.
 func (f *Fleet) Reports() []Report {

@@ -51,6 +51,8 @@ type Fleet interface {
 	// Reported returns what the member last said it had applied, and whether its
 	// report still counts.
 	Reported(member string) (applied uint64, live bool)
+	// Heard returns how long ago the member reported to this leader, if it did.
+	Heard(member string) (ago time.Duration, ok bool)
 	Forget(member string)
 }
 

@@ -12,7 +12,8 @@ type server struct {
 	// has not reported in this leadership nothing is known, and nothing is done.
 	nonVoter bool
 	self     bool
-	live     bool          // it reports
+	live     bool          // its report still counts
+	heard    bool          // it reported a moment ago
 	silent   time.Duration // since when it does not, 0 where it does
 	// keepsUp is for how long it has reported, without a gap, that it is close
 	// behind the leader.
@@ -36,8 +37,8 @@ type change struct {
 // plan returns the next step, if there is one. Members are in the order of ids.
 //
 //   - A member without a vote is promoted when it has kept up for the time of
-//     stabilisation; while fewer than expect vote, as soon as it has caught up. One that
-//     wants no vote never is.
+//     stabilisation; while fewer than expect vote, as soon as it has caught up; and in
+//     either case only if it was heard a moment ago. One that wants no vote never is.
 //   - A leader that wants no vote hands over to a voter that keeps up and wants its own.
 //   - A voter that wants no vote gives it back once at least expect others vote, all of
 //     them live. A restart with --non-voter is no way to leave a cluster with fewer voters
@@ -50,7 +51,7 @@ type change struct {
 func plan(servers []server, r rules) (change, bool) {
 	voters, live := count(servers)
 	for _, s := range servers {
-		if s.voter || s.nonVoter || !s.live || !s.current {
+		if s.voter || s.nonVoter || !s.live || !s.heard || !s.current {
 			continue
 		}
 		if voters < r.expect || s.keepsUp >= r.stabilize {

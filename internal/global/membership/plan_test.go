@@ -17,9 +17,9 @@ func TestPlan(t *testing.T) {
 	r := rules{expect: 3, stabilize: 10 * time.Second, deadAfter: time.Minute}
 	self := server{id: "a", voter: true, self: true, live: true, current: true}
 	newcomer := func(keepsUp time.Duration) server {
-		return server{id: "d", live: true, current: true, keepsUp: keepsUp}
+		return server{id: "d", live: true, heard: true, current: true, keepsUp: keepsUp}
 	}
-	replica := server{id: "d", live: true, current: true, nonVoter: true, keepsUp: time.Hour}
+	replica := server{id: "d", live: true, heard: true, current: true, nonVoter: true, keepsUp: time.Hour}
 	unwilling := func(s server) server { s.nonVoter = true; return s }
 	for name, tt := range map[string]struct {
 		servers []server
@@ -29,8 +29,10 @@ func TestPlan(t *testing.T) {
 		"the founding does not wait":               {[]server{self, newcomer(0)}, change{promote: "d"}},
 		"later one waits until it is stable":       {[]server{self, voter("b", true), voter("c", true), newcomer(9 * time.Second)}, change{}},
 		"stable":                                   {[]server{self, voter("b", true), voter("c", true), newcomer(10 * time.Second)}, change{promote: "d"}},
-		"not caught up":                            {[]server{self, {id: "d", live: true}}, change{}},
-		"not live":                                 {[]server{self, {id: "d", current: true, keepsUp: time.Hour}}, change{}},
+		"died while its lease runs":                {[]server{self, voter("b", true), voter("c", true), {id: "d", live: true, current: true, keepsUp: 11 * time.Second}}, change{}},
+		"and at the founding":                      {[]server{self, {id: "d", live: true, current: true}}, change{}},
+		"not caught up":                            {[]server{self, {id: "d", live: true, heard: true}}, change{}},
+		"not live":                                 {[]server{self, {id: "d", heard: true, current: true, keepsUp: time.Hour}}, change{}},
 		"a dead newcomer":                          {[]server{self, voter("b", true), voter("c", true), gone("d", false, time.Minute)}, change{remove: "d"}},
 		"a newcomer that is silent for a while":    {[]server{self, voter("b", true), voter("c", true), gone("d", false, time.Second)}, change{}},
 		"a dead voter that is needed":              {[]server{self, voter("b", true), gone("c", true, time.Hour)}, change{}},

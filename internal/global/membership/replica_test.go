@@ -51,8 +51,9 @@ func (l *leader) AddMember(id, addr string) error {
 // all says that every member reports and keeps up.
 type all struct{}
 
-func (all) Reported(string) (uint64, bool) { return 1000, true }
-func (all) Forget(string)                  {}
+func (all) Reported(string) (uint64, bool)     { return 1000, true }
+func (all) Heard(string) (time.Duration, bool) { return time.Second, true }
+func (all) Forget(string)                      {}
 
 // echo answers as the node that joins.
 type echo struct{ Peers }

@@ -17,6 +17,10 @@ const (
 	// closeBehind is how many changes a member may lack and still count as one that
 	// keeps up: what is under way between two reports.
 	closeBehind = 256
+	// heardWithin is how lately a member must have reported to be given a vote. Its lease
+	// is longer, and whoever dies in its first seconds would be one more voter that the
+	// cluster then lacks.
+	heardWithin = 2 * time.Second
 )
 
 // record is what the steward remembers of a member in this leadership.
@@ -118,6 +122,8 @@ func (m *Membership) servers() []server {
 		s := server{id: member.ID, voter: member.Voter, self: member.ID == m.store.NodeID(), nonVoter: m.wantsNoVote(member.ID)}
 		applied, live := m.cfg.Fleet.Reported(member.ID)
 		s.live = live || s.self
+		ago, heard := m.cfg.Fleet.Heard(member.ID)
+		s.heard = heard && ago <= heardWithin
 		s.current = s.self || live && applied+closeBehind >= mine
 		all = append(all, s)
 	}
