@@ -141,7 +141,7 @@ func agentConfig(c *cli.Context) (cfg proxyagent.Config, err error) {
 	}
 	cfg.Output = proxyagent.NewPrinter(c.App.Writer, format == "json")
 	cfg.Version = version()
-	if cfg.Logger, err = console.NewLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level")); err != nil {
+	if cfg.Logger, err = console.ServerLogger(c); err != nil {
 		return cfg, err
 	}
 	if err := whoFrom(c, &cfg); err != nil {

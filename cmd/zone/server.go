@@ -86,7 +86,7 @@ Examples:
 
 // zoneConfig turns the flags into a configuration.
 func zoneConfig(c *cli.Context) (zonenode.Config, error) {
-	logger, err := console.NewLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	logger, err := console.ServerLogger(c)
 	if err != nil {
 		return zonenode.Config{}, err
 	}

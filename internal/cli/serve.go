@@ -27,6 +27,23 @@ func FlagNames(flags []cli.Flag, without ...string) []string {
 	return names
 }
 
+// ServerLogger returns the logger that --log-format and --log-level ask for. Where that
+// writes JSON, what the program says from now on is a line of it too, the last one as well.
+func ServerLogger(c *cli.Context) (*slog.Logger, error) {
+	format := c.String("log-format")
+	logger, err := NewLogger(c.App.ErrWriter, format, c.String("log-level"))
+	if err == nil && format == "json" {
+		if c.App.Metadata == nil {
+			c.App.Metadata = map[string]any{}
+		}
+		c.App.Metadata[loggerKey] = logger
+	}
+	return logger, err
+}
+
+// loggerKey is where an app keeps the logger in whose format it speaks.
+const loggerKey = "logger"
+
 // NewLogger returns the logger of a server: format is "text" or "json", level
 // "debug", "info", "warn" or "error".
 func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
@@ -37,9 +54,9 @@ func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: l}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
+		return slog.New(once{next: slog.NewTextHandler(w, options)}), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		return slog.New(once{next: slog.NewJSONHandler(w, options)}), nil
 	}
 	return nil, Usagef("use text or json", "--log-format %.20q is not a format", format)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/mattn/go-isatty"
@@ -17,6 +18,7 @@ type Voice struct {
 	program string
 	in      io.Reader
 	err     io.Writer
+	log     *slog.Logger // nil: it speaks in plain lines
 }
 
 // NewVoice returns the voice of the named program, which speaks on err and hears
@@ -26,7 +28,11 @@ func NewVoice(program string, in io.Reader, err io.Writer) *Voice {
 }
 
 // VoiceOf returns the voice of an application.
-func VoiceOf(app *cli.App) *Voice { return NewVoice(app.Name, app.Reader, app.ErrWriter) }
+func VoiceOf(app *cli.App) *Voice {
+	v := NewVoice(app.Name, app.Reader, app.ErrWriter)
+	v.log, _ = app.Metadata[loggerKey].(*slog.Logger)
+	return v
+}
 
 // Error writes the error line and, if the error knows what to do next, the hint.
 // A nil error writes nothing.
@@ -34,15 +40,29 @@ func (v *Voice) Error(err error) {
 	if err == nil {
 		return
 	}
-	v.line("error: ", err.Error())
 	var e *federation.Error
-	if errors.As(err, &e) && e.Hint != "" {
-		v.line("hint: ", e.Hint)
+	hinted := errors.As(err, &e) && e.Hint != ""
+	switch {
+	case v.log != nil && hinted:
+		v.log.Error(err.Error(), "hint", e.Hint)
+	case v.log != nil:
+		v.log.Error(err.Error())
+	default:
+		v.line("error: ", err.Error())
+		if hinted {
+			v.line("hint: ", e.Hint)
+		}
 	}
 }
 
 // Warn writes a line about something that works but should not be left so.
-func (v *Voice) Warn(format string, args ...any) { v.line("warning: ", fmt.Sprintf(format, args...)) }
+func (v *Voice) Warn(format string, args ...any) {
+	if v.log != nil {
+		v.log.Warn(fmt.Sprintf(format, args...))
+		return
+	}
+	v.line("warning: ", fmt.Sprintf(format, args...))
+}
 
 // Hint writes a line that says what to do next.
 func (v *Voice) Hint(format string, args ...any) { v.line("hint: ", fmt.Sprintf(format, args...)) }
@@ -53,6 +73,10 @@ func (v *Voice) Say(format string, args ...any) { v.line("", fmt.Sprintf(format,
 // line writes one line. Standard error that cannot be written leaves nobody to
 // tell, so the failure is dropped.
 func (v *Voice) line(label, text string) {
+	if v.log != nil {
+		v.log.Info(label + text)
+		return
+	}
 	fmt.Fprintf(v.err, "%s: %s%s\n", v.program, label, Line(text))
 }
 

@@ -167,7 +167,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if err := checkAddresses(c); err != nil {
 		return globalnode.Config{}, err
 	}
-	logger, err := console.NewLogger(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	logger, err := console.ServerLogger(c)
 	if err != nil {
 		return globalnode.Config{}, err
 	}
