@@ -116,6 +116,9 @@ func TestIssuer(t *testing.T) {
 		{desk, user("bob", "staff", "desk"), 0},
 		{desk, user("ann"), 0}, // has a role by name
 		{desk, user("ci"), 0},
+		{desk, user("admin socket"), 0}, // as whom this program itself acts
+		{desk, user("localhost"), 0},
+		{desk, user("meridian"), 0},
 		{desk, zone("west"), 0},
 		{lead, user("ann"), day}, // the binding says so
 		{lead, user("ann", "staff"), 0},

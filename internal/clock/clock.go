@@ -43,17 +43,15 @@ func Age(recorded, now time.Time) (age time.Duration, ok bool) {
 	if recorded.IsZero() {
 		return 0, false
 	}
-	elapsed, wall := now.Sub(recorded), now.Round(0).Sub(recorded.Round(0))
-	if recorded == recorded.Round(0) && wall < 0 { // no monotonic part: read from a file
+	return largerAge(now.Sub(recorded), now.Round(0).Sub(recorded.Round(0)), recorded == recorded.Round(0))
+}
+
+// largerAge is Age by both clocks; a time that was read from a file has no monotonic part.
+func largerAge(elapsed, wall time.Duration, read bool) (age time.Duration, ok bool) {
+	if read && wall < 0 {
 		return 0, false
 	}
 	return max(elapsed, wall), true
-}
-
-// Step is how far the wall clock was moved between two readings of this process, beyond
-// the time that passed: positive where it was set forward.
-func Step(since, now time.Time) time.Duration {
-	return now.Round(0).Sub(since.Round(0)) - now.Sub(since)
 }
 
 // Order compares two records as cmp.Compare does.

@@ -171,7 +171,12 @@ func TestEnvironment(t *testing.T) {
 // global's.
 func TestThePruningTimeIsTheGlobals(t *testing.T) {
 	at := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
-	ring, err := New(Config{Source: &fakeSource{pruned: at}})
+	settings := Settings{}
+	settings.Authn.ZoneProxy.ZoneToken.Validator.PublicKeys = []PublicKey{{KID: "own", Key: publicPEM(newKey())}}
+	if err := settings.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := New(Config{Source: &fakeSource{pruned: at}, Settings: settings})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,28 @@ func TestSelfMadeMaterialFollowsTheClock(t *testing.T) {
 	}
 }
 
+// TestALeafThatIsNotValidYetIsMadeAnew: it was made when the clock was ahead, by a CA that
+// holds, which stays.
+func TestALeafThatIsNotValidYetIsMadeAnew(t *testing.T) {
+	d := newDesk(t)
+	began := d.now()
+	s, err := OpenSelfMade(d.dir, nodeA, nil, d.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := s.Current().CAs[0]
+	d.set(began.Add(LeafLifetime))
+	s.watchClock()
+	d.set(began.Add(24 * time.Hour))
+	if s.Unready() == nil {
+		t.Fatal("the leaf is valid: the test proves nothing")
+	}
+	s.watchClock()
+	if err := s.Unready(); err != nil || !s.Current().CAs[0].Equal(ca) {
+		t.Errorf("%v, CA kept: %v", err, s.Current().CAs[0].Equal(ca))
+	}
+}
+
 // TestGivenMaterialIsNotMadeAnew: what an operator gave is told of, and left alone.
 func TestGivenMaterialIsNotMadeAnew(t *testing.T) {
 	d := newDesk(t)
