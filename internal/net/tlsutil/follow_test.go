@@ -192,6 +192,10 @@ func TestCallersLeaveADroppedCA(t *testing.T) {
 			if _, err := talk(t, server.Server(), config); err == nil {
 				t.Error("it is called again, with the session of before")
 			}
+			anew := Static(*server.Current().Certificate, nil) // it knows no session
+			if _, err := talk(t, anew.Server(), config); err == nil {
+				t.Error("it is called again, without a session")
+			}
 			done()
 			if n := len(caller.open); n != 0 {
 				t.Errorf("%d connections are remembered when all are over", n)
