@@ -123,7 +123,7 @@ func (f *fake) zones() {
 				{Instance: "5f0c6a4e-aaaa", Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true,
 					Behind: &none, Authenticated: true, Method: "Control Plane Token", TokenSerial: 1,
 					KeySets: []apitypes.KeySetUse{{Set: "dataplane/default", Count: 1, Last: *before(49 * time.Minute)}, {Set: "zone", Count: 9, Last: *before(36 * time.Minute)}}},
-				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Nack: "disk full"},
+				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Nack: "disk full", Unheeded: []string{"lists of zone tokens", "cut-offs"}},
 			}},
 		}))
 	})

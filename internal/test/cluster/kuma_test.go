@@ -197,7 +197,7 @@ func TestHowKumaZonesAuthenticate(t *testing.T) {
 			if auth == "" {
 				auth = "token"
 			}
-			if _, err := g.ask("PUT", "/zones/west", json.RawMessage(`{"type":"Zone","name":"west","enabled":true,"auth":"`+auth+`"}`)); err != nil {
+			if _, err := g.ask("PUT", "/v1/zones/west", json.RawMessage(`{"type":"Zone","name":"west","enabled":true,"auth":"`+auth+`"}`)); err != nil {
 				t.Fatal(err)
 			}
 			before := log.String()
@@ -248,4 +248,32 @@ func TestNamesThatKumaAllows(t *testing.T) {
 	if _, known := g.Node.Store().Zone("z_1"); !known {
 		t.Error("the zone is not recorded")
 	}
+}
+
+// TestRevocationsReachKumaZonesOfEveryVersion: zones up to 2.9 look for a mesh's list
+// among its secrets, later ones among global secrets; the global says which of them heed
+// a list of zone tokens, and names them to who revokes one or removes a dataplane key.
+func TestRevocationsReachKumaZonesOfEveryVersion(t *testing.T) {
+	g := StartGlobal(t, quiet)
+	old := g.joinKuma("old", kumaOption{token: g.cpToken("old"), version: "2.8.8"})
+	today := g.joinKuma("today", kumaOption{token: g.cpToken("today"), version: "2.14.3"})
+	Eventually(t, "both versions to be known", func() bool {
+		zones, err := g.ask("GET", "/v1/zones", nil)
+		return err == nil && strings.Contains(string(zones.body), `"2.8.8"`) && strings.Contains(string(zones.body), `"2.14.3"`)
+	})
+	if _, err := g.ask("POST", "/v1/revocations", json.RawMessage(`{"kind":"dataplane","mesh":"default","ids":["lost-1"]}`)); err != nil {
+		t.Fatal(err)
+	}
+	lost := func(data string) bool { return data == "lost-1" }
+	old.waitFor("Secret/dataplane-token-revocations-default.default", lost)
+	today.waitFor("GlobalSecret/dataplane-token-revocations-default.", lost)
+	var result apitypes.RevokeResult
+	answer, err := g.ask("POST", "/v1/revocations", json.RawMessage(`{"kind":"zone","ids":["lost-2"]}`))
+	if err == nil {
+		err = json.Unmarshal(answer.body, &result)
+	}
+	if err != nil || len(result.Unheeding) != 1 || result.Unheeding[0] != (apitypes.UnheedingZone{Zone: "old", Version: "2.8.8", What: "lists of zone tokens"}) {
+		t.Errorf("not heeded by %+v, %v", result.Unheeding, err)
+	}
+	today.waitFor("GlobalSecret/zone-token-revocations.", func(data string) bool { return data == "lost-2" })
 }

@@ -54,6 +54,7 @@ type kumaOption struct {
 	token       string // authorization, empty: none
 	certificate *tls.Certificate
 	instance    string
+	version     string // of Kuma, empty: 2.8.8
 }
 
 // joinKuma has a zone of Kuma's join. It does not wait.
@@ -87,7 +88,10 @@ func (g *Global) joinKuma(name string, o kumaOption) *kumaZone {
 	if o.instance == "" {
 		o.instance = name + "-729d"
 	}
-	z.done.Go(func() { z.call(kumaDown, func() error { return z.down(ctx, conn, o.instance) }) })
+	if o.version == "" {
+		o.version = "2.8.8"
+	}
+	z.done.Go(func() { z.call(kumaDown, func() error { return z.down(ctx, conn, o) }) })
 	for _, method := range kumaSilent {
 		z.done.Go(func() { z.call(method, func() error { return z.silent(ctx, conn, method) }) })
 	}
@@ -126,14 +130,14 @@ func (z *kumaZone) silent(ctx context.Context, conn *grpc.ClientConn, method str
 	return s.RecvMsg(&discovery.DeltaDiscoveryRequest{})
 }
 
-func (z *kumaZone) down(ctx context.Context, conn *grpc.ClientConn, instance string) error {
+func (z *kumaZone) down(ctx context.Context, conn *grpc.ClientConn, o kumaOption) error {
 	s, err := conn.NewStream(ctx, bidi, kumaDown)
 	if err != nil {
 		return err
 	}
 	node, err := structpb.NewStruct(map[string]any{
-		"config": `{"mode":"zone"}`, "control-plane-id": instance, "features": []any{"zone-token", "hash-suffix"},
-		"version": map[string]any{"kumaCp": map[string]any{"version": "2.8.8"}},
+		"config": `{"mode":"zone"}`, "control-plane-id": o.instance, "features": []any{"zone-token", "hash-suffix"},
+		"version": map[string]any{"kumaCp": map[string]any{"version": o.version}},
 	})
 	if err != nil {
 		return err
