@@ -18,6 +18,14 @@ import (
 // spent on it. What the server is working on is never evicted for others.
 func (l *ledger) victim(s Source, need int64, growing *entry, now time.Time) *entry {
 	mine, trusted := l.heldBy(s)+need, l.lately(s.Unit, now)
+	stalls := func(e, growing *entry) bool {
+		// A newcomer waits rather than that a handshake is cut whose processor time was
+		// just spent: thousands that come at once would else cut each other for ever.
+		if growing == nil && !trusted && e.stage >= stageHandshake && clock.Elapsed(e.moved, now) < recently {
+			return false
+		}
+		return stalls(e, growing)
+	}
 	for _, proved := range []bool{false, true} {
 		first := trusted && !proved // whoever it is, they come before s
 		q := query{now: now, proved: proved, shielded: l.floors < l.limit/2, growing: growing}

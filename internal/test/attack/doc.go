@@ -60,8 +60,8 @@
 //	internal/net/preauth.TestLedger, internal/net/preauth.TestAFloodIsBounded, internal/net/preauth.TestTheDeadline
 //	internal/net/preauth.TestHandshakesTakeTurns, internal/net/preauth.TestAQueueIsFair, internal/net/preauth.TestQuotas
 //	internal/net/preauth.TestProxyProtocol, internal/net/preauth.TestLargeBodies
-//	internal/net/preauth.TestNoPlaceWhileTheCallerWaits, internal/net/preauth.TestATokenThatNamesNobody
-//	internal/net/preauth.TestClosingCutsNoAnswer, internal/net/httpserver.TestHeadersAreChargedWhatTheyOccupy
+//	internal/apierr.TestNothingIsTakenForADeclaredLength, internal/net/preauth.TestNoPlaceWhileTheCallerWaits, internal/net/preauth.TestATokenThatNamesNobody
+//	internal/net/preauth.TestEverybodyAtOnce, internal/net/preauth.TestClosingCutsNoAnswer, internal/net/httpserver.TestHeadersAreChargedWhatTheyOccupy
 //	internal/test/arch.TestEveryDoorHasAPolicy, internal/test/arch.TestEveryRouteAndMethodHasAPolicy
 //	kds.TestCallsThatWaitAreCharged, kds/server.TestAZoneForgetsItsOwn, internal/global/adminapi.TestASlowListGivesWay
 //	internal/test/attack.TestSilentCallersHoldNoShutdownUp
