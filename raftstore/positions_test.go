@@ -1,0 +1,157 @@
+package raftstore
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/disk"
+	"github.com/meridiankds/meridian/raftstore/storepb"
+)
+
+// wentBack starts a lone node, lets it make n changes after its disk was copied, and starts
+// it again on the copy. It returns the position after each of the changes.
+func wentBack(t *testing.T, n int) (m *member, lost [][]byte) {
+	t.Helper()
+	keys := testSeal(t)
+	dir := filepath.Join(t.TempDir(), "node")
+	m = start(t, alone(t, dir, keys)).awaitReady()
+	revokeOn(t, m, "kept")
+	m.stop()
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	private(t, copied)
+	m = start(t, alone(t, dir, keys)).awaitReady()
+	for i := range n {
+		revokeOn(t, m, "lost-"+string(rune('a'+i%26))+time.Duration(i).String())
+		lost = append(lost, m.Position())
+	}
+	m.stop()
+	return start(t, alone(t, copied, keys)).awaitReady(), lost
+}
+
+// TestTwoHundredZonesReturnOneByOne to a global whose disk went back, each with another
+// position of the lost past: the first begins a history, and the rest nothing.
+func TestTwoHundredZonesReturnOneByOne(t *testing.T) {
+	m, lost := wentBack(t, 200)
+	_, former := m.Head()
+	began := map[federation.History]bool{}
+	for i, position := range lost {
+		shown := m.Place(position)
+		if i == 0 != shown.Lost {
+			t.Fatalf("zone %d: %+v", i, shown)
+		}
+		_, err := m.ProveLoss(context.Background(), "zone west", position)
+		if i > 0 {
+			wantCode(t, err, federation.Conflict, "no_loss")
+			if shown.Standing != cptoken.Unproven {
+				t.Fatalf("zone %d, of the former history, is %+v", i, shown)
+			}
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		_, rev := m.Head()
+		began[rev.History] = true
+		revokeOn(t, m, "between-"+time.Duration(i).String())
+	}
+	if len(began) != 1 || began[former.History] || len(m.Losses()) != 1 {
+		t.Errorf("histories %v, losses %+v", began, m.Losses())
+	}
+}
+
+// TestOnlyAPositionOfTheClusterProvesAnything: its MAC is looked at first.
+func TestOnlyAPositionOfTheClusterProvesAnything(t *testing.T) {
+	m, lost := wentBack(t, 2)
+	change := func(f func(p *storepb.Position)) []byte {
+		p := new(storepb.Position)
+		if err := proto.Unmarshal(lost[1], p); err != nil {
+			t.Fatal(err)
+		}
+		f(p)
+		data, err := proto.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	other := start(t, alone(t, filepath.Join(t.TempDir(), "other"), testSeal(t))).awaitReady()
+	for name, position := range map[string][]byte{
+		"none":                       nil,
+		"garbage":                    []byte("position"),
+		"another index":              change(func(p *storepb.Position) { p.Index++ }),
+		"another lineage":            change(func(p *storepb.Position) { p.Lineage[0] ^= 1 }),
+		"a newer history":            change(func(p *storepb.Position) { p.History.CreatedMs++ }),
+		"another vocabulary":         change(func(p *storepb.Position) { p.Vocabulary++ }),
+		"another MAC":                change(func(p *storepb.Position) { p.Mac[0] ^= 1 }),
+		"a shorter MAC":              change(func(p *storepb.Position) { p.Mac = p.Mac[:8] }),
+		"no MAC":                     change(func(p *storepb.Position) { p.Mac, p.Generation = nil, 0 }),
+		"a generation of the secret": change(func(p *storepb.Position) { p.Generation++ }),
+		"another cluster's":          other.Position(),
+	} {
+		if shown := m.Place(position); shown.Standing != cptoken.Unproven || shown.Lost || shown.NewerHistory {
+			t.Errorf("%s: %+v", name, shown)
+		}
+		if _, err := m.ProveLoss(context.Background(), "zone west", position); federation.AsError(err) == nil || federation.AsError(err).Reason != "no_loss" {
+			t.Errorf("%s began a history: %v", name, err)
+		}
+	}
+	if shown := m.Place(lost[1]); !shown.Lost {
+		t.Errorf("the position itself is %+v", shown)
+	}
+	if shown := m.Place(m.Position()); shown.Standing != cptoken.InPast {
+		t.Errorf("where the node stands is %+v", shown)
+	}
+}
+
+// TestFormerSecretsVerifyPositions: a rotation of the cluster secret makes no zone unproven.
+func TestFormerSecretsVerifyPositions(t *testing.T) {
+	m := start(t, alone(t, filepath.Join(t.TempDir(), "node"), testSeal(t))).awaitReady()
+	revokeOn(t, m, "one")
+	before := m.Position()
+	if _, err := m.RotateSecret(context.Background(), ann); err != nil {
+		t.Fatal(err)
+	}
+	for _, position := range [][]byte{before, m.Position()} {
+		if shown := m.Place(position); shown.Standing != cptoken.InPast {
+			t.Errorf("%+v", shown)
+		}
+	}
+}
+
+// TestABlockedKeySignsNothing, and says why.
+func TestABlockedKeySignsNothing(t *testing.T) {
+	m := start(t, alone(t, filepath.Join(t.TempDir(), "node"), testSeal(t))).awaitReady()
+	if _, err := m.BlockKey(context.Background(), ann, cptoken.KeyID{Kind: cptoken.Zone, KID: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.Signer(cptoken.Zone, "")
+	wantCode(t, err, federation.Unavailable, "key_blocked")
+	if _, err := m.Signer(cptoken.User, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAVoterWithLessDoesNotRun, by its own record and by what others saw.
+func TestAVoterWithLessDoesNotRun(t *testing.T) {
+	m := start(t, alone(t, filepath.Join(t.TempDir(), "node"), testSeal(t))).awaitReady()
+	own := m.Standing()
+	if !own.Voter || own.Raft == 0 || own.Raft > m.LastIndex() {
+		t.Fatalf("standing %+v, last index %d", own, m.LastIndex())
+	}
+	more := own
+	more.Raft = m.LastIndex() + 1
+	wantCode(t, m.Less(more, "node x"), federation.Conflict, "went_back")
+	for name, seen := range map[string]disk.Standing{"as much": own, "nothing": {}, "a non-voter": {Raft: more.Raft}} {
+		if err := m.Less(seen, "node x"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
