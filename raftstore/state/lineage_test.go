@@ -338,3 +338,33 @@ func TestABlockedKeyStaysBlocked(t *testing.T) {
 }
 
 func sha(data []byte) [32]byte { return [32]byte(sha256Of(data)) }
+
+// TestAQuietClusterProvesWhereItStands: what was pruned for longer than the table remembers
+// leaves the lineage at the revision, where zones stand.
+func TestAQuietClusterProvesWhereItStands(t *testing.T) {
+	c := newCore(t)
+	stands := c.s.Position(1)
+	for range 50 {
+		c.now += 24 * 3600 * 1000
+		c.ok(cmdPrune(c.now))
+	}
+	if now := c.s.Position(1); now == nil || now.Index != stands.Index {
+		t.Fatalf("the cluster stands at %v, was at %v", now, stands)
+	}
+	if got := c.s.PlaceOf(c.s.history, stands.Index, stands.Lineage); got != InPast {
+		t.Errorf("where zones stand is %d", got)
+	}
+}
+
+// TestASnapshotWithOtherRecordsIsRefused although its checksums are right: the records are
+// not those that its lineage is of.
+func TestASnapshotWithOtherRecordsIsRefused(t *testing.T) {
+	c := fullCore(t)
+	c.s.share()
+	sum := c.s.sum
+	c.s.zones.set(c.s.edit, "odd", &federation.Zone{Name: "odd"})
+	c.s.sum = sum // as a member would write it whose tree is damaged
+	if _, err := ReadSnapshot(bytes.NewReader(snapshotBytes(t, c.s))); err == nil || !strings.Contains(err.Error(), "lineage") {
+		t.Errorf("read: %v", err)
+	}
+}
