@@ -61,6 +61,9 @@ func TestHeardMeansApplied(t *testing.T) {
 // answers as promptly as ever, and also serves a full state. What the zone has of it is
 // as old as the member's own contact with the leader.
 func TestWhatACutOffMemberHasIsAsOldAsItsContact(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for a zone's first health check, up to 10 s")
+	}
 	var silence atomic.Int64
 	silence.Store(int64(10 * time.Minute))
 	m := start(t, func(c *server.Config) {
