@@ -66,7 +66,7 @@ func TestZoneRelaysTokens(t *testing.T) {
 	}
 
 	refused("the record names no mesh", 403, "relay_not_allowed", user)
-	g.want(t, 200, "PUT", "/zones/west", map[string]any{"relay": map[string]any{"meshes": []string{"default"}}}, nil)
+	g.want(t, 200, "PUT", "/v1/zones/west", map[string]any{"relay": map[string]any{"meshes": []string{"default"}}}, nil)
 	refused("a user without a role", 403, "not_allowed", reader)
 	refused("from loopback without a token", 401, "missing_token", "")
 	refused("a forged token", 401, "malformed", "forged")
