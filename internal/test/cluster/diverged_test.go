@@ -89,6 +89,12 @@ func TestTwoMembersThatDifferAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, id := range both {
+		Eventually(t, "each member to report the key", func() bool {
+			applied, live := leader.Node.Fleet().Reported(id)
+			return live && applied >= key.PreparedIndex
+		})
+	}
 	_, head := leader.Node.Store().Head()
 	held := leader.Node.Fleet().Gate(federation.Revision{History: head.History, Index: key.PreparedIndex}, both, key.ID)
 	if held.Open || !slices.Equal(held.Members, both) {
