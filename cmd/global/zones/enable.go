@@ -12,15 +12,15 @@ import (
 
 // Enable returns the command `global enable zone`.
 func Enable() *cli.Command {
-	return enable("enable", "let a zone's control planes in again", true)
+	return enable("global enable zone", "let a zone's control planes in again", true)
 }
 
 // Disable returns the command `global disable zone`.
 func Disable() *cli.Command {
-	return enable("disable", "cut a zone's control planes off at once, and refuse them", false)
+	return enable("global disable zone", "cut a zone's control planes off at once, and refuse them", false)
 }
 
-func enable(verb, usage string, enabled bool) *cli.Command {
+func enable(command, usage string, enabled bool) *cli.Command {
 	return &cli.Command{
 		Name:      "zone",
 		Usage:     usage,
@@ -29,10 +29,10 @@ func enable(verb, usage string, enabled bool) *cli.Command {
 relay. The zone's proxies go on with what their control plane knows.
 
 Examples:
-  global ` + verb + ` zone west`,
+  ` + command + ` west`,
 		Flags: client.Flags(),
 		Action: func(c *cli.Context) error {
-			if err := console.Arguments(c, 1, 1, "global "+verb+" zone NAME"); err != nil {
+			if err := console.Arguments(c, 1, 1, command+" NAME"); err != nil {
 				return err
 			}
 			name := c.Args().First()
@@ -50,7 +50,7 @@ Examples:
 			if _, err := g.EnableZone(c.Context, name, enabled); err != nil {
 				return err
 			}
-			done := verb + "d"
+			done := map[bool]string{true: "enabled", false: "disabled"}[enabled]
 			if before.Enabled != nil && *before.Enabled == enabled {
 				done += ", as before"
 			}

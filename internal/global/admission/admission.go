@@ -218,7 +218,7 @@ func bearer(c kds.Credentials) (string, error) {
 	if c.Authorization == "" {
 		missing := federation.Errorf(federation.Unauthenticated, "zone %s presented no token", c.Zone).WithReason(kds.ReasonMissingToken)
 		if !c.Meridian {
-			return "", missing.WithHint("a release of Kuma that sends no token is let in by its record: apply zone %s with auth: certificate, for a relay beside it, or with auth: none", c.Zone)
+			return "", missing.WithHint("a release of Kuma that sends no token is let in by its record: apply the one of %s with auth: certificate, for a relay beside it, or with auth: none", c.Zone)
 		}
 		return "", missing.
 			WithHint("make one with `global generate control-plane-token --zone %s` and start the zone with --cp-token-file", c.Zone)

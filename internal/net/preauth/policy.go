@@ -1,3 +1,5 @@
+// Package preauth, continued: what holds at each port.
+//
 // # Policy
 //
 // The ports, what counts as proof there, what is answered without, and what a policy of
