@@ -149,8 +149,8 @@ type port struct {
 // ports are all that take tokens, each with a good one.
 func (f *federation) ports() []port {
 	g, z := f.global.Node.Endpoints(), f.west.Node.Endpoints()
-	user := func() string {
-		return f.global.Issue(cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"admin"}}, time.Hour)
+	user := func(audience ...string) string {
+		return f.global.Issue(cptoken.Claims{Kind: cptoken.User, Name: "ann", Groups: []string{"admin"}, Audience: audience}, time.Hour)
 	}
 	get := func(url string) func(string) answer {
 		return func(token string) answer { return f.http("GET", url, token, "") }
@@ -163,7 +163,7 @@ func (f *federation) ports() []port {
 	return []port{
 		{"global API", cptoken.User, user(), get("http://" + g.API + "/v1/status")},
 		{"global API over TLS", cptoken.User, user(), get("https://" + g.APITLS + "/v1/status")},
-		{"zone API", cptoken.User, user(), get("http://" + z.API + "/v1/status")},
+		{"zone API", cptoken.User, user(cptoken.ZoneAudience("west")), get("http://" + z.API + "/v1/status")},
 		{"KDS", cptoken.ControlPlane, f.global.Issue(cptoken.Claims{Kind: cptoken.ControlPlane, Zone: "west"}, time.Hour),
 			func(token string) answer { return f.kds("west", token, nil) }},
 		{"KDS with a zone token", cptoken.Zone, f.global.ZoneToken("west", cptoken.ScopeCP),
