@@ -366,6 +366,7 @@ func (m *node) revoked(ids ...string) (there int) {
 	var list struct {
 		Items []apitypes.Revocation `json:"items"`
 	}
+	m.endpoints(m.dir) // it may have been started a moment ago
 	out := m.must("get", "revocations", "--kind", "zone-token", "--limit", "100000", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
 		m.of.t.Fatal(err)

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -59,6 +61,12 @@ func TestSealRotationAmongMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	revokeSomething(t, c)
+	for _, g := range c.Members { // what a start looks at before anything else
+		Eventually(t, "a member to have noted the new seal key", func() bool {
+			identity, err := os.ReadFile(filepath.Join(g.Dir, "node.json"))
+			return err == nil && strings.Contains(string(identity), sealKeys(t, newer).ActiveID())
+		})
+	}
 	restart(sealKeys(t, newer))
 
 	// A node with the former seal key is told why, and becomes no member.

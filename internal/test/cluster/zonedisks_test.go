@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -27,10 +29,24 @@ type faultyDisk struct {
 
 var faultyDisks = map[string]faultyDisk{
 	"full": {
-		mount: func(t *testing.T, dir string) { mounted(t, dir, "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs") },
+		mount: func(t *testing.T, dir string) { mounted(t, dir, "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs") },
 		fail: func(t *testing.T, dir string) {
-			if err := os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 2<<20), 0o600); err == nil {
-				t.Fatal("a file system of 1 MiB took 2")
+			f, err := os.OpenFile(filepath.Join(dir, "filler"), os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for block := make([]byte, 64<<10); ; { // ends with what is left, a page at a time
+				n, err := f.Write(block)
+				if err == nil {
+					continue
+				}
+				if !errors.Is(err, syscall.ENOSPC) {
+					t.Fatal(err)
+				}
+				if n == 0 {
+					return
+				}
 			}
 		},
 		mend: func(t *testing.T, dir string) {
