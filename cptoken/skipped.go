@@ -24,6 +24,9 @@ const SkippedMore = "more"
 // SkippedKind names everything of a kind that is not known.
 func SkippedKind(kind string) string { return "kind:" + kind }
 
+// SkippedMesh names everything of a mesh whose name has a form that is not known.
+func SkippedMesh(mesh string) string { return "mesh:" + mesh }
+
 // SkippedKey names one key, of which the algorithm, the state or a bound is not known.
 func SkippedKey(id KeyID) string { return "key:" + id.String() }
 
@@ -38,7 +41,7 @@ func SkippedChange(what string) string { return "change:" + what }
 // revision it acknowledged.
 func Lacks(skipped []string, id KeyID) bool {
 	for _, name := range skipped {
-		if name == SkippedMore || name == SkippedKind(string(id.Kind)) || name == SkippedKey(id) || name == KnownRemoved(id) {
+		if name == SkippedMore || name == SkippedKind(string(id.Kind)) || id.Mesh != "" && name == SkippedMesh(id.Mesh) || name == SkippedKey(id) || name == KnownRemoved(id) {
 			return true
 		}
 	}

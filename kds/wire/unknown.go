@@ -15,6 +15,9 @@ import (
 // that is not known may narrow what the others say, so the change is not taken without
 // it; a newer global sends what refuses in a form that is either understood or seen here.
 func unknownIn(m *kdspb.Change) *cptoken.Skipped {
+	if s := unknownMesh(m); s != nil {
+		return s
+	}
 	switch w := m.GetWhat().(type) {
 	case *kdspb.Change_Key:
 		return unknownKey(m, w.Key)
@@ -35,8 +38,42 @@ func unknownIn(m *kdspb.Change) *cptoken.Skipped {
 	return nil
 }
 
-// narrows reports whether a change refuses something of a kind that is known.
+// unknownMesh names the mesh of a change whose name has a form that a newer version
+// allows. The zone holds no key of such a mesh and takes no token of it, so that nothing
+// that is refused there is missed.
+func unknownMesh(m *kdspb.Change) *cptoken.Skipped {
+	var of interface {
+		GetKind() string
+		GetMesh() string
+	}
+	switch w := m.GetWhat().(type) {
+	case *kdspb.Change_Key:
+		of = w.Key.GetId()
+	case *kdspb.Change_RemovedKey:
+		of = w.RemovedKey
+	case *kdspb.Change_Revoked:
+		of = w.Revoked
+	case *kdspb.Change_Withdrawn:
+		of = w.Withdrawn
+	case *kdspb.Change_CutOff:
+		of = w.CutOff.GetId()
+	case *kdspb.Change_CutOffWithdrawn:
+		of = w.CutOffWithdrawn
+	default:
+		return nil
+	}
+	kind, mesh := cptoken.Kind(of.GetKind()), of.GetMesh()
+	if !kind.PerMesh() || mesh == "" || kind.ValidateScope(mesh) == nil {
+		return nil
+	}
+	return &cptoken.Skipped{Name: cptoken.SkippedMesh(name(mesh))}
+}
+
+// narrows reports whether a change refuses something of a kind, and a mesh, that are known.
 func narrows(m *kdspb.Change) bool {
+	if unknownMesh(m) != nil {
+		return false
+	}
 	switch w := m.GetWhat().(type) {
 	case *kdspb.Change_RemovedKey:
 		return cptoken.Kind(w.RemovedKey.GetKind()).Valid()
@@ -126,7 +163,7 @@ func unknownField(m protoreflect.Message) (number string, ok bool) {
 	return number, ok
 }
 
-// maxNewKind bounds the name of a kind that is not known.
-const maxNewKind = 64
+// maxNewName bounds the name of a kind or a mesh that is not known.
+const maxNewName = 64
 
-func name(kind string) string { return Printable(kind[:min(len(kind), maxNewKind)]) }
+func name(s string) string { return Printable(s[:min(len(s), maxNewName)]) }

@@ -52,6 +52,12 @@ func TestUnknownWordsAreNamed(t *testing.T) {
 		"a field of a removal": {&kdspb.Change{Index: 5, What: &kdspb.Change_RemovedKey{RemovedKey: newer(zone())}}, "change:removed_key.99", true, true},
 		"cut-off of a kind":    {&kdspb.Change{Index: 5, What: &kdspb.Change_CutOff{CutOff: &kdspb.CutOff{Id: work, BeforeS: 1}}}, "kind:job", false, false},
 		"a field of a cut-off": {&kdspb.Change{Index: 5, What: &kdspb.Change_CutOff{CutOff: newer(&kdspb.CutOff{Id: zone(), BeforeS: 1})}}, "change:cut_off.99", false, true},
+		"key of a mesh":        {key(func(k *kdspb.Key) { k.Id = &kdspb.KeyRef{Kind: "dataplane", Mesh: "Shop", Kid: "1"} }), "mesh:Shop", false, false},
+		"removal in a mesh":    {&kdspb.Change{Index: 5, What: &kdspb.Change_RemovedKey{RemovedKey: &kdspb.KeyRef{Kind: "dataplane", Mesh: "Shop", Kid: "1"}}}, "mesh:Shop", false, false},
+		"revoked in a mesh":    {&kdspb.Change{Index: 5, What: &kdspb.Change_Revoked{Revoked: &kdspb.Ids{Kind: "dataplane", Mesh: "Shop", Others: []string{"x"}}}}, "mesh:Shop", false, false},
+		"withdrawn in a mesh":  {&kdspb.Change{Index: 5, What: &kdspb.Change_Withdrawn{Withdrawn: &kdspb.Ids{Kind: "dataplane", Mesh: "a~b", Others: []string{"x"}}}}, "mesh:a~b", false, false},
+		"cut-off in a mesh":    {&kdspb.Change{Index: 5, What: &kdspb.Change_CutOff{CutOff: &kdspb.CutOff{Id: &kdspb.KeyRef{Kind: "dataplane", Mesh: "Shop"}, BeforeS: 1}}}, "mesh:Shop", false, false},
+		"and its withdrawal":   {&kdspb.Change{Index: 5, What: &kdspb.Change_CutOffWithdrawn{CutOffWithdrawn: &kdspb.KeyRef{Kind: "dataplane", Mesh: "Shop"}}}, "mesh:Shop", false, false},
 		"its withdrawal":       {&kdspb.Change{Index: 5, What: &kdspb.Change_CutOffWithdrawn{CutOffWithdrawn: newer(zone())}}, "change:cut_off_withdrawn.99", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +106,10 @@ func TestFreezeOfWhatAVocabularyHas(t *testing.T) {
 		"KeyRef.kind", "KeyRef.mesh", "KeyRef.kid",
 	}
 	kinds := []string{"control-plane", "zone", "dataplane", "user"}
-	frozen := map[int][]string{1: slices.Concat(kinds, rest), 2: slices.Concat(kinds, []string{"certificate"}, rest)}
+	frozen := map[int][]string{
+		1: slices.Concat(kinds, rest, []string{"names with -."}),
+		2: slices.Concat(kinds, []string{"certificate"}, rest, []string{"names with -._"}),
+	}
 	var now []string
 	for _, k := range cptoken.Kinds {
 		now = append(now, string(k))
@@ -124,6 +133,14 @@ func TestFreezeOfWhatAVocabularyHas(t *testing.T) {
 			now = append(now, string(d.Name())+"."+string(d.Fields().Get(i).Name()))
 		}
 	}
+	inner := ""
+	for c := byte('!'); c < 0x7f; c++ {
+		letter := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !letter && cptoken.Dataplane.ValidateScope("a"+string(c)+"b") == nil {
+			inner += string(c)
+		}
+	}
+	now = append(now, "names with "+inner)
 	if want := frozen[cptoken.Vocabulary]; !reflect.DeepEqual(now, want) {
 		t.Errorf("vocabulary %d has\n%q\nand was frozen with\n%q\nraise cptoken.Vocabulary and freeze the new level", cptoken.Vocabulary, now, want)
 	}

@@ -44,7 +44,7 @@ func (s *State) found(index uint64, by string, op *storepb.Found) (uint64, error
 		}
 	}
 	for _, mesh := range op.Meshes {
-		if err := federation.ValidateName("meshes", mesh); err != nil {
+		if err := s.validName("meshes", mesh); err != nil {
 			return 0, err
 		}
 		s.addMesh(mesh)

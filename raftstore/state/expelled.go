@@ -108,7 +108,7 @@ func validExpelledID(id string) bool {
 	if digest, ok := strings.CutPrefix(id, "sha256:"); ok {
 		return len(digest) == 64 && strings.Trim(digest, "0123456789abcdef") == ""
 	}
-	return federation.ValidateName("id", id) == nil && len(id) <= maxExpelledID
+	return validName(FirstLevel, "id", id) == nil && len(id) <= maxExpelledID
 }
 
 // IsExpelled reports whether the node or the certificate's key was expelled.

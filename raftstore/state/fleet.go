@@ -7,7 +7,7 @@ import (
 )
 
 func (s *State) applyZone(op *storepb.ApplyZone) (uint64, error) {
-	next, err := zoneFrom(op)
+	next, err := s.zoneFrom(op)
 	if err != nil {
 		return 0, err
 	}
@@ -35,7 +35,7 @@ func (s *State) deleteZone(op *storepb.DeleteZone) (uint64, error) {
 
 // seeZone makes a record for a zone that has none. A deleted zone stays refused.
 func (s *State) seeZone(op *storepb.SeeZone) (uint64, error) {
-	if err := federation.ValidateName("name", op.Name); err != nil {
+	if err := s.validName("name", op.Name); err != nil {
 		return 0, err
 	}
 	now := millis(s.time)
@@ -57,7 +57,7 @@ func (s *State) seeZone(op *storepb.SeeZone) (uint64, error) {
 // applyMesh makes a mesh with a prepared dataplane key. The key is activated by
 // a command of its own, after its gate: zones that are online do not have it yet.
 func (s *State) applyMesh(index uint64, by string, op *storepb.ApplyMesh) (uint64, error) {
-	if err := federation.ValidateName("name", op.Name); err != nil {
+	if err := s.validName("name", op.Name); err != nil {
 		return 0, err
 	}
 	if _, ok := s.meshes.get(op.Name); ok {

@@ -107,7 +107,7 @@ func (s *State) Scope(kindName, mesh string, mustExist bool) (cptoken.Kind, erro
 	case rule == nil:
 		return "", federation.InvalidField("kind", "%.40q is not a kind of token", kindName)
 	case rule.perMesh:
-		if err := federation.ValidateName("mesh", mesh); err != nil {
+		if err := s.validName("mesh", mesh); err != nil {
 			return "", err
 		}
 	case mesh != "":
@@ -269,7 +269,7 @@ func (s *State) registerKey(index uint64, by string, op *storepb.RegisterKey) (u
 	if kind != cptoken.Zone && kind != cptoken.Dataplane {
 		return 0, federation.InvalidField("kind", "public keys can be registered for zone and dataplane tokens only")
 	}
-	constraints, err := constraintsFrom(op.Constraints)
+	constraints, err := s.constraintsFrom(op.Constraints)
 	if err != nil {
 		return 0, err
 	}
@@ -310,7 +310,7 @@ func (s *State) rebindKey(index uint64, old *KeyRecord, op *storepb.RegisterKey,
 	return 1, nil
 }
 
-func constraintsFrom(c *storepb.Constraints) (*cptoken.Constraints, error) {
+func (s *State) constraintsFrom(c *storepb.Constraints) (*cptoken.Constraints, error) {
 	out := &cptoken.Constraints{
 		Zones:         c.GetZones(),
 		MaxLifetime:   time.Duration(c.GetMaxLifetimeS()) * time.Second,
@@ -325,7 +325,7 @@ func constraintsFrom(c *storepb.Constraints) (*cptoken.Constraints, error) {
 		return nil, federation.InvalidField("maxLifetime", "must be between 0 and %d seconds", longest)
 	}
 	for i, z := range out.Zones {
-		if err := federation.ValidateName("zones["+strconv.Itoa(i)+"]", z); err != nil {
+		if err := s.validName("zones["+strconv.Itoa(i)+"]", z); err != nil {
 			return nil, err
 		}
 	}

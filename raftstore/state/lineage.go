@@ -49,6 +49,15 @@ func (t *lineTable) none() lineTable {
 	return lineTable{at: newTree[uint64, line](cmp.Compare[uint64])}
 }
 
+// effect is what of a result counts. How a refusal is worded may differ between versions,
+// and no member is to stop over a hint.
+func effect(r *storepb.Result) *storepb.Result {
+	if r == nil {
+		return nil
+	}
+	return &storepb.Result{Index: r.Index, Code: r.Code, Changed: r.Changed}
+}
+
 // extend goes on from the lineage before a command. entry is the digest of the command.
 func (s *State) extend(before, entry [sha256.Size]byte, result *storepb.Result) {
 	if s.level < LevelLineage {
@@ -58,7 +67,7 @@ func (s *State) extend(before, entry [sha256.Size]byte, result *storepb.Result) 
 	b = append(b, before[:]...)
 	b = binary.BigEndian.AppendUint64(b, s.applied)
 	b = append(b, entry[:]...)
-	b = record(b, result)
+	b = record(b, effect(result))
 	b = record(b, s.scalars())
 	b = s.sum.Append(b)
 	for _, l := range s.losses {

@@ -95,7 +95,9 @@ func recordMesh(b []byte, _ string, m *Mesh) []byte { return record(b, meshTo(m)
 
 func recordExpelled(b []byte, _ string, e *storepb.Expelled) []byte { return record(b, e) }
 
-func recordRequest(b []byte, _ string, r *storepb.Request) []byte { return record(b, r) }
+func recordRequest(b []byte, _ string, r *storepb.Request) []byte {
+	return record(b, &storepb.Request{Id: r.Id, AtMs: r.AtMs, Result: effect(r.Result), What: r.What})
+}
 
 // recordStage leaves the parts to the commands that brought them, which the lineage has:
 // hashing them again with each further part would take time by the square of their number.

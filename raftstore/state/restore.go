@@ -238,7 +238,7 @@ func (rs *restorer) key(r *storepb.KeyRecord) error {
 	}
 	var registered *cptoken.Constraints
 	if r.Registered != nil {
-		c, err := constraintsFrom(r.Registered)
+		c, err := rs.state.constraintsFrom(r.Registered)
 		if err != nil {
 			return fmt.Errorf("key %s: %w", id, err)
 		}

@@ -32,11 +32,11 @@ func (rs *restorer) checkRecord(record *storepb.Record) error {
 	case *storepb.Record_Zone:
 		z := r.Zone
 		_, twice := s.zones.get(z.Name)
-		_, err := zoneFrom(&storepb.ApplyZone{Name: z.Name, Auth: z.Auth, RelayMeshes: z.RelayMeshes, RelayMaxValidityS: z.RelayMaxValidityS})
+		_, err := s.zoneFrom(&storepb.ApplyZone{Name: z.Name, Auth: z.Auth, RelayMeshes: z.RelayMeshes, RelayMaxValidityS: z.RelayMaxValidityS})
 		return firstOf(once(twice, "zone", z.Name), err)
 	case *storepb.Record_Mesh:
 		_, twice := s.meshes.get(r.Mesh.Name)
-		return firstOf(once(twice, "mesh", r.Mesh.Name), federation.ValidateName("mesh", r.Mesh.Name))
+		return firstOf(once(twice, "mesh", r.Mesh.Name), s.validName("mesh", r.Mesh.Name))
 	case *storepb.Record_CutOff:
 		c := r.CutOff
 		id, err := s.cutOffID(c.Id, false)
@@ -196,8 +196,8 @@ func (s *State) checkCutOffTime(before int64) error {
 }
 
 // zoneFrom returns the zone that a command describes.
-func zoneFrom(op *storepb.ApplyZone) (*federation.Zone, error) {
-	if err := federation.ValidateName("name", op.Name); err != nil {
+func (s *State) zoneFrom(op *storepb.ApplyZone) (*federation.Zone, error) {
+	if err := s.validName("name", op.Name); err != nil {
 		return nil, err
 	}
 	next := &federation.Zone{
@@ -214,7 +214,7 @@ func zoneFrom(op *storepb.ApplyZone) (*federation.Zone, error) {
 		return nil, federation.InvalidField("relay.meshes", "must name at most %d meshes", federation.MaxRelayMeshes)
 	}
 	for i, mesh := range op.RelayMeshes {
-		if err := federation.ValidateName(fmt.Sprintf("relay.meshes[%d]", i), mesh); err != nil {
+		if err := s.validName(fmt.Sprintf("relay.meshes[%d]", i), mesh); err != nil {
 			return nil, err
 		}
 	}
