@@ -62,7 +62,7 @@ func TestHeardMeansApplied(t *testing.T) {
 // as old as the member's own contact with the leader.
 func TestWhatACutOffMemberHasIsAsOldAsItsContact(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it waits for a zone's first health check, up to 10 s")
+		t.Skip("skipped: waits for a zone's first health check, up to 10 s")
 	}
 	var silence atomic.Int64
 	silence.Store(int64(10 * time.Minute))

@@ -2,9 +2,12 @@ package state
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
@@ -86,4 +89,83 @@ func (s *State) Requests(prefix string) []Request {
 	}
 	slices.SortStableFunc(found, func(a, b Request) int { return cmp.Compare(a.Revision.Index, b.Revision.Index) })
 	return found
+}
+
+// identify returns a digest of what a command asks for. Of a key it leaves out
+// serial and material, which differ each time that the same is asked.
+func identify(cmd *storepb.Command) []byte {
+	if cmd.RequestId == "" {
+		return nil
+	}
+	what := &storepb.Command{Op: cmd.Op}
+	switch op := cmd.Op.(type) {
+	case *storepb.Command_PrepareKey:
+		what.Op = &storepb.Command_PrepareKey{PrepareKey: anonymous(op.PrepareKey)}
+	case *storepb.Command_ApplyMesh:
+		what.Op = &storepb.Command_ApplyMesh{ApplyMesh: &storepb.ApplyMesh{Name: op.ApplyMesh.Name, Key: anonymous(op.ApplyMesh.Key)}}
+	case *storepb.Command_CommitStage:
+		what.Op = &storepb.Command_CommitStage{CommitStage: &storepb.CommitStage{Digest: op.CommitStage.Digest}}
+	case *storepb.Command_CommitRestore:
+		what.Op = &storepb.Command_CommitRestore{CommitRestore: &storepb.CommitRestore{Sha256: op.CommitRestore.Sha256, Force: op.CommitRestore.Force}}
+	}
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(what)
+	if err != nil {
+		return nil // text that is not UTF-8 was refused when the command was encoded
+	}
+	sum := sha256.Sum256(data)
+	return sum[:16]
+}
+
+func anonymous(k *storepb.PrepareKey) *storepb.PrepareKey {
+	return &storepb.PrepareKey{Kind: k.GetKind(), Mesh: k.GetMesh(), Imported: k.GetImported()}
+}
+
+// remember keeps the result of a request id. A refusal is kept to be asked about
+// only: it changed nothing, and the same request may succeed once its reason is gone.
+func (s *State) remember(id string, what []byte, result *storepb.Result) {
+	if id == "" || len(id) > maxRequestID {
+		return
+	}
+	if old, ok := s.requests.get(id); ok {
+		s.ages.del(s.edit, requestAge{old.AtMs, id})
+	}
+	s.requests.set(s.edit, id, &storepb.Request{Id: id, AtMs: s.time, Result: result, What: what})
+	s.ages.set(s.edit, requestAge{s.time, id}, struct{}{})
+}
+
+func (s *State) forgetRequests() {
+	oldest := s.time - requestLife.Milliseconds()
+	var gone []requestAge
+	for age := range s.ages.all() {
+		if age.at >= oldest && s.ages.len-len(gone) < maxRequests {
+			break
+		}
+		gone = append(gone, age)
+	}
+	for _, age := range gone {
+		s.ages.del(s.edit, age)
+		s.requests.del(s.edit, age.id)
+	}
+}
+
+// reject turns an error into a result.
+func reject(index uint64, err error) *storepb.Result {
+	e := federation.AsError(err)
+	r := &storepb.Result{Index: index, Code: string(e.Code), Detail: e.Detail, Hint: e.Hint, Reason: e.Reason}
+	if len(e.Fields) > 0 {
+		r.Field = e.Fields[0].Field
+	}
+	return r
+}
+
+// ResultError turns a refused result back into the error that it was made of.
+func ResultError(r *storepb.Result) error {
+	if r.Code == "" {
+		return nil
+	}
+	e := &federation.Error{Code: federation.Code(r.Code), Detail: r.Detail, Hint: r.Hint, Reason: r.Reason}
+	if r.Field != "" {
+		e.Fields = []federation.FieldError{{Field: r.Field, Reason: strings.TrimPrefix(r.Detail, r.Field+": ")}}
+	}
+	return e
 }

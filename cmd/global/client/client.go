@@ -103,6 +103,19 @@ func Age(t *time.Time) string {
 	return console.Age(time.Now(), *t)
 }
 
+// ConnectFor is Connect for a command whose one argument is a name, which it returns.
+func ConnectFor(c *cli.Context, usage string) (g *apiclient.Global, name string, err error) {
+	if err := console.Arguments(c, 1, 1, usage); err != nil {
+		return nil, "", err
+	}
+	name = c.Args().First()
+	if err := federation.ValidateName("NAME", name); err != nil {
+		return nil, "", console.Usage(err)
+	}
+	g, err = Connect(c)
+	return g, name, err
+}
+
 // CheckName is the error for the value of --zone or --mesh, with an example.
 func CheckName(flag, value, example string) error {
 	return console.Usage(console.Advise(federation.ValidateName(flag, value), "for example %s", example))

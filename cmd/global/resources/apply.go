@@ -222,14 +222,7 @@ func deleteOne(what, effect string, del func(*apiclient.Global, context.Context,
 		Description: "Examples:\n  global delete " + what + " west",
 		Flags:       client.Flags(&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
 		Action: func(c *cli.Context) error {
-			if err := console.Arguments(c, 1, 1, "global delete "+what+" NAME"); err != nil {
-				return err
-			}
-			name := c.Args().First()
-			if err := federation.ValidateName("NAME", name); err != nil {
-				return console.Usage(err)
-			}
-			g, err := client.Connect(c)
+			g, name, err := client.ConnectFor(c, "global delete "+what+" NAME")
 			if err != nil {
 				return err
 			}

@@ -69,14 +69,7 @@ func deleteSecretCommand(name string, perMesh bool) *cli.Command {
 		Description: "Examples:\n  global delete " + name + " " + example,
 		Flags:       client.Flags(flags...),
 		Action: func(c *cli.Context) error {
-			if err := console.Arguments(c, 1, 1, "global delete "+name+" NAME"); err != nil {
-				return err
-			}
-			secret := c.Args().First()
-			if err := federation.ValidateName("NAME", secret); err != nil {
-				return console.Usage(err)
-			}
-			g, err := client.Connect(c)
+			g, secret, err := client.ConnectFor(c, "global delete "+name+" NAME")
 			if err != nil {
 				return err
 			}

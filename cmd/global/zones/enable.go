@@ -6,7 +6,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
-	"github.com/meridiankds/meridian/federation"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
@@ -32,14 +31,7 @@ Examples:
   ` + command + ` west`,
 		Flags: client.Flags(),
 		Action: func(c *cli.Context) error {
-			if err := console.Arguments(c, 1, 1, command+" NAME"); err != nil {
-				return err
-			}
-			name := c.Args().First()
-			if err := federation.ValidateName("NAME", name); err != nil {
-				return console.Usage(err)
-			}
-			g, err := client.Connect(c)
+			g, name, err := client.ConnectFor(c, command+" NAME")
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/clock"
@@ -35,14 +34,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			if err := console.Arguments(c, 1, 1, "global inspect zone NAME"); err != nil {
-				return err
-			}
-			name := c.Args().First()
-			if err := federation.ValidateName("NAME", name); err != nil {
-				return console.Usage(err)
-			}
-			g, err := client.Connect(c)
+			g, name, err := client.ConnectFor(c, "global inspect zone NAME")
 			if err != nil {
 				return err
 			}

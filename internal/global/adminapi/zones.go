@@ -171,23 +171,18 @@ func (b *zoneBody) over(z federation.Zone) (federation.Zone, error) {
 	if err := named(apitypes.TypeZone, b.Type, z.Name, b.Name); err != nil {
 		return z, err
 	}
-	for field, other := range map[string]func() bool{
-		"auth": func() bool {
-			if b.Auth == nil {
-				return false
-			}
-			auth, err := federation.ParseAuthMode("auth", *b.Auth)
-			return *b.Auth != string(z.Auth) && (err != nil || auth != z.Auth)
-		},
-		"relay": func() bool {
-			relay, err := b.relay()
-			return b.Relay != nil && (err != nil || relay.MaxValidity != z.Relay.MaxValidity || !slices.Equal(relay.Meshes, z.Relay.Meshes))
-		},
-	} {
-		if other() {
-			return z, federation.InvalidField(field, "is not changed by PUT /zones/%s, which changes what Kuma's zones have", z.Name).
-				WithHint("use PUT /v1/zones/%s, or global apply, which replace the whole record", z.Name)
+	notKumas := func(field string) error {
+		return federation.InvalidField(field, "is not changed by PUT /zones/%s, which changes what Kuma's zones have", z.Name).
+			WithHint("use PUT /v1/zones/%s, or global apply, which replace the whole record", z.Name)
+	}
+	if b.Auth != nil && *b.Auth != string(z.Auth) {
+		if auth, err := federation.ParseAuthMode("auth", *b.Auth); err != nil || auth != z.Auth {
+			return z, notKumas("auth")
 		}
+	}
+	relay, err := b.relay()
+	if b.Relay != nil && (err != nil || relay.MaxValidity != z.Relay.MaxValidity || !slices.Equal(relay.Meshes, z.Relay.Meshes)) {
+		return z, notKumas("relay")
 	}
 	if b.Enabled != nil {
 		z.Enabled = *b.Enabled

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 // clock. It is not ready until that was made anew, which it does by itself.
 func TestADevNodeWhoseClockIsSetIsNotReady(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it waits until the node looks at its files again, for 5 s")
+		t.Skip("skipped: waits for 5 s until the node looks at its files again")
 	}
 	to, off := new(logs), atomic.Int64{}
 	cfg := devConfig(t.TempDir(), to)
@@ -26,9 +27,10 @@ func TestADevNodeWhoseClockIsSetIsNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
+	stop := sync.OnceValue(func() error { cancel(); return <-done })
+	defer func() { _ = stop() }()
 	ready := func() int {
 		w := httptest.NewRecorder()
 		n.diagnostics().ServeHTTP(w, httptest.NewRequest("GET", "/ready", nil))
@@ -36,7 +38,7 @@ func TestADevNodeWhoseClockIsSetIsNotReady(t *testing.T) {
 	}
 	await := func(code int) {
 		t.Helper()
-		for end := time.Now().Add(patience); ready() != code; time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(patience); ready() != code; time.Sleep(20 * time.Millisecond) { // readiness tells nobody when it changes
 			if time.Now().After(end) {
 				t.Fatalf("not %d:\n%s", code, to)
 			}
@@ -51,8 +53,7 @@ func TestADevNodeWhoseClockIsSetIsNotReady(t *testing.T) {
 	if !strings.Contains(to.String(), "the clock was set") {
 		t.Errorf("nothing was said:\n%s", to)
 	}
-	cancel()
-	if err := <-done; err != nil {
+	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
 }

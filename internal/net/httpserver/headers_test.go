@@ -2,13 +2,8 @@ package httpserver
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"math/big"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -19,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/meridiankds/meridian/internal/net/preauth"
+	"github.com/meridiankds/meridian/internal/test/selfsigned"
 )
 
 // live is what the process occupies, what it could free apart.
@@ -105,14 +101,14 @@ func TestHeadersAreChargedWhatTheyOccupy(t *testing.T) {
 
 // TestTokensOfTheLargestSizePass, beside headers of a browser's size.
 func TestTokensOfTheLargestSizePass(t *testing.T) {
-	address, _ := startServer(t, Server{TLS: certificate(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	address, _ := startServer(t, Server{TLS: selfsigned.Server(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Length", strconv.Itoa(len(r.Header.Get("Authorization"))))
 	})})
 	for _, version := range []int{1, 2} {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(version == 1)
 		protocols.SetHTTP2(version == 2)
-		transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		transport := &http.Transport{Protocols: protocols, TLSClientConfig: selfsigned.Caller()}
 		defer transport.CloseIdleConnections()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address, nil)
 		if err != nil {
@@ -145,14 +141,14 @@ func occupied(t *testing.T, protocol, text string, whole bool) (bytes, charged i
 		}),
 	}
 	if protocol != "" {
-		server.TLS = certificate(t)
+		server.TLS = selfsigned.Server(t)
 	}
 	address, _ := startServer(t, server)
 	before := live()
 	for range connections {
 		conn := dial(t, address)
 		if protocol != "" {
-			secured := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
+			secured := tls.Client(conn, selfsigned.Caller(protocol))
 			if err := secured.Handshake(); err != nil {
 				t.Fatal(err)
 			}
@@ -172,18 +168,4 @@ func occupied(t *testing.T, protocol, text string, whole bool) (bytes, charged i
 		bytes = (live() - before) / connections
 	}
 	return bytes, charged
-}
-
-func certificate(t *testing.T) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"x"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }

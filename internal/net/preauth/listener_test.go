@@ -2,16 +2,12 @@ package preauth
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -25,6 +21,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/selfsigned"
 )
 
 // patience is for machines that pause anything for seconds.
@@ -112,31 +109,17 @@ func ask(conn net.Conn, headers string) (int, string, error) {
 	return resp.StatusCode, string(text), err
 }
 
-func certificate(t *testing.T) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"x"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-}
-
 // TestTheDeadline: who proves nothing is cut off, who does is not, and a complete
 // public request begins the time anew.
 func TestTheDeadline(t *testing.T) {
-	for _, config := range []*tls.Config{nil, certificate(t)} {
+	for _, config := range []*tls.Config{nil, selfsigned.Server(t)} {
 		b := New(Config{Deadline: 200 * time.Millisecond})
 		address := serve(t, b, config)
 		open := func() net.Conn {
 			if config == nil {
 				return dial(t, address)
 			}
-			return tls.Client(dial(t, address), &tls.Config{InsecureSkipVerify: true})
+			return tls.Client(dial(t, address), selfsigned.Caller())
 		}
 		var good net.Conn
 		eventually(t, "somebody to prove who they are in time", func() bool { // which a busy machine may take a few attempts for
@@ -212,10 +195,10 @@ func TestHandshakesTakeTurns(t *testing.T) {
 		// The server takes a group of which the client has sent no share.
 		"a second hello": func(server, _ *tls.Config) { server.CurvePreferences = []tls.CurveID{tls.CurveP256} },
 		"certificates of clients": func(server, client *tls.Config) {
-			server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, certificate(t).Certificates
+			server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, selfsigned.Server(t).Certificates
 		},
 		"TLS 1.2": func(server, client *tls.Config) {
-			server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, certificate(t).Certificates
+			server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, selfsigned.Server(t).Certificates
 			client.MaxVersion = tls.VersionTLS12
 		},
 	} {
@@ -233,12 +216,12 @@ func TestHandshakesTakeTurns(t *testing.T) {
 				now--
 				mu.Unlock()
 			}
-			config := certificate(t)
+			config := selfsigned.Server(t)
 			shown := config.Certificates[0]
 			config.Certificates = nil
 			config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { work(); return &shown, nil }
 			config.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { work(); return nil }
-			client := &tls.Config{InsecureSkipVerify: true}
+			client := selfsigned.Caller()
 			change(config, client)
 			b := New(Config{})
 			b.handshakes = NewQueue(1, 100)
@@ -279,7 +262,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 		"many addresses": func(i int) net.IP { return net.IPv4(127, 0, byte(i>>6), byte(1+i&63)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := certificate(t)
+			config := selfsigned.Server(t)
 			shown := config.Certificates[0]
 			config.Certificates = nil
 			var handshakes atomic.Int64
@@ -297,7 +280,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 				}
 				defer raw.Close()
 				_ = raw.SetDeadline(time.Now().Add(patience))
-				conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
+				conn := tls.Client(raw, selfsigned.Caller())
 				status, _, err := ask(conn, fmt.Sprintf("Who: zone %d\r\n", i))
 				return err == nil && status == 200
 			}
@@ -329,16 +312,18 @@ func TestEverybodyAtOnce(t *testing.T) {
 func TestNoPlaceWhileTheCallerWaits(t *testing.T) {
 	b := New(Config{Deadline: time.Hour})
 	b.handshakes = NewQueue(1, 100)
-	config := certificate(t)
+	config := selfsigned.Server(t)
 	config.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	address := serve(t, b, config)
+	var halves sync.WaitGroup
+	t.Cleanup(halves.Wait)                // after the connections are closed, which ends them
 	for _, bytes := range []int{1, 100} { // of what follows the first hello
 		conn := dial(t, address)
 		stop := &stopping{Conn: conn, after: bytes}
-		go func() { _ = tls.Client(stop, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
+		halves.Go(func() { _ = tls.Client(stop, selfsigned.Caller()).Handshake() })
 		eventually(t, "the handshake to be half done", func() bool { return stop.stopped.Load() })
 	}
-	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	conn, err := tls.Dial("tcp", address, selfsigned.Caller())
 	if err != nil {
 		t.Fatalf("another handshake: %v", err)
 	}

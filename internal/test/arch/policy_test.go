@@ -1,10 +1,12 @@
 package arch
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -92,11 +94,9 @@ type source struct {
 	consts map[string]string // of strings, also of other packages of ours as "package.Name"
 }
 
-// sources parses what is shipped.
-func sources(t *testing.T, root string) map[string]*source {
-	t.Helper()
-	packages, all := map[string]*source{}, map[string]string{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+// eachShipped visits the files of Go that ship, with their names below the root.
+func eachShipped(root string, visit func(path, file string) error) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,37 @@ func sources(t *testing.T, root string) map[string]*source {
 		if d.IsDir() && (strings.HasPrefix(file, "internal/test") || strings.HasPrefix(file, "internal/tools") || strings.HasPrefix(d.Name(), ".") && file != ".") {
 			return fs.SkipDir
 		}
-		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") || strings.HasSuffix(file, ".pb.go") {
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		return visit(path, file)
+	})
+}
+
+// TestTLSIsVerified: what ships checks whom it talks to. The one place that takes it out
+// of the library's hands checks the chain itself.
+func TestTLSIsVerified(t *testing.T) {
+	const itself = "internal/net/tlsutil/peer.go"
+	found := map[string]bool{}
+	err := eachShipped(filepath.Join("..", "..", ".."), func(path, file string) error {
+		text, err := os.ReadFile(path)
+		found[file] = bytes.Contains(text, []byte("InsecureSkipVerify"))
+		if found[file] && file != itself {
+			t.Errorf("%s does not verify whom it talks to", file)
+		}
+		return err
+	})
+	if err != nil || !found[itself] || len(found) < 300 {
+		t.Errorf("%d files, %v: the test would prove nothing", len(found), err)
+	}
+}
+
+// sources parses what is shipped.
+func sources(t *testing.T, root string) map[string]*source {
+	t.Helper()
+	packages, all := map[string]*source{}, map[string]string{}
+	err := eachShipped(root, func(path, file string) error {
+		if strings.HasSuffix(file, ".pb.go") {
 			return nil
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
@@ -261,18 +291,7 @@ func (p *source) methodsIn(lit *ast.CompositeLit) (found []string) {
 func TestEveryDoorHasAPolicy(t *testing.T) {
 	root := filepath.Join("..", "..", "..")
 	named := map[string]bool{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		file, _ := filepath.Rel(root, path)
-		file = filepath.ToSlash(file)
-		if d.IsDir() && (strings.HasPrefix(file, "internal/test") || strings.HasPrefix(file, "internal/tools") || strings.HasPrefix(d.Name(), ".") && file != ".") {
-			return fs.SkipDir
-		}
-		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
-			return nil
-		}
+	err := eachShipped(root, func(path, file string) error {
 		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/test/selfsigned"
 )
 
 // stopWithin is what a program takes at most to stop. One that waits for silent callers
@@ -105,7 +106,7 @@ func silent(t *testing.T, address string) net.Conn {
 // secured is one over TLS, on which a text was sent.
 func (f *federation) secured(address, protocol, text string) {
 	f.t.Helper()
-	conn := tls.Client(silent(f.t, address), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
+	conn := tls.Client(silent(f.t, address), selfsigned.Caller(protocol))
 	if err := conn.Handshake(); err != nil {
 		f.t.Fatalf("%s: %v", address, err)
 	}

@@ -93,6 +93,24 @@ func documented(t *testing.T, z *zone, a *app, port string) string {
 	return text
 }
 
+// runEnvoy runs Envoy with a file until the test ends, or stop is called. What it says may
+// be read once it has ended.
+func runEnvoy(t *testing.T, path string) (out *bytes.Buffer, ended <-chan struct{}, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, "envoy", "-c", path, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+	out = new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(done) }()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return out, done, stop
+}
+
 // startEnvoy runs Envoy with a configuration until the test ends, and returns once its
 // port answers.
 func startEnvoy(t *testing.T, config, port string) {
@@ -101,16 +119,7 @@ func startEnvoy(t *testing.T, config, port string) {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "envoy", "-c", path, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	out, ended, stop := runEnvoy(t, path)
 	for deadline := time.Now().Add(patience); ; {
 		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			conn.Close()
@@ -122,8 +131,7 @@ func startEnvoy(t *testing.T, config, port string) {
 		case <-time.After(20 * time.Millisecond): // between two looks
 		}
 		if time.Now().After(deadline) {
-			cancel()
-			<-ended
+			stop()
 			t.Fatalf("envoy does not listen: %s", out.String())
 		}
 	}

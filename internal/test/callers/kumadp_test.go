@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,16 +70,7 @@ func TestBootstrapsOfTwoKumaDPsOnOneHost(t *testing.T) {
 		if err := os.WriteFile(config, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		cmd := exec.CommandContext(ctx, "envoy", "-c", config, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan struct{})
-		go func() { _ = cmd.Wait(); close(ended) }()
-		t.Cleanup(func() { cancel(); <-ended })
+		out, ended, stop := runEnvoy(t, config)
 		pipe := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "kuma-envoy-admin.sock"))
 		}}
@@ -100,8 +90,7 @@ func TestBootstrapsOfTwoKumaDPsOnOneHost(t *testing.T) {
 			case <-time.After(50 * time.Millisecond): // between two looks
 			}
 			if time.Now().After(deadline) {
-				cancel()
-				<-ended
+				stop()
 				t.Fatalf("%s is not ready: %v\n%s", name, err, out.String())
 			}
 		}

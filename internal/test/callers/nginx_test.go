@@ -105,7 +105,7 @@ func send(t *testing.T, address, request string) *http.Response {
 // nginx, between forgers and a service.
 func TestNginxRunsTheDocumentedConfiguration(t *testing.T) {
 	if _, err := exec.LookPath("nginx"); err != nil {
-		t.Skip("no nginx on the PATH: install it from Debian")
+		t.Skip("skipped: no nginx on the PATH, which Debian has")
 	}
 	z, a := startZone(t), startApp(t)
 	address := startNginx(t, z, a)

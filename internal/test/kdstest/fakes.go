@@ -2,24 +2,19 @@ package kdstest
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/kds"
 )
 
 // Cluster is the id of the cluster that every double is of.
@@ -147,199 +142,6 @@ func (s *Source) SinceCalls() int {
 	return s.since
 }
 
-// Sink is a zone's copy in memory.
-type Sink struct {
-	Mu         sync.Mutex
-	Cluster    string
-	Rev        federation.Revision
-	ids        map[string]bool
-	pending    []cptoken.Part
-	sets       []cptoken.Part // headers of applied sets
-	parts      int
-	HeardCount int
-	HeardFrom  string
-	HeardAt    time.Time // the latest time that Heard was told
-	changed    chan struct{}
-	// Persistence is what Persisted tells, the revision apart; Vocabulary and NotHeld
-	// what Skipped tells.
-	Persistence cptoken.Persistence
-	Vocabulary  int
-	NotHeld     []string
-	// Hook runs before a part is taken, outside the lock.
-	Hook func(p cptoken.Part) error
-}
-
-// NewSink returns a copy that knows nothing.
-func NewSink() *Sink {
-	return &Sink{ids: map[string]bool{}, changed: make(chan struct{}), Vocabulary: cptoken.Vocabulary}
-}
-
-// Position implements kds.Sink.
-func (s *Sink) Position() (string, federation.Revision) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	return s.Cluster, s.Rev
-}
-
-// Proof implements kds.Sink: what a Source takes for a position.
-func (s *Sink) Proof() []byte {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	if s.Rev.IsZero() {
-		return nil
-	}
-	return []byte(s.Rev.String())
-}
-
-// Taken implements kds.Sink: what is taken is durable.
-func (s *Sink) Taken() (string, federation.Revision) { return s.Position() }
-
-// Take implements kds.Sink.
-func (s *Sink) Take(ctx context.Context, p cptoken.Part) error { return s.Apply(ctx, p) }
-
-// Persisted implements kds.Sink.
-func (s *Sink) Persisted() (cptoken.Persistence, <-chan struct{}) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	p := s.Persistence
-	p.Revision = s.Rev
-	return p, s.changed
-}
-
-// Skipped implements kds.Sink.
-func (s *Sink) Skipped() (int, []string) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	return s.Vocabulary, s.NotHeld
-}
-
-// Apply implements kds.Sink.
-func (s *Sink) Apply(_ context.Context, p cptoken.Part) error {
-	s.Mu.Lock()
-	hook := s.Hook
-	s.Mu.Unlock()
-	if hook != nil {
-		if err := hook(p); err != nil {
-			return err
-		}
-	}
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	if p.Number == 0 {
-		s.pending = nil
-	}
-	s.parts++
-	s.pending = append(s.pending, p)
-	if !p.Last {
-		return nil
-	}
-	if p.Full {
-		s.ids = map[string]bool{}
-	}
-	for _, part := range s.pending {
-		for _, c := range part.Changes {
-			if c.Revoked == nil {
-				continue
-			}
-			for _, id := range c.Revoked.IDs {
-				s.ids[id.ID] = true
-			}
-		}
-	}
-	s.pending = nil
-	s.Cluster, s.Rev = p.Cluster, p.To
-	s.sets = append(s.sets, p)
-	close(s.changed)
-	s.changed = make(chan struct{})
-	return nil
-}
-
-// Heard implements kds.Sink.
-func (s *Sink) Heard(member string, at time.Time) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	s.HeardCount++
-	s.HeardFrom, s.HeardAt = member, at
-}
-
-// Holds reports whether the copy stands at a revision.
-func (s *Sink) Holds(rev federation.Revision) bool {
-	_, at := s.Position()
-	return at == rev
-}
-
-// Has reports whether an id is revoked.
-func (s *Sink) Has(id string) bool {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	return s.ids[id]
-}
-
-// Applied returns the last parts of the sets that were applied.
-func (s *Sink) Applied() []cptoken.Part {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	return slices.Clone(s.sets)
-}
-
-// SetHook sets Hook while the copy is in use.
-func (s *Sink) SetHook(f func(cptoken.Part) error) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
-	s.Hook = f
-}
-
-// Auth admits "Bearer <zone>" as that zone, "Bearer <zone>/<serial>" with a
-// serial, and nothing else unless Open is set.
-type Auth struct {
-	Mu      sync.Mutex
-	Open    bool // mode none: who shows nothing comes in unauthenticated
-	refused map[string]string
-	Expires time.Time
-	Seen    []kds.Credentials
-	err     error
-}
-
-// Authenticate implements kds.Authenticator.
-func (a *Auth) Authenticate(_ context.Context, c kds.Credentials) (kds.Admission, error) {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
-	a.Seen = append(a.Seen, c)
-	if a.err != nil {
-		return kds.Admission{}, a.err
-	}
-	if c.Authorization == "" && a.Open {
-		return kds.Admission{Zone: c.Zone, Method: kds.MethodNone, Verdict: "no token"}, nil
-	}
-	token, ok := strings.CutPrefix(c.Authorization, "Bearer ")
-	if !ok || token == "forged" {
-		return kds.Admission{}, federation.Errorf(federation.Unauthenticated, "nothing verifies this token").
-			WithReason("bad_signature").WithHint("issue a new one")
-	}
-	if reason := a.refused[token]; reason != "" {
-		return kds.Admission{}, federation.Errorf(federation.Unauthenticated, "the token of %s is %s", token, reason).WithReason(reason)
-	}
-	return kds.Admission{Zone: token, Method: kds.MethodControlPlaneToken, TokenSerial: 7, TokenID: "id-" + token, Expires: a.Expires, Authenticated: true}, nil
-}
-
-// Refuse has the token of a zone refused from now on.
-func (a *Auth) Refuse(zone, reason string) {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
-	a.refused = maps.Clone(a.refused)
-	if a.refused == nil {
-		a.refused = map[string]string{}
-	}
-	a.refused[zone] = reason
-}
-
-// Fail makes the Authenticator unable to decide, or able again.
-func (a *Auth) Fail(err error) {
-	a.Mu.Lock()
-	defer a.Mu.Unlock()
-	a.err = err
-}
-
 // Log is a log that tests read while it is written.
 type Log struct {
 	mu  sync.Mutex
@@ -406,20 +208,4 @@ func Key(t testing.TB, id cptoken.KeyID, state cptoken.KeyState, r *cptoken.Cons
 		t.Fatal(err)
 	}
 	return k
-}
-
-// JudgingAuth admits like Auth, and judges on its own.
-type JudgingAuth struct {
-	Auth
-	Judged  atomic.Int64
-	Verdict atomic.Pointer[map[string]error]
-}
-
-// Judge implements kds.Judge.
-func (a *JudgingAuth) Judge(ad kds.Admission) error {
-	a.Judged.Add(1)
-	if v := a.Verdict.Load(); v != nil {
-		return (*v)[ad.Zone]
-	}
-	return nil
 }

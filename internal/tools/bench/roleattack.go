@@ -97,8 +97,13 @@ func floodHandshakes(ctx context.Context, p floodPort) {
 	}
 	defer conn.Close()
 	if p.TLS {
-		_ = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}).HandshakeContext(ctx)
+		_ = tls.Client(conn, whoever("h2")).HandshakeContext(ctx)
 	}
+}
+
+// whoever takes what a server shows: an attacker has nothing to check it with.
+func whoever(protocols ...string) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}
 }
 
 // floodHeaders sends lines of headers, as short as they can be, without an end.
@@ -109,7 +114,7 @@ func floodHeaders(ctx context.Context, p floodPort) {
 	}
 	defer conn.Close()
 	if p.TLS {
-		secured := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		secured := tls.Client(conn, whoever("http/1.1"))
 		if secured.HandshakeContext(ctx) != nil {
 			return
 		}
@@ -165,7 +170,7 @@ func (p floodPort) post(ctx context.Context, body func(path string) (io.Reader, 
 	scheme := "http://"
 	transport := &http.Transport{
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true,
+		TLSClientConfig: whoever(), ForceAttemptHTTP2: true,
 	}
 	defer transport.CloseIdleConnections()
 	if p.TLS {
