@@ -41,8 +41,10 @@ type ConfirmLossRequest struct {
 	Adopt bool `json:"adopt,omitempty"`
 }
 
-// ConfirmedLoss is its answer: where the cluster stands.
+// ConfirmedLoss is its answer: how many losses nobody had confirmed, and where the
+// cluster stands.
 type ConfirmedLoss struct {
+	Losses   int    `json:"losses"`
 	Revision string `json:"revision"`
 }
 

@@ -39,7 +39,11 @@ Examples:
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(c.App.Writer, "confirmed; the cluster stands at revision "+confirmed.Revision)
+			done := "there was no loss to confirm"
+			if confirmed.Losses > 0 {
+				done = console.Counted(confirmed.Losses, "loss is confirmed", "losses are confirmed")
+			}
+			_, err = fmt.Fprintf(c.App.Writer, "%s; the cluster stands at revision %s\n", done, confirmed.Revision)
 			return err
 		},
 	}

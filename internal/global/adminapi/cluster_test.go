@@ -131,3 +131,19 @@ func TestOneHop(t *testing.T) {
 		t.Errorf("a reader's write: %d", w.Code)
 	}
 }
+
+// TestNothingIsAdoptedUnasked: a healthy cluster begins no history, and says what there was
+// to confirm.
+func TestNothingIsAdoptedUnasked(t *testing.T) {
+	e := newEnv(t)
+	before := e.head()
+	e.refused(409, "POST", "/v1/cluster/confirm-loss", map[string]any{"adopt": true})
+	if e.head().History != before.History {
+		t.Error("a history was begun")
+	}
+	var confirmed apitypes.ConfirmedLoss
+	e.want(200, "POST", "/v1/cluster/confirm-loss", map[string]any{}, &confirmed)
+	if confirmed.Losses != 0 || e.head().History != before.History {
+		t.Errorf("confirmed %+v at %s", confirmed, e.head())
+	}
+}

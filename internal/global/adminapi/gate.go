@@ -66,7 +66,7 @@ func (api *API) awaitZones(ctx context.Context, key cptoken.KeyID, index uint64)
 	defer deadline.Stop()
 	for {
 		changed := api.fleet.Changed()
-		h := api.fleet.Gate(need, api.cfg.Members(), key)
+		h := api.fleet.Dropped(need, api.cfg.Members(), key)
 		h.Offline = api.offline(h)
 		if h.Open || h.WaitsForKuma() {
 			return h

@@ -229,10 +229,22 @@ func TestANewerKeyWaits(t *testing.T) {
 
 // A compromised key is removed at once, and the answer tells who has dropped it.
 func TestRemoveCompromised(t *testing.T) {
+	for _, kind := range cptoken.Kinds {
+		if kind.AtZones() {
+			t.Run(string(kind), func(t *testing.T) { removeCompromised(t, kind) })
+		}
+	}
+}
+
+func removeCompromised(t *testing.T, kind cptoken.Kind) {
 	e := newEnv(t, func(c *Config) { c.ImportWait = 5 * time.Second })
+	key := `{"kind":"` + string(kind) + `"`
+	if kind.PerMesh() {
+		key += `,"mesh":"default"`
+	}
 	e.want(201, "PUT", "/zones/away", `{}`, nil)
-	e.want(201, "POST", "/v1/keys/prepare", `{"kind":"zone"}`, nil)
-	e.want(200, "POST", "/v1/keys/activate", `{"kind":"zone","kid":"2"}`, nil)
+	e.want(201, "POST", "/v1/keys/prepare", key+`}`, nil)
+	e.want(200, "POST", "/v1/keys/activate", key+`,"kid":"2"}`, nil)
 	before := e.head()
 	e.report(e.session("west", 0))
 	acknowledged := make(chan struct{})
@@ -248,7 +260,7 @@ func TestRemoveCompromised(t *testing.T) {
 		e.report(e.session("west", 0))
 	}()
 	var change apitypes.KeyChange
-	e.want(200, "POST", "/v1/keys/remove", `{"kind":"zone","kid":"1","compromised":true}`, &change)
+	e.want(200, "POST", "/v1/keys/remove", key+`,"kid":"1","compromised":true}`, &change)
 	<-acknowledged
 	if h := change.Holding; h == nil || !slices.Equal(h.Held, []string{"west"}) || !slices.Equal(h.Offline, []string{"away"}) || len(h.Waiting) != 0 {
 		t.Errorf("holding %+v, want west to have dropped it and away to be named", h)

@@ -51,6 +51,16 @@ func waitsForZones(kind cptoken.Kind) bool {
 //
 // For a kind that zones need not hold, only Members, Silent and Open are set.
 func (f *Fleet) Gate(need federation.Revision, members []string, key cptoken.KeyID) Holding {
+	return f.holding(need, members, key, waitsForZones(key.Kind))
+}
+
+// Dropped is Gate for a change that takes a key away: of every kind that zones hold, also
+// of those whose rotation waits for none of them, zones accept tokens until they have it.
+func (f *Fleet) Dropped(need federation.Revision, members []string, key cptoken.KeyID) Holding {
+	return f.holding(need, members, key, key.Kind.AtZones())
+}
+
+func (f *Fleet) holding(need federation.Revision, members []string, key cptoken.KeyID, zones bool) Holding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var h Holding
@@ -62,7 +72,7 @@ func (f *Fleet) Gate(need federation.Revision, members []string, key cptoken.Key
 			h.Silent = append(h.Silent, m)
 		}
 	}
-	if waitsForZones(key.Kind) {
+	if zones {
 		f.countZones(&h, need, key)
 	}
 	for _, list := range []*[]string{&h.Members, &h.Silent} {
