@@ -47,7 +47,7 @@ func (s *State) Since(rev federation.Revision) (cptoken.Delta, error) {
 // changes yields what happened after an index to things that zones hold.
 func (s *State) changes(after uint64) iter.Seq[cptoken.Change] {
 	return func(yield func(cptoken.Change) bool) {
-		for at, e := range s.log.from(logKey{index: after + 1}) {
+		for at, e := range s.log.From(logKey{index: after + 1}) {
 			if !atZones(e.kind()) {
 				continue
 			}
@@ -69,12 +69,12 @@ func (s *State) change(index uint64, e logEntry) cptoken.Change {
 	id := e.id
 	switch e.what {
 	case keyChanged:
-		k, _ := s.keys.get(id)
+		k, _ := s.keys.Get(id)
 		c.Key = k.Public
 	case keyRemoved:
 		c.RemovedKey = &id
 	case cutOffSet:
-		r, _ := s.cutOffs.get(cptoken.CutOffID(id))
+		r, _ := s.cutOffs.Get(cptoken.CutOffID(id))
 		cutOff := r.CutOff.CutOff
 		c.CutOff = &cutOff
 	case cutOffWithdrawn:
@@ -133,7 +133,7 @@ func (s *State) View() cptoken.View { return view{s} }
 
 // Key returns a public key that is not removed, or nil.
 func (v view) Key(id cptoken.KeyID) *cptoken.PublicKey {
-	if k, ok := v.s.keys.get(id); ok {
+	if k, ok := v.s.keys.Get(id); ok {
 		return k.Public
 	}
 	return nil
@@ -141,7 +141,7 @@ func (v view) Key(id cptoken.KeyID) *cptoken.PublicKey {
 
 // Revoked reports whether the id is on the list of the kind and mesh.
 func (v view) Revoked(kind cptoken.Kind, mesh, id string) bool {
-	list, ok := v.s.lists.get(listID{kind, mesh})
+	list, ok := v.s.lists.Get(listID{kind, mesh})
 	if !ok {
 		return false
 	}
@@ -154,12 +154,12 @@ func (v view) Pruned() time.Time { return v.s.Watermark() }
 
 // CutOff returns the later of the cut-offs of the kid and of the kind and mesh.
 func (v view) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
-	if v.s.cutOffs.len == 0 {
+	if v.s.cutOffs.Len() == 0 {
 		return time.Time{}
 	}
 	var latest time.Time
 	for _, id := range [...]string{"", kid} {
-		c, ok := v.s.cutOffs.get(cptoken.CutOffID{Kind: kind, Mesh: mesh, KID: id})
+		c, ok := v.s.cutOffs.Get(cptoken.CutOffID{Kind: kind, Mesh: mesh, KID: id})
 		if ok && clock.Earlier(latest, c.Before) {
 			latest = c.Before
 		}

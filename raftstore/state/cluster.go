@@ -137,9 +137,9 @@ func (s *State) prune(op *storepb.Prune) (uint64, error) {
 	s.forgetLines()
 	n := s.pruneExpired() + s.pruneTombstones()
 	s.share()
-	for id, stage := range s.stages.all() {
+	for id, stage := range s.stages.All() {
 		if stage.BegunMs < s.watermark-stageLife.Milliseconds() {
-			s.stages.del(s.edit, id)
+			s.stages.Del(s.edit, id)
 			n++
 		}
 	}
@@ -160,16 +160,16 @@ func (s *State) forgotten(e idEntry) bool {
 func (s *State) pruneExpired() uint64 {
 	var n uint64
 	s.share()
-	for id, list := range s.lists.all() {
+	for id, list := range s.lists.All() {
 		var names []string
 		taken := took{}
-		for u, e := range list.uuids.all() {
+		for u, e := range list.uuids.All() {
 			if s.forgotten(e) {
 				names = append(names, u.String())
 				taken.from(e)
 			}
 		}
-		for name, e := range list.others.all() {
+		for name, e := range list.others.All() {
 			if s.forgotten(e) {
 				names = append(names, name)
 				taken.from(e)
@@ -183,7 +183,7 @@ func (s *State) pruneExpired() uint64 {
 			list.live--
 		}
 		s.settle(id, &list, taken)
-		s.lists.set(s.edit, id, list)
+		s.lists.Set(s.edit, id, list)
 		n += uint64(len(names))
 	}
 	return n
@@ -195,23 +195,23 @@ func (s *State) pruneTombstones() uint64 {
 	var n uint64
 	oldest := s.watermark - tombstoneLife.Milliseconds()
 	s.share()
-	for at, e := range s.log.all() {
+	for at, e := range s.log.All() {
 		if !e.tombstone() || e.at >= oldest {
 			continue
 		}
-		s.log.del(s.edit, at)
+		s.log.Del(s.edit, at)
 		s.floor = max(s.floor, at.index)
 		n++
 		switch e.what {
 		case keyRemoved:
-			s.removed.del(s.edit, e.id)
+			s.removed.Del(s.edit, e.id)
 		case idsWithdrawn:
 			list := s.list(e.run.listID)
 			e.run.each(&list, func(id string, _ idEntry) bool {
 				list.del(s.edit, id)
 				return true
 			})
-			s.lists.set(s.edit, e.run.listID, list)
+			s.lists.Set(s.edit, e.run.listID, list)
 		}
 	}
 	return n
@@ -221,7 +221,7 @@ func (s *State) pruneTombstones() uint64 {
 func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 	for _, item := range op.Items {
 		id := cptoken.KeyID{Kind: cptoken.Kind(item.GetId().GetKind()), Mesh: item.GetId().GetMesh(), KID: item.GetId().GetKid()}
-		k, ok := s.keys.get(id)
+		k, ok := s.keys.Get(id)
 		if !ok || k.sealed == nil {
 			return 0, federation.Errorf(federation.Conflict, "key %s does not exist or is not sealed", KeyName(id))
 		}
@@ -230,7 +230,7 @@ func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 		}
 		next := *k
 		next.sealed = item.Sealed
-		s.keys.set(s.edit, id, &next)
+		s.keys.Set(s.edit, id, &next)
 	}
 	for _, c := range op.Secrets {
 		if err := s.resealSecret(c); err != nil {
@@ -249,7 +249,7 @@ func (s *State) reseal(op *storepb.Reseal) (uint64, error) {
 				return 0, federation.Errorf(federation.Conflict, "the cluster secret is still sealed under seal key %.16s", dropped)
 			}
 		}
-		for id, k := range s.keys.all() {
+		for id, k := range s.keys.All() {
 			if k.sealed.GetSealKeyId() == dropped {
 				return 0, federation.Errorf(federation.Conflict, "key %s is still sealed under seal key %.16s", KeyName(id), dropped)
 			}

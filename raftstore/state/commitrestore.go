@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/ptree"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -28,23 +29,23 @@ const serialGap = 100
 type stagedRestore struct {
 	id    string // "" where there is none
 	begun int64
-	parts tree[uint32, []byte]
+	parts ptree.Tree[uint32, []byte]
 }
 
-func (r *stagedRestore) none() tree[uint32, []byte] {
-	return newTree[uint32, []byte](cmp.Compare[uint32])
+func (r *stagedRestore) none() ptree.Tree[uint32, []byte] {
+	return ptree.New[uint32, []byte](cmp.Compare[uint32])
 }
 
 // add appends a part from a snapshot.
-func (r *stagedRestore) add(e *edit, part *storepb.StagedRestore) {
+func (r *stagedRestore) add(e *ptree.Edit, part *storepb.StagedRestore) {
 	r.id, r.begun = part.Id, part.BegunMs
-	r.parts.set(e, uint32(r.parts.len), part.Data)
+	r.parts.Set(e, uint32(r.parts.Len()), part.Data)
 }
 
 // reader reads the parts one after the other.
 func (r *stagedRestore) reader() io.Reader {
-	readers := make([]io.Reader, 0, r.parts.len)
-	for _, part := range r.parts.all() {
+	readers := make([]io.Reader, 0, r.parts.Len())
+	for _, part := range r.parts.All() {
 		readers = append(readers, bytes.NewReader(part))
 	}
 	return io.MultiReader(readers...)
@@ -63,10 +64,10 @@ func (s *State) restorePart(op *storepb.RestorePart) (uint64, error) {
 	case s.staged.id != op.RestoreId:
 		return 0, restoreGone()
 	}
-	if int(op.Part) != s.staged.parts.len {
-		return 0, federation.Errorf(federation.Conflict, "part %d of a backup arrived where part %d was due", op.Part, s.staged.parts.len)
+	if int(op.Part) != s.staged.parts.Len() {
+		return 0, federation.Errorf(federation.Conflict, "part %d of a backup arrived where part %d was due", op.Part, s.staged.parts.Len())
 	}
-	s.staged.parts.set(s.edit, op.Part, op.Data)
+	s.staged.parts.Set(s.edit, op.Part, op.Data)
 	return 1, nil
 }
 
@@ -93,10 +94,10 @@ func (s *State) commitRestore(index uint64, op *storepb.CommitRestore) (uint64, 
 		return 0, restoreGone()
 	}
 	sum := sha256.New()
-	for _, part := range s.staged.parts.all() {
+	for _, part := range s.staged.parts.All() {
 		sum.Write(part)
 	}
-	if int(op.Parts) != s.staged.parts.len || !bytes.Equal(op.Sha256, sum.Sum(nil)) {
+	if int(op.Parts) != s.staged.parts.Len() || !bytes.Equal(op.Sha256, sum.Sum(nil)) {
 		return 0, federation.Errorf(federation.Conflict, "the parts of this backup are not those that were sent").
 			WithReason("no_restore").WithHint("send the backup again")
 	}
@@ -147,9 +148,9 @@ func (s *State) keepSerials(replaced *State) {
 		s.skipSerials()
 		return
 	}
-	for id, highest := range replaced.serials.all() {
-		have, _ := s.serials.get(id)
-		s.serials.set(s.edit, id, max(have, highest))
+	for id, highest := range replaced.serials.All() {
+		have, _ := s.serials.Get(id)
+		s.serials.Set(s.edit, id, max(have, highest))
 	}
 }
 
@@ -160,11 +161,11 @@ func (s *State) skipSerials() {
 		highest uint64
 	}
 	var lines []line
-	for id, highest := range s.serials.all() {
+	for id, highest := range s.serials.All() {
 		lines = append(lines, line{id, highest})
 	}
 	for _, l := range lines {
-		s.serials.set(s.edit, l.id, l.highest+serialGap)
+		s.serials.Set(s.edit, l.id, l.highest+serialGap)
 	}
 }
 
@@ -175,17 +176,17 @@ func (s *State) MayBeReplaced(force bool) error {
 		return nil
 	}
 	return federation.Errorf(federation.Conflict, "cluster %s holds state: %d zones, %d keys, revision %s",
-		s.cluster, s.zones.len, s.keys.len, s.Revision()).WithReason("holds_state").
+		s.cluster, s.zones.Len(), s.keys.Len(), s.Revision()).WithReason("holds_state").
 		WithHint("give --force to replace it by the backup; save it first: global snapshot save FILE")
 }
 
 // untouched reports whether there is nothing but what the founding made.
 func (s *State) untouched() bool {
-	if s.zones.len > 0 || s.meshes.len > 1 {
+	if s.zones.Len() > 0 || s.meshes.Len() > 1 {
 		return false
 	}
 	founding := uint64(0)
-	for at, e := range s.log.all() {
+	for at, e := range s.log.All() {
 		if founding == 0 {
 			founding = at.index
 		}

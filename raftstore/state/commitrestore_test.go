@@ -41,8 +41,8 @@ func TestRestoreInTheCore(t *testing.T) {
 	c.ok(part("x", 0, data))
 	c.ok(part("y", 0, data)) // another restore takes its place
 	c.refused("conflict", "no_restore", commit("x", 1, data, 3))
-	if c.s.staged.parts.len != 1 {
-		t.Errorf("%d parts wait", c.s.staged.parts.len)
+	if c.s.staged.parts.Len() != 1 {
+		t.Errorf("%d parts wait", c.s.staged.parts.Len())
 	}
 	c.now += 48 * 3600 * 1000
 	c.ok(cmdPrune(c.now))

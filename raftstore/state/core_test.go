@@ -114,7 +114,7 @@ func (c *core) refused(code federation.Code, reason string, cmd *storepb.Command
 	if r.Code != string(code) || r.Reason != reason || r.Detail == "" {
 		c.t.Fatalf("%T: code %q reason %q detail %q, want %q %q", cmd.Op, r.Code, r.Reason, r.Detail, code, reason)
 	}
-	if c.s.revision != before.revision || c.s.log.root != before.log.root {
+	if c.s.revision != before.revision || c.s.log.Version() != before.log.Version() {
 		c.t.Fatalf("%T was refused and changed something", cmd.Op)
 	}
 	return r
@@ -166,7 +166,7 @@ func cmdDeleteMesh(name string) *storepb.Command {
 }
 
 func (c *core) keyState(kind cptoken.Kind, mesh string, serial uint64) cptoken.KeyState {
-	k, ok := c.s.keys.get(cptoken.KeyID{Kind: kind, Mesh: mesh, KID: cptoken.SerialKID(serial)})
+	k, ok := c.s.keys.Get(cptoken.KeyID{Kind: kind, Mesh: mesh, KID: cptoken.SerialKID(serial)})
 	if !ok {
 		return cptoken.Removed
 	}
@@ -183,7 +183,7 @@ func TestKeyLife(t *testing.T) {
 	if got := c.keyState(cptoken.Zone, "", 1); got != cptoken.Retiring {
 		t.Errorf("the former key is %s", got)
 	}
-	k, _ := c.s.keys.get(cptoken.KeyID{Kind: cptoken.Zone, KID: "1"})
+	k, _ := c.s.keys.Get(cptoken.KeyID{Kind: cptoken.Zone, KID: "1"})
 	if k.RetiringIndex != r.Index || k.Index != r.Index || k.Public.State != cptoken.Retiring {
 		t.Errorf("the former key: %+v", k.Key)
 	}
@@ -241,7 +241,7 @@ func TestMeshKeepsItsSerials(t *testing.T) {
 		t.Errorf("the key of a deleted mesh is %s", got)
 	}
 	c.refused(federation.Conflict, "serial_used", cmdMesh("shop", 1))
-	if _, ok := c.s.meshes.get("shop"); ok {
+	if _, ok := c.s.meshes.Get("shop"); ok {
 		t.Error("the mesh is there although its key was refused")
 	}
 	c.ok(cmdMesh("shop", 2))
@@ -373,7 +373,7 @@ func TestZonesAreTombstones(t *testing.T) {
 	c.refused(federation.Forbidden, "zone_deleted", see)
 	c.now += 1000
 	c.ok(&storepb.Command{Op: &storepb.Command_ApplyZone{ApplyZone: &storepb.ApplyZone{Name: "west", Enabled: false, Auth: "certificate"}}})
-	z, _ := c.s.zones.get("west")
+	z, _ := c.s.zones.Get("west")
 	if z.Deleted || z.Enabled || z.Auth != federation.AuthCertificate || z.FirstSeen.IsZero() || z.Created != millis(c.now) {
 		t.Errorf("zone %+v", z)
 	}

@@ -42,12 +42,12 @@ func (s *State) setCutOff(index uint64, by string, op *storepb.SetCutOff) (uint6
 	if len(op.Reason) > federation.MaxReason {
 		return 0, federation.InvalidField("reason", "must have at most %d bytes", federation.MaxReason)
 	}
-	old, ok := s.cutOffs.get(id)
+	old, ok := s.cutOffs.Get(id)
 	if ok && old.Before.Unix() >= op.BeforeS {
 		return 0, nil
 	}
 	if ok {
-		s.log.del(s.edit, old.logged)
+		s.log.Del(s.edit, old.logged)
 	} else {
 		s.dropCutOffTombstone(id)
 	}
@@ -56,7 +56,7 @@ func (s *State) setCutOff(index uint64, by string, op *storepb.SetCutOff) (uint6
 		Reason: op.Reason, By: by, At: millis(s.time), Index: index,
 	}}
 	c.logged = s.append(index, logEntry{what: cutOffSet, id: cptoken.KeyID(id)})
-	s.cutOffs.set(s.edit, id, c)
+	s.cutOffs.Set(s.edit, id, c)
 	return 1, nil
 }
 
@@ -65,12 +65,12 @@ func (s *State) withdrawCutOff(index uint64, op *storepb.WithdrawCutOff) (uint64
 	if err != nil {
 		return 0, err
 	}
-	old, ok := s.cutOffs.get(id)
+	old, ok := s.cutOffs.Get(id)
 	if !ok {
 		return 0, nil
 	}
-	s.log.del(s.edit, old.logged)
-	s.cutOffs.del(s.edit, id)
+	s.log.Del(s.edit, old.logged)
+	s.cutOffs.Del(s.edit, id)
 	s.append(index, logEntry{what: cutOffWithdrawn, id: cptoken.KeyID(id), at: s.time})
 	return 1, nil
 }
@@ -78,9 +78,9 @@ func (s *State) withdrawCutOff(index uint64, op *storepb.WithdrawCutOff) (uint64
 // dropCutOffTombstone forgets that a cut-off was withdrawn, as it is set again.
 // Cut-offs are few, and so are their tombstones.
 func (s *State) dropCutOffTombstone(id cptoken.CutOffID) {
-	for at, e := range s.log.all() {
+	for at, e := range s.log.All() {
 		if e.what == cutOffWithdrawn && cptoken.CutOffID(e.id) == id {
-			s.log.del(s.edit, at)
+			s.log.Del(s.edit, at)
 			return
 		}
 	}

@@ -34,24 +34,24 @@ func (s *State) expel(index uint64, by string, op *storepb.Expel) (uint64, error
 	case len(op.Reason) > maxExpelledText:
 		return 0, federation.InvalidField("reason", "must have at most %d bytes", maxExpelledText)
 	}
-	if _, known := s.expelled.get(op.Id); known {
+	if _, known := s.expelled.Get(op.Id); known {
 		return 0, nil
 	}
-	if s.expelled.len >= maxExpelled {
-		return 0, federation.Errorf(federation.Conflict, "%d nodes and certificates are expelled already", s.expelled.len).
+	if s.expelled.Len() >= maxExpelled {
+		return 0, federation.Errorf(federation.Conflict, "%d nodes and certificates are expelled already", s.expelled.Len()).
 			WithHint("replace the CA, and readmit those that it does not trust any more")
 	}
-	s.expelled.set(s.edit, op.Id, &storepb.Expelled{Id: op.Id, Subject: op.Subject, Reason: op.Reason, By: by, AtMs: s.time})
+	s.expelled.Set(s.edit, op.Id, &storepb.Expelled{Id: op.Id, Subject: op.Subject, Reason: op.Reason, By: by, AtMs: s.time})
 	s.tellExpelled(index)
 	return 1, nil
 }
 
 func (s *State) readmit(index uint64, op *storepb.Readmit) (uint64, error) {
-	if _, known := s.expelled.get(op.Id); !known {
+	if _, known := s.expelled.Get(op.Id); !known {
 		return 0, federation.Errorf(federation.NotFound, "nothing with the id %.80q is expelled", op.Id).
 			WithHint("see what is: global certs expelled")
 	}
-	s.expelled.del(s.edit, op.Id)
+	s.expelled.Del(s.edit, op.Id)
 	if !isCertificate(op.Id) || s.level < LevelCertificates {
 		return 1, nil
 	}
@@ -67,7 +67,7 @@ func (s *State) tellExpelled(index uint64) {
 		return
 	}
 	part := &storepb.Revoke{}
-	for id := range s.expelled.all() {
+	for id := range s.expelled.All() {
 		if isCertificate(id) && !s.listed(id) {
 			part.Ids = append(part.Ids, &storepb.RevokedID{Id: id})
 		}
@@ -86,7 +86,7 @@ func (s *State) listed(id string) bool {
 // checkListed finds where what zones are told is not what is expelled.
 func (s *State) checkListed() error {
 	n := 0
-	for id := range s.expelled.all() {
+	for id := range s.expelled.All() {
 		if isCertificate(id) {
 			n++
 			if s.level >= LevelCertificates && !s.listed(id) {
@@ -113,21 +113,21 @@ func validExpelledID(id string) bool {
 
 // IsExpelled reports whether the node or the certificate's key was expelled.
 func (s *State) IsExpelled(id string) bool {
-	_, expelled := s.expelled.get(id)
+	_, expelled := s.expelled.Get(id)
 	return expelled
 }
 
 // Expelled returns who is expelled, by id.
 func (s *State) Expelled() []Expelled {
-	list := make([]Expelled, 0, s.expelled.len)
-	for _, e := range s.expelled.all() {
+	list := make([]Expelled, 0, s.expelled.Len())
+	for _, e := range s.expelled.All() {
 		list = append(list, Expelled{ID: e.Id, Subject: e.Subject, Reason: e.Reason, By: e.By, At: millis(e.AtMs)})
 	}
 	return list
 }
 
 func (s *State) writeExpelled(w *snapshotWriter) {
-	for _, e := range s.expelled.all() {
+	for _, e := range s.expelled.All() {
 		w.put(&storepb.Record{What: &storepb.Record_Expelled{Expelled: e}})
 	}
 }

@@ -148,11 +148,11 @@ func TestZonesAreToldOfExpelledCertificates(t *testing.T) {
 
 	// What is listed and what is expelled are held against each other.
 	c.s.share()
-	c.s.expelled.del(c.s.edit, key(2))
+	c.s.expelled.Del(c.s.edit, key(2))
 	if err := c.s.checkListed(); err == nil {
 		t.Error("zones are told of a certificate that nobody expelled")
 	}
-	c.s.expelled.set(c.s.edit, key(4), &storepb.Expelled{Id: key(4)})
+	c.s.expelled.Set(c.s.edit, key(4), &storepb.Expelled{Id: key(4)})
 	if err := c.s.checkListed(); err == nil {
 		t.Error("zones are not told of a certificate that was expelled")
 	}

@@ -12,24 +12,24 @@ func (s *State) applyZone(op *storepb.ApplyZone) (uint64, error) {
 		return 0, err
 	}
 	next.Created, next.Modified = millis(s.time), millis(s.time)
-	if old, ok := s.zones.get(op.Name); ok {
+	if old, ok := s.zones.Get(op.Name); ok {
 		next.FirstSeen = old.FirstSeen
 		if !old.Deleted {
 			next.Created = old.Created
 		}
 	}
-	s.zones.set(s.edit, op.Name, next)
+	s.zones.Set(s.edit, op.Name, next)
 	return 1, nil
 }
 
 func (s *State) deleteZone(op *storepb.DeleteZone) (uint64, error) {
-	z, ok := s.zones.get(op.Name)
+	z, ok := s.zones.Get(op.Name)
 	if !ok || z.Deleted {
 		return 0, federation.Errorf(federation.NotFound, "zone %.80s does not exist", op.Name)
 	}
 	next := *z
 	next.Deleted, next.Modified = true, millis(s.time)
-	s.zones.set(s.edit, op.Name, &next)
+	s.zones.Set(s.edit, op.Name, &next)
 	return 1, nil
 }
 
@@ -39,7 +39,7 @@ func (s *State) seeZone(op *storepb.SeeZone) (uint64, error) {
 		return 0, err
 	}
 	now := millis(s.time)
-	z, ok := s.zones.get(op.Name)
+	z, ok := s.zones.Get(op.Name)
 	switch {
 	case !ok:
 		z = &federation.Zone{Name: op.Name, Enabled: true, Created: now, Modified: now}
@@ -50,7 +50,7 @@ func (s *State) seeZone(op *storepb.SeeZone) (uint64, error) {
 	}
 	next := *z
 	next.FirstSeen = now
-	s.zones.set(s.edit, op.Name, &next)
+	s.zones.Set(s.edit, op.Name, &next)
 	return 1, nil
 }
 
@@ -60,7 +60,7 @@ func (s *State) applyMesh(index uint64, by string, op *storepb.ApplyMesh) (uint6
 	if err := s.validName("name", op.Name); err != nil {
 		return 0, err
 	}
-	if _, ok := s.meshes.get(op.Name); ok {
+	if _, ok := s.meshes.Get(op.Name); ok {
 		return 0, nil
 	}
 	if op.Key.GetKind() != string(cptoken.Dataplane) || op.Key.GetMesh() != op.Name {
@@ -77,13 +77,13 @@ func (s *State) applyMesh(index uint64, by string, op *storepb.ApplyMesh) (uint6
 
 func (s *State) addMesh(name string) {
 	now := millis(s.time)
-	s.meshes.set(s.edit, name, &Mesh{Name: name, Created: now, Modified: now})
+	s.meshes.Set(s.edit, name, &Mesh{Name: name, Created: now, Modified: now})
 }
 
 // deleteMesh removes a mesh and all its keys. Its serials stay used, and its
 // revocations stay until they expire.
 func (s *State) deleteMesh(index uint64, op *storepb.DeleteMesh) (uint64, error) {
-	if !s.meshes.del(s.edit, op.Name) {
+	if !s.meshes.Del(s.edit, op.Name) {
 		return 0, federation.Errorf(federation.NotFound, "mesh %.80s does not exist", op.Name)
 	}
 	for _, k := range s.keysOf(cptoken.Dataplane, op.Name) {

@@ -113,7 +113,7 @@ func (d *dumper) value(v reflect.Value) {
 			d.out.WriteByte(',')
 		}
 	case reflect.Struct:
-		if strings.HasPrefix(v.Type().Name(), "tree[") {
+		if strings.HasPrefix(v.Type().Name(), "Tree[") {
 			d.tree(v)
 			return
 		}

@@ -30,15 +30,15 @@ type KeyRecord struct {
 
 // putKey replaces the record of a key and makes it a change that zones see.
 func (s *State) putKey(index uint64, k *KeyRecord) {
-	if old, ok := s.keys.get(k.ID); ok {
-		s.log.del(s.edit, old.at)
+	if old, ok := s.keys.Get(k.ID); ok {
+		s.log.Del(s.edit, old.at)
 	}
 	k.Index = index
 	if k.Public != nil {
 		k.Public = k.Public.WithState(k.State)
 	}
 	k.at = s.append(index, logEntry{what: keyChanged, id: k.ID})
-	s.keys.set(s.edit, k.ID, k)
+	s.keys.Set(s.edit, k.ID, k)
 }
 
 // blockKey has a key that a zone knows as removed sign nothing any more: its tokens would
@@ -69,15 +69,15 @@ func (s *State) step(index uint64, k *KeyRecord, to cptoken.KeyState) {
 
 // dropKey leaves a tombstone in place of a key.
 func (s *State) dropKey(index uint64, k *KeyRecord) {
-	s.log.del(s.edit, k.at)
-	s.keys.del(s.edit, k.ID)
-	s.removed.set(s.edit, k.ID, s.append(index, logEntry{what: keyRemoved, id: k.ID, at: s.time}))
+	s.log.Del(s.edit, k.at)
+	s.keys.Del(s.edit, k.ID)
+	s.removed.Set(s.edit, k.ID, s.append(index, logEntry{what: keyRemoved, id: k.ID, at: s.time}))
 }
 
 // keysOf returns the keys of a kind and mesh.
 func (s *State) keysOf(kind cptoken.Kind, mesh string) []*KeyRecord {
 	var found []*KeyRecord
-	for id, k := range s.keys.from(cptoken.KeyID{Kind: kind, Mesh: mesh, KID: "0"}) {
+	for id, k := range s.keys.From(cptoken.KeyID{Kind: kind, Mesh: mesh, KID: "0"}) {
 		if id.Kind != kind || id.Mesh != mesh {
 			break
 		}
@@ -88,7 +88,7 @@ func (s *State) keysOf(kind cptoken.Kind, mesh string) []*KeyRecord {
 
 // Active returns the key that signs for a kind and mesh, or nil.
 func (s *State) Active(kind cptoken.Kind, mesh string) *KeyRecord {
-	for id, k := range s.keys.from(cptoken.KeyID{Kind: kind, Mesh: mesh, KID: "0"}) {
+	for id, k := range s.keys.From(cptoken.KeyID{Kind: kind, Mesh: mesh, KID: "0"}) {
 		if id.Kind != kind || id.Mesh != mesh {
 			break
 		}
@@ -113,7 +113,7 @@ func (s *State) Scope(kindName, mesh string, mustExist bool) (cptoken.Kind, erro
 	case mesh != "":
 		return "", federation.InvalidField("mesh", "a %s belongs to no mesh", kind.TokenName())
 	}
-	if _, ok := s.meshes.get(mesh); mustExist && rule.perMesh && !ok {
+	if _, ok := s.meshes.Get(mesh); mustExist && rule.perMesh && !ok {
 		return "", federation.Errorf(federation.NotFound, "mesh %s does not exist", mesh).
 			WithReason("no_mesh").WithHint("apply the mesh first, or check its name with global get meshes")
 	}
@@ -127,7 +127,7 @@ func (s *State) newSigningKey(index uint64, by string, p *storepb.PrepareKey) (*
 		return nil, err
 	}
 	list := listID{kind, p.Mesh}
-	highest, _ := s.serials.get(list)
+	highest, _ := s.serials.Get(list)
 	switch {
 	case p.Serial == 0:
 		return nil, federation.InvalidField("serial", "must be 1 or more")
@@ -151,7 +151,7 @@ func (s *State) newSigningKey(index uint64, by string, p *storepb.PrepareKey) (*
 	if err := k.setPublic(p.PublicDer, p.Fingerprint, nil); err != nil {
 		return nil, err
 	}
-	s.serials.set(s.edit, list, p.Serial)
+	s.serials.Set(s.edit, list, p.Serial)
 	return k, nil
 }
 
@@ -197,7 +197,7 @@ func (s *State) prepareKey(index uint64, by string, p *storepb.PrepareKey) (uint
 // findKey returns the key that a step names.
 func (s *State) findKey(op *storepb.KeyStep) (*KeyRecord, error) {
 	id := cptoken.KeyID{Kind: cptoken.Kind(op.Kind), Mesh: op.Mesh, KID: op.Kid}
-	if k, ok := s.keys.get(id); ok {
+	if k, ok := s.keys.Get(id); ok {
 		return k, nil
 	}
 	return nil, federation.Errorf(federation.NotFound, "key %s does not exist", KeyName(id)).
@@ -273,10 +273,10 @@ func (s *State) registerKey(index uint64, by string, op *storepb.RegisterKey) (u
 	if err != nil {
 		return 0, err
 	}
-	if old, ok := s.keys.get(id); ok {
+	if old, ok := s.keys.Get(id); ok {
 		return s.rebindKey(index, old, op, constraints)
 	}
-	if _, ok := s.removed.get(id); ok {
+	if _, ok := s.removed.Get(id); ok {
 		return 0, federation.Errorf(federation.Conflict, "key %s was removed, and its tokens are refused", KeyName(id)).
 			WithHint("register the key under another kid")
 	}

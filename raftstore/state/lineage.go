@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/ptree"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -34,7 +35,7 @@ const (
 
 // lineTable has the lineage after each command of the present history, from its floor on.
 type lineTable struct {
-	at    tree[uint64, line]
+	at    ptree.Tree[uint64, line]
 	floor uint64 // what lies before is not known
 	// marks say when the table was how long, the oldest first; replaced as a whole.
 	marks []lineMark
@@ -46,7 +47,7 @@ type lineMark struct {
 }
 
 func (t *lineTable) none() lineTable {
-	return lineTable{at: newTree[uint64, line](cmp.Compare[uint64])}
+	return lineTable{at: ptree.New[uint64, line](cmp.Compare[uint64])}
 }
 
 // effect is what of a result counts. How a refusal is worded may differ between versions,
@@ -74,11 +75,11 @@ func (s *State) extend(before, entry [sha256.Size]byte, result *storepb.Result) 
 		b = record(b, l)
 	}
 	s.lineage = sha256.Sum256(b)
-	if s.lines.at.len == 0 {
+	if s.lines.at.Len() == 0 {
 		s.lines.floor = s.applied
 	}
-	s.lines.at.set(s.edit, s.applied, s.line())
-	if s.lines.at.len > maxLines {
+	s.lines.at.Set(s.edit, s.applied, s.line())
+	if s.lines.at.Len() > maxLines {
 		first, _, _ := s.lines.first()
 		s.dropLines(first)
 	}
@@ -88,7 +89,7 @@ func (s *State) extend(before, entry [sha256.Size]byte, result *storepb.Result) 
 func (s *State) line() line { return line(s.lineage[:len(line{})]) }
 
 func (t *lineTable) first() (index uint64, l line, ok bool) {
-	for index, l := range t.at.all() {
+	for index, l := range t.at.All() {
 		return index, l, true
 	}
 	return 0, line{}, false
@@ -97,11 +98,11 @@ func (t *lineTable) first() (index uint64, l line, ok bool) {
 // dropLines forgets the entries up to an index.
 func (s *State) dropLines(upTo uint64) {
 	s.share()
-	for index := range s.lines.at.all() {
+	for index := range s.lines.at.All() {
 		if index > upTo || index >= s.revision { // where zones stand, they must be able to prove
 			break
 		}
-		s.lines.at.del(s.edit, index)
+		s.lines.at.Del(s.edit, index)
 		s.lines.floor = index + 1
 	}
 }
@@ -153,7 +154,7 @@ func (s *State) PlaceOf(history federation.History, index uint64, lineage []byte
 	case index > s.applied:
 		return Ahead
 	}
-	_, l, ok := s.lines.at.upTo(index)
+	_, l, ok := s.lines.at.UpTo(index)
 	switch {
 	case !ok:
 		return Unknown
@@ -166,7 +167,7 @@ func (s *State) PlaceOf(history federation.History, index uint64, lineage []byte
 // lineageAt is the lineage after the last command up to an index, nil where that is not
 // known.
 func (s *State) lineageAt(index uint64) []byte {
-	_, l, ok := s.lines.at.upTo(index)
+	_, l, ok := s.lines.at.UpTo(index)
 	if !ok || index < s.lines.floor {
 		return nil
 	}
@@ -203,7 +204,7 @@ func (s *State) writeLines(w *snapshotWriter) {
 		}
 		run = nil
 	}
-	for index, l := range s.lines.at.all() {
+	for index, l := range s.lines.at.All() {
 		if run == nil {
 			run = &storepb.Lines{First: index}
 		} else {
@@ -219,17 +220,17 @@ func (s *State) writeLines(w *snapshotWriter) {
 }
 
 // read adds a piece of a snapshot, which must go on behind the one before.
-func (t *lineTable) read(e *edit, r *storepb.Lines) error {
+func (t *lineTable) read(e *ptree.Edit, r *storepb.Lines) error {
 	const size = len(line{})
 	if len(r.Lineages) != size*(len(r.Steps)+1) || len(r.Steps) >= lineRun {
 		return errors.New("a piece of the table of lineages has indexes without lineages")
 	}
 	index := r.First
 	for i := 0; ; i++ {
-		if last, _, any := t.at.upTo(1<<63 - 1); any && index <= last || index == 0 {
+		if last, _, any := t.at.UpTo(1<<63 - 1); any && index <= last || index == 0 {
 			return errors.New("the table of lineages is not in order")
 		}
-		t.at.set(e, index, line(r.Lineages[i*size:(i+1)*size]))
+		t.at.Set(e, index, line(r.Lineages[i*size:(i+1)*size]))
 		if i == len(r.Steps) {
 			return nil
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/setsum"
+	"github.com/meridiankds/meridian/raftstore/ptree"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -114,7 +115,7 @@ func TestEveryTreeCounts(t *testing.T) {
 	found := 0
 	for i := range s.NumField() {
 		name := s.Type().Field(i).Name
-		if !strings.HasPrefix(s.Field(i).Type().Name(), "tree[") {
+		if !strings.HasPrefix(s.Field(i).Type().Name(), "Tree[") {
 			continue
 		}
 		found++
@@ -126,7 +127,7 @@ func TestEveryTreeCounts(t *testing.T) {
 		t.Fatalf("%d trees", found)
 	}
 	l := NewState().list(listID{cptoken.Zone, ""})
-	if l.uuids.record == nil || l.others.record == nil {
+	if !l.uuids.Recorded() || !l.others.Recorded() {
 		t.Error("ids are no records")
 	}
 }
@@ -134,26 +135,27 @@ func TestEveryTreeCounts(t *testing.T) {
 // TestTheSumFollowsEachWrite holds the sum against that of a tree made anew.
 func TestTheSumFollowsEachWrite(t *testing.T) {
 	var sum setsum.Sum
-	e := &edit{sum: &sum}
-	tr := newRecords(cmp.Compare[int], func(b []byte, k, v int) []byte { return fmt.Appendf(b, "%d=%d", k, v) })
+	e := ptree.NewEdit(&sum)
+	record := func(b []byte, k, v int) []byte { return fmt.Appendf(b, "%d=%d", k, v) }
+	tr := ptree.NewRecords(cmp.Compare[int], record)
 	for i := range 5000 {
 		if i%3 == 2 {
-			tr.del(e, i*7%500)
+			tr.Del(e, i*7%500)
 		} else {
-			tr.set(e, i*13%700, i)
+			tr.Set(e, i*13%700, i)
 		}
 	}
 	var again setsum.Sum
-	e2 := &edit{sum: &again}
-	fresh := newRecords(cmp.Compare[int], tr.record)
-	for k, v := range tr.all() {
-		fresh.set(e2, k, v)
+	e2 := ptree.NewEdit(&again)
+	fresh := ptree.NewRecords(cmp.Compare[int], record)
+	for k, v := range tr.All() {
+		fresh.Set(e2, k, v)
 	}
 	if sum != again || sum == (setsum.Sum{}) {
 		t.Errorf("the sum is %x, made anew %x", sum, again)
 	}
-	for k := range fresh.all() {
-		tr.del(e, k)
+	for k := range fresh.All() {
+		tr.Del(e, k)
 	}
 	if sum != (setsum.Sum{}) {
 		t.Errorf("the sum of nothing is %x", sum)
@@ -175,13 +177,13 @@ func TestADifferenceShowsAtTheNextCommand(t *testing.T) {
 		t.Fatal("a state that went through a snapshot has another lineage")
 	}
 	for what, change := range map[string]func(s *State){
-		"a zone": func(s *State) { s.zones.set(s.edit, "odd", &federation.Zone{Name: "odd"}) },
+		"a zone": func(s *State) { s.zones.Set(s.edit, "odd", &federation.Zone{Name: "odd"}) },
 		"an id": func(s *State) {
 			l := s.list(listID{cptoken.Zone, ""})
-			l.others.set(s.edit, "odd", idEntry{mark: 5})
-			s.lists.set(s.edit, listID{cptoken.Zone, ""}, l)
+			l.others.Set(s.edit, "odd", idEntry{mark: 5})
+			s.lists.Set(s.edit, listID{cptoken.Zone, ""}, l)
 		},
-		"a key":     func(s *State) { s.keys.del(s.edit, cptoken.KeyID{Kind: cptoken.Zone, KID: "2"}) },
+		"a key":     func(s *State) { s.keys.Del(s.edit, cptoken.KeyID{Kind: cptoken.Zone, KID: "2"}) },
 		"the floor": func(s *State) { s.floor++ },
 	} {
 		b.s.share()
@@ -243,7 +245,7 @@ func TestTheTableForgets(t *testing.T) {
 	if got := c.s.PlaceOf(c.s.history, old.Index, old.Lineage); got != Unknown {
 		t.Errorf("a position of 40 days ago is %d", got)
 	}
-	if n := c.s.lines.at.len; n < 55 || n > 65 {
+	if n := c.s.lines.at.Len(); n < 55 || n > 65 {
 		t.Errorf("the table has %d entries, two a day for 30 days", n)
 	}
 	head := c.s.Position(1)
@@ -362,7 +364,7 @@ func TestASnapshotWithOtherRecordsIsRefused(t *testing.T) {
 	c := fullCore(t)
 	c.s.share()
 	sum := c.s.sum
-	c.s.zones.set(c.s.edit, "odd", &federation.Zone{Name: "odd"})
+	c.s.zones.Set(c.s.edit, "odd", &federation.Zone{Name: "odd"})
 	c.s.sum = sum // as a member would write it whose tree is damaged
 	if _, err := ReadSnapshot(bytes.NewReader(snapshotBytes(t, c.s))); err == nil || !strings.Contains(err.Error(), "lineage") {
 		t.Errorf("read: %v", err)

@@ -59,7 +59,7 @@ func (e logEntry) kind() cptoken.Kind {
 func (s *State) append(index uint64, e logEntry) logKey {
 	at := logKey{index, s.seq}
 	s.seq++
-	s.log.set(s.edit, at, e)
+	s.log.Set(s.edit, at, e)
 	if atZones(e.kind()) {
 		s.revision = max(s.revision, index)
 	}

@@ -238,5 +238,5 @@ func TestWordingIsNoEffect(t *testing.T) {
 
 // keepRequest remembers a result under a request id, as a member does.
 func (s *State) keepRequest(r *storepb.Result) {
-	s.requests.set(s.edit, "r", &storepb.Request{Id: "r", AtMs: 1, Result: r})
+	s.requests.Set(s.edit, "r", &storepb.Request{Id: "r", AtMs: 1, Result: r})
 }

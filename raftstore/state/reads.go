@@ -35,8 +35,8 @@ func (s *State) Watermark() time.Time { return millis(s.watermark) }
 
 // Keys returns all keys by kind, mesh and serial.
 func (s *State) Keys() []Key {
-	keys := make([]Key, 0, s.keys.len)
-	for _, k := range s.keys.all() {
+	keys := make([]Key, 0, s.keys.Len())
+	for _, k := range s.keys.All() {
 		keys = append(keys, k.Key)
 	}
 	return keys
@@ -44,7 +44,7 @@ func (s *State) Keys() []Key {
 
 // Key returns one key.
 func (s *State) Key(id cptoken.KeyID) (Key, bool) {
-	if k, ok := s.keys.get(id); ok {
+	if k, ok := s.keys.Get(id); ok {
 		return k.Key, true
 	}
 	return Key{}, false
@@ -53,7 +53,7 @@ func (s *State) Key(id cptoken.KeyID) (Key, bool) {
 // Records yields all keys with what is sealed, by kind, mesh and serial.
 func (s *State) Records() iter.Seq[*KeyRecord] {
 	return func(yield func(*KeyRecord) bool) {
-		for _, k := range s.keys.all() {
+		for _, k := range s.keys.All() {
 			if !yield(k) {
 				return
 			}
@@ -62,14 +62,14 @@ func (s *State) Records() iter.Seq[*KeyRecord] {
 }
 
 // Record returns one key with what is sealed.
-func (s *State) Record(id cptoken.KeyID) (*KeyRecord, bool) { return s.keys.get(id) }
+func (s *State) Record(id cptoken.KeyID) (*KeyRecord, bool) { return s.keys.Get(id) }
 
 // Sealed is the sealed private part; nil for a registered key.
 func (k *KeyRecord) Sealed() *storepb.Sealed { return k.sealed }
 
 // KeysVersion is comparable and, among the states of one process, differs wherever a
 // key does.
-func (s *State) KeysVersion() any { return s.keys.root }
+func (s *State) KeysVersion() any { return s.keys.Version() }
 
 // SealCheck is the known text under the seal key under which the cluster seals, nil
 // before it is founded.
@@ -77,14 +77,14 @@ func (s *State) SealCheck() *storepb.SealCheck { return s.sealCheck }
 
 // NextSerial is the serial after the highest that a kind and mesh ever had.
 func (s *State) NextSerial(kind cptoken.Kind, mesh string) uint64 {
-	highest, _ := s.serials.get(listID{kind, mesh})
+	highest, _ := s.serials.Get(listID{kind, mesh})
 	return highest + 1
 }
 
 // Zones returns all zones by name, deleted ones too.
 func (s *State) Zones() []federation.Zone {
-	zones := make([]federation.Zone, 0, s.zones.len)
-	for _, z := range s.zones.all() {
+	zones := make([]federation.Zone, 0, s.zones.Len())
+	for _, z := range s.zones.All() {
 		zones = append(zones, *z)
 	}
 	return zones
@@ -92,7 +92,7 @@ func (s *State) Zones() []federation.Zone {
 
 // Zone returns the record of a zone, also of a deleted one.
 func (s *State) Zone(name string) (federation.Zone, bool) {
-	if z, ok := s.zones.get(name); ok {
+	if z, ok := s.zones.Get(name); ok {
 		return *z, true
 	}
 	return federation.Zone{}, false
@@ -100,8 +100,8 @@ func (s *State) Zone(name string) (federation.Zone, bool) {
 
 // Meshes returns all meshes by name.
 func (s *State) Meshes() []Mesh {
-	meshes := make([]Mesh, 0, s.meshes.len)
-	for _, m := range s.meshes.all() {
+	meshes := make([]Mesh, 0, s.meshes.Len())
+	for _, m := range s.meshes.All() {
 		meshes = append(meshes, *m)
 	}
 	return meshes
@@ -109,7 +109,7 @@ func (s *State) Meshes() []Mesh {
 
 // Mesh returns the record of a mesh.
 func (s *State) Mesh(name string) (Mesh, bool) {
-	if m, ok := s.meshes.get(name); ok {
+	if m, ok := s.meshes.Get(name); ok {
 		return *m, true
 	}
 	return Mesh{}, false
@@ -117,14 +117,14 @@ func (s *State) Mesh(name string) (Mesh, bool) {
 
 // RevocationCount returns how many ids of a kind and mesh are revoked.
 func (s *State) RevocationCount(kind cptoken.Kind, mesh string) int {
-	l, _ := s.lists.get(listID{kind, mesh})
+	l, _ := s.lists.Get(listID{kind, mesh})
 	return l.live
 }
 
 // CutOffs returns all cut-offs by kind, mesh and kid.
 func (s *State) CutOffs() []CutOff {
-	cutOffs := make([]CutOff, 0, s.cutOffs.len)
-	for _, c := range s.cutOffs.all() {
+	cutOffs := make([]CutOff, 0, s.cutOffs.Len())
+	for _, c := range s.cutOffs.All() {
 		cutOffs = append(cutOffs, c.CutOff)
 	}
 	return cutOffs
@@ -132,16 +132,16 @@ func (s *State) CutOffs() []CutOff {
 
 // Size counts keys, zones, deleted ones too, and revoked ids.
 func (s *State) Size() (keys, zones, revocations int) {
-	for _, list := range s.lists.all() {
+	for _, list := range s.lists.All() {
 		revocations += list.live
 	}
-	return s.keys.len, s.zones.len, revocations
+	return s.keys.Len(), s.zones.Len(), revocations
 }
 
 // Stages are the ids of changes whose parts wait for their commit.
 func (s *State) Stages() []string {
 	var ids []string
-	for id := range s.stages.all() {
+	for id := range s.stages.All() {
 		ids = append(ids, id)
 	}
 	return ids
@@ -152,7 +152,7 @@ func (s *State) Stages() []string {
 // or less. It merges the two trees of a list.
 func (s *State) Revocations(kind cptoken.Kind, mesh, after string, limit int) []Revocation {
 	id := listID{kind, mesh}
-	list, ok := s.lists.get(id)
+	list, ok := s.lists.Get(id)
 	if !ok {
 		return nil
 	}
@@ -176,10 +176,10 @@ func (s *State) Revocations(kind cptoken.Kind, mesh, after string, limit int) []
 		})
 		return len(found) < limit
 	}
-	nextOther, stop := iter.Pull2(list.others.from(after))
+	nextOther, stop := iter.Pull2(list.others.From(after))
 	defer stop()
 	name, other, more := nextOther()
-	for u, e := range list.uuids.from(floorUID(after)) {
+	for u, e := range list.uuids.From(floorUID(after)) {
 		text := u.String()
 		for more && strings.Compare(name, text) < 0 {
 			if !add(name, other) {
@@ -227,7 +227,7 @@ func (s *State) Lag(rev federation.Revision) (changes int, since time.Time, ok b
 	if !rev.IsZero() && rev.History != s.history || rev.Index > s.revision {
 		return 0, time.Time{}, false
 	}
-	for _, e := range s.log.from(logKey{index: rev.Index + 1}) {
+	for _, e := range s.log.From(logKey{index: rev.Index + 1}) {
 		if !atZones(e.kind()) {
 			continue
 		}
@@ -245,10 +245,10 @@ func (s *State) Lag(rev federation.Revision) (changes int, since time.Time, ok b
 func (s *State) madeAt(e logEntry) time.Time {
 	switch e.what {
 	case keyChanged:
-		k, _ := s.keys.get(e.id)
+		k, _ := s.keys.Get(e.id)
 		return clock.Last(k.Prepared, k.Active, k.Retiring)
 	case cutOffSet:
-		c, _ := s.cutOffs.get(cptoken.CutOffID(e.id))
+		c, _ := s.cutOffs.Get(cptoken.CutOffID(e.id))
 		return c.At
 	}
 	if e.run != nil {

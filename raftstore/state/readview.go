@@ -18,7 +18,7 @@ func (s *State) ReadView() ReadView { return ReadView{s} }
 // ReadViewChanged compares two states by the roots of their trees, which costs the
 // same whatever the state's size.
 func ReadViewChanged(before, after *State) bool {
-	return before.Revision() != after.Revision() || before.meshes.root != after.meshes.root || before.lists.root != after.lists.root
+	return before.Revision() != after.Revision() || before.meshes.Version() != after.meshes.Version() || before.lists.Version() != after.lists.Version()
 }
 
 // Head returns the cluster's id and the revision of the view.
@@ -28,8 +28,8 @@ func (v ReadView) Head() (cluster string, rev federation.Revision) {
 
 // Meshes returns the names of all meshes, in order.
 func (v ReadView) Meshes() []string {
-	names := make([]string, 0, v.s.meshes.len)
-	for name := range v.s.meshes.all() {
+	names := make([]string, 0, v.s.meshes.Len())
+	for name := range v.s.meshes.All() {
 		names = append(names, name)
 	}
 	return names
@@ -39,7 +39,7 @@ func (v ReadView) Meshes() []string {
 // by mesh and serial.
 func (v ReadView) Keys(kind cptoken.Kind) []*cptoken.PublicKey {
 	var keys []*cptoken.PublicKey
-	for _, k := range v.s.keys.all() {
+	for _, k := range v.s.keys.All() {
 		if k.ID.Kind == kind && k.Public != nil {
 			keys = append(keys, k.Public)
 		}
@@ -52,13 +52,13 @@ func (v ReadView) Keys(kind cptoken.Kind) []*cptoken.PublicKey {
 // and, among the ReadViews of one process, differs wherever the ids do.
 func (v ReadView) Revoked(kind cptoken.Kind, mesh string) (version any, ids iter.Seq[[]byte]) {
 	id := listID{kind, mesh}
-	list, ok := v.s.lists.get(id)
+	list, ok := v.s.lists.Get(id)
 	if !ok || list.live == 0 {
 		return nil, func(func([]byte) bool) {}
 	}
-	return [2]any{list.uuids.root, list.others.root}, func(yield func([]byte) bool) {
+	return [2]any{list.uuids.Version(), list.others.Version()}, func(yield func([]byte) bool) {
 		more := true
-		for _, e := range v.s.log.all() {
+		for _, e := range v.s.log.All() {
 			if !more {
 				return
 			}
@@ -75,15 +75,15 @@ func (v ReadView) Revoked(kind cptoken.Kind, mesh string) (version any, ids iter
 // AdmissionChanged compares two states by the roots of their trees: what a change
 // does not touch is shared, so this costs the same whatever the state's size.
 func AdmissionChanged(before, after *State) bool {
-	if before.zones.root != after.zones.root || before.keys.root != after.keys.root || before.cutOffs.root != after.cutOffs.root {
+	if before.zones.Version() != after.zones.Version() || before.keys.Version() != after.keys.Version() || before.cutOffs.Version() != after.cutOffs.Version() {
 		return true
 	}
-	if before.lists.root == after.lists.root {
+	if before.lists.Version() == after.lists.Version() {
 		return false
 	}
 	for _, kind := range [...]cptoken.Kind{cptoken.ControlPlane, cptoken.Zone} {
 		old, now := before.list(listID{kind, ""}), after.list(listID{kind, ""})
-		if old.uuids.root != now.uuids.root || old.others.root != now.others.root {
+		if old.uuids.Version() != now.uuids.Version() || old.others.Version() != now.others.Version() {
 			return true
 		}
 	}

@@ -42,7 +42,7 @@ func TestReadView(t *testing.T) {
 	if want := []string{"zz", uuid, "aa"}; !slices.Equal(ids, want) || after == before {
 		t.Errorf("the list is %q, version changed: %v", ids, after != before)
 	}
-	for range first.s.log.all() {
+	for range first.s.log.All() {
 		break // stopping early is allowed
 	}
 	if _, ids := c.idsOf(second, cptoken.Zone, ""); len(ids) != 4 {

@@ -75,7 +75,7 @@ type Request struct {
 // in the order in which they were applied.
 func (s *State) Requests(prefix string) []Request {
 	var found []Request
-	for id, r := range s.requests.from(prefix) {
+	for id, r := range s.requests.From(prefix) {
 		rest, ok := strings.CutPrefix(id, prefix)
 		if !ok || prefix == "" {
 			break
@@ -126,25 +126,25 @@ func (s *State) remember(id string, what []byte, result *storepb.Result) {
 	if id == "" || len(id) > maxRequestID {
 		return
 	}
-	if old, ok := s.requests.get(id); ok {
-		s.ages.del(s.edit, requestAge{old.AtMs, id})
+	if old, ok := s.requests.Get(id); ok {
+		s.ages.Del(s.edit, requestAge{old.AtMs, id})
 	}
-	s.requests.set(s.edit, id, &storepb.Request{Id: id, AtMs: s.time, Result: result, What: what})
-	s.ages.set(s.edit, requestAge{s.time, id}, struct{}{})
+	s.requests.Set(s.edit, id, &storepb.Request{Id: id, AtMs: s.time, Result: result, What: what})
+	s.ages.Set(s.edit, requestAge{s.time, id}, struct{}{})
 }
 
 func (s *State) forgetRequests() {
 	oldest := s.time - requestLife.Milliseconds()
 	var gone []requestAge
-	for age := range s.ages.all() {
-		if age.at >= oldest && s.ages.len-len(gone) < maxRequests {
+	for age := range s.ages.All() {
+		if age.at >= oldest && s.ages.Len()-len(gone) < maxRequests {
 			break
 		}
 		gone = append(gone, age)
 	}
 	for _, age := range gone {
-		s.ages.del(s.edit, age)
-		s.requests.del(s.edit, age.id)
+		s.ages.Del(s.edit, age)
+		s.requests.Del(s.edit, age.id)
 	}
 }
 

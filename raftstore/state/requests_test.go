@@ -31,7 +31,7 @@ func TestARepeatedRequestHasItsEffect(t *testing.T) {
 	for _, enabled := range []bool{false, true, false, true, false} {
 		name := map[bool]string{true: "trace/on", false: "trace/off"}[enabled]
 		c.ok(under(name, &storepb.Command{Op: &storepb.Command_ApplyZone{ApplyZone: &storepb.ApplyZone{Name: "west", Enabled: enabled}}}))
-		if z, _ := c.s.zones.get("west"); z.Enabled != enabled {
+		if z, _ := c.s.zones.Get("west"); z.Enabled != enabled {
 			t.Fatalf("the zone is enabled: %v, want %v", z.Enabled, enabled)
 		}
 	}
@@ -44,7 +44,7 @@ func TestARepeatedRequestHasItsEffect(t *testing.T) {
 	}
 	c.ok(&storepb.Command{Op: &storepb.Command_ApplyZone{ApplyZone: &storepb.ApplyZone{Name: "west", Enabled: true}}})
 	c.ok(remove())
-	if z, _ := c.s.zones.get("west"); !z.Deleted {
+	if z, _ := c.s.zones.Get("west"); !z.Deleted {
 		t.Error("the zone that was applied in between is not deleted")
 	}
 }
@@ -83,8 +83,8 @@ func TestARepetitionIsRemembered(t *testing.T) {
 	if third := c.ok(revoke()); third.Index != second.Index {
 		t.Errorf("the second was forgotten with the first: %v", third)
 	}
-	if c.s.ages.len != c.s.requests.len {
-		t.Errorf("%d ages of %d requests", c.s.ages.len, c.s.requests.len)
+	if c.s.ages.Len() != c.s.requests.Len() {
+		t.Errorf("%d ages of %d requests", c.s.ages.Len(), c.s.requests.Len())
 	}
 }
 
@@ -149,8 +149,8 @@ func TestFeatureLevels(t *testing.T) {
 	}
 	absent := func() *storepb.Command { return under("x/remove-key", cmdRemove(step(cptoken.Zone, "", 9), false)) }
 	c.refused(federation.NotFound, "", absent())
-	if c.s.requests.len != 0 || c.s.began != 0 || c.s.header().HistoryIndex != 0 {
-		t.Errorf("%d requests are remembered, the history began at %d", c.s.requests.len, c.s.began)
+	if c.s.requests.Len() != 0 || c.s.began != 0 || c.s.header().HistoryIndex != 0 {
+		t.Errorf("%d requests are remembered, the history began at %d", c.s.requests.Len(), c.s.began)
 	}
 	raise := func(level uint32) *storepb.Command {
 		return &storepb.Command{Op: &storepb.Command_SetLevel{SetLevel: &storepb.SetLevel{Level: level}}}
@@ -158,8 +158,8 @@ func TestFeatureLevels(t *testing.T) {
 	c.ok(raise(Level))
 	c.refused(federation.Conflict, "", raise(FirstLevel))
 	c.refused(federation.NotFound, "", absent())
-	if c.s.requests.len != 1 || c.s.began != 0 {
-		t.Errorf("%d requests are remembered, the history began at %d", c.s.requests.len, c.s.began)
+	if c.s.requests.Len() != 1 || c.s.began != 0 {
+		t.Errorf("%d requests are remembered, the history began at %d", c.s.requests.Len(), c.s.began)
 	}
 	next := &storepb.History{Id: "00000000000000ff", CreatedMs: testTime + 1}
 	r := c.ok(&storepb.Command{Op: &storepb.Command_BeginHistory{BeginHistory: &storepb.BeginHistory{History: next}}})

@@ -163,15 +163,15 @@ func (rs *restorer) add(record *storepb.Record, first bool) error {
 	case *storepb.Record_Secret:
 		return rs.secret(r.Secret)
 	case *storepb.Record_Serial:
-		s.serials.set(s.edit, listID{cptoken.Kind(r.Serial.Kind), r.Serial.Mesh}, r.Serial.Highest)
+		s.serials.Set(s.edit, listID{cptoken.Kind(r.Serial.Kind), r.Serial.Mesh}, r.Serial.Highest)
 	case *storepb.Record_Key:
 		return rs.key(r.Key)
 	case *storepb.Record_Expelled:
-		s.expelled.set(s.edit, r.Expelled.Id, r.Expelled)
+		s.expelled.Set(s.edit, r.Expelled.Id, r.Expelled)
 	case *storepb.Record_Zone:
 		rs.zone(r.Zone)
 	case *storepb.Record_Mesh:
-		s.meshes.set(s.edit, r.Mesh.Name, &Mesh{
+		s.meshes.Set(s.edit, r.Mesh.Name, &Mesh{
 			Name: r.Mesh.Name, Created: millis(r.Mesh.CreatedMs), Modified: millis(r.Mesh.ModifiedMs),
 		})
 	case *storepb.Record_CutOff:
@@ -181,13 +181,13 @@ func (rs *restorer) add(record *storepb.Record, first bool) error {
 	case *storepb.Record_Tombstone:
 		return rs.tombstone(r.Tombstone)
 	case *storepb.Record_Stage:
-		if begun, ok := s.stages.get(r.Stage.Id); ok {
+		if begun, ok := s.stages.Get(r.Stage.Id); ok {
 			r.Stage.Parts = append(begun.Parts, r.Stage.Parts...)
 		}
-		s.stages.set(s.edit, r.Stage.Id, r.Stage)
+		s.stages.Set(s.edit, r.Stage.Id, r.Stage)
 	case *storepb.Record_Request:
-		s.requests.set(s.edit, r.Request.Id, r.Request)
-		s.ages.set(s.edit, requestAge{r.Request.AtMs, r.Request.Id}, struct{}{})
+		s.requests.Set(s.edit, r.Request.Id, r.Request)
+		s.ages.Set(s.edit, requestAge{r.Request.AtMs, r.Request.Id}, struct{}{})
 	case *storepb.Record_Lines:
 		return s.lines.read(s.edit, r.Lines)
 	case *storepb.Record_Loss:
@@ -248,7 +248,7 @@ func (rs *restorer) key(r *storepb.KeyRecord) error {
 		return err
 	}
 	k.at = rs.log(r.Index, logEntry{what: keyChanged, id: id})
-	rs.state.keys.set(rs.state.edit, id, k)
+	rs.state.keys.Set(rs.state.edit, id, k)
 	return nil
 }
 
@@ -261,12 +261,12 @@ func (rs *restorer) log(index uint64, e logEntry) logKey {
 	s := rs.state
 	at := logKey{index, s.seq}
 	s.seq++
-	s.log.set(s.edit, at, e)
+	s.log.Set(s.edit, at, e)
 	return at
 }
 
 func (rs *restorer) zone(r *storepb.ZoneRecord) {
-	rs.state.zones.set(rs.state.edit, r.Name, &federation.Zone{
+	rs.state.zones.Set(rs.state.edit, r.Name, &federation.Zone{
 		Name: r.Name, Enabled: r.Enabled, Auth: federation.AuthMode(r.Auth),
 		Relay:     federation.RelayPolicy{Meshes: r.RelayMeshes, MaxValidity: time.Duration(r.RelayMaxValidityS) * time.Second},
 		FirstSeen: millis(r.FirstSeenMs), Created: millis(r.CreatedMs), Modified: millis(r.ModifiedMs), Deleted: r.Deleted,
@@ -280,7 +280,7 @@ func (rs *restorer) cutOff(r *storepb.CutOffRecord) {
 		Reason: r.Reason, By: r.By, At: millis(r.AtMs), Index: r.Index,
 	}}
 	c.logged = rs.log(r.Index, logEntry{what: cutOffSet, id: cptoken.KeyID(id)})
-	rs.state.cutOffs.set(rs.state.edit, id, c)
+	rs.state.cutOffs.Set(rs.state.edit, id, c)
 }
 
 func (rs *restorer) revocations(r *storepb.Revocations) {
@@ -299,7 +299,7 @@ func (rs *restorer) tombstone(r *storepb.Tombstone) error {
 	switch {
 	case r.RemovedKey != nil:
 		id := keyID(r.RemovedKey)
-		s.removed.set(s.edit, id, rs.log(r.Index, logEntry{what: keyRemoved, id: id, at: r.AtMs}))
+		s.removed.Set(s.edit, id, rs.log(r.Index, logEntry{what: keyRemoved, id: id, at: r.AtMs}))
 	case r.CutOff != nil:
 		rs.log(r.Index, logEntry{what: cutOffWithdrawn, id: keyID(r.CutOff), at: r.AtMs})
 	case r.Id != "":
@@ -331,7 +331,7 @@ func (rs *restorer) end() {
 		what = idsWithdrawn
 	}
 	rs.log(rs.run.index, logEntry{what: what, run: rs.run, at: rs.run.at})
-	rs.state.lists.set(rs.state.edit, rs.run.listID, rs.list)
+	rs.state.lists.Set(rs.state.edit, rs.run.listID, rs.list)
 	rs.run = nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/raftstore/ptree"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -25,42 +26,42 @@ func (e idEntry) withdrawn() bool { return e.mark&withdrawnMark != 0 }
 
 // idList is the revoked ids of a kind and mesh, and those that were withdrawn.
 type idList struct {
-	uuids  tree[cptoken.UUID, idEntry]
-	others tree[string, idEntry]
+	uuids  ptree.Tree[cptoken.UUID, idEntry]
+	others ptree.Tree[string, idEntry]
 	live   int // revoked and not withdrawn
 }
 
 func (s *State) list(id listID) idList {
-	if l, ok := s.lists.get(id); ok {
+	if l, ok := s.lists.Get(id); ok {
 		return l
 	}
 	return idList{
-		uuids:  newRecords(cptoken.UUID.Compare, recordUUID(id)),
-		others: newRecords(strings.Compare, recordID(id)),
+		uuids:  ptree.NewRecords(cptoken.UUID.Compare, recordUUID(id)),
+		others: ptree.NewRecords(strings.Compare, recordID(id)),
 	}
 }
 
 func (l *idList) get(id string) (idEntry, bool) {
 	if u, ok := cptoken.ParseUUID(id); ok {
-		return l.uuids.get(u)
+		return l.uuids.Get(u)
 	}
-	return l.others.get(id)
+	return l.others.Get(id)
 }
 
-func (l *idList) set(e *edit, id string, entry idEntry) {
+func (l *idList) set(e *ptree.Edit, id string, entry idEntry) {
 	if u, ok := cptoken.ParseUUID(id); ok {
-		l.uuids.set(e, u, entry)
+		l.uuids.Set(e, u, entry)
 		return
 	}
-	l.others.set(e, id, entry)
+	l.others.Set(e, id, entry)
 }
 
-func (l *idList) del(e *edit, id string) {
+func (l *idList) del(e *ptree.Edit, id string) {
 	if u, ok := cptoken.ParseUUID(id); ok {
-		l.uuids.del(e, u)
+		l.uuids.Del(e, u)
 		return
 	}
-	l.others.del(e, id)
+	l.others.Del(e, id)
 }
 
 // run is the ids of one list that were revoked, or withdrawn, by one command. An
@@ -94,12 +95,12 @@ func (r *run) holds(e idEntry) bool {
 // each yields the ids that the run is the newest word on.
 func (r *run) each(l *idList, yield func(id string, e idEntry) bool) {
 	for _, u := range r.uuids {
-		if e, ok := l.uuids.get(u); ok && r.holds(e) && !yield(u.String(), e) {
+		if e, ok := l.uuids.Get(u); ok && r.holds(e) && !yield(u.String(), e) {
 			return
 		}
 	}
 	for _, id := range r.others {
-		if e, ok := l.others.get(id); ok && r.holds(e) && !yield(id, e) {
+		if e, ok := l.others.Get(id); ok && r.holds(e) && !yield(id, e) {
 			return
 		}
 	}
@@ -109,12 +110,12 @@ func (r *run) each(l *idList, yield func(id string, e idEntry) bool) {
 func (r *run) eachText(l *idList, yield func(id []byte, e idEntry) bool) {
 	text := make([]byte, 0, 64)
 	for _, u := range r.uuids {
-		if e, ok := l.uuids.get(u); ok && r.holds(e) && !yield(u.AppendTo(text[:0]), e) {
+		if e, ok := l.uuids.Get(u); ok && r.holds(e) && !yield(u.AppendTo(text[:0]), e) {
 			return
 		}
 	}
 	for _, id := range r.others {
-		if e, ok := l.others.get(id); ok && r.holds(e) && !yield(append(text[:0], id...), e) {
+		if e, ok := l.others.Get(id); ok && r.holds(e) && !yield(append(text[:0], id...), e) {
 			return
 		}
 	}
@@ -122,7 +123,7 @@ func (r *run) eachText(l *idList, yield func(id []byte, e idEntry) bool) {
 
 // runAt finds the run of a list at an index.
 func (s *State) runAt(list listID, index uint64, withdrawn bool) (logKey, *run) {
-	for at, e := range s.log.from(logKey{index: index}) {
+	for at, e := range s.log.From(logKey{index: index}) {
 		if at.index != index {
 			break
 		}
@@ -152,7 +153,7 @@ func (s *State) settle(list listID, l *idList, t took) {
 			continue
 		}
 		if old.live == n {
-			s.log.del(s.edit, at)
+			s.log.Del(s.edit, at)
 			continue
 		}
 		next := *old
@@ -164,9 +165,9 @@ func (s *State) settle(list listID, l *idList, t took) {
 				return true
 			})
 		}
-		entry, _ := s.log.get(at)
+		entry, _ := s.log.Get(at)
 		entry.run = &next
-		s.log.set(s.edit, at, entry)
+		s.log.Set(s.edit, at, entry)
 	}
 }
 
@@ -261,7 +262,7 @@ func (s *State) publishRun(index uint64, r *run, list idList, taken took) uint64
 		return 0
 	}
 	s.settle(r.listID, &list, taken)
-	s.lists.set(s.edit, r.listID, list)
+	s.lists.Set(s.edit, r.listID, list)
 	what := idsRevoked
 	if r.withdrawn {
 		what = idsWithdrawn

@@ -27,20 +27,20 @@ func (rs *restorer) checkRecord(record *storepb.Record) error {
 		return wholeSeal("the cluster secret", r.Secret.GetSealed())
 	case *storepb.Record_Serial:
 		id := listID{cptoken.Kind(r.Serial.Kind), r.Serial.Mesh}
-		_, twice := s.serials.get(id)
+		_, twice := s.serials.Get(id)
 		return firstOf(once(twice, "serial of", r.Serial.Kind), s.checkScope(r.Serial.Kind, r.Serial.Mesh))
 	case *storepb.Record_Zone:
 		z := r.Zone
-		_, twice := s.zones.get(z.Name)
+		_, twice := s.zones.Get(z.Name)
 		_, err := s.zoneFrom(&storepb.ApplyZone{Name: z.Name, Auth: z.Auth, RelayMeshes: z.RelayMeshes, RelayMaxValidityS: z.RelayMaxValidityS})
 		return firstOf(once(twice, "zone", z.Name), err)
 	case *storepb.Record_Mesh:
-		_, twice := s.meshes.get(r.Mesh.Name)
+		_, twice := s.meshes.Get(r.Mesh.Name)
 		return firstOf(once(twice, "mesh", r.Mesh.Name), s.validName("mesh", r.Mesh.Name))
 	case *storepb.Record_CutOff:
 		c := r.CutOff
 		id, err := s.cutOffID(c.Id, false)
-		_, twice := s.cutOffs.get(id)
+		_, twice := s.cutOffs.Get(id)
 		return firstOf(err, once(twice, "cut-off of", c.Id.GetKid()), s.checkCutOffTime(c.BeforeS), s.checkMade(c.Index, c.By, c.Reason))
 	case *storepb.Record_Revocations:
 		v := r.Revocations
@@ -61,7 +61,7 @@ func (rs *restorer) checkRecord(record *storepb.Record) error {
 		if id == "" || len(id) > maxRequestID || r.Request.Result.GetIndex() > s.applied {
 			return fmt.Errorf("request %.80q: not one that a command could have had", id)
 		}
-		_, twice := s.requests.get(id)
+		_, twice := s.requests.Get(id)
 		return once(twice, "request", id)
 	}
 	return nil
@@ -117,11 +117,11 @@ func (s *State) checkMade(index uint64, by, reason string) error {
 
 func (s *State) checkKey(r *storepb.KeyRecord) error {
 	id := keyID(r.Id)
-	_, twice := s.keys.get(id)
+	_, twice := s.keys.Get(id)
 	if err := firstOf(once(twice, "key", KeyName(id)), s.checkScope(r.Id.GetKind(), r.Id.GetMesh()), s.checkMade(r.Index, r.By, "")); err != nil {
 		return err
 	}
-	highest, _ := s.serials.get(listID{id.Kind, id.Mesh})
+	highest, _ := s.serials.Get(listID{id.Kind, id.Mesh})
 	registered := r.Registered != nil
 	switch {
 	case r.PreparedIndex == 0 || r.PreparedIndex > r.Index || r.RetiringIndex > r.Index:
@@ -176,8 +176,8 @@ func (s *State) checkWhole() error {
 	case s.level < LevelSecret && len(s.secrets) > 0:
 		return fmt.Errorf("a cluster secret at feature level %d", s.level)
 	}
-	for _, k := range s.keys.all() {
-		if _, ok := s.meshes.get(k.ID.Mesh); perMesh(k.ID.Kind) && !ok {
+	for _, k := range s.keys.All() {
+		if _, ok := s.meshes.Get(k.ID.Mesh); perMesh(k.ID.Kind) && !ok {
 			return fmt.Errorf("key %s: there is no such mesh", KeyName(k.ID))
 		}
 	}

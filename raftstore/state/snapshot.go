@@ -62,20 +62,20 @@ func (s *State) write(out io.Writer, mac func(frames []byte) []byte) error {
 	s.writeKeys(w)
 	s.writeFleet(w)
 	s.writeLog(w)
-	for _, stage := range s.stages.all() {
+	for _, stage := range s.stages.All() {
 		for i := range stage.Parts {
 			w.put(&storepb.Record{What: &storepb.Record_Stage{Stage: &storepb.Stage{
 				Id: stage.Id, By: stage.By, BegunMs: stage.BegunMs, Parts: stage.Parts[i : i+1],
 			}}})
 		}
 	}
-	for _, part := range s.staged.parts.all() {
+	for _, part := range s.staged.parts.All() {
 		w.put(&storepb.Record{What: &storepb.Record_StagedRestore{StagedRestore: &storepb.StagedRestore{
 			Id: s.staged.id, BegunMs: s.staged.begun, Data: part,
 		}}})
 	}
-	for age := range s.ages.all() {
-		request, _ := s.requests.get(age.id)
+	for age := range s.ages.All() {
+		request, _ := s.requests.Get(age.id)
 		w.put(&storepb.Record{What: &storepb.Record_Request{Request: request}})
 	}
 	end := &storepb.End{Records: w.records, Sha256: w.sum.Sum(nil)}
@@ -149,12 +149,12 @@ func (s *State) scalars() *storepb.Header {
 }
 
 func (s *State) writeKeys(w *snapshotWriter) {
-	for id, highest := range s.serials.all() {
+	for id, highest := range s.serials.All() {
 		w.put(&storepb.Record{What: &storepb.Record_Serial{Serial: &storepb.Serial{
 			Kind: string(id.kind), Mesh: id.mesh, Highest: highest,
 		}}})
 	}
-	for _, k := range s.keys.all() {
+	for _, k := range s.keys.All() {
 		w.put(&storepb.Record{What: &storepb.Record_Key{Key: k.record()}})
 	}
 }
@@ -181,10 +181,10 @@ func KeyRef(id cptoken.KeyID) *storepb.KeyRef {
 }
 
 func (s *State) writeFleet(w *snapshotWriter) {
-	for _, z := range s.zones.all() {
+	for _, z := range s.zones.All() {
 		w.put(&storepb.Record{What: &storepb.Record_Zone{Zone: zoneTo(z)}})
 	}
-	for _, m := range s.meshes.all() {
+	for _, m := range s.meshes.All() {
 		w.put(&storepb.Record{What: &storepb.Record_Mesh{Mesh: meshTo(m)}})
 	}
 }
@@ -209,10 +209,10 @@ func cutOffTo(c *cutOffRecord) *storepb.CutOffRecord {
 
 // writeLog writes cut-offs, revocations and tombstones in log order.
 func (s *State) writeLog(w *snapshotWriter) {
-	for at, e := range s.log.all() {
+	for at, e := range s.log.All() {
 		switch e.what {
 		case cutOffSet:
-			c, _ := s.cutOffs.get(cptoken.CutOffID(e.id))
+			c, _ := s.cutOffs.Get(cptoken.CutOffID(e.id))
 			w.put(&storepb.Record{What: &storepb.Record_CutOff{CutOff: cutOffTo(c)}})
 		case keyRemoved:
 			w.tombstone(&storepb.Tombstone{Index: at.index, AtMs: e.at, RemovedKey: KeyRef(e.id)})

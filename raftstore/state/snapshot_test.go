@@ -46,12 +46,12 @@ func fullCore(t testing.TB) *core {
 func TestSnapshotHoldsEverything(t *testing.T) {
 	c := fullCore(t)
 	again := reread(t, c.s)
-	if again.applied != c.s.applied || again.Revision() != c.s.Revision() || again.time != c.s.time || again.log.len != c.s.log.len {
+	if again.applied != c.s.applied || again.Revision() != c.s.Revision() || again.time != c.s.time || again.log.Len() != c.s.log.Len() {
 		t.Errorf("restored %d %v, want %d %v", again.applied, again.Revision(), c.s.applied, c.s.Revision())
 	}
 	// What was staged, remembered and used before goes on where it stood.
 	c.s = again
-	stage, _ := again.stages.get("s1")
+	stage, _ := again.stages.Get("s1")
 	c.ok(&storepb.Command{Op: &storepb.Command_CommitStage{CommitStage: &storepb.CommitStage{StageId: "s1", Parts: 2, Digest: StageDigest(stage.Parts)}}})
 	remembered := cmdRevoke(cptoken.Zone, "", 0, "remembered")
 	remembered.RequestId = "r1"
@@ -59,7 +59,7 @@ func TestSnapshotHoldsEverything(t *testing.T) {
 		t.Error("the request id was forgotten")
 	}
 	c.refused("conflict", "serial_used", cmdPrepare(cptoken.Zone, "", 2))
-	k, _ := c.s.keys.get(cptoken.KeyID{Kind: cptoken.Zone, KID: "ci"})
+	k, _ := c.s.keys.Get(cptoken.KeyID{Kind: cptoken.Zone, KID: "ci"})
 	if k.Registered == nil || !k.Registered.AllowNoExpiry || k.Registered.Zones[0] != "west" {
 		t.Errorf("registered key %+v", k.Registered)
 	}

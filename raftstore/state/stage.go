@@ -24,7 +24,7 @@ func (s *State) stagePart(by string, op *storepb.StagePart) (uint64, error) {
 	if op.StageId == "" || len(op.StageId) > 64 {
 		return 0, federation.InvalidField("stage", "must have an id of 1 to 64 characters")
 	}
-	old, ok := s.stages.get(op.StageId)
+	old, ok := s.stages.Get(op.StageId)
 	next := &storepb.Stage{Id: op.StageId, By: by, BegunMs: s.time}
 	switch {
 	case ok:
@@ -32,7 +32,7 @@ func (s *State) stagePart(by string, op *storepb.StagePart) (uint64, error) {
 		if !sameList(old.Parts[0], op) {
 			return 0, federation.InvalidField("part", "must concern the same list as the parts before it")
 		}
-	case s.stages.len >= maxStages:
+	case s.stages.Len() >= maxStages:
 		if err := s.dropOldestStage(); err != nil {
 			return 0, err
 		}
@@ -46,14 +46,14 @@ func (s *State) stagePart(by string, op *storepb.StagePart) (uint64, error) {
 	parts := make([]*storepb.StagePart, len(next.Parts), len(next.Parts)+1)
 	copy(parts, next.Parts)
 	next.Parts = append(parts, op)
-	s.stages.set(s.edit, op.StageId, next)
+	s.stages.Set(s.edit, op.StageId, next)
 	return 1, nil
 }
 
 // dropOldestStage makes room if the oldest stage was left behind by its proposer.
 func (s *State) dropOldestStage() error {
 	var oldest *storepb.Stage
-	for _, stage := range s.stages.all() {
+	for _, stage := range s.stages.All() {
 		if oldest == nil || stage.BegunMs < oldest.BegunMs {
 			oldest = stage
 		}
@@ -62,7 +62,7 @@ func (s *State) dropOldestStage() error {
 		return federation.Errorf(federation.Unavailable, "%d large changes are under way, no more are taken", maxStages).
 			WithHint("try again in a minute")
 	}
-	s.stages.del(s.edit, oldest.Id)
+	s.stages.Del(s.edit, oldest.Id)
 	return nil
 }
 
@@ -76,7 +76,7 @@ func sameList(a, b *storepb.StagePart) bool {
 
 // commitStage makes the parts of a stage one change at this index.
 func (s *State) commitStage(index uint64, op *storepb.CommitStage) (uint64, error) {
-	stage, ok := s.stages.get(op.StageId)
+	stage, ok := s.stages.Get(op.StageId)
 	if !ok {
 		return 0, federation.Errorf(federation.Conflict, "the parts of this change are not here").
 			WithReason("no_stage").WithHint("send the whole request again")
@@ -86,7 +86,7 @@ func (s *State) commitStage(index uint64, op *storepb.CommitStage) (uint64, erro
 		return 0, federation.Errorf(federation.Conflict, "the parts of this change are not those that were sent").
 			WithReason("no_stage").WithHint("send the whole request again")
 	}
-	s.stages.del(s.edit, op.StageId)
+	s.stages.Del(s.edit, op.StageId)
 	if stage.Parts[0].Revoke == nil {
 		withdrawals := make([]*storepb.Withdraw, len(stage.Parts))
 		for i, p := range stage.Parts {
@@ -102,7 +102,7 @@ func (s *State) commitStage(index uint64, op *storepb.CommitStage) (uint64, erro
 }
 
 func (s *State) dropStage(op *storepb.DropStage) (uint64, error) {
-	if !s.stages.del(s.edit, op.StageId) {
+	if !s.stages.Del(s.edit, op.StageId) {
 		return 0, nil
 	}
 	return 1, nil

@@ -40,7 +40,7 @@ func TestStages(t *testing.T) {
 	c.ok(send(part("z", 0, cptoken.Zone))) // the oldest was given up by its proposer
 	c.now += stageLife.Milliseconds() + 1
 	c.ok(cmdPrune(c.now))
-	if c.s.stages.len != 0 {
-		t.Errorf("%d stages are left", c.s.stages.len)
+	if c.s.stages.Len() != 0 {
+		t.Errorf("%d stages are left", c.s.stages.Len())
 	}
 }

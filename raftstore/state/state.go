@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/setsum"
+	"github.com/meridiankds/meridian/raftstore/ptree"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -29,7 +30,7 @@ const (
 // State is everything that is replicated. Apply changes it; every other method
 // reads. A capture (see capture) is immutable and may be read by any goroutine.
 type State struct {
-	edit *edit // the change that is being made
+	edit *ptree.Edit // the change that is being made
 	seq  uint32
 
 	level     uint32
@@ -49,21 +50,21 @@ type State struct {
 	proved    int64           // when a history was last begun by a proof
 	sealCheck *storepb.SealCheck
 	secrets   []*storepb.ClusterSecret // in order; replaced as a whole
-	expelled  tree[string, *storepb.Expelled]
+	expelled  ptree.Tree[string, *storepb.Expelled]
 
-	serials tree[listID, uint64]
-	keys    tree[cptoken.KeyID, *KeyRecord]
-	removed tree[cptoken.KeyID, logKey]
-	lists   tree[listID, idList]
-	cutOffs tree[cptoken.CutOffID, *cutOffRecord]
-	zones   tree[string, *federation.Zone]
-	meshes  tree[string, *Mesh]
-	log     tree[logKey, logEntry]
-	stages  tree[string, *storepb.Stage]
+	serials ptree.Tree[listID, uint64]
+	keys    ptree.Tree[cptoken.KeyID, *KeyRecord]
+	removed ptree.Tree[cptoken.KeyID, logKey]
+	lists   ptree.Tree[listID, idList]
+	cutOffs ptree.Tree[cptoken.CutOffID, *cutOffRecord]
+	zones   ptree.Tree[string, *federation.Zone]
+	meshes  ptree.Tree[string, *Mesh]
+	log     ptree.Tree[logKey, logEntry]
+	stages  ptree.Tree[string, *storepb.Stage]
 	staged  stagedRestore
 
-	requests tree[string, *storepb.Request]
-	ages     tree[requestAge, struct{}]
+	requests ptree.Tree[string, *storepb.Request]
+	ages     ptree.Tree[requestAge, struct{}]
 }
 
 // requestAge orders request ids by when they are forgotten.
@@ -76,20 +77,20 @@ type requestAge struct {
 func NewState() *State {
 	return &State{
 		level:    Level,
-		serials:  newRecords(compareList, recordSerial),
-		keys:     newRecords(compareKeys, recordKey),
-		removed:  newRecords(compareKeys, recordRemoved),
-		lists:    newTree[listID, idList](compareList),
-		cutOffs:  newRecords(compareCutOffs, recordCutOff),
-		zones:    newRecords(strings.Compare, recordZone),
-		meshes:   newRecords(strings.Compare, recordMesh),
-		log:      newTree[logKey, logEntry](compareLog),
-		expelled: newRecords(strings.Compare, recordExpelled),
-		stages:   newRecords(strings.Compare, recordStage),
-		staged:   stagedRestore{parts: newTree[uint32, []byte](cmp.Compare[uint32])},
-		requests: newRecords(strings.Compare, recordRequest),
-		ages:     newTree[requestAge, struct{}](compareAges),
-		lines:    lineTable{at: newTree[uint64, line](cmp.Compare[uint64])},
+		serials:  ptree.NewRecords(compareList, recordSerial),
+		keys:     ptree.NewRecords(compareKeys, recordKey),
+		removed:  ptree.NewRecords(compareKeys, recordRemoved),
+		lists:    ptree.New[listID, idList](compareList),
+		cutOffs:  ptree.NewRecords(compareCutOffs, recordCutOff),
+		zones:    ptree.NewRecords(strings.Compare, recordZone),
+		meshes:   ptree.NewRecords(strings.Compare, recordMesh),
+		log:      ptree.New[logKey, logEntry](compareLog),
+		expelled: ptree.NewRecords(strings.Compare, recordExpelled),
+		stages:   ptree.NewRecords(strings.Compare, recordStage),
+		staged:   stagedRestore{parts: ptree.New[uint32, []byte](cmp.Compare[uint32])},
+		requests: ptree.NewRecords(strings.Compare, recordRequest),
+		ages:     ptree.New[requestAge, struct{}](compareAges),
+		lines:    lineTable{at: ptree.New[uint64, line](cmp.Compare[uint64])},
 	}
 }
 
@@ -102,7 +103,7 @@ func (s *State) Capture() *State {
 
 // share makes every node that there is now unchangeable: a tree may then be
 // walked, or gone back to, while its successor is made.
-func (s *State) share() { s.edit = &edit{sum: &s.sum} }
+func (s *State) share() { s.edit = ptree.NewEdit(&s.sum) }
 
 // Founded reports whether the cluster has an id, keys and a history.
 func (s *State) Founded() bool { return s.cluster != "" }
@@ -152,7 +153,7 @@ func (s *State) execute(index uint64, cmd *storepb.Command) *storepb.Result {
 	s.forgetRequests()
 
 	what := identify(cmd)
-	old, repeated := s.requests.get(cmd.RequestId)
+	old, repeated := s.requests.Get(cmd.RequestId)
 	// A refusal is remembered for who asks, and answers nobody else: see remember.
 	repeated = repeated && cmd.RequestId != "" && old.Result.Code == ""
 	switch {

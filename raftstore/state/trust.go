@@ -36,12 +36,12 @@ func withFormer(check *storepb.SealCheck, former []string) *storepb.SealCheck {
 // not trust any more.
 func (s *State) keepTrust(replaced *State) {
 	s.sealCheck = withFormer(s.sealCheck, slices.Concat(s.sealCheck.GetFormerIds(), replaced.sealCheck.GetFormerIds()))
-	for id, e := range replaced.expelled.all() {
-		s.expelled.set(s.edit, id, e)
+	for id, e := range replaced.expelled.All() {
+		s.expelled.Set(s.edit, id, e)
 	}
 }
 
 // TrustChanged compares two states by who is trusted with a connection.
 func TrustChanged(before, after *State) bool {
-	return before.sealCheck != after.sealCheck || before.expelled.root != after.expelled.root
+	return before.sealCheck != after.sealCheck || before.expelled.Version() != after.expelled.Version()
 }

@@ -1,4 +1,7 @@
-package state
+// Package ptree is an ordered map that is copied on change: what a reader holds never
+// changes, and a change copies no more than it touches. See raftstore/DESIGN.md,
+// "Persistent trees".
+package ptree
 
 import (
 	"crypto/sha256"
@@ -12,18 +15,21 @@ import (
 // small enough to copy for one change, large enough to keep the tree shallow.
 const maxNode = 128
 
-// edit marks the nodes that belong to the change being made and so may be
-// changed in place. A node with another mark is shared with a published state.
-type edit struct {
-	sum *setsum.Sum // of the records of the state; see lineage.go
+// Edit marks the nodes that belong to the change being made and so may be
+// changed in place. A node with another mark is shared with a published capture.
+type Edit struct {
+	sum *setsum.Sum // of the records of all trees that it changes
 	buf []byte      // a record in canonical form
 }
 
-// tree is a persistent ordered map: a B+ tree whose nodes are copied before they
+// NewEdit begins a change, which keeps a sum of records up to date.
+func NewEdit(sum *setsum.Sum) *Edit { return &Edit{sum: sum} }
+
+// Tree is a persistent ordered map: a B+ tree whose nodes are copied before they
 // are changed, so that a copy of the tree value is an immutable capture that
 // costs nothing to take. Only one goroutine may change it; captures may be read
 // by any number.
-type tree[K, V any] struct {
+type Tree[K, V any] struct {
 	compare func(a, b K) int
 	// record appends an entry in canonical form; nil: the entries are no records.
 	record func(b []byte, k K, v V) []byte
@@ -34,23 +40,25 @@ type tree[K, V any] struct {
 // node is a leaf (keys and vals) or an inner node (keys[i] is not greater than
 // any key in kids[i], and greater than every key in kids[i-1]).
 type node[K, V any] struct {
-	owner *edit
+	owner *Edit
 	keys  []K
 	vals  []V
 	kids  []*node[K, V]
 }
 
-func newTree[K, V any](compare func(a, b K) int) tree[K, V] {
-	return tree[K, V]{compare: compare}
+// New returns an empty tree whose entries are no records.
+func New[K, V any](compare func(a, b K) int) Tree[K, V] {
+	return Tree[K, V]{compare: compare}
 }
 
-// newRecords returns a tree whose entries count in the sum of the state's records.
-func newRecords[K, V any](compare func(a, b K) int, record func(b []byte, k K, v V) []byte) tree[K, V] {
-	return tree[K, V]{compare: compare, record: record}
+// NewRecords returns an empty tree whose entries count in the sum of an [Edit]: record
+// appends one in canonical form.
+func NewRecords[K, V any](compare func(a, b K) int, record func(b []byte, k K, v V) []byte) Tree[K, V] {
+	return Tree[K, V]{compare: compare, record: record}
 }
 
 // note adds an entry to the sum of records, or takes it away.
-func (t *tree[K, V]) note(e *edit, there bool, k K, v V) {
+func (t *Tree[K, V]) note(e *Edit, there bool, k K, v V) {
 	if t.record == nil {
 		return
 	}
@@ -63,7 +71,7 @@ func (t *tree[K, V]) note(e *edit, there bool, k K, v V) {
 }
 
 // find returns the position of the first key not less than k.
-func (t *tree[K, V]) find(keys []K, k K) (int, bool) {
+func (t *Tree[K, V]) find(keys []K, k K) (int, bool) {
 	lo, hi := 0, len(keys)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
@@ -81,7 +89,7 @@ func (t *tree[K, V]) find(keys []K, k K) (int, bool) {
 }
 
 // child returns which child of an inner node may hold k.
-func (t *tree[K, V]) child(n *node[K, V], k K) int {
+func (t *Tree[K, V]) child(n *node[K, V], k K) int {
 	i, ok := t.find(n.keys, k)
 	if ok || i == 0 {
 		return i
@@ -89,7 +97,17 @@ func (t *tree[K, V]) child(n *node[K, V], k K) int {
 	return i - 1
 }
 
-func (t *tree[K, V]) get(k K) (v V, ok bool) {
+// Len is how many entries there are.
+func (t *Tree[K, V]) Len() int { return t.len }
+
+// Recorded reports whether the entries count in the sum of an [Edit].
+func (t *Tree[K, V]) Recorded() bool { return t.record != nil }
+
+// Version tells captures apart: two are equal (==) only where nothing was changed between.
+func (t *Tree[K, V]) Version() any { return t.root }
+
+// Get returns the value of k.
+func (t *Tree[K, V]) Get(k K) (v V, ok bool) {
 	n := t.root
 	if n == nil {
 		return v, false
@@ -104,7 +122,7 @@ func (t *tree[K, V]) get(k K) (v V, ok bool) {
 }
 
 // own returns n if it belongs to e, else a copy that does.
-func (n *node[K, V]) own(e *edit) *node[K, V] {
+func (n *node[K, V]) own(e *Edit) *node[K, V] {
 	if n.owner == e {
 		return n
 	}
@@ -116,8 +134,8 @@ func (n *node[K, V]) own(e *edit) *node[K, V] {
 	}
 }
 
-// set adds or replaces k.
-func (t *tree[K, V]) set(e *edit, k K, v V) {
+// Set adds or replaces k.
+func (t *Tree[K, V]) Set(e *Edit, k K, v V) {
 	t.note(e, true, k, v)
 	if t.root == nil {
 		t.root = &node[K, V]{owner: e, keys: []K{k}, vals: []V{v}}
@@ -137,7 +155,7 @@ func (t *tree[K, V]) set(e *edit, k K, v V) {
 }
 
 // insert changes n, which e owns, and returns its new right sibling if it split.
-func (t *tree[K, V]) insert(e *edit, n *node[K, V], k K, v V) *node[K, V] {
+func (t *Tree[K, V]) insert(e *Edit, n *node[K, V], k K, v V) *node[K, V] {
 	if n.kids == nil {
 		i, ok := t.find(n.keys, k)
 		if ok {
@@ -165,7 +183,7 @@ func (t *tree[K, V]) insert(e *edit, n *node[K, V], k K, v V) *node[K, V] {
 // split halves a node that has grown too large. Where the last entry was the one
 // that was added, at, the left half stays full: keys that arrive in order, as
 // from a snapshot, make a dense tree.
-func (n *node[K, V]) split(e *edit, at int) *node[K, V] {
+func (n *node[K, V]) split(e *Edit, at int) *node[K, V] {
 	if len(n.keys) <= maxNode {
 		return nil
 	}
@@ -188,10 +206,10 @@ func (n *node[K, V]) split(e *edit, at int) *node[K, V] {
 	return right
 }
 
-// del removes k and reports whether it was there. Nodes are removed when they
+// Del removes k and reports whether it was there. Nodes are removed when they
 // are empty and never merged: what shrinks here is refilled or pruned as a whole.
-func (t *tree[K, V]) del(e *edit, k K) bool {
-	v, ok := t.get(k)
+func (t *Tree[K, V]) Del(e *Edit, k K) bool {
+	v, ok := t.Get(k)
 	if !ok {
 		return false
 	}
@@ -208,7 +226,7 @@ func (t *tree[K, V]) del(e *edit, k K) bool {
 	return true
 }
 
-func (t *tree[K, V]) remove(e *edit, n *node[K, V], k K) {
+func (t *Tree[K, V]) remove(e *Edit, n *node[K, V], k K) {
 	if n.kids == nil {
 		if i, ok := t.find(n.keys, k); ok {
 			n.keys = slices.Delete(n.keys, i, i+1)
@@ -228,8 +246,8 @@ func (t *tree[K, V]) remove(e *edit, n *node[K, V], k K) {
 	n.keys[i] = kid.keys[0]
 }
 
-// upTo returns the last entry whose key is not greater than k.
-func (t *tree[K, V]) upTo(k K) (key K, v V, ok bool) {
+// UpTo returns the last entry whose key is not greater than k.
+func (t *Tree[K, V]) UpTo(k K) (key K, v V, ok bool) {
 	n := t.root
 	if n == nil || t.compare(n.keys[0], k) > 0 {
 		return key, v, false
@@ -244,8 +262,8 @@ func (t *tree[K, V]) upTo(k K) (key K, v V, ok bool) {
 	return n.keys[i], n.vals[i], true
 }
 
-// all yields every entry in order.
-func (t *tree[K, V]) all() iter.Seq2[K, V] {
+// All yields every entry in order.
+func (t *Tree[K, V]) All() iter.Seq2[K, V] {
 	root := t.root
 	return func(yield func(K, V) bool) {
 		if root != nil {
@@ -268,8 +286,8 @@ func (n *node[K, V]) walk(yield func(K, V) bool) bool {
 	return true
 }
 
-// from yields the entries whose keys are not less than k, in order.
-func (t *tree[K, V]) from(k K) iter.Seq2[K, V] {
+// From yields the entries whose keys are not less than k, in order.
+func (t *Tree[K, V]) From(k K) iter.Seq2[K, V] {
 	at := *t
 	return func(yield func(K, V) bool) {
 		if at.root != nil {
@@ -278,7 +296,7 @@ func (t *tree[K, V]) from(k K) iter.Seq2[K, V] {
 	}
 }
 
-func (t *tree[K, V]) walkFrom(n *node[K, V], k K, yield func(K, V) bool) bool {
+func (t *Tree[K, V]) walkFrom(n *node[K, V], k K, yield func(K, V) bool) bool {
 	if n.kids == nil {
 		i, _ := t.find(n.keys, k)
 		for ; i < len(n.keys); i++ {

@@ -1,4 +1,4 @@
-package state
+package ptree
 
 import (
 	"cmp"
@@ -14,11 +14,11 @@ import (
 func TestTreeIsAMapThatCanBeCaptured(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type capture struct {
-			tree  tree[int, int]
+			tree  Tree[int, int]
 			model map[int]int
 		}
-		tr, model := newTree[int, int](cmp.Compare[int]), map[int]int{}
-		e := new(edit)
+		tr, model := New[int, int](cmp.Compare[int]), map[int]int{}
+		e := new(Edit)
 		var captures []capture
 		keys := rapid.IntRange(0, 2000)
 		for range rapid.IntRange(1, 30).Draw(t, "rounds") {
@@ -26,25 +26,25 @@ func TestTreeIsAMapThatCanBeCaptured(t *testing.T) {
 			case 0: // a run of keys in order, as from a snapshot
 				first, n := keys.Draw(t, "first"), rapid.IntRange(1, 400).Draw(t, "n")
 				for k := first; k < first+n; k++ {
-					tr.set(e, k, k*7)
+					tr.Set(e, k, k*7)
 					model[k] = k * 7
 				}
 			case 1:
 				for _, k := range rapid.SliceOfN(keys, 1, 200).Draw(t, "set") {
-					tr.set(e, k, len(model))
+					tr.Set(e, k, len(model))
 					model[k] = tr.must(k)
 				}
 			case 2:
 				for _, k := range rapid.SliceOfN(keys, 1, 300).Draw(t, "del") {
 					_, want := model[k]
-					if got := tr.del(e, k); got != want {
+					if got := tr.Del(e, k); got != want {
 						t.Fatalf("del %d: %v, want %v", k, got, want)
 					}
 					delete(model, k)
 				}
 			case 3:
 				captures = append(captures, capture{tr, maps.Clone(model)})
-				e = new(edit)
+				e = new(Edit)
 			}
 		}
 		captures = append(captures, capture{tr, model})
@@ -54,20 +54,20 @@ func TestTreeIsAMapThatCanBeCaptured(t *testing.T) {
 	})
 }
 
-func (t *tree[K, V]) must(k K) V {
-	v, ok := t.get(k)
+func (t *Tree[K, V]) must(k K) V {
+	v, ok := t.Get(k)
 	if !ok {
 		panic("not there")
 	}
 	return v
 }
 
-func checkTree(t *rapid.T, i int, tr *tree[int, int], model map[int]int, from int) {
+func checkTree(t *rapid.T, i int, tr *Tree[int, int], model map[int]int, from int) {
 	if tr.len != len(model) {
 		t.Fatalf("capture %d: len %d, want %d", i, tr.len, len(model))
 	}
 	var got []int
-	for k, v := range tr.all() {
+	for k, v := range tr.All() {
 		if model[k] != v {
 			t.Fatalf("capture %d: %d is %d, want %d", i, k, v, model[k])
 		}
@@ -79,7 +79,7 @@ func checkTree(t *rapid.T, i int, tr *tree[int, int], model map[int]int, from in
 	}
 	at, _ := slices.BinarySearch(want, from)
 	got = nil
-	for k := range tr.from(from) {
+	for k := range tr.From(from) {
 		got = append(got, k)
 	}
 	if !slices.Equal(got, want[at:]) {
