@@ -40,7 +40,8 @@ func (c *Claims) CheckAudience(zone string) error {
 		return nil
 	case zone == "":
 		return Refuse(WrongAudience, "the user token is for %s, and not for the global", audienceList(c.Audience)).
-			WithHint("show one without an audience here: global generate user-token --name %s", shownName(c.Name))
+			WithHint("to ask %s, name it with --data-dir or --address; the global takes a token without an audience: global generate user-token --name %s",
+				askedZone(c.ForZones()), shownName(c.Name))
 	case slices.Contains(c.Audience, ZoneAudience(zone)):
 		return nil
 	case c.Audience == nil:
@@ -49,6 +50,14 @@ func (c *Claims) CheckAudience(zone string) error {
 	}
 	return Refuse(WrongAudience, "the user token is for %s, and not for zone %s", audienceList(c.Audience), zone).
 		WithHint("show it one of its own: global generate user-token --name %s --for-zone %s", shownName(c.Name), zone)
+}
+
+// askedZone names the zone that a token is for in a hint.
+func askedZone(zones []string) string {
+	if len(zones) == 1 && shownName(zones[0]) == zones[0] {
+		return "zone " + zones[0]
+	}
+	return "a zone"
 }
 
 // shownName is a name as it can stand in a command.

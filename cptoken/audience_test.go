@@ -2,7 +2,10 @@ package cptoken
 
 import (
 	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/meridiankds/meridian/federation"
 )
 
 // TestAudiences: a user token is good where its audience says, and one that says nothing is
@@ -47,6 +50,26 @@ func TestAudiences(t *testing.T) {
 			if token, err := Parse(unsigned(header1, other+`,"aud":`+bad+`}`) + "."); err != nil || token.Claims.Audience != nil {
 				t.Errorf("aud %s in %s: %v", bad, other, err)
 			}
+		}
+	}
+}
+
+// TestTheHintNamesTheZone: who shows a zone's token to the global is told how to reach that
+// zone, and names that a shell would read are not repeated.
+func TestTheHintNamesTheZone(t *testing.T) {
+	for audience, want := range map[string]string{
+		`"zone:west"`:               "to ask zone west, name it with --data-dir or --address",
+		`["zone:west","zone:east"]`: "to ask a zone, name it with --data-dir or --address",
+		`["west"]`:                  "to ask a zone, name it with --data-dir or --address",
+		`"zone:$(id)"`:              "to ask a zone, name it with --data-dir or --address",
+	} {
+		token, err := Parse(unsigned(header1, `{"Name":"ann","Groups":["admin"],"aud":`+audience+`}`) + ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		hint := federation.AsError(token.Claims.CheckAudience("")).Hint
+		if !strings.HasPrefix(hint, want) || !strings.HasSuffix(hint, "global generate user-token --name ann") {
+			t.Errorf("aud %s: %q, want %q", audience, hint, want)
 		}
 	}
 }

@@ -22,7 +22,7 @@ type Poll struct {
 	// For is how long to ask in all; what is true by then has been seen.
 	For time.Duration
 	// Check asks once. It returns whether the condition holds, and in a few
-	// words what it still waits for. An error ends the wait.
+	// words what it still waits for, "" to show nothing yet. An error ends the wait.
 	Check func(ctx context.Context) (done bool, state string, err error)
 }
 
@@ -41,7 +41,9 @@ func (v *Voice) Wait(ctx context.Context, p Poll) (bool, error) {
 		if done || err != nil || over {
 			return done, err
 		}
-		show.state(state)
+		if state != "" {
+			show.state(state)
+		}
 		select {
 		case <-tick.C:
 		case <-end.C:

@@ -78,6 +78,9 @@ func openIDs(c *cli.Context, name string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
+// quietFor is how long nothing is said of a list on its way: most are through by then.
+const quietFor = time.Second
+
 // sendBulk sends the list and shows how far it is.
 func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b apiclient.Bulk) (result apitypes.RevokeResult, err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -88,13 +91,19 @@ func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b 
 		defer close(done)
 		result, sendErr = g.RevokeBulk(ctx, b)
 	}()
+	late, shown := time.After(quietFor), false
 	_, err = voice.Wait(ctx, console.Poll{Every: 100 * time.Millisecond, For: time.Hour, Check: func(context.Context) (bool, string, error) {
 		select {
 		case <-done:
 			return true, "", nil
+		case <-late:
+			shown = true
 		default:
-			return false, progressOf(voice, b.IDs.Sent.Load(), b.IDs.Size), nil
 		}
+		if !shown {
+			return false, "", nil
+		}
+		return false, progressOf(voice, b.IDs.Sent.Load(), b.IDs.Size), nil
 	}})
 	cancel()
 	<-done
@@ -106,11 +115,21 @@ func sendBulk(ctx context.Context, voice *console.Voice, g *apiclient.Global, b 
 
 // progressOf says how much of a list is on its way.
 func progressOf(voice *console.Voice, sent, size int64) string {
-	const mega = 1e6
 	if sent < size {
-		return voice.Bar(int(sent>>10), int(size>>10)) + fmt.Sprintf("sent %.1f of %.1f MB", float64(sent)/mega, float64(size)/mega)
+		return voice.Bar(int(sent>>10), int(size>>10)) + fmt.Sprintf("sent %s of %s", amount(sent), amount(size))
 	}
-	return fmt.Sprintf("all %.1f MB are sent, the global replicates them", float64(size)/mega)
+	return fmt.Sprintf("all %s are sent, the global replicates them", amount(size))
+}
+
+// amount is a number of bytes in a unit that shows it.
+func amount(bytes int64) string {
+	switch {
+	case bytes < 1e3:
+		return console.Counted(int(bytes), "byte", "bytes")
+	case bytes < 1e6:
+		return fmt.Sprintf("%.1f kB", float64(bytes)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
 }
 
 // cutOff refuses what was issued before a time, or takes that back.

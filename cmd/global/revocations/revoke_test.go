@@ -12,6 +12,23 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
+// TestAmounts: a small list is not "0.0 of 0.0 MB".
+func TestAmounts(t *testing.T) {
+	voice := console.VoiceOf(console.New("global", "test", "v0", console.IO{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}))
+	for want, p := range map[string][2]int64{
+		"sent 0 bytes of 1 byte":                            {0, 1},
+		"sent 36 bytes of 37.0 kB":                          {36, 37_000},
+		"sent 1.5 MB of 37.0 MB":                            {1_500_000, 37_000_000},
+		"all 37 bytes are sent, the global replicates them": {37, 37},
+		"all 36.0 MB are sent, the global replicates them":  {36_000_000, 36_000_000},
+		"all 999.0 kB are sent, the global replicates them": {999_000, 999_000},
+	} {
+		if got := progressOf(voice, p[0], p[1]); got != want {
+			t.Errorf("%d of %d: %q, want %q", p[0], p[1], got, want)
+		}
+	}
+}
+
 func TestRevocationsAreSentInPieces(t *testing.T) {
 	ids := make([]string, 2*idsPerRequest+1)
 	for i := range ids {

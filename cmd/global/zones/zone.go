@@ -69,7 +69,7 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 	f.Add("status", zoneStatus(z.ZoneState, z.Online))
 	f.Add("authenticates by", cmp.Or(z.Auth, "the global's --kds-auth"))
 	f.Add("first seen", moment(z.FirstSeen, now, "never"))
-	f.Add("last seen", moment(z.LastSeen, now, "never"))
+	f.Add("last seen", moment(z.LastSeen, now, notSeen(z.ZoneState)))
 	f.Add("applied", moment(z.Modified, now, ""))
 	if z.Relay != nil {
 		f.Add("relays for meshes", strings.Join(z.Relay.Meshes, ", "))
@@ -81,12 +81,12 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 	}
 	all := paragraphs{f}
 	for _, s := range z.Sessions {
-		all = append(all, sessionFields(s, now))
+		all = append(all, sessionFields(s, z.Revision, now))
 	}
 	return all
 }
 
-func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
+func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fields {
 	f := &console.Fields{}
 	f.Add("instance", cmp.Or(s.Instance, "unnamed"))
 	switch {
@@ -105,7 +105,7 @@ func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
 	f.Add("token id (jti)", s.TokenID)
 	f.Add("token expires", moment(s.TokenExpires, now, ""))
 	f.Add("revision held", s.Revision)
-	f.Add("behind", lag(s))
+	f.Add("behind", lag(s, head))
 	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
 	f.Add("does not heed", strings.Join(s.Unheeded, ", "))
 	for _, u := range s.KeySets {
@@ -115,11 +115,13 @@ func sessionFields(s apitypes.Session, now time.Time) *console.Fields {
 	return f
 }
 
-// lag is how far an instance is behind, in changes and in time.
-func lag(s apitypes.Session) string {
+// lag is how far an instance is behind the global's revision, in changes and in time.
+func lag(s apitypes.Session, head string) string {
 	switch {
 	case s.Behind == nil:
 		return "unknown"
+	case *s.Behind == 0 && s.Revision != head:
+		return "nothing: what was changed since concerns no zone"
 	case *s.Behind == 0:
 		return "nothing"
 	case s.BehindSeconds == nil:

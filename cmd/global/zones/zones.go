@@ -24,9 +24,11 @@ func InspectAll() *cli.Command {
 		Name:  "zones",
 		Usage: "show which zones are online and how far they are",
 		Description: `One line a control plane: a zone may run several. BEHIND counts the changes at the
-global that the instance has not acknowledged. AUTHENTICATED BY is what the
-instance proved itself with, "none" where the global demanded nothing. KEY SETS
-FETCHED AGO says when others last fetched keys from it to verify with copies.
+global that the instance has not acknowledged, also those that concern no zone:
+"global inspect zone NAME" leaves these out. AUTHENTICATED BY is what the instance
+proved itself with, "none" where the global demanded nothing. KEY SETS FETCHED AGO
+says when others last fetched keys from it to verify with copies. "not since start"
+is a zone that was connected before, and not since the global started.
 
 Examples:
   global inspect zones
@@ -71,10 +73,10 @@ func zoneTable(zones []apitypes.ZoneState) *console.Table {
 	now := time.Now()
 	for _, z := range zones {
 		if len(z.Sessions) == 0 {
-			t.Row(z.Name, zoneStatus(z, z.Online), "", ago(now, z.LastSeen), "", "", "", "", "")
+			t.Row(z.Name, zoneStatus(z, z.Online), "", ago(now, z.LastSeen, notSeen(z)), "", "", "", "", "")
 		}
 		for _, s := range z.Sessions {
-			t.Row(z.Name, zoneStatus(z, s.Online), shortID(s.Instance), ago(now, s.Connected), ago(now, s.LastHeard),
+			t.Row(z.Name, zoneStatus(z, s.Online), shortID(s.Instance), ago(now, s.Connected, "never"), ago(now, s.LastHeard, "never"),
 				behind(s), proof(s), s.Version, fetched(s, now))
 		}
 	}
@@ -92,11 +94,21 @@ func zoneStatus(z apitypes.ZoneState, online bool) string {
 	return "Offline"
 }
 
-func ago(now time.Time, t *time.Time) string {
+// ago is how long ago a time is, or absent.
+func ago(now time.Time, t *time.Time, absent string) string {
 	if t == nil {
-		return "never"
+		return absent
 	}
 	return console.Age(now, *t)
+}
+
+// notSeen says of a zone without sessions when it was connected. Sessions are not kept over
+// a restart of the global; that the zone was ever connected is.
+func notSeen(z apitypes.ZoneState) string {
+	if z.FirstSeen != nil {
+		return "not since start"
+	}
+	return "never"
 }
 
 // behind is the number of changes that a session lacks. What is unknown, of a

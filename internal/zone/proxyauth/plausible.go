@@ -2,6 +2,7 @@ package proxyauth
 
 import (
 	"context"
+	"strings"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/keyring"
@@ -14,7 +15,7 @@ import (
 func (a *Authenticator) Plausible(ctx context.Context, credential string) error {
 	methods := [...]keyring.Method{a.cfg.Settings.Method(cptoken.TypeDataplane), a.cfg.Settings.Method(cptoken.TypeIngress)}
 	var refusal error
-	kind := ""
+	kind, said := "", saidKind(credential)
 	for _, method := range methods {
 		if method == keyring.None {
 			return nil
@@ -26,13 +27,24 @@ func (a *Authenticator) Plausible(ctx context.Context, credential string) error 
 		if err == nil {
 			return nil
 		}
-		// What is said of the method that the token is of tells most.
-		if refusal == nil || cptoken.ReasonOf(refusal) == cptoken.WrongKind {
+		// What is said of the method that the token is of tells most: it is that of the key
+		// that signed it or, where no key did, the one that it names itself.
+		if refusal == nil || cptoken.ReasonOf(refusal) == cptoken.WrongKind || kindOf(method) == said {
 			refusal, kind = err, kindOf(method)
 		}
 	}
 	a.Count(kind, refusal)
 	return refusal
+}
+
+// saidKind is the kind that a token's claims are of, which proves nothing: it chooses the
+// refusal that is shown. It is "" where they cannot be read.
+func saidKind(credential string) string {
+	token, err := cptoken.Inspect(strings.TrimSpace(credential))
+	if err != nil {
+		return ""
+	}
+	return string(token.Claims.Kind)
 }
 
 func (a *Authenticator) plausible(ctx context.Context, method keyring.Method, token string) error {

@@ -1,6 +1,7 @@
 package proxyauth
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -48,5 +49,29 @@ func TestWhoseQuota(t *testing.T) {
 	}
 	if one, two := of("1", "").Identity(), other.Identity(); one.Shared != two.Shared {
 		t.Errorf("the names of one token share no quota: %q, %q", one.Shared, two.Shared)
+	}
+}
+
+// TestARefusalNamesTheTokensKind: a token of a key that is gone, or that never was, is
+// refused as the kind that it is of, whatever the zone's other proxies show.
+func TestARefusalNamesTheTokensKind(t *testing.T) {
+	auth := newAuth(t, newCopy(t), keyring.Settings{}, nil)
+	for name, tc := range map[string]struct {
+		token  string
+		reason cptoken.Reason
+		says   string
+	}{
+		"a zone token of a removed key":      {sign(t, ownKey(), "7", registered(zoneClaims("egress"))), cptoken.UnknownKey, "zone-token"},
+		"a dataplane token of a removed key": {sign(t, ownKey(), "7", registered(meshClaims())), cptoken.UnknownKey, "dataplane-token"},
+		"a forged zone token":                {sign(t, ownKey(), "1", registered(zoneClaims("egress"))), cptoken.BadSignature, "zone-token"},
+		"a forged dataplane token":           {sign(t, ownKey(), "1", registered(meshClaims())), cptoken.BadSignature, "dataplane-token"},
+	} {
+		err := auth.Plausible(t.Context(), tc.token)
+		if cptoken.ReasonOf(err) != tc.reason || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v, want %s of a %s", name, err, tc.reason, tc.says)
+		}
+	}
+	if err := auth.Plausible(t.Context(), sign(t, globalKey(), "1", registered(zoneClaims("egress")))); err != nil {
+		t.Errorf("a good zone token: %v", err)
 	}
 }
