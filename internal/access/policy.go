@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // Policy is how the callers of one listener are told apart. The zero Policy
@@ -148,12 +150,18 @@ func fromLoopback(r *http.Request) bool {
 // isForwarded reports whether a header is one that proxies add. Behind a proxy on
 // this machine everybody comes from loopback.
 func isForwarded(header string) bool {
-	header = http.CanonicalHeaderKey(header)
+	header = http.CanonicalHeaderKey(strings.ReplaceAll(header, "_", "-"))
 	switch header {
-	case "Forwarded", "Via", "X-Forwarded", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip":
+	case "Forwarded", "Via", "X-Forwarded", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Client-Ip", "True-Client-Ip",
+		"Cf-Connecting-Ip", "Fastly-Client-Ip", "Cdn-Loop", "Proxy-Connection", "X-Scheme":
 		return true
 	}
-	return strings.HasPrefix(header, "X-Forwarded-") || strings.HasPrefix(header, "X-Envoy-")
+	for _, prefix := range []string{"X-Forwarded-", "X-Envoy-", "X-Original-", "X-Amzn-", "X-Proxy"} {
+		if strings.HasPrefix(header, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // isOurs reports whether a user agent is that of our command line. It is not
@@ -199,14 +207,22 @@ func checkLocal(r *http.Request) error {
 			WithReason("foreign_origin").
 			WithHint("send a user token")
 	}
+	// A client of a balancer's own machine is at the balancer's loopback, not at ours.
+	if preauth.Balanced(r.Context()) {
+		return passedOn("it has a header of PROXY protocol")
+	}
 	for name := range r.Header { // also an empty one: the proxy was there
 		if isForwarded(name) {
-			return federation.Errorf(federation.Forbidden, "a request that a proxy passed on (%.40s is set) is not taken as an admin's", name).
-				WithReason("forwarded").
-				WithHint("send a user token")
+			return passedOn(fmt.Sprintf("%.40s is set", name))
 		}
 	}
 	return nil
+}
+
+func passedOn(sign string) error {
+	return federation.Errorf(federation.Forbidden, "a request that a proxy passed on (%s) is not taken as an admin's", sign).
+		WithReason("forwarded").
+		WithHint("send a user token")
 }
 
 // isLocalHost reports whether a Host header names this machine by one of the

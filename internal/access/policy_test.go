@@ -4,17 +4,22 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 // fakeVerify knows three tokens.
@@ -144,7 +149,9 @@ func TestWithoutToken(t *testing.T) {
 		"behind another proxy":    {policy: local, edit: header("Forwarded", "for=192.0.2.1"), reason: "forwarded"},
 	}
 	for _, name := range []string{"X-Forwarded-Proto", "x-forwarded-port", "X-Forwarded-Client-Cert", "X-Client-IP", "True-Client-IP",
-		"CF-Connecting-IP", "X-Envoy-External-Address", "x-envoy-original-path", "X-Envoy-Peer-Metadata", "X-Forwarded", "Via", "X-Real-IP"} {
+		"CF-Connecting-IP", "X-Envoy-External-Address", "x-envoy-original-path", "X-Envoy-Peer-Metadata", "X-Forwarded", "Via", "X-Real-IP",
+		"X_Forwarded_For", "X-Original-Forwarded-For", "X-Original-Url", "CDN-Loop", "Proxy-Connection", "X-Cluster-Client-Ip", "Client-IP",
+		"Fastly-Client-IP", "X-Scheme", "X-Amzn-Trace-Id", "X-ProxyUser-Ip"} {
 		tests["with "+name] = testCase{policy: local, edit: header(name, "192.0.2.1"), reason: "forwarded"}
 	}
 	for name, test := range tests {
@@ -163,6 +170,57 @@ func TestWithoutToken(t *testing.T) {
 				t.Errorf("got %+v, %v", c, err)
 			}
 		})
+	}
+}
+
+// TestBalancersTakeLocalhostAway: who comes through a named balancer is no administrator,
+// also where the balancer says 127.0.0.1, which is its own machine, or names nobody.
+func TestBalancersTakeLocalhostAway(t *testing.T) {
+	policy := Policy{LocalhostIsAdmin: true}
+	for name, tc := range map[string]struct{ balancers, sent, reason string }{
+		"no balancer":           {"192.0.2.1/32", "", ""},
+		"a client of its own":   {"127.0.0.0/8", "PROXY TCP4 127.0.0.1 127.0.0.1 4711 5681\r\n", "forwarded"},
+		"a client, over IPv6":   {"127.0.0.0/8", "PROXY TCP6 ::1 ::1 4711 5681\r\n", "forwarded"},
+		"nobody's, version 1":   {"127.0.0.0/8", "PROXY UNKNOWN\r\n", "forwarded"},
+		"its own, version 2":    {"127.0.0.0/8", "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00", "forwarded"},
+		"a client of elsewhere": {"127.0.0.0/8", "PROXY TCP4 192.0.2.9 127.0.0.1 4711 5681\r\n", "missing_token"},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		budget := preauth.New(preauth.Config{Proxies: []netip.Prefix{netip.MustParsePrefix(tc.balancers)}})
+		reasons := make(chan string, 1)
+		server := &http.Server{ConnContext: preauth.ConnContext, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			reason := ""
+			if _, err := policy.Authenticate(r); err != nil {
+				reason = federation.AsError(err).Reason
+			}
+			reasons <- reason
+		})}
+		done := make(chan error, 1)
+		go func() { done <- server.Serve(budget.Listen(l, "test", false)) }()
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(tc.sent + "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil { // until it was answered
+			t.Error(name, err)
+		}
+		select {
+		case reason := <-reasons:
+			if reason != tc.reason {
+				t.Errorf("%s: %q, want %q", name, reason, tc.reason)
+			}
+		default:
+			t.Errorf("%s: no request arrived", name)
+		}
+		conn.Close()
+		server.Close()
+		<-done
 	}
 }
 

@@ -51,6 +51,14 @@ func KeyFrom(ctx context.Context) Key {
 	return Key{}
 }
 
+// Balanced reports whether a request came through a balancer that tells with PROXY protocol
+// whose connection it passes on: its address is what the balancer says, or the
+// balancer's own.
+func Balanced(ctx context.Context) bool {
+	c := From(ctx)
+	return c != nil && c.header.reader != nil
+}
+
 // Handler charges requests to whose connection they are on: what unauthenticated ones
 // cost to the budget, what others cost to their identity. refuse answers one that is over
 // the quota of its identity.
