@@ -96,7 +96,7 @@ func (c *Claims) validateDataplane() error {
 		}
 	}
 	if c.Workload != "" {
-		if err := validateText("workload", c.Workload); err != nil {
+		if err := validatePrintable("workload", c.Workload); err != nil {
 			return err
 		}
 	}
@@ -135,9 +135,6 @@ func validateTags(tags map[string][]string) error {
 			if err := validatePrintable(field, v); err != nil {
 				return err
 			}
-			if strings.Contains(v, ",") {
-				return federation.InvalidField(field, "%.80q has a comma, and would read as two values", v)
-			}
 		}
 	}
 	return nil
@@ -174,13 +171,17 @@ func (c *Claims) validateUser() error {
 	return nil
 }
 
-// validatePrintable checks a text that zones hand on in a header: printable ASCII.
+// validatePrintable checks a text that zones hand on in a header: printable ASCII, and no
+// comma, which would make two values of it.
 func validatePrintable(field, s string) error {
 	if err := validateText(field, s); err != nil {
 		return err
 	}
 	if strings.ContainsFunc(s, func(c rune) bool { return c > '~' }) {
 		return federation.InvalidField(field, "%.80q has characters that a header cannot carry: use printable ASCII", s)
+	}
+	if strings.Contains(s, ",") {
+		return federation.InvalidField(field, "%.80q has a comma, and would read as two values", s)
 	}
 	return nil
 }

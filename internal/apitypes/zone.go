@@ -156,8 +156,8 @@ type Identity struct {
 	// ID is under which the token is revoked: its jti, or a hash where it has none.
 	ID      string     `json:"jti,omitempty"`
 	Expires *time.Time `json:"expires,omitempty"` // absent: never
-	// Proved lists what the token proves, of proxyType, zone, mesh, name, tag/NAME and
-	// serviceAccount. What the holder says of itself and is not in it is its own word.
+	// Proved lists what the token proves, of proxyType, zone, mesh, name, workload,
+	// tag/NAME and serviceAccount. What the holder says of itself and is not in it is its own word.
 	Proved []string `json:"proved"`
 	// Revision is what the zone knew when it decided.
 	Revision string `json:"revision"`

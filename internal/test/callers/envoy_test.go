@@ -207,6 +207,8 @@ func TestEnvoyRunsTheDocumentedConfiguration(t *testing.T) {
 		"dots, escaped":             {"/public/%2e%2e/ledger/x", "", nil, 401, nil},
 		"without the slash":         {"/ledger", mesh, nil, 403, nil},
 		"a parameter":               {"/ledger;x/y", mesh, nil, 400, nil},
+		"a parameter, escaped":      {"/ledger%3Bx/y", mesh, nil, 400, nil},
+		"escaped, and dots":         {"/public/..%3b/ledger/x", "", nil, 401, nil},
 		"a parameter and dots":      {"/public/..;/ledger/x", "", nil, 401, nil},
 		"a token where nobody asks": {"/public/x", mesh, nil, 200, map[string]string{}},
 		"hop by hop":                {"/ledger/x", ledger, http.Header{"Connection": {"x-meridian-name, X-Meridian-Mesh"}}, 200, map[string]string{"X-Meridian-Name": "ledger-1", "X-Meridian-Mesh": "payments"}},
@@ -215,6 +217,8 @@ func TestEnvoyRunsTheDocumentedConfiguration(t *testing.T) {
 		"a name of Envoy's format":  {"/x", format, nil, 200, map[string]string{"X-Meridian-Name": "%REQ(host)%"}},
 		"a name of two lines":       {"/x", lines, nil, 403, nil},
 		"a value of two":            {"/x", comma, nil, 403, nil},
+		"a name of two":             {"/x", sign(t, map[string]any{"Mesh": "payments", "Name": "admin,x"}), nil, 403, nil},
+		"a workload":                {"/x", sign(t, map[string]any{"Mesh": "payments", "Workload": "w-1"}), http.Header{"X-Meridian-Workload": {"admin"}}, 200, map[string]string{"X-Meridian-Workload": "w-1"}},
 		"a name that cannot stand":  {"/x", strange, nil, 403, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -128,7 +128,7 @@ func (q states) account(ctx context.Context, r Reviewer, proxyType, token string
 func (q states) nothing() error { return q.s.CheckNothing() }
 
 // Proved lists what the token of an accepted proxy proves, in the words of a
-// statement: proxyType, mesh, name and tag/NAME; and zone and serviceAccount. It is
+// statement: proxyType, mesh, name and tag/NAME; and zone, workload and serviceAccount. It is
 // empty, not nil, where nothing was to be proved.
 func (a *Admission) Proved() []string {
 	proved := []string{}
@@ -137,7 +137,7 @@ func (a *Admission) Proved() []string {
 		if c.Kind == cptoken.Zone {
 			return append(proved, "zone")
 		}
-		return append(proved, provedOf(c.Mesh, c.Name, c.Tags)...)
+		return append(proved, provedOf(c.Mesh, c.Name, c.Workload, c.Tags)...)
 	}
 	if a.Account == nil {
 		return proved
@@ -149,17 +149,20 @@ func (a *Admission) Proved() []string {
 	}
 	proved = append(proved, statement.KeyType)
 	if len(entry.Services) > 0 {
-		return append(proved, provedOf(entry.Mesh, "", map[string][]string{statement.ServiceTag: entry.Services})...)
+		return append(proved, provedOf(entry.Mesh, "", "", map[string][]string{statement.ServiceTag: entry.Services})...)
 	}
-	return append(proved, provedOf(entry.Mesh, "", nil)...)
+	return append(proved, provedOf(entry.Mesh, "", "", nil)...)
 }
 
-func provedOf(mesh, name string, tags map[string][]string) (proved []string) {
+func provedOf(mesh, name, workload string, tags map[string][]string) (proved []string) {
 	if mesh != "" {
 		proved = append(proved, statement.KeyMesh)
 	}
 	if name != "" {
 		proved = append(proved, statement.KeyName)
+	}
+	if workload != "" {
+		proved = append(proved, "workload")
 	}
 	for _, tag := range slices.Sorted(maps.Keys(tags)) {
 		if len(tags[tag]) > 0 {

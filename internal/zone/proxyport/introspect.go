@@ -31,6 +31,8 @@ type Introspection struct {
 	Mesh string              `json:"mesh,omitempty"`
 	Name string              `json:"name,omitempty"`
 	Tags map[string][]string `json:"tags,omitempty"`
+	// Workload is the label kuma.io/workload that the proxy must have.
+	Workload string `json:"workload,omitempty"`
 }
 
 // introspect answers POST /v1/introspect. It states nothing about the holder. Who asks
@@ -105,7 +107,7 @@ func introspectionOf(a *proxyauth.Admission) Introspection {
 			scopes = append(scopes, string(scope))
 		}
 	}
-	out.Scope, out.Zone, out.Mesh, out.Name, out.Tags = strings.Join(scopes, " "), c.Zone, c.Mesh, c.Name, c.Tags
+	out.Scope, out.Zone, out.Mesh, out.Name, out.Tags, out.Workload = strings.Join(scopes, " "), c.Zone, c.Mesh, c.Name, c.Tags, c.Workload
 	out.Subject = "zone/" + c.Zone
 	if c.Kind == cptoken.Dataplane {
 		out.Subject = "dataplane/" + c.Mesh

@@ -29,8 +29,8 @@ func TestIntrospect(t *testing.T) {
 	const jti = `"jti":"7d444840-9dc0-4cd1-b245-5ffdce74fad2"`
 	inactive := `{"active":false}`
 	for form, want := range map[string]string{
-		"token=" + sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress", "ingress", "x cp"}}): `{"active":true,"scope":"egress ingress","token_type":"Bearer",` + registered + `,"sub":"zone/west",` + jti + `,"zone":"west"}`,
-		"token_type_hint=access_token&x=y&token=" + sign(t, map[string]any{"Mesh": "default"}):             `{"active":true,"token_type":"Bearer",` + registered + `,"sub":"dataplane/default",` + jti + `,"mesh":"default"}`,
+		"token=" + sign(t, map[string]any{"Zone": "west", "Scope": []string{"egress", "ingress", "x cp"}}):      `{"active":true,"scope":"egress ingress","token_type":"Bearer",` + registered + `,"sub":"zone/west",` + jti + `,"zone":"west"}`,
+		"token_type_hint=access_token&x=y&token=" + sign(t, map[string]any{"Mesh": "default", "Workload": "w"}): `{"active":true,"token_type":"Bearer",` + registered + `,"sub":"dataplane/default",` + jti + `,"mesh":"default","workload":"w"}`,
 		"token=" + sign(t, map[string]any{"Mesh": "default", "Name": "b/", "Tags": map[string]any{"kuma.io/service": []string{"x"}}}): `{"active":true,"token_type":"Bearer",` + registered +
 			`,"sub":"dataplane/default/b/",` + jti + `,"mesh":"default","name":"b/","tags":{"kuma.io/service":["x"]}}`,
 		"token=" + sign(t, map[string]any{"Zone": "east", "Scope": []string{"egress"}}):  inactive,

@@ -3,6 +3,7 @@ package xds
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +118,27 @@ func TestExtAuthzWithoutAuthentication(t *testing.T) {
 	t.Errorf("%v", r)
 }
 
+// TestEveryIdentityHeaderIsDocumented, and is taken from clients where an nginx asks,
+// whose zone sees no header.
+func TestEveryIdentityHeaderIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/proxies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nginx, err := os.ReadFile("../../../deploy/nginx/auth-request.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range identityHeaders {
+		if name != identityHeaders[0] && !strings.Contains(string(page), "`-"+strings.TrimPrefix(name, headerPrefix)+"`") {
+			t.Errorf("docs/proxies.md does not name %s", name)
+		}
+		if !strings.Contains(strings.ToLower(string(nginx)), "proxy_set_header "+name+` "";`) {
+			t.Errorf("deploy/nginx/auth-request.conf does not take %s away", name)
+		}
+	}
+}
+
 // forgeries are names under which services know one of our headers.
 var forgeries = []string{"x_meridian_name", "X-Meridian-Role", "x-meridian_name", "X.Meridian.Name", "x-meridian-", "x_MERIDIAN-scope"}
 
@@ -162,6 +184,10 @@ func TestUnfitValuesAreRefused(t *testing.T) {
 		"a name with a line break":        {"Mesh": "default", "Name": "a\nb"},
 		"a name that ends with a blank":   {"Mesh": "default", "Name": "admin "},
 		"a service with a comma":          {"Mesh": "default", "Tags": map[string]any{"kuma.io/service": []string{"backend,admin"}}},
+		"a name with a comma":             {"Mesh": "default", "Name": "admin,web"},
+		"a workload that is not ASCII":    {"Mesh": "default", "Workload": "b\u00e4ckend"},
+		"a workload with a comma":         {"Mesh": "default", "Workload": "a,b"},
+		"a service that ends with blanks": {"Mesh": "default", "Tags": map[string]any{"kuma.io/service": []string{"admin ", "x"}}},
 		"an empty service":                {"Mesh": "default", "Tags": map[string]any{"kuma.io/service": []string{""}}},
 		"a service that is not printable": {"Mesh": "default", "Tags": map[string]any{"kuma.io/service": []string{"a\x7fb"}}},
 	} {
@@ -178,8 +204,8 @@ func TestDynamicMetadata(t *testing.T) {
 	client := authz.NewAuthorizationClient(b.dial())
 	expires := float64(time.Now().Add(time.Hour).Unix())
 	for want, claims := range map[string]map[string]any{
-		`{"expires":%.0f,"kind":"dataplane","mesh":"default","method":"dpToken","name":"b","proved":["proxyType","mesh","name","tag/kuma.io/service","tag/version"],` +
-			`"tags":{"kuma.io/service":["x","y"],"version":["v,1"]},"tokenId":"id-1","zone":"west"}`: {"Mesh": "default", "Name": "b", "exp": expires,
+		`{"expires":%.0f,"kind":"dataplane","mesh":"default","method":"dpToken","name":"b","proved":["proxyType","mesh","name","workload","tag/kuma.io/service","tag/version"],` +
+			`"tags":{"kuma.io/service":["x","y"],"version":["v,1"]},"tokenId":"id-1","workload":"w","zone":"west"}`: {"Mesh": "default", "Name": "b", "Workload": "w", "exp": expires,
 			"Tags": map[string]any{"kuma.io/service": []string{"x", "y"}, "version": []string{"v,1"}}},
 		`{"expires":%.0f,"kind":"zone","method":"zoneToken","proved":["proxyType","zone"],"scope":["egress","ingress"],"tokenId":"id-1","zone":"west"}`: {
 			"Zone": "west", "exp": expires, "Scope": []string{"egress", "ingress"}},

@@ -29,7 +29,7 @@ const headerPrefix = "x-meridian-"
 // identityHeaders are those that the zone sets. An allowed request has the ones that
 // apply, and none with the prefix that its caller made up.
 var identityHeaders = [...]string{"x-meridian-zone", "x-meridian-method", "x-meridian-kind", "x-meridian-mesh", "x-meridian-name",
-	"x-meridian-service", "x-meridian-scope", "x-meridian-token-id", "x-meridian-service-account"}
+	"x-meridian-workload", "x-meridian-service", "x-meridian-scope", "x-meridian-token-id", "x-meridian-service-account"}
 
 // allowed is the answer for a request that may go on: without its token, with the
 // headers of whom it comes from, and the same as dynamic metadata. A value that no
@@ -65,30 +65,36 @@ func identityOf(a *proxyauth.Admission) (map[string]string, error) {
 	lists := map[string][]string{}
 	single := map[string]string{"x-meridian-zone": a.Zone, "x-meridian-method": string(a.Method), "x-meridian-token-id": a.TokenID}
 	if c := a.Claims; c != nil {
-		single["x-meridian-kind"], single["x-meridian-mesh"], single["x-meridian-name"] = string(c.Kind), c.Mesh, c.Name
+		single["x-meridian-kind"], single["x-meridian-mesh"] = string(c.Kind), c.Mesh
+		single["x-meridian-name"], single["x-meridian-workload"] = c.Name, c.Workload
 		lists["x-meridian-service"], lists["x-meridian-scope"] = c.Tags[statement.ServiceTag], scopesOf(c)
 	}
 	if a.Account != nil {
 		single["x-meridian-service-account"] = a.Account.Namespace + "/" + a.Account.Name
 	}
+	for name, value := range single {
+		if !fits(value) {
+			return nil, unfit(name)
+		}
+	}
 	for name, values := range lists {
-		// A comma in a value, or an empty one, would read as another list.
-		if slices.ContainsFunc(values, func(v string) bool { return v == "" || strings.Contains(v, ",") }) {
+		if slices.ContainsFunc(values, func(v string) bool { return v == "" || !fits(v) }) {
 			return nil, unfit(name)
 		}
 		single[name] = strings.Join(values, ",")
 	}
-	for name, value := range single {
-		if strings.TrimSpace(value) != value || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' }) {
-			return nil, unfit(name)
-		}
-	}
 	return single, nil
+}
+
+// fits reports whether a header carries a value whole: printable ASCII without blanks
+// around it, and without a comma, which reads as the end of one value of several.
+func fits(value string) bool {
+	return strings.TrimSpace(value) == value && !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' || c == ',' })
 }
 
 func unfit(name string) error {
 	return cptoken.Refuse(cptoken.UnfitValue, "the token has a value that the header %s cannot carry", name).
-		WithHint("issue it with names and tags of printable ASCII, and tag values without a comma")
+		WithHint("issue it with names, workloads and tags of printable ASCII without a comma")
 }
 
 func scopesOf(c *cptoken.Claims) []string {
@@ -151,6 +157,7 @@ func metadataOf(a *proxyauth.Admission) (*structpb.Struct, error) {
 		set("kind", string(c.Kind))
 		set("mesh", c.Mesh)
 		set("name", c.Name)
+		set("workload", c.Workload)
 		if len(c.Scope) > 0 {
 			all["scope"] = list(scopesOf(c))
 		}
