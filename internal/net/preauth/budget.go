@@ -37,7 +37,7 @@ const (
 	costHTTP2 = 40 << 10
 )
 
-// maxQueued bounds the handshakes that wait for the processor.
+// maxQueued bounds the callers that wait for the processor.
 const maxQueued = 16384
 
 // Config is what a [Budget] is made from. The zero value is good.
@@ -60,11 +60,11 @@ type Config struct {
 // Budget is what the unauthenticated callers of a process may cost, and what each
 // authenticated one may hold. It is safe for concurrent use.
 type Budget struct {
-	cfg        Config
-	lines      *loglimit.Limiter
-	handshakes *Queue
-	parsing    *Queue
-	held       *holdings
+	cfg     Config
+	lines   *loglimit.Limiter
+	turns   turns
+	parsing *Queue
+	held    *holdings
 
 	mu      sync.Mutex
 	ledger  *ledger
@@ -111,13 +111,13 @@ func New(cfg Config) *Budget {
 	base := max(costConnection, cfg.Bytes/int64(fit.Unauthenticated))
 	processors := runtime.GOMAXPROCS(0)
 	return &Budget{
-		cfg:        cfg,
-		lines:      loglimit.New(1, cfg.Now),
-		handshakes: NewQueue(max(2, processors), maxQueued),
-		parsing:    NewQueue(max(2, processors), 1024),
-		held:       newHoldings(fit.Authenticated),
-		ledger:     newLedger(cfg.Bytes, base+costRequest+firstRequest, base),
-		ports:      map[string]*port{},
+		cfg:     cfg,
+		lines:   loglimit.New(1, cfg.Now),
+		turns:   newTurns(max(2, processors)),
+		parsing: NewQueue(max(2, processors), 1024),
+		held:    newHoldings(fit.Authenticated),
+		ledger:  newLedger(cfg.Bytes, base+costRequest+firstRequest, base),
+		ports:   map[string]*port{},
 	}
 }
 
@@ -136,17 +136,17 @@ func (b *Budget) Stats() map[string]Counts {
 
 // Totals are figures that belong to no port.
 type Totals struct {
-	// HandshakeWaits and ParsingWaits had to wait for their turn; OverQuota counts what
-	// authenticated callers were refused because they hold as much as they may.
-	HandshakeWaits, ParsingWaits, OverQuota uint64
-	Authenticated                           int // connections
+	// TurnWaits had to wait for the processor and ParsingWaits to be parsed; OverQuota
+	// counts what authenticated callers were refused because they hold as much as they may.
+	TurnWaits, ParsingWaits, OverQuota uint64
+	Authenticated                      int // connections
 }
 
 // Totals returns them.
 func (b *Budget) Totals() Totals {
 	b.held.mu.Lock()
 	defer b.held.mu.Unlock()
-	return Totals{HandshakeWaits: b.handshakes.Waits(), ParsingWaits: b.parsing.Waits(), OverQuota: b.held.refused, Authenticated: b.held.total}
+	return Totals{TurnWaits: b.turns.Waits(), ParsingWaits: b.parsing.Waits(), OverQuota: b.held.refused, Authenticated: b.held.total}
 }
 
 func (b *Budget) port(name string) *port {

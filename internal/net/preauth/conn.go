@@ -49,7 +49,7 @@ type Conn struct {
 	left    time.Duration // of the deadline, while it does not run
 	since   time.Time     // when it began to run
 	shaking bool          // the handshake is not answered yet: no deadline but this package's counts
-	place   func()        // of the handshake, nil: it has none
+	place   func()        // among those that have the processor, nil: it has none
 	phase   phase
 	version uint16 // of TLS, once the phase is phaseEnding
 	records records
@@ -180,15 +180,16 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		c.mu.Lock()
 		shaking := c.shaking
 		c.mu.Unlock()
+		// Its turn first: whoever charges may have to look for whom to evict.
+		if err := c.came(p[:n]); err != nil {
+			return 0, err
+		}
 		c.budget.change(func(l *ledger, now time.Time) []*entry {
 			if c.entry == nil {
 				return nil
 			}
 			return l.read(c.entry, int64(n), !shaking, now)
 		})
-		if err := c.came(p[:n]); err != nil {
-			return 0, err
-		}
 	}
 	return n, err
 }
@@ -252,6 +253,7 @@ func (c *Conn) Proved(id Identity) error {
 	}
 	b.mu.Unlock()
 	c.proved.Store(true)
+	c.rest()
 	c.pause()
 	if displaced != nil {
 		_ = displaced.Close()

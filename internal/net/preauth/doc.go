@@ -14,9 +14,11 @@
 // much more as makes their number fit: there is one currency.
 //
 // A caller has ten seconds from when the server begins its handshake to its first
-// authenticated request. The processor is given to handshakes in turn, by network, then
-// address, as many at a time as there are processors; that wait does not count against
-// the ten seconds. A complete public request begins them anew.
+// authenticated request. The processor is given in turn, by network, then address, to as
+// many at a time as there are processors: to handshakes, whose wait does not count against
+// the ten seconds, and to what comes after them until a handler has it. Addresses that have
+// lately proved themselves have as many places of their own. A complete public request
+// begins the ten seconds anew.
 //
 // While fewer than half of the bytes are floors, every IPv4 address and every IPv6 /64
 // keeps one connection with its first request. Above it the address, /64 and /48 that

@@ -2,7 +2,6 @@ package preauth
 
 import (
 	"crypto/tls"
-	"net"
 	"time"
 )
 
@@ -62,49 +61,6 @@ func (b *Budget) TLS(cfg *tls.Config) *tls.Config {
 	return out
 }
 
-// shake waits for a place for the handshake, of which there are as many as processors,
-// unless it has one. The deadline does not run meanwhile.
-func (c *Conn) shake() error {
-	c.mu.Lock()
-	has := c.place != nil
-	c.mu.Unlock()
-	if has || c.proved.Load() {
-		return nil
-	}
-	c.pause()
-	c.mark(func(_ *ledger, e *entry, _ time.Time) { e.queued = true })
-	c.budget.mu.Lock()
-	key := KeyOf(c.source)
-	c.budget.mu.Unlock()
-	leave, err := c.budget.handshakes.Enter(c.ctx, key)
-	c.mark(func(_ *ledger, e *entry, _ time.Time) { e.queued, e.working = false, err == nil })
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.place = leave
-	c.mu.Unlock()
-	if c.ctx.Err() != nil {
-		c.rest()
-		return net.ErrClosed
-	}
-	c.start()
-	return nil
-}
-
-// rest gives the place back: the server waits for the caller, or is done.
-func (c *Conn) rest() {
-	c.mu.Lock()
-	place := c.place
-	c.place = nil
-	c.mu.Unlock()
-	if place == nil {
-		return
-	}
-	place()
-	c.mark(func(_ *ledger, e *entry, _ time.Time) { e.working = false })
-}
-
 // verified notes that what the caller has shown was looked at.
 func (c *Conn) verified(version uint16) {
 	c.mu.Lock()
@@ -124,13 +80,16 @@ func (c *Conn) reads() {
 }
 
 // came is called with what the caller sent. Once the hello was answered, the server is
-// to work on each record that is complete.
+// to work on each record that is complete; after the handshake, on all that comes.
 func (c *Conn) came(p []byte) error {
 	c.mu.Lock()
 	at := c.phase
 	complete := at != phaseOver && c.records.complete(p)
 	c.mu.Unlock()
-	if complete && at > phaseHello {
+	switch {
+	case at == phaseOver:
+		return c.turn()
+	case complete && at > phaseHello:
 		return c.shake()
 	}
 	return nil

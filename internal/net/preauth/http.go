@@ -69,6 +69,7 @@ func (b *Budget) Handler(next http.Handler, refuse func(http.ResponseWriter, err
 			next.ServeHTTP(w, r)
 			return
 		}
+		c.rest() // its headers are read
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		req := &Request{conn: c, cancel: cancel, control: http.NewResponseController(w), cost: costRequest + int64(len(r.RequestURI)) + headerCost(r.Header)}
@@ -275,6 +276,7 @@ type body struct {
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.request.conn.rest()
 	if n > 0 {
 		b.request.read(int64(n))
 	}

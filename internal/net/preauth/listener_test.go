@@ -224,7 +224,7 @@ func TestHandshakesTakeTurns(t *testing.T) {
 			client := selfsigned.Caller()
 			change(config, client)
 			b := New(Config{})
-			b.handshakes = NewQueue(1, 100)
+			b.turns = oneTurn()
 			address := serve(t, b, config)
 			var clients sync.WaitGroup
 			for range 20 {
@@ -244,10 +244,10 @@ func TestHandshakesTakeTurns(t *testing.T) {
 			if most != 1 {
 				t.Errorf("%d handshakes at once had the processor", most)
 			}
-			if b.Totals().HandshakeWaits == 0 {
+			if b.Totals().TurnWaits == 0 {
 				t.Error("none had to wait: the test proves nothing")
 			}
-			eventually(t, "the place to be free", func() bool { b.handshakes.mu.Lock(); defer b.handshakes.mu.Unlock(); return b.handshakes.free == 1 })
+			eventually(t, "the place to be free", b.turns.strangers.isFree)
 		})
 	}
 }
@@ -311,7 +311,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 // TestNoPlaceWhileTheCallerWaits: who leaves a handshake half done has no place.
 func TestNoPlaceWhileTheCallerWaits(t *testing.T) {
 	b := New(Config{Deadline: time.Hour})
-	b.handshakes = NewQueue(1, 100)
+	b.turns = oneTurn()
 	config := selfsigned.Server(t)
 	config.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	address := serve(t, b, config)

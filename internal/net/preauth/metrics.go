@@ -22,7 +22,7 @@ func (b *Budget) Measure(m *metrics.Set) {
 	m.Total("unauthenticated_late_total", "Connections closed because nobody proved who they are in time.", port, of(func(c Counts) float64 { return float64(c.Late) }))
 	m.Total("unauthenticated_waits_total", "Connections that had to wait in the accept queue.", port, of(func(c Counts) float64 { return float64(c.Waits) }))
 	m.Gauge("authenticated_connections", "Connections whose callers have proved who they are.", nil, func() []metrics.Sample { return metrics.One(b.Totals().Authenticated) })
-	m.Total("handshake_waits_total", "Handshakes that waited for the processor.", nil, func() []metrics.Sample { return metrics.One(b.Totals().HandshakeWaits) })
+	m.Total("unauthenticated_turns_total", "Handshakes and reads that waited for the processor.", nil, func() []metrics.Sample { return metrics.One(b.Totals().TurnWaits) })
 	m.Total("parsing_waits_total", "Requests that waited for their turn to be parsed.", nil, func() []metrics.Sample { return metrics.One(b.Totals().ParsingWaits) })
 	m.Total("over_quota_total", "What authenticated callers were refused because they hold as much as they may.", nil, func() []metrics.Sample { return metrics.One(b.Totals().OverQuota) })
 }

@@ -163,6 +163,7 @@ func (s *scope) floodCallers(ctx context.Context, span time.Duration, attack att
 	}
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: tlsutil.Client(roots), DisableKeepAlives: true}}
 	url := "https://" + strings.TrimPrefix(ends.DP, "https://") + "/v1/authenticate"
+	profiled := s.profileProgram(ctx, strings.TrimPrefix(ends.Diagnostics, "http://"), "zone-"+attack.Shape)
 	var took []time.Duration
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -176,6 +177,9 @@ func (s *scope) floodCallers(ctx context.Context, span time.Duration, attack att
 		}
 		took = append(took, time.Since(begun))
 		wait(ctx, 20*time.Millisecond)
+	}
+	if err := profiled(); err != nil {
+		return 0, err
 	}
 	if len(took) == 0 {
 		return 0, errors.New("no valid caller was measured")

@@ -61,12 +61,17 @@ const profileSeconds = 3
 // profile takes a profile of a program while it works, where --profile asks for it,
 // and leaves it in NAME.pprof. What is returned waits until it is there.
 func (g *devGlobal) profile(ctx context.Context, s *scope, name string) (wait func() error) {
+	return s.profileProgram(ctx, g.ends.Diagnostics, name)
+}
+
+// profileProgram is the same for a program whose diagnostics are at an address.
+func (s *scope) profileProgram(ctx context.Context, diagnostics, name string) (wait func() error) {
 	if s.profiles == "" {
 		return func() error { return nil }
 	}
 	var taken error
 	var taking sync.WaitGroup
-	taking.Go(func() { taken = fetchProfile(ctx, g.ends.Diagnostics, filepath.Join(s.profiles, name+".pprof")) })
+	taking.Go(func() { taken = fetchProfile(ctx, diagnostics, filepath.Join(s.profiles, name+".pprof")) })
 	s.onClose(taking.Wait) // also where the row fails first
 	return func() error {
 		taking.Wait()

@@ -37,6 +37,9 @@ func (c *cluster) startZone(ctx context.Context, name string) (*zone, error) {
 	for _, m := range c.members {
 		args = append(args, "--global-address", m.ends.KDS)
 	}
+	if c.profiles != "" {
+		args = append(args, "--pprof")
+	}
 	z.again = func() (*process, error) { return c.start(name, c.program("zone", args...)) }
 	if z.process, err = z.again(); err != nil {
 		return nil, err
