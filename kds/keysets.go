@@ -36,15 +36,19 @@ const MaxKeySets = 64
 const MaxKeySetsLen = MaxKeySets * 160
 
 // FormatKeySets writes uses as they travel and are kept: a line each of set, count and
-// Unix time of the last fetch.
+// Unix time of the last fetch. A use that [ParseKeySets] refuses is left out: the global
+// would refuse the zone's connection for it.
 func FormatKeySets(uses []KeySetUse) string {
 	latest := slices.Clone(uses)
 	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Or(clock.Order(b.Last, a.Last), cmp.Compare(a.Set, b.Set)) })
 	latest = latest[:min(len(latest), MaxKeySets)]
 	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Compare(a.Set, b.Set) })
-	lines := make([]string, len(latest))
-	for i, u := range latest {
-		lines[i] = u.Set + " " + strconv.FormatUint(u.Count, 10) + " " + strconv.FormatInt(u.Last.Unix(), 10)
+	var lines []string
+	for _, u := range latest {
+		line := u.Set + " " + strconv.FormatUint(u.Count, 10) + " " + strconv.FormatInt(u.Last.Unix(), 10)
+		if _, err := parseKeySet(line); err == nil {
+			lines = append(lines, line)
+		}
 	}
 	return strings.Join(lines, "\n")
 }

@@ -90,6 +90,20 @@ func TestMalformedReportsOfKeySetsAreRefused(t *testing.T) {
 	}
 }
 
+// TestWhatAGlobalWouldRefuseIsNotReported: it would cost the zone its connection.
+func TestWhatAGlobalWouldRefuseIsNotReported(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	uses := []kds.KeySetUse{{Set: "zone", Count: 1, Last: at}}
+	for _, set := range []string{"", "zone/", "zone/x", "user", "dataplane", "dataplane/", "dataplane/a b", "dataplane/A", "zone\nzone", "zone 1 1", "dataplane/" + strings.Repeat("m", 300)} {
+		uses = append(uses, kds.KeySetUse{Set: set, Count: 1, Last: at})
+	}
+	uses = append(uses, kds.KeySetUse{Set: "dataplane/before", Last: time.Unix(-1, 0)}, kds.KeySetUse{Set: "dataplane/after", Last: time.Unix(253402300800, 0)})
+	got, err := kds.ParseKeySets(kds.FormatKeySets(uses))
+	if err != nil || !reflect.DeepEqual(got, uses[:1]) {
+		t.Errorf("%v: %v", err, got)
+	}
+}
+
 func TestReportsOfKeySetsAreBounded(t *testing.T) {
 	var uses []kds.KeySetUse
 	for i := range 2 * kds.MaxKeySets {

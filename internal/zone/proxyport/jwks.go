@@ -40,9 +40,9 @@ type jwk struct {
 // known has no set. Keys are public: nothing is asked of the caller. Keys whose bounds a
 // set cannot state are left out.
 func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
-	kind, mesh, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, jwksPath), "/")
+	kind, mesh, ofMesh := strings.Cut(strings.TrimPrefix(r.URL.Path, jwksPath), "/")
 	switch {
-	case cptoken.Kind(kind) == cptoken.Zone && mesh == "":
+	case cptoken.Kind(kind) == cptoken.Zone && !ofMesh:
 	case cptoken.Kind(kind) == cptoken.Dataplane && federation.ValidateName("mesh", mesh) == nil:
 	default:
 		apierr.WriteError(w, federation.Errorf(federation.NotFound, "there is no key set at %.100q", r.URL.Path).

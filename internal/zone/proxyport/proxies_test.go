@@ -203,7 +203,7 @@ func TestJWKS(t *testing.T) {
 	if big.NewInt(int64(pub.E)).Cmp(big.NewInt(65537)) != 0 {
 		t.Fatal("the test's key has another exponent")
 	}
-	for _, path := range []string{"/v1/jwks/user", "/v1/jwks/", "/v1/jwks/control-plane", "/v1/jwks/zone/default", "/v1/jwks/dataplane", "/v1/jwks/dataplane/..", "/v1/jwks/dataplane/other", "/v1/jwks"} {
+	for _, path := range []string{"/v1/jwks/user", "/v1/jwks/", "/v1/jwks/control-plane", "/v1/jwks/zone/default", "/v1/jwks/zone/", "/v1/jwks/dataplane", "/v1/jwks/dataplane/default/", "/v1/jwks/dataplane/..", "/v1/jwks/dataplane/other", "/v1/jwks"} {
 		if w := get(path); w.Code != 404 {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
@@ -330,6 +330,9 @@ func TestFetchesOfKeySetsAreCounted(t *testing.T) {
 	}
 	get("GET", "/v1/jwks/dataplane/default")
 	get("GET", "/v1/jwks/dataplane/other")
+	get("GET", "/v1/jwks/zone/")
+	get("GET", "/v1/jwks/zone/x")
+	get("GET", "/v1/jwks/dataplane/default/")
 	get("HEAD", "/v1/jwks/dataplane/default")
 	get("POST", "/v1/jwks/dataplane/default")
 	if got := get("GET", "/v1/jwks/dataplane/default", "If-None-Match", "*"); got != 304 {

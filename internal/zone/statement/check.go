@@ -28,7 +28,7 @@ func checkType(c *cptoken.Claims, proxyType string) error {
 		is = cptoken.TypeDataplane
 	}
 	if c.Kind != cptoken.Dataplane || is != proxyType || c.Mesh == "" {
-		return cptoken.Refuse(cptoken.WrongType, "the %s does not prove a proxy of the type that is asked for here", c.Kind.TokenName())
+		return cptoken.Refuse(cptoken.WrongType, "the %s does not prove a proxy of the type asked for here", c.Kind.TokenName())
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ func (s *Statement) CheckAccount(types []string, entry *Entry) error {
 		entry = &Entry{Types: []string{cptoken.TypeDataplane}}
 	}
 	if !slices.ContainsFunc(types, func(t string) bool { return slices.Contains(entry.Types, t) }) {
-		return cptoken.Refuse(cptoken.WrongType, "the %s does not prove a proxy of the type that is asked for here", what)
+		return cptoken.Refuse(cptoken.WrongType, "the %s does not prove a proxy of the type asked for here", what)
 	}
 	tags := map[string][]string{}
 	if len(entry.Services) > 0 {
@@ -98,6 +98,6 @@ func within(values, allowed []string) bool {
 }
 
 func unproved(reason cptoken.Reason, what, part string) error {
-	return cptoken.Refuse(reason, "the %s does not prove %s that is asked for here", what, part).
+	return cptoken.Refuse(reason, "the %s does not prove %s asked for here", what, part).
 		WithHint("use a token that was issued with it: global generate dataplane-token --mesh MESH --name NAME --tag TAG=VALUE")
 }

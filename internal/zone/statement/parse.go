@@ -110,7 +110,7 @@ func (s *Statement) set(key, value string) string {
 		s.Name = value
 	case key == KeyBound:
 		return s.setBound(value)
-	case isTag && tag != "":
+	case isTag && tag != "" && strings.TrimSpace(tag) == tag:
 		return s.setTag(tag, value)
 	default:
 		return "the key is unknown: use proxyType, mesh, name, bound or tag/NAME"

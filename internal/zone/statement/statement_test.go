@@ -181,7 +181,7 @@ func TestWhatIsStatedIsProved(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for _, stated := range []map[string]string{
 		{"proxytype": "egress"}, {"Name": "x"}, {"tags/kuma.io/service": "x"}, {"service": "x"}, {"scope": "cp"}, {"zone": "west"},
-		{"proxyType": ""}, {"mesh": ""}, {"name": ""}, {"tag/x": ""}, {"bound": ""}, {"": ""}, {"": "x"}, {"tag/": "x"},
+		{"proxyType": ""}, {"mesh": ""}, {"name": ""}, {"tag/x": ""}, {"bound": ""}, {"": ""}, {"": "x"}, {"tag/": "x"}, {"tag/ x": "y"}, {"tag/x ": "y"}, {"tag/\u00a0": "y"},
 		{"proxyType": "Egress"}, {"proxyType": "gateway"}, {"proxyType": " egress"}, {"mesh": "A B"}, {"name": "x "},
 		{"tag/x": "a,,b"}, {"tag/x": "a, b"}, {"tag/x": ","}, {"bound": "mesh"}, {"bound": "name,"}, {"bound": "name, service"},
 		{"proxyType": "egress", "name": "x"}, {"proxyType": "ingress", "mesh": "x"}, {"proxyType": "egress", "bound": "name"}, {"proxyType": "egress", "tag/x": "y"},
