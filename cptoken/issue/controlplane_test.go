@@ -179,3 +179,22 @@ func FuzzVerifyControlPlane(f *testing.F) {
 		}
 	})
 }
+
+// TestClaimsThatMayNarrowAControlPlaneToken are refused by name, as in the tokens that
+// zones verify: whoever issued them meant something by them.
+func TestClaimsThatMayNarrowAControlPlaneToken(t *testing.T) {
+	key := testKeys()[cptoken.ControlPlane]
+	for name, ok := range map[string]bool{
+		"Region": false, "Member": false, "zone": false, "ZONE": false, "tokenSerialNumber": false, "Iat": false, "JTI": false, "EXP": false,
+		"\u212aid": false, "\u01c5": false, "renewableuntil": false, // a Kelvin sign and a title case letter are capital
+		"region": true, "scope": true, "mesh": true, "tags": true, "groups": true, "http://example.com/Zone": true,
+	} {
+		raw := hs(key.Material(), kid2, `{"`+name+`":"x","Zone":"west","TokenSerialNumber":2`+cpTimes+`,"jti":"a"}`)
+		for _, imported := range []bool{false, true} {
+			_, err := VerifyControlPlane(raw, secrets{2: {key, imported}}, &view{}, testNow)
+			if (err == nil) != ok || err != nil && (cptoken.ReasonOf(err) != cptoken.UnknownClaim || !strings.Contains(err.Error(), name)) {
+				t.Errorf("%s, imported %t: %v", name, imported, err)
+			}
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -98,18 +97,7 @@ const what = "roles file"
 // read returns the file's bytes, unless others may write there: they
 // could make themselves administrators.
 func (f *File) read() ([]byte, error) {
-	data, err := configfile.Read(f.path, what, "--roles-file")
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "the %s %s cannot be read: %w", what, f.path, err)
-	}
-	if err := disk.CheckWritten(what, f.path, info); err != nil {
-		return nil, err
-	}
-	return data, nil
+	return configfile.Read(f.path, what, "--roles-file")
 }
 
 func (f *File) parse(data []byte) (*Roles, error) {

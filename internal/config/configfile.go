@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // maxFile bounds the size of a file that is read.
@@ -164,6 +165,13 @@ func contents(path, what, flag, hint string) ([]byte, error) {
 		return nil, unreadable(path, what, flag, err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, unreadable(path, what, flag, err)
+	}
+	if err := disk.CheckWritten(what, path, info); err != nil {
+		return nil, err
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, unreadable(path, what, flag, err)

@@ -154,3 +154,25 @@ func TestSection(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesThatOthersMayWrite: what is configured may be a command to run, or whom to
+// believe.
+func TestFilesThatOthersMayWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("zone: west\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode := os.FileMode(0o600); mode <= 0o607; mode++ {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		f := &fakeFlags{set: map[string]bool{}, values: map[string][]string{}}
+		err := Apply(path, known, f)
+		if want := mode&0o2 == 0; (err == nil) != want || !want && (!strings.Contains(err.Error(), path) || len(f.values) > 0) {
+			t.Errorf("mode %#o: %v, %v", mode, err, f.values)
+		}
+		if _, err := Read(path, "roles file", "--roles-file"); (err == nil) != (mode&0o2 == 0) {
+			t.Errorf("mode %#o, of another form: %v", mode, err)
+		}
+	}
+}

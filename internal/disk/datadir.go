@@ -35,8 +35,8 @@ var foreign = map[string][]string{
 }
 
 // OpenDataDir makes a program's data directory where it is not there, marks it, and
-// refuses one that is the other program's or that others may write. A directory that
-// others may enter is worth the warning that it returns.
+// refuses one that is the other program's or that others may write, also in part. A
+// directory that others may enter is worth the warning that it returns.
 func OpenDataDir(dir string, mark Mark) (warning string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", federation.Errorf(federation.Invalid, "making the data directory: %w", err).
@@ -53,8 +53,32 @@ func OpenDataDir(dir string, mark Mark) (warning string, err error) {
 	}
 	if r.Enter {
 		warning = "others may enter the data directory " + dir + ": chmod 700 " + dir
+		if err := checkEntries(dir); err != nil {
+			return "", err
+		}
 	}
 	return warning, claim(dir, mark)
+}
+
+// checkEntries refuses files and directories in a directory that others may write: those
+// who may enter it can use them. Sockets are made anew, with rights of their own.
+func checkEntries(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return federation.Errorf(federation.Invalid, "looking into the data directory: %w", err).
+			WithHint("name a directory that this program may use with --data-dir")
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		info, err := os.Stat(path) // of a link, what it leads to
+		if err != nil || !info.Mode().IsRegular() && !info.IsDir() {
+			continue
+		}
+		if r := RightsOf(info); r.Write {
+			return writable("data directory's", path, r)
+		}
+	}
+	return nil
 }
 
 // claim marks a directory, or checks the mark that it has. Of two programs that claim an

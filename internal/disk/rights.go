@@ -82,8 +82,8 @@ func CheckWritten(what, path string, info fs.FileInfo) error {
 // CheckToken refuses a token file that others may write. One that others may read is
 // taken, with a warning: tokens are often written under an ordinary umask.
 func CheckToken(what, path string, info fs.FileInfo) (warning string, err error) {
-	if !info.Mode().IsRegular() {
-		return "", nil // a pipe, a terminal
+	if info.Mode()&fs.ModeCharDevice != 0 {
+		return "", nil // a terminal belongs to whoever sits at it, with a group of its own
 	}
 	r := RightsOf(info)
 	if r.Write {

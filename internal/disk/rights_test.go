@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,5 +180,87 @@ func TestDirectoriesAreMarked(t *testing.T) {
 		if _, err := OpenDataDir(dir, mark); err == nil || !strings.Contains(err.Error(), "is damaged") {
 			t.Errorf("a damaged mark: %v", err)
 		}
+	}
+}
+
+// TestWhatOthersMayWriteInADirectory that they may enter is refused as the directory is,
+// whatever it is called; in one that they may not enter they reach nothing.
+func TestWhatOthersMayWriteInADirectory(t *testing.T) {
+	uid, gid := os.Geteuid(), os.Getegid()
+	for mode := fs.FileMode(0); mode <= 0o7; mode++ {
+		for _, open := range []fs.FileMode{0o700, 0o711, 0o755} {
+			dir := t.TempDir()
+			change(t, dir, open, uid, gid)
+			made(t, filepath.Join(dir, "zone.db"), 0o600|mode, uid, gid)
+			_, err := OpenDataDir(dir, ZoneMark)
+			if want := mode&0o2 != 0 && open != 0o700; (err != nil) != want || want && federation.AsError(err).Reason != TooOpen {
+				t.Errorf("a file %#o in a directory %#o: %v", 0o600|mode, open, err)
+			}
+		}
+	}
+	dir, outside := t.TempDir(), t.TempDir()
+	change(t, dir, 0o755, uid, gid)
+	change(t, outside, 0o777, uid, gid)
+	if err := os.Symlink(outside, filepath.Join(dir, "snapshots")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenDataDir(dir, GlobalMark); err == nil || federation.AsError(err).Reason != TooOpen {
+		t.Errorf("a link to what others may write: %v", err)
+	}
+	dir = t.TempDir()
+	change(t, dir, 0o755, uid, gid)
+	if err := os.Symlink("nowhere", filepath.Join(dir, "lost")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenDataDir(dir, GlobalMark); err != nil {
+		t.Errorf("a link to nothing: %v", err)
+	}
+}
+
+// TestSocketsArePrivateFromTheStart: a connection that waits in a socket's queue before
+// its mode is set would be served.
+func TestSocketsArePrivateFromTheStart(t *testing.T) {
+	before := syscall.Umask(0)
+	defer syscall.Umask(before)
+	path := filepath.Join(t.TempDir(), "s")
+	var listener net.Listener
+	var err error
+	Private(func() { listener, err = net.Listen("unix", path) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("the socket: %v, %v", info.Mode(), err)
+	}
+	if conn, err := net.Dial("unix", path); err != nil {
+		t.Error(err)
+	} else {
+		conn.Close()
+	}
+	if now := syscall.Umask(0); now != 0 {
+		t.Errorf("the umask of the process stays %#o", now)
+	}
+}
+
+// TestPipesAreTokenFilesToo: whoever may write into one says which token it is.
+func TestPipesAreTokenFilesToo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Skipf("skipped: no named pipe can be made here: %v", err)
+	}
+	for mode, want := range map[fs.FileMode]bool{0o600: true, 0o602: false, 0o666: false} {
+		info := change(t, path, mode, os.Geteuid(), os.Getegid())
+		if _, err := CheckToken("token file", path, info); (err == nil) != want {
+			t.Errorf("a pipe of mode %#o: %v", mode, err)
+		}
+	}
+	info, err := os.Stat(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckToken("token file", os.DevNull, info); err != nil {
+		t.Errorf("a device, as a terminal is: %v", err)
 	}
 }

@@ -184,3 +184,25 @@ func TestThePruningTimeIsTheGlobals(t *testing.T) {
 		t.Errorf("pruned at %s, want %s", got, at)
 	}
 }
+
+// TestPublicKeysThatOthersMayWrite: whose tokens are believed would be theirs to say.
+func TestPublicKeysThatOthersMayWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "public.pem")
+	if err := os.WriteFile(path, []byte(publicPEM(ownKey())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var s Settings
+	s.Authn.DPProxy.DPToken.Validator.PublicKeys = []PublicKey{{KID: "key-1", Mesh: "default", KeyFile: path}}
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	for mode := os.FileMode(0o600); mode <= 0o607; mode++ {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := New(Config{Source: &fakeSource{}, Settings: s})
+		if want := mode&0o2 == 0; (err == nil) != want || !want && !strings.Contains(err.Error(), path) {
+			t.Errorf("mode %#o: %v", mode, err)
+		}
+	}
+}

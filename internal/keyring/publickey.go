@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // MaxPublicKeys bounds the public keys that a zone's settings list for a kind.
@@ -134,6 +135,13 @@ func readKeyFile(field, path string) ([]byte, error) {
 		return nil, federation.InvalidField(field, "cannot be read: %v", err).WithHint("name a file that this user may read")
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, federation.InvalidField(field, "cannot be read: %v", err)
+	}
+	if err := disk.CheckWritten("public key of "+field, path, info); err != nil {
+		return nil, err
+	}
 	data, err := io.ReadAll(io.LimitReader(f, cptoken.MaxPublicPEM+1))
 	if err != nil {
 		return nil, federation.InvalidField(field, "cannot be read: %v", err)

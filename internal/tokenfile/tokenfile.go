@@ -69,6 +69,11 @@ func Hopeless(err error) bool {
 func Follow(path string, warn func(string)) (read func() (string, error), err error) {
 	var once sync.Once
 	read = func() (string, error) {
+		// A pipe gives its token once, and opening one that nobody writes to never ends.
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			return "", federation.Errorf(federation.Invalid, "%s is no file, and a token that may be replaced must be in one", path).
+				WithReason(Malformed).WithHint("write the token into a file, and replace that by a rename")
+		}
 		return Read(path, func(text string) { once.Do(func() { warn(text) }) })
 	}
 	if _, err := read(); Hopeless(err) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf16"
 
@@ -101,5 +102,44 @@ func TestRightsOfTokenFiles(t *testing.T) {
 		if _, err := Read(path, func(string) { warned++ }); (err == nil) != want.ok || warned != want.warned {
 			t.Errorf("mode %#o: %v, %d warnings", mode, err, warned)
 		}
+	}
+}
+
+// TestWhatIsFollowedIsAFile: a pipe gives its token once, and one that nobody writes to
+// would never let the program start.
+func TestWhatIsFollowedIsAFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	paths := []string{dir, os.DevNull}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Logf("no named pipe can be made here: %v", err)
+	} else {
+		paths = append(paths, pipe)
+	}
+	for _, path := range paths {
+		if _, err := Follow(path, func(string) {}); err == nil || !Hopeless(err) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	path := filepath.Join(dir, "west.token")
+	read, err := Follow(path, func(string) {})
+	if err != nil {
+		t.Fatalf("a file that is on its way: %v", err)
+	}
+	// As Kubernetes swaps what it mounts.
+	if err := os.WriteFile(filepath.Join(dir, "next"), []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("next", path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(); err != nil || got != token {
+		t.Errorf("through a link: %q, %v", got, err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "next"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(); !Hopeless(err) {
+		t.Errorf("others may write what the link leads to: %v", err)
 	}
 }

@@ -205,6 +205,21 @@ func TestANewMemberGetsItsIdentityByARenewal(t *testing.T) {
 	if _, err := os.Stat(four); !os.IsNotExist(err) || !strings.Contains(said.String(), "--new global-4 makes it one") {
 		t.Errorf("a renewal made what was not asked for, or did not say how: %v\n%s", err, said.String())
 	}
+	seal := filepath.Join(one, sealFile)
+	if err := os.Chmod(seal, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(filepath.Join(one, tlsutil.CAFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = plan([]string{"global-4"}, first, fourth).make(context.Background(), true, voice)
+	if after, _ := os.ReadFile(filepath.Join(one, tlsutil.CAFile)); err == nil || !strings.Contains(err.Error(), "read by others") || !bytes.Equal(before, after) {
+		t.Errorf("a seal key that others may read is given to a new member, or something was changed: %v", err)
+	}
+	if err := os.Chmod(seal, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := plan([]string{"global-4"}, first, fourth).make(context.Background(), true, voice); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -68,6 +69,11 @@ func (p *plan) newcomers(voice *console.Voice) (added []nodeFolder, err error) {
 	if p.nodes = there; len(there) == 0 {
 		return nil, federation.Errorf(federation.Conflict, "no --node has a certificate that could be renewed").
 			WithHint("name the nodes of the cluster with the folders that they were made in")
+	}
+	if len(added) > 0 { // what others may have read is no secret to give to a new member
+		if _, err := issue.LoadSealKeys(filepath.Join(there[0].dir, sealFile)); err != nil {
+			return nil, err
+		}
 	}
 	for _, dir := range p.trust { // a zone that is new is given the CAs like all others
 		if err := makeFolder(dir); err != nil {

@@ -8,10 +8,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // maxPrivateKey bounds a file with a private key; the issue package says what is
@@ -84,6 +86,9 @@ func readPrivateKey(c *cli.Context, path string) ([]byte, error) {
 				WithHint("make a key with: global generate signing-key --format pem > key-private.pem")
 		}
 		defer f.Close()
+		if err := checkOffline(c, path, f); err != nil {
+			return nil, err
+		}
 		in = f
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxPrivateKey+1))
@@ -91,6 +96,21 @@ func readPrivateKey(c *cli.Context, path string) ([]byte, error) {
 		return nil, federation.Errorf(federation.Invalid, "--%s: %w", signingKeyFlag, err)
 	}
 	return data, nil
+}
+
+// checkOffline refuses a private key that others may write, and warns of one that they
+// may read. It is not refused, as a server's keys are: the documents of users write it
+// under an ordinary umask.
+func checkOffline(c *cli.Context, path string, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return federation.Errorf(federation.Invalid, "--%s: %w", signingKeyFlag, err)
+	}
+	warning, err := disk.CheckToken("private key", path, info)
+	if warning != "" {
+		client.Warn(c)(warning)
+	}
+	return err
 }
 
 // GenerateSigningKey returns the command `global generate signing-key`.

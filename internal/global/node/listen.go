@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -80,8 +81,7 @@ func (c *Config) bind(flag string, addr Addr) (net.Listener, error) {
 	return listener, nil
 }
 
-// listenAdmin makes the admin socket. The data folder's mode 0700 keeps others
-// from it until its own mode is set. It is called with the folder locked, so
+// listenAdmin makes the admin socket, which only this process's user may connect to. It is called with the folder locked, so
 // that no other node's socket is taken away.
 func (c *Config) listenAdmin() (net.Listener, error) {
 	path, err := filepath.Abs(filepath.Join(c.DataDir, adminSocket))
@@ -97,13 +97,10 @@ func (c *Config) listenAdmin() (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, federation.Errorf(federation.Internal, "removing an old admin socket: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	var listener net.Listener
+	disk.Private(func() { listener, err = net.Listen("unix", path) })
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making the admin socket %s: %w", path, err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		listener.Close()
-		return nil, federation.Errorf(federation.Internal, "guarding the admin socket %s: %w", path, err)
 	}
 	return listener, nil
 }

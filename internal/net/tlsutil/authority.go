@@ -171,7 +171,10 @@ func LoadOrMake(dir string, id Identity, hosts []string, now time.Time) (*Author
 		return nil, tls.Certificate{}, err
 	}
 	certPath, keyPath := filepath.Join(dir, certFile), filepath.Join(dir, keyFile)
-	if cert, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil && authority.stillGood(cert, id, hosts, now) {
+	switch cert, err := loadPair(certPath, keyPath); {
+	case tooOpen(err):
+		return nil, tls.Certificate{}, err
+	case err == nil && authority.stillGood(cert, id, hosts, now):
 		return authority, cert, nil
 	}
 	certPEM, keyPEM, err := authority.Issue(id, hosts, now)
@@ -208,12 +211,12 @@ func (a *Authority) stillGood(cert tls.Certificate, id Identity, hosts []string,
 
 func loadOrMakeAuthority(dir, cluster string, now time.Time) (*Authority, error) {
 	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
-	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
+	pair, err := loadPair(certPath, keyPath)
+	if tooOpen(err) {
+		return nil, err
+	}
 	if err == nil {
 		authority, err := authorityOf(pair, certPath, keyPath)
-		if err == nil {
-			err = checkKeyMode(keyPath)
-		}
 		if err != nil || dated(authority.cert, now) == nil {
 			return authority, err
 		}

@@ -75,13 +75,13 @@ func (a *Authority) Save(dir string) error {
 // LoadAuthority reads ca.crt and ca.key from dir.
 func LoadAuthority(dir string) (*Authority, error) {
 	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
-	pair, err := tls.LoadX509KeyPair(certPath, keyPath)
+	pair, err := loadPair(certPath, keyPath)
+	if tooOpen(err) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "reading the CA %s with key %s: %w", certPath, keyPath, err).
 			WithHint("name the folder that `global certs ca` wrote with --ca-dir")
-	}
-	if err := checkKeyMode(keyPath); err != nil {
-		return nil, err
 	}
 	return authorityOf(pair, certPath, keyPath)
 }
@@ -105,11 +105,20 @@ func Hosts(cert *x509.Certificate) []string {
 	return hosts
 }
 
-// checkKeyMode refuses a CA key that others may read: it vouches for everybody.
-func checkKeyMode(path string) error {
-	info, err := os.Stat(path)
+// loadPair reads a certificate and its key, which others must not be able to read: a
+// CA's key vouches for everybody.
+func loadPair(certPath, keyPath string) (tls.Certificate, error) {
+	cert, err := readPEMFile(certPath, false)
 	if err != nil {
-		return federation.Errorf(federation.Invalid, "looking at the key of a CA: %w", err)
+		return tls.Certificate{}, err
 	}
-	return disk.CheckSecret("CA key", path, info)
+	key, err := readPEMFile(keyPath, true)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
+
+// tooOpen reports whether an error is about a file that others may use: no file is made
+// anew in its place, since what it held may be in other hands.
+func tooOpen(err error) bool { return err != nil && federation.AsError(err).Reason == disk.TooOpen }

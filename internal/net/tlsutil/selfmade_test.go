@@ -161,5 +161,29 @@ func TestACAKeyThatOthersMayReadIsRefused(t *testing.T) {
 		if _, _, err := LoadOrMake(dir, nodeA, nil, time.Now()); (err == nil) != want {
 			t.Errorf("mode %o: %v", mode, err)
 		}
+		if _, err := LoadAuthority(dir); (err == nil) != want {
+			t.Errorf("mode %o, to issue with it: %v", mode, err)
+		}
+	}
+}
+
+// TestANodesKeyThatOthersMayReadIsNotMadeAnew: who read it has it for as long as its
+// certificate lasts, and nobody would be told.
+func TestANodesKeyThatOthersMayReadIsNotMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	if _, _, err := LoadOrMake(dir, nodeA, nil, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, keyFile)
+	before, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = LoadOrMake(dir, nodeA, nil, time.Now())
+	if after, _ := os.ReadFile(key); !tooOpen(err) || !bytes.Equal(before, after) {
+		t.Errorf("%v, or the key was replaced", err)
 	}
 }

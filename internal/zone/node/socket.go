@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // socketName is the zone's HTTP API in its data folder, for whoever may open it:
@@ -57,15 +58,11 @@ func (c *Config) listenSocket() (net.Listener, error) {
 		return nil, federation.Errorf(federation.Internal, "removing an old socket: %w", err).
 			WithHint("the data folder must belong to the user that the zone runs as")
 	}
-	listener, err := net.Listen("unix", path)
+	var listener net.Listener
+	disk.Private(func() { listener, err = net.Listen("unix", path) })
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making the socket %s: %w", path, err).
 			WithHint("the data folder must be on a file system that can hold sockets")
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		listener.Close()
-		return nil, federation.Errorf(federation.Internal, "guarding the socket %s: %w", path, err).
-			WithHint("the data folder must be on a file system that keeps permissions")
 	}
 	return listener, nil
 }

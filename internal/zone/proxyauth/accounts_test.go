@@ -58,7 +58,7 @@ func mayBe(namespace string, e *keyring.AccountEntry, p Proxy) bool {
 // labels that the proxy gives itself change nothing, and the entry that a refusal
 // prints is the one that lets the proxy in.
 func TestAccountsMayBeWhatTheirEntriesSay(t *testing.T) {
-	services := []string{"a_shop_svc_80", "b_shop_svc_65535", "a_bank_svc_80", "payments", "a_shop_svc_0", "a_shop_svc_080", "shop_svc_80", "x_a_shop_svc_80", "_shop_svc_80"}
+	services := []string{"a_shop_svc_80", "b_shop_svc_65535", "a_bank_svc_80", "payments", "a_shop_svc_0", "a_shop_svc_080", "shop_svc_80", "x_a_shop_svc_80", "_shop_svc_80", "a_shop_svc_80_x", "a_shop_web_80", "a_shop_svc", "a_shop_svc_80_"}
 	entries := []*keyring.AccountEntry{nil}
 	for _, types := range [][]string{nil, {cptoken.TypeDataplane}, {cptoken.TypeIngress}, {cptoken.TypeDataplane, cptoken.TypeEgress}} {
 		entries = append(entries, &keyring.AccountEntry{ProxyTypes: types})
@@ -69,7 +69,7 @@ func TestAccountsMayBeWhatTheirEntriesSay(t *testing.T) {
 			&keyring.AccountEntry{ProxyTypes: types, Mesh: "other", Services: []string{"payments", "a_bank_svc_80"}})
 	}
 	var proxies []Proxy
-	for _, some := range append(subsets(services[:4]...), [][]string{{services[4]}, {services[5]}, {services[6]}, {services[7]}, {services[8]}, {""}}...) {
+	for _, some := range append(subsets(services[:4]...), [][]string{{services[4]}, {services[5]}, {services[6]}, {services[7]}, {services[8]}, {services[9]}, {services[10]}, {services[11]}, {services[12]}, {""}}...) {
 		for _, mesh := range []string{"default", "other"} {
 			proxies = append(proxies, Proxy{Type: cptoken.TypeDataplane, Mesh: mesh, Name: "p.shop", Tags: map[string][]string{statement.ServiceTag: some}})
 		}

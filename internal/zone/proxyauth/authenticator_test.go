@@ -209,3 +209,29 @@ func TestFromHeader(t *testing.T) {
 		t.Errorf("two headers: %v", err)
 	}
 }
+
+// TestAWorkloadIsThatOfTheResourcesLabel: a token that names one proves no proxy whose
+// resource does not.
+func TestAWorkloadIsThatOfTheResourcesLabel(t *testing.T) {
+	claims := meshClaims()
+	claims["Workload"] = "backend"
+	token := sign(t, globalKey(), "1", registered(claims))
+	a := newAuth(t, newCopy(t), keyring.Settings{}, nil)
+	for name, tt := range map[string]struct {
+		labels map[string]string
+		reason cptoken.Reason
+	}{
+		"it":              {map[string]string{cptoken.WorkloadLabel: "backend", "other": "x"}, ""},
+		"another":         {map[string]string{cptoken.WorkloadLabel: "payments"}, cptoken.WrongWorkload},
+		"in another case": {map[string]string{cptoken.WorkloadLabel: "Backend"}, cptoken.WrongWorkload},
+		"an empty one":    {map[string]string{cptoken.WorkloadLabel: ""}, cptoken.WrongWorkload},
+		"another label":   {map[string]string{"kuma.io/Workload": "backend", "workload": "backend"}, cptoken.WrongWorkload},
+		"no label":        {nil, cptoken.WrongWorkload},
+	} {
+		p := backend
+		p.Labels = tt.labels
+		if _, err := a.Authenticate(t.Context(), p, token); cptoken.ReasonOf(err) != tt.reason || (err == nil) != (tt.reason == "") {
+			t.Errorf("%s: %v, want %q", name, err, tt.reason)
+		}
+	}
+}

@@ -40,6 +40,8 @@ type credentials struct {
 	CA         []byte // PEM; empty: the system's
 	Token      string
 	Cert, Key  []byte // PEM of a client certificate; empty: none
+	// Warnings are about files that others may read.
+	Warnings []string
 }
 
 // access follows the files: Kubernetes renews a pod's token every hour, and CAs
@@ -110,6 +112,9 @@ func (a *access) use(c credentials) error {
 	if err != nil {
 		return err
 	}
+	for _, warning := range c.Warnings {
+		a.cfg.Logger.Warn(warning)
+	}
 	if old := a.now.Swap(server); old != nil {
 		old.http.CloseIdleConnections()
 		a.cfg.Logger.Info("credentials for Kubernetes' API were replaced", "apiServer", server.base)
@@ -128,11 +133,12 @@ func (a *access) inCluster() (credentials, error) {
 		return credentials{}, federation.Errorf(federation.Invalid, "this zone runs in no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set").
 			WithHint("name a kubeconfig in the zone's configuration, to ask from outside the cluster")
 	}
-	token, err := readFile(filepath.Join(dir, "token"))
+	// In the pod's own file system the token may be read by everybody: it is mounted so.
+	token, _, err := readFile("token", filepath.Join(dir, "token"))
 	if err != nil {
 		return credentials{}, err
 	}
-	ca, err := readFile(filepath.Join(dir, "ca.crt"))
+	ca, _, err := readFile("CA", filepath.Join(dir, "ca.crt"))
 	if err != nil {
 		return credentials{}, err
 	}
@@ -197,14 +203,15 @@ func (c credentials) tls() (*tls.Config, error) {
 	return config, nil
 }
 
-// readFile reads a file of bounded size whole.
-func readFile(path string) ([]byte, error) {
-	fail := func(err error) ([]byte, error) {
+// readFile reads a file of bounded size whole, which others must not be able to write:
+// it says whose word about tokens is believed, and as whom that is asked for.
+func readFile(what, path string) ([]byte, fs.FileInfo, error) {
+	fail := func(err error) ([]byte, fs.FileInfo, error) {
 		var p *fs.PathError
 		if errors.As(err, &p) {
 			err = p.Err
 		}
-		return nil, federation.Errorf(federation.Invalid, "%s cannot be read: %w", path, err).
+		return nil, nil, federation.Errorf(federation.Invalid, "%s cannot be read: %w", path, err).
 			WithHint("it must be there and this user must be allowed to read it")
 	}
 	f, err := os.Open(path)
@@ -212,6 +219,13 @@ func readFile(path string) ([]byte, error) {
 		return fail(err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fail(err)
+	}
+	if err := disk.CheckWritten(what, path, info); err != nil {
+		return nil, nil, err
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	switch {
 	case err != nil:
@@ -219,5 +233,5 @@ func readFile(path string) ([]byte, error) {
 	case len(data) > maxFile:
 		return fail(errors.New("it is larger than 1 MiB"))
 	}
-	return data, nil
+	return data, info, nil
 }

@@ -1,7 +1,9 @@
 package tokenreview
 
 import (
+	"bytes"
 	"encoding/base64"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -162,6 +165,77 @@ func TestHugeKubeconfig(t *testing.T) {
 	if _, err := New(Config{Audience: audience, Kubeconfig: path}); err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestFilesThatOthersMayUse: what a kubeconfig and the files that it names hold is a
+// secret, or says whose word about tokens is believed. So do the files of a pod.
+func TestFilesThatOthersMayUse(t *testing.T) {
+	b := newBench(t, nil)
+	cert, key := pairOf(t)
+	write(t, b.dir, "client.crt", cert)
+	write(t, b.dir, "client.key", key)
+	named := strings.Replace(read(t, b.dir, "kubeconfig"), "tokenFile: token", "tokenFile: token\n    client-certificate: client.crt\n    client-key: client.key", 1)
+	write(t, b.dir, "named", named)
+	write(t, b.dir, "inline", strings.Replace(read(t, b.dir, "kubeconfig"), "tokenFile: token", "token: "+caller, 1))
+	write(t, b.dir, "inline-key", strings.Replace(named, "client-key: client.key", "client-key-data: "+base64.StdEncoding.EncodeToString([]byte(key)), 1))
+	for _, tt := range []struct {
+		kubeconfig, file string
+		warned, readable bool // by others
+	}{
+		{"named", "named", false, true},
+		{"named", "ca.crt", false, true},
+		{"named", "token", true, true},
+		{"named", "client.crt", false, true},
+		{"named", "client.key", false, false},
+		{"inline", "inline", true, true},
+		{"inline-key", "inline-key", false, false},
+		{"", "token", false, true}, // as Kubernetes mounts it
+		{"", "ca.crt", false, true},
+	} {
+		for mode, readable := range map[os.FileMode]bool{0o600: true, 0o644: tt.readable, 0o666: false} {
+			path := filepath.Join(b.dir, tt.file)
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			cfg := Config{Audience: audience, MountDir: b.dir, Getenv: podEnv(b.server.URL), Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			if tt.kubeconfig != "" {
+				cfg.Kubeconfig = filepath.Join(b.dir, tt.kubeconfig)
+			}
+			r, err := New(cfg)
+			if (err == nil) != readable || err != nil && (federation.AsError(err).Reason != disk.TooOpen || !strings.Contains(err.Error(), path)) {
+				t.Errorf("kubeconfig %q, %s of mode %#o: %v", tt.kubeconfig, tt.file, mode, err)
+			}
+			if warned := strings.Count(log.String(), "may be read by others"); (warned == 1) != (tt.warned && mode == 0o644) || warned > 1 {
+				t.Errorf("kubeconfig %q, %s of mode %#o: %d warnings", tt.kubeconfig, tt.file, mode, warned)
+			}
+			if err == nil {
+				// What others may write later is not taken over.
+				if err := os.Chmod(path, 0o666); err != nil {
+					t.Fatal(err)
+				}
+				was := r.access.now.Load()
+				r.access.follow.Check()
+				if r.access.now.Load() != was {
+					t.Errorf("kubeconfig %q: %s was taken over though others may write it", tt.kubeconfig, tt.file)
+				}
+			}
+			if err := os.Chmod(path, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// pairOf is a certificate and its key.
+func pairOf(t *testing.T) (cert, key string) {
+	t.Helper()
+	dir := t.TempDir()
+	source, err := tlsutil.OpenSelfMade(dir, tlsutil.Identity{Cluster: "other", Role: tlsutil.RoleZone, Name: "west"}, []string{"127.0.0.1"}, tlsutil.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read(t, "", source.Files().Cert), read(t, "", source.Files().Key)
 }
 
 // selfSigned is the CA of somebody else.

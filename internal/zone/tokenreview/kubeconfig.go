@@ -2,12 +2,14 @@ package tokenreview
 
 import (
 	"encoding/base64"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // kubeconfig is a kubeconfig file, as much of it as says where the API server is
@@ -40,23 +42,25 @@ type namedCluster struct {
 }
 
 type namedUser struct {
-	Name string `json:"name"`
-	User struct {
-		Token     string `json:"token"`
-		TokenFile string `json:"tokenFile"`
-		CertFile  string `json:"client-certificate"`
-		CertData  string `json:"client-certificate-data"`
-		KeyFile   string `json:"client-key"`
-		KeyData   string `json:"client-key-data"`
-		Exec      any    `json:"exec"`
-		Provider  any    `json:"auth-provider"`
-		Username  string `json:"username"`
-	} `json:"user"`
+	Name string     `json:"name"`
+	User userFields `json:"user"`
+}
+
+type userFields struct {
+	Token     string `json:"token"`
+	TokenFile string `json:"tokenFile"`
+	CertFile  string `json:"client-certificate"`
+	CertData  string `json:"client-certificate-data"`
+	KeyFile   string `json:"client-key"`
+	KeyData   string `json:"client-key-data"`
+	Exec      any    `json:"exec"`
+	Provider  any    `json:"auth-provider"`
+	Username  string `json:"username"`
 }
 
 // readKubeconfig reads the file, and the files that it names relative to itself.
 func readKubeconfig(path string) (credentials, error) {
-	data, err := readFile(path)
+	data, info, err := readFile("kubeconfig", path)
 	if err != nil {
 		return credentials{}, err
 	}
@@ -64,7 +68,26 @@ func readKubeconfig(path string) (credentials, error) {
 	if err := yaml.Unmarshal(data, &k); err != nil {
 		return credentials{}, bad(path, "it is not a kubeconfig in YAML")
 	}
-	return k.credentials(path)
+	c, user, err := k.credentials(path)
+	if err != nil {
+		return c, err
+	}
+	switch {
+	case user.KeyData != "":
+		err = disk.CheckSecret("kubeconfig", path, info)
+	case user.Token != "" && user.TokenFile == "":
+		err = c.warnOf("kubeconfig", path, info)
+	}
+	return c, err
+}
+
+// warnOf notes a file with a token that others may read.
+func (c *credentials) warnOf(what, path string, info fs.FileInfo) error {
+	warning, err := disk.CheckToken(what, path, info)
+	if warning != "" {
+		c.Warnings = append(c.Warnings, warning)
+	}
+	return err
 }
 
 // bad says what is wrong with a kubeconfig. The YAML library's account is left
@@ -75,29 +98,30 @@ func bad(path, format string, args ...any) *federation.Error {
 	return e.WithHint("`kubectl config view` shows what it says; its current-context must name a cluster, and a user with a token or a certificate")
 }
 
-func (k kubeconfig) credentials(path string) (credentials, error) {
-	var c credentials
+// credentials are those of the current context, and the user that they are of.
+func (k kubeconfig) credentials(path string) (c credentials, as userFields, err error) {
 	at, ok := find(k.Contexts, func(n namedContext) bool { return n.Name == k.CurrentContext })
 	if !ok {
-		return c, bad(path, "its current-context %.60q is not one of its contexts", k.CurrentContext)
+		return c, as, bad(path, "its current-context %.60q is not one of its contexts", k.CurrentContext)
 	}
 	cluster, ok := find(k.Clusters, func(n namedCluster) bool { return n.Name == at.Context.Cluster })
 	if !ok {
-		return c, bad(path, "the cluster %.60q is not in it", at.Context.Cluster)
+		return c, as, bad(path, "the cluster %.60q is not in it", at.Context.Cluster)
 	}
 	user, ok := find(k.Users, func(n namedUser) bool { return n.Name == at.Context.User })
 	if !ok {
-		return c, bad(path, "the user %.60q is not in it", at.Context.User)
+		return c, as, bad(path, "the user %.60q is not in it", at.Context.User)
 	}
+	as = user.User
 	switch {
 	case cluster.Cluster.SkipTLSVerify:
-		return c, bad(path, "insecure-skip-tls-verify is set, and whoever answers would be believed")
+		return c, as, bad(path, "insecure-skip-tls-verify is set, and whoever answers would be believed")
 	case cluster.Cluster.ProxyURL != "":
-		return c, bad(path, "proxy-url is not supported, HTTPS_PROXY is")
-	case user.User.Exec != nil || user.User.Provider != nil:
-		return c, bad(path, "the user %.60q is authenticated by a program, which this zone does not run", user.Name)
-	case user.User.Username != "":
-		return c, bad(path, "the user %.60q is authenticated by a password, which Kubernetes has given up", user.Name)
+		return c, as, bad(path, "proxy-url is not supported, HTTPS_PROXY is")
+	case as.Exec != nil || as.Provider != nil:
+		return c, as, bad(path, "the user %.60q is authenticated by a program, which this zone does not run", user.Name)
+	case as.Username != "":
+		return c, as, bad(path, "the user %.60q is authenticated by a password, which Kubernetes has given up", user.Name)
 	}
 	dir := filepath.Dir(path)
 	c.Server, c.ServerName = cluster.Cluster.Server, cluster.Cluster.ServerName
@@ -106,28 +130,32 @@ func (k kubeconfig) credentials(path string) (credentials, error) {
 		data, file string
 		name       string
 	}{
-		{&c.CA, cluster.Cluster.CAData, cluster.Cluster.CAFile, "certificate-authority-data"},
-		{&c.Cert, user.User.CertData, user.User.CertFile, "client-certificate-data"},
-		{&c.Key, user.User.KeyData, user.User.KeyFile, "client-key-data"},
+		{&c.CA, cluster.Cluster.CAData, cluster.Cluster.CAFile, "certificate-authority"},
+		{&c.Cert, as.CertData, as.CertFile, "client-certificate"},
+		{&c.Key, as.KeyData, as.KeyFile, clientKey},
 	} {
-		text, err := inlineOrFile(dir, item.data, item.file)
+		text, err := inlineOrFile(dir, item.name, item.data, item.file)
 		if err != nil {
 			if federation.CodeOf(err) != federation.Internal {
-				return c, err
+				return c, as, err
 			}
-			return c, bad(path, "its %s is not base64", item.name)
+			return c, as, bad(path, "its %s-data is not base64", item.name)
 		}
 		*item.into = text
 	}
-	c.Token = user.User.Token
-	if user.User.TokenFile != "" {
-		token, err := readFile(absolute(dir, user.User.TokenFile))
+	c.Token = as.Token
+	if as.TokenFile != "" {
+		path := absolute(dir, as.TokenFile)
+		token, info, err := readFile("token file", path)
+		if err == nil {
+			err = c.warnOf("token file", path, info)
+		}
 		if err != nil {
-			return c, err
+			return c, as, err
 		}
 		c.Token = strings.TrimSpace(string(token))
 	}
-	return c, nil
+	return c, as, nil
 }
 
 func find[T any](list []T, match func(T) bool) (T, bool) {
@@ -142,15 +170,20 @@ func find[T any](list []T, match func(T) bool) (T, bool) {
 
 // inlineOrFile returns what stands in the kubeconfig in base64, else what the file
 // holds that it names.
-func inlineOrFile(dir, data, file string) ([]byte, error) {
-	switch {
-	case data != "":
+func inlineOrFile(dir, name, data, file string) ([]byte, error) {
+	if data != "" || file == "" {
 		return base64.StdEncoding.DecodeString(data)
-	case file != "":
-		return readFile(absolute(dir, file))
 	}
-	return nil, nil
+	path := absolute(dir, file)
+	text, info, err := readFile(name, path)
+	if err == nil && name == clientKey {
+		err = disk.CheckSecret(name, path, info)
+	}
+	return text, err
 }
+
+// clientKey is what a kubeconfig calls the private key of its user.
+const clientKey = "client-key"
 
 func absolute(dir, path string) string {
 	if filepath.IsAbs(path) {

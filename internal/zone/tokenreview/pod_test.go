@@ -108,6 +108,34 @@ func TestPodsThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestPodsThatAreOthers: what an API server, or something before it, answers instead of
+// the pod that was asked for proves nothing of it.
+func TestPodsThatAreOthers(t *testing.T) {
+	id := Identity{Namespace: "shop", ServiceAccount: "backend", Pod: "backend-1", PodUID: "u"}
+	is := func(change func(*pod)) *pod {
+		p := &pod{Kind: "Pod"}
+		p.Metadata.Name, p.Metadata.Namespace, p.Metadata.UID, p.Spec.ServiceAccount = "backend-1", "shop", "u", "backend"
+		change(p)
+		return p
+	}
+	for name, p := range map[string]*pod{
+		"of another name":       is(func(p *pod) { p.Metadata.Name = "payments-1" }),
+		"of another namespace":  is(func(p *pod) { p.Metadata.Namespace = "bank" }),
+		"of another uid":        is(func(p *pod) { p.Metadata.UID = "v" }),
+		"of no uid":             is(func(p *pod) { p.Metadata.UID = "" }),
+		"of no account":         is(func(p *pod) { p.Spec.ServiceAccount = "" }),
+		"that has done its job": is(func(p *pod) { p.Status.Phase = "Succeeded" }),
+		"none":                  nil,
+	} {
+		if p.holds(id) == nil {
+			t.Errorf("a pod %s holds the token", name)
+		}
+	}
+	if err := is(func(*pod) {}).holds(id); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPodUIDMustBeNamedInTheAnswer: an API server that shows nothing of the token's
 // pod leaves it unbound.
 func TestPodUIDMustBeNamedInTheAnswer(t *testing.T) {

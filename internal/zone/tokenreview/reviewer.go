@@ -77,7 +77,8 @@ type Config struct {
 	APIServer string
 
 	// AllowUnbound takes tokens that are bound to no pod, as secrets of older clusters
-	// and kubectl create token hold them: whoever has one is any pod of its account.
+	// and kubectl create token hold them: whoever has one has the name of any proxy in the
+	// namespace of its account.
 	AllowUnbound bool
 
 	Getenv func(string) string // nil: no environment

@@ -3,6 +3,7 @@ package tokenreview
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -10,10 +11,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/test/kube"
 )
 
@@ -103,7 +106,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"empty":                  {"", Malformed, false},
 		"empty parts":            {"..", Malformed, false},
 		"a payload of no object": {"eyJ9.MTIz.eyJ9", Malformed, false},
-		"too long":               {strings.Repeat("a", MaxTokenBytes+1), Malformed, false},
+		"too long":               {strings.TrimRight(good, "=") + strings.Repeat("AAAA", MaxTokenBytes/4), Malformed, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := b.api.Asked()
@@ -242,6 +245,74 @@ func TestOneFailureIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestASlowAnswerIsGivenUp: an API server that hangs is asked again, on the time of the
+// review, and one that goes on hanging is not waited for beyond that.
+func TestASlowAnswerIsGivenUp(t *testing.T) {
+	b := newBench(t, nil)
+	b.attemptTimeout = time.Second
+	var asked atomic.Int32
+	hang := int32(1) // how often
+	b.api.Tamper(func(_ http.ResponseWriter, r *http.Request) bool {
+		if asked.Add(1) > hang {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // so that the server notices who gives up
+		<-r.Context().Done()
+		return true
+	})
+	if _, err := b.Review(t.Context(), b.token(nil)); err != nil || asked.Load() < 2 {
+		t.Errorf("asked %d times: %v", asked.Load(), err)
+	}
+	hang, b.attemptTimeout, b.reviewTimeout = 1<<30, time.Hour, 50*time.Millisecond
+	_, err := b.Review(t.Context(), b.token(func(a *kube.Account) { a.Expires = a.Expires.Add(time.Second) }))
+	if e := federation.AsError(err); e == nil || e.Reason != ReviewUnavailable || !strings.Contains(b.log.String(), "no answer in time") {
+		t.Errorf("an API server that hangs: %v\n%s", err, b.log)
+	}
+}
+
+// TestAFloodOfTokens: whoever presents many has a few of them asked about at a time; what
+// waits is bounded, and what comes beyond that is told so at once. Nothing of it is kept.
+func TestAFloodOfTokens(t *testing.T) {
+	const atOnce, waiting, callers = 2, 3, 12
+	b := newBench(t, nil)
+	b.places = preauth.NewQueue(atOnce, waiting)
+	release := make(chan struct{})
+	var now, most atomic.Int32
+	b.api.Tamper(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet {
+			return false
+		}
+		n := now.Add(1)
+		for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
+		}
+		<-release
+		now.Add(-1)
+		return false
+	})
+	results := make(chan error, callers)
+	for i := range callers {
+		token := b.token(func(a *kube.Account) { a.Expires = a.Expires.Add(time.Duration(i) * time.Second) })
+		go func() {
+			_, err := b.Review(t.Context(), token)
+			results <- err
+		}()
+	}
+	for range callers - atOnce - waiting {
+		if e := federation.AsError(<-results); e == nil || e.Reason != ReviewUnavailable {
+			t.Errorf("beyond what may wait: %v", e)
+		}
+	}
+	close(release)
+	for range atOnce + waiting {
+		if err := <-results; err != nil {
+			t.Errorf("what could wait: %v", err)
+		}
+	}
+	if most.Load() > atOnce || b.accepted.size() != atOnce+waiting || b.refused.size() != 0 {
+		t.Errorf("%d at once; remembered: %d accepted, %d refused", most.Load(), b.accepted.size(), b.refused.size())
+	}
+}
+
 // TestNobodyWaitsLongerThanAReview holds a wish of the API server's to wait for
 // long against the time that a proxy has.
 func TestNobodyWaitsLongerThanAReview(t *testing.T) {
@@ -312,6 +383,9 @@ func TestAnswersAreRememberedForAShortTime(t *testing.T) {
 	review(bad, NotAuthenticated, 4)
 	now = now.Add(9 * time.Second)
 	review(short, Expired, 4) // never past its end
+	if _, ok := b.recall(sha256.Sum256([]byte(short)), now); ok {
+		t.Error("an answer is remembered past its token's end")
+	}
 	review(good, "", 4)
 	b.api.DeletePod("shop", "backend-1")
 	now = now.Add(40 * time.Second)

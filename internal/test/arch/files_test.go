@@ -1,0 +1,109 @@
+package arch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Rules of who else than this process's user may use a file that is read, as package disk
+// checks them: docs/operations.md has them for operators.
+const (
+	secret   = "secret"   // disk.CheckSecret
+	aToken   = "token"    // disk.CheckToken
+	believed = "believed" // disk.CheckWritten
+	ours     = "data"     // in a data directory, which disk.OpenDataDir checks with what is in it
+	given    = "given"    // what the caller of a command shows, or has the API judge
+	public   = "public"   // certificates, CAs and resources: no secrets of this program's
+	sealed   = "sealed"   // carries a MAC of its own
+)
+
+// filesRead are the places that open files to read them, and the rule that each keeps.
+var filesRead = map[string]string{
+	"cptoken/issue LoadSealKeys":               secret,
+	"internal/global/node LoadControlPlaneKey": secret,
+	"internal/net/tlsutil readPEMFile":         secret, // of keys; a certificate or CA is public
+	"internal/zone/tokenreview readFile":       believed,
+	"internal/config contents":                 believed,
+	"internal/keyring readKeyFile":             believed,
+	"internal/tokenfile Read":                  aToken,
+	"cmd/global/tokens readPrivateKey":         aToken,
+	"cmd/global/certs plan.complete":           secret,
+	"cmd/global/certs readCertificates":        public,
+	"cmd/global/certs keyNamed":                public,
+	"cmd/global/snapshot openBackup":           sealed,
+	"cmd/global/revocations openIDs":           given,
+	"cmd/global/resources readResources":       given,
+	"internal/zone/node Node.proxyCA":          public,
+	"internal/zone/agent Agent.request":        public,
+	"internal/zone/agent readFile":             public,
+	"internal/zone/xdsdir readBounded":         public,
+	"internal/endpoints Read":                  public,
+	"internal/disk readMark":                   ours,
+	"internal/zone/keysets Log.load":           ours,
+	"internal/global/node lockFolder":          ours,
+	"internal/global/audit readFile":           ours,
+	"internal/global/audit series.resume":      ours,
+	"internal/global/audit series.next":        ours,
+	"raftstore/disk OpenSnapshot":              ours,
+	"raftstore/disk readBounded":               ours,
+	"raftstore/disk checkLog":                  ours,
+	"raftstore/disk LoadIdentity":              ours,
+	"keysync Store.openFile":                   ours,
+	"keysync newStage":                         ours,
+	"keysync Store.probeSpace":                 ours,
+	// These open a directory, or what they just made, to have it written.
+	"internal/net/tlsutil WriteFile": ours,
+	"internal/global/audit syncDir":  ours,
+	"raftstore/disk syncDir":         ours,
+	"keysync syncFolder":             ours,
+}
+
+// opening are the functions that open a file by its name.
+var opening = map[string]bool{
+	"os.Open": true, "os.ReadFile": true, "os.OpenFile": true, "tls.LoadX509KeyPair": true, "ioutil.ReadFile": true,
+}
+
+// TestEveryFileThatIsReadHasARule finds every place in what is shipped that opens a file,
+// and fails for one that no rule is written down for: a secret that others may read, or
+// something that is believed and that they may write, would be noticed by nobody.
+func TestEveryFileThatIsReadHasARule(t *testing.T) {
+	fset, found := token.NewFileSet(), map[string]bool{}
+	for name, p := range list(t) {
+		if strings.HasPrefix(name, "internal/test/") || strings.HasPrefix(name, "internal/tools/") {
+			continue
+		}
+		for _, f := range p.GoFiles {
+			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, decl := range parsed.Decls {
+				place := name + " " + placeOf(decl)
+				ast.Inspect(decl, func(n ast.Node) bool {
+					s, ok := n.(*ast.SelectorExpr)
+					if !ok {
+						return true
+					}
+					pkg, ok := s.X.(*ast.Ident)
+					if !ok || !opening[pkg.Name+"."+s.Sel.Name] {
+						return true
+					}
+					found[place] = true
+					if filesRead[place] == "" {
+						t.Errorf("%s: %s opens a file: who else may use it? Check it as package disk does, and list the place in filesRead", fset.Position(n.Pos()), place)
+					}
+					return true
+				})
+			}
+		}
+	}
+	for place := range filesRead {
+		if !found[place] {
+			t.Errorf("filesRead lists %s, which opens no file (any longer)", place)
+		}
+	}
+}
