@@ -84,6 +84,9 @@ func TestChangesWaitForALeader(t *testing.T) {
 			if code != 0 {
 				t.Fatalf("exit code %d\n%s%s", code, out, errs)
 			}
+			if strings.TrimSpace(out) == "" {
+				t.Error("nothing says what was done")
+			}
 			if len(e.changes) < 2 || e.changes[0] != e.changes[1] {
 				t.Errorf("changes were sent with the ids %q, want the first two alike", e.changes)
 			}

@@ -103,6 +103,9 @@ type ExpelRequest struct {
 	ID      string `json:"id"`
 	Subject string `json:"subject,omitempty"` // whose it is, for operators
 	Reason  string `json:"reason,omitempty"`
+	// Force expels also the certificate that the member which answers shows itself: every
+	// zone leaves that member, and refuses it until it shows one of another key.
+	Force bool `json:"force,omitempty"`
 }
 
 // Expelled is one item of GET /v1/expelled.

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/urfave/cli/v2"
 )
 
 // Sentence is a result of one line.
@@ -15,6 +17,12 @@ type Sentence string
 func (s Sentence) WriteTo(w io.Writer) (int64, error) {
 	n, err := fmt.Fprintln(w, Line(string(s)))
 	return int64(n), err
+}
+
+// Tell prints what a command did, where it has no other result.
+func Tell(c *cli.Context, text string) error {
+	_, err := Sentence(text).WriteTo(c.App.Writer)
+	return err
 }
 
 // Listing is a list as JSON and YAML show it: all pages in one.

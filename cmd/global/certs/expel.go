@@ -22,12 +22,16 @@ func certsExpel() *cli.Command {
 		ArgsUsage: "FILE|sha256:KEY",
 		Description: `For the certificate of a node, zone or user that was stolen: every member refuses it and
 ends its connections within a second. The CA stays. It is named by its PEM file, or by its key as
-global certs expelled shows it.
+global certs expelled shows it. The certificate that the leader shows is expelled with --force only:
+zones refuse a member whose certificate was expelled until it shows one of another key, and where no
+other member is left they do not hear of it when it is readmitted.
 
 Examples:
   global certs expel --reason "laptop lost" jane.crt
   global certs expel sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
-		Flags: client.Flags(&cli.StringFlag{Name: "reason", Usage: "why, a `TEXT` for the list"}),
+		Flags: client.Flags(
+			&cli.StringFlag{Name: "reason", Usage: "why, a `TEXT` for the list"},
+			&cli.BoolFlag{Name: "force", Usage: "expel it although the leader shows it"}),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global certs expel FILE"); err != nil {
 				return err
@@ -40,7 +44,11 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return g.Expel(c.Context, apitypes.ExpelRequest{ID: id, Subject: subject, Reason: c.String("reason")})
+			err = g.Expel(c.Context, apitypes.ExpelRequest{ID: id, Subject: subject, Reason: c.String("reason"), Force: c.Bool("force")})
+			if err != nil {
+				return err
+			}
+			return console.Tell(c, "expelled: every member and every connected zone refuses "+called(id, subject))
 		},
 	}
 }
@@ -50,14 +58,17 @@ func certsReadmit() *cli.Command {
 		Name:      "readmit",
 		Usage:     "take the expulsion of a certificate's key back",
 		ArgsUsage: "FILE|sha256:KEY",
-		Description: `Examples:
+		Description: `Every member and every connected zone takes it again. A zone that refused every member is not
+connected, and hears of it once a member shows it a certificate of another key.
+
+Examples:
   global certs readmit jane.crt`,
 		Flags: client.Flags(),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global certs readmit FILE"); err != nil {
 				return err
 			}
-			id, _, err := keyNamed(c.Args().First())
+			id, subject, err := keyNamed(c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -65,7 +76,11 @@ func certsReadmit() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return g.Readmit(c.Context, id)
+			if err := g.Readmit(c.Context, id); err != nil {
+				return err
+			}
+			console.VoiceOf(c.App).Hint("connected zones hear of it; of a member's certificate, a zone that refuses every member does not: give a member one of a new key, see docs/certificates.md")
+			return console.Tell(c, "readmitted: "+called(id, subject))
 		},
 	}
 }
@@ -103,6 +118,14 @@ func certsExpelled() *cli.Command {
 			})
 		},
 	}
+}
+
+// called names a certificate's key, and whose it is where that is known.
+func called(id, subject string) string {
+	if subject == "" {
+		return id
+	}
+	return "the certificate of " + subject + " (" + id + ")"
 }
 
 // keyNamed returns the name of a certificate's key, and whose it is where a file tells.

@@ -5,6 +5,7 @@ package cluster
 import (
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -124,7 +125,10 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return g.TransferLeader(c.Context, apitypes.TransferLeaderRequest{To: c.Args().First()})
+			if err := g.TransferLeader(c.Context, apitypes.TransferLeaderRequest{To: c.Args().First()}); err != nil {
+				return err
+			}
+			return console.Tell(c, "the leadership is handed on; see global cluster status")
 		},
 	}
 }
@@ -164,7 +168,11 @@ Examples:
 				console.VoiceOf(c.App).Warn("the node's certificate is not known here, the node alone was expelled")
 				console.VoiceOf(c.App).Hint("expel it as well: global certs expel FILE")
 			}
-			return nil
+			text := "node " + c.Args().First() + " is removed"
+			if len(removed.Expelled) > 0 {
+				text += ", and expelled: " + strings.Join(removed.Expelled, ", ")
+			}
+			return console.Tell(c, text)
 		},
 	}
 }
@@ -188,7 +196,10 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return g.Readmit(c.Context, c.Args().First())
+			if err := g.Readmit(c.Context, c.Args().First()); err != nil {
+				return err
+			}
+			return console.Tell(c, "node "+c.Args().First()+" is readmitted: it joins with an empty data directory")
 		},
 	}
 }

@@ -47,6 +47,8 @@ type Cluster interface {
 	// CertificateKeys are the names of the keys of the certificates that the node has
 	// shown to this member on connections that are open; its own are never among them.
 	CertificateKeys(node string) []string
+	// OwnCertificateKey is the name of the key of the certificate that this member shows.
+	OwnCertificateKey() string
 }
 
 // Member is a member of the cluster. Live, NonVoter and Applied are known at the leader.

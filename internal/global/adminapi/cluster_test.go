@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,28 @@ func (o *others) Issue(_ context.Context, member, path string, body []byte, call
 func (*others) TransferLead(string) error       { return nil }
 func (*others) Remove(string, bool) error       { return nil }
 func (*others) CertificateKeys(string) []string { return nil }
+func (*others) OwnCertificateKey() string       { return ownKey }
+
+// ownKey names the key of the certificate of the member that the tests ask.
+var ownKey = "sha256:" + strings.Repeat("0f", 32)
+
+// TestALeaderDoesNotExpelItself: a certificate that the member which decides shows itself is
+// expelled where that is said, and no other needs that.
+func TestALeaderDoesNotExpelItself(t *testing.T) {
+	e := newEnv(t, func(c *Config) { c.Cluster = &others{} })
+	other := "sha256:" + strings.Repeat("1f", 32)
+	w := e.call("POST", "/v1/expelled", apitypes.ExpelRequest{ID: ownKey, Reason: "stolen"})
+	if w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "own_certificate") || !strings.Contains(w.Body.String(), "--force") {
+		t.Errorf("its own certificate: %d %s", w.Code, w.Body)
+	}
+	e.want(200, "POST", "/v1/expelled", apitypes.ExpelRequest{ID: other}, nil)
+	e.want(200, "POST", "/v1/expelled", apitypes.ExpelRequest{ID: ownKey, Force: true}, nil)
+	var list apitypes.ExpelledList
+	e.want(200, "GET", "/v1/expelled", nil, &list)
+	if list.Total != 2 {
+		t.Errorf("expelled: %+v", list)
+	}
+}
 
 // What a member without a leader signs, and what it does not.
 func TestIssuingWithoutALeader(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -23,7 +24,12 @@ func (api *API) postExpel(a *act, w http.ResponseWriter, r *http.Request) error 
 	if err := readBody(w, r, &body); err != nil {
 		return err
 	}
-	a.note(slog.String("expelled", clip(body.ID)))
+	a.note(slog.String("expelled", clip(body.ID)), slog.Bool("force", body.Force))
+	if api.cfg.Cluster != nil && body.ID == api.cfg.Cluster.OwnCertificateKey() && !body.Force {
+		return federation.Errorf(federation.Conflict, "the certificate is the one that the leader shows: every zone would leave it, and refuse it also after it is readmitted").
+			WithReason("own_certificate").
+			WithHint("give the leader a certificate of a new key first (docs/certificates.md), or expel this one all the same with --force")
+	}
 	expelled := raftstore.Expelled{ID: body.ID, Subject: body.Subject, Reason: body.Reason}
 	if err := api.store.Expel(r.Context(), a.origin("expel", body.ID, body.Subject, body.Reason), expelled); err != nil {
 		return err

@@ -49,6 +49,11 @@ func (p *peers) CertificateKeys(node string) (keys []string) {
 	return keys
 }
 
+// OwnCertificateKey implements adminapi.Cluster.
+func (p *peers) OwnCertificateKey() string {
+	return tlsutil.KeyOf(p.source.Current().Certificate.Leaf)
+}
+
 // reviewConnections ends connections that are worth nothing any more: their CA is not
 // trusted now, their seal key is a former one, or their node was expelled.
 func (n *Node) reviewConnections(ctx context.Context) error {
