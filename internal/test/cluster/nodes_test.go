@@ -82,6 +82,12 @@ func binaries(t *testing.T, tags string) programs {
 // compiled compiles the programs with these flags, once for each name.
 func compiled(t *testing.T, name string, flags ...string) programs {
 	t.Helper()
+	return compiledIn(t, "", name, flags...)
+}
+
+// compiledIn is compiled for the module in a directory.
+func compiledIn(t *testing.T, module, name string, flags ...string) programs {
+	t.Helper()
 	builds.Lock()
 	defer builds.Unlock()
 	if p, ok := built[name]; ok {
@@ -96,7 +102,7 @@ func compiled(t *testing.T, name string, flags ...string) programs {
 	}
 	dir := filepath.Join(builtDir, name)
 	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", dir+"/", "github.com/meridiankds/meridian/cmd/global", "github.com/meridiankds/meridian/cmd/zone")...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = module, append(os.Environ(), "CGO_ENABLED=0")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

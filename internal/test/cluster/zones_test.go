@@ -46,13 +46,26 @@ func (c *nodes) startInUse(at *node) (west *zoneProcess, good, id string) {
 // startZone starts a zone that knows every node's KDS port.
 func (c *nodes) startZone(name string) *zoneProcess {
 	c.t.Helper()
-	z := &zoneProcess{of: c, name: name, dir: c.path("zone-" + name)}
+	return c.startZoneOf(name, programs{})
+}
+
+// startZoneOf is startZone with programs of another version.
+func (c *nodes) startZoneOf(name string, bin programs) *zoneProcess {
+	c.t.Helper()
+	z := &zoneProcess{of: c, name: name, dir: c.path("zone-" + name), bin: bin}
 	c.file(name+".cp", []byte(c.running()[0].must("generate", "control-plane-token", "--zone", name)))
 	z.start()
 	return z
 }
 
 func (z *zoneProcess) start() {
+	z.of.t.Helper()
+	z.launch()
+	z.endpoints(z.dir)
+}
+
+// launch is start that does not wait until the zone serves.
+func (z *zoneProcess) launch() {
 	z.of.t.Helper()
 	_ = os.Remove(filepath.Join(z.dir, endpoints.FileName))
 	args := append(append([]string{}, z.wrap...), z.programs().zone, "server", "--zone", z.name,
@@ -63,7 +76,6 @@ func (z *zoneProcess) start() {
 	}
 	args = append(args, z.extra...)
 	z.process = spawn(z.of.t, args[0], args[1:]...)
-	z.endpoints(z.dir)
 }
 
 // token has a node issue a token for the zone and keeps it in a file.
