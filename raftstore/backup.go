@@ -25,29 +25,31 @@ import (
 // and format number as those in the data folder.
 
 // usableWith refuses a backup that these seal keys do not open, that was not written
-// under its own cluster secret, or whose keys are not what their records say.
-func usableWith(b *state.BackupContents, next *state.State, seal *issue.SealKeys) error {
+// under its own cluster secret, or whose keys are not what their records say. It returns
+// that secret.
+func usableWith(b *state.BackupContents, next *state.State, seal *issue.SealKeys) (*issue.ClusterSecret, error) {
 	if err := seal.VerifyCheck(sealedFrom(b.SealCheck.Sealed)); err != nil {
-		return wrongSealKeys(b, seal, err)
+		return nil, wrongSealKeys(b, seal, err)
 	}
 	for _, id := range b.Info.SealKeys {
 		if !slices.Contains(seal.IDs(), id) {
-			return wrongSealKeys(b, seal, fmt.Errorf("seal key %.16s is not there", id))
+			return nil, wrongSealKeys(b, seal, fmt.Errorf("seal key %.16s is not there", id))
 		}
 	}
-	if err := checkMAC(b, seal); err != nil {
-		return err
+	secret, err := checkMAC(b, seal)
+	if err != nil {
+		return nil, err
 	}
 	for k := range next.Records() {
 		if k.Sealed() == nil {
 			continue
 		}
 		if _, err := unseal(next, k, seal); err != nil {
-			return federation.Errorf(federation.Invalid, "the backup holds a key that is not what its record says: %w", err).
+			return nil, federation.Errorf(federation.Invalid, "the backup holds a key that is not what its record says: %w", err).
 				WithReason("damaged").WithHint("use another backup; nothing was changed")
 		}
 	}
-	return nil
+	return secret, nil
 }
 
 func wrongSealKeys(b *state.BackupContents, seal *issue.SealKeys, err error) error {
@@ -99,6 +101,11 @@ func (s *Store) Save(_ context.Context, opts SaveOptions, out io.Writer) error {
 type RestoreOptions struct {
 	// Force replaces a state that holds more than a founding made.
 	Force bool
+	// Cluster names the backup's cluster where it is another than the one whose state it
+	// replaces; Generation that of the cluster secret under which it was written where it is
+	// not the cluster's newest. Neither is needed where a founding made all that there is.
+	Cluster    string
+	Generation uint32
 }
 
 // Restore replaces the state of the cluster by a backup, and begins a new history:
@@ -127,7 +134,12 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	if err != nil {
 		return Backup{}, Change{}, state.UnusableBackup(err)
 	}
-	if err := usableWith(&b, next, s.cfg.Seal); err != nil {
+	secret, err := usableWith(&b, next, s.cfg.Seal)
+	if err != nil {
+		return Backup{}, Change{}, err
+	}
+	may := func() error { return s.mayTakePlace(s.fsm.current(), &b, secret, opts) }
+	if err := may(); err != nil {
 		return Backup{}, Change{}, err
 	}
 	st := s.fsm.current()
@@ -138,7 +150,7 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
-	change, err := s.sendBackup(ctx, o, spool, &storepb.CommitRestore{History: history, Force: opts.Force})
+	change, err := s.sendBackup(ctx, o, spool, &storepb.CommitRestore{History: history, Force: opts.Force}, may)
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
@@ -190,8 +202,8 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sendBackup replicates the parts and their commit.
-func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit *storepb.CommitRestore) (Change, error) {
+// sendBackup replicates the parts and, if it still may, their commit.
+func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit *storepb.CommitRestore, may func() error) (Change, error) {
 	if _, err := spool.Seek(0, io.SeekStart); err != nil {
 		return Change{}, disk.Unreadable(spool.Name(), err)
 	}
@@ -215,6 +227,10 @@ func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit
 		commit.Parts++
 	}
 	commit.Sha256 = sum.Sum(nil)
+	if err := may(); err != nil {
+		s.forgetRestore(ctx, o, commit.RestoreId)
+		return Change{}, err
+	}
 	out, err := s.propose(ctx, o, "restore", &storepb.Command{Op: &storepb.Command_CommitRestore{CommitRestore: commit}})
 	if err != nil {
 		if federation.CodeOf(err) != federation.UnknownOutcome {

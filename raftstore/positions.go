@@ -19,11 +19,11 @@ import (
 // and each zone that resumes needs one.
 type secretCache struct {
 	mu     sync.Mutex
-	opened map[*storepb.ClusterSecret]*issue.ClusterSecret
+	opened map[*storepb.ClusterSecret]*issue.PositionSecret
 }
 
-// secretOf opens a generation, 0 being the newest.
-func (s *Store) secretOf(st *state.State, generation uint32) (*issue.ClusterSecret, uint32, error) {
+// secretOf opens a generation for positions, 0 being the newest.
+func (s *Store) secretOf(st *state.State, generation uint32) (*issue.PositionSecret, uint32, error) {
 	s.secrets.mu.Lock()
 	defer s.secrets.mu.Unlock()
 	secrets := st.Secrets()
@@ -35,12 +35,12 @@ func (s *Store) secretOf(st *state.State, generation uint32) (*issue.ClusterSecr
 		if opened := s.secrets.opened[c]; opened != nil {
 			return opened, c.Generation, nil
 		}
-		opened, err := s.cfg.Seal.OpenClusterSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
+		opened, err := s.cfg.Seal.OpenPositionSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
 		if err != nil {
 			return nil, 0, err
 		}
 		if s.secrets.opened == nil || len(s.secrets.opened) > 2*len(secrets) {
-			s.secrets.opened = map[*storepb.ClusterSecret]*issue.ClusterSecret{} // those of former sealings go
+			s.secrets.opened = map[*storepb.ClusterSecret]*issue.PositionSecret{} // those of former sealings go
 		}
 		s.secrets.opened[c] = opened
 		return opened, c.Generation, nil

@@ -142,12 +142,15 @@ type Resealed struct {
 	Keys  int
 	// Dropped are the seal keys that nothing in the state needs any more.
 	Dropped []string
+	// Secret is the newest generation of the cluster secret.
+	Secret uint32
 }
 
 // Reseal seals every signing key anew under the first seal key of this node's file,
 // in batches, and then makes that one the cluster's. Interrupted, it is completed by
-// calling it again; meanwhile every key can be used by who has both seal keys. It
-// runs on the leader.
+// calling it again; meanwhile every key can be used by who has both seal keys. It ends
+// with a new generation of the cluster secret: who had the former seal key may know the
+// former ones. It runs on the leader.
 func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 	done := Resealed{Under: s.cfg.Seal.ActiveID()}
 	for {
@@ -167,11 +170,15 @@ func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 			return done, err
 		}
 		if len(batch.Items) == 0 && len(batch.Secrets) == 0 {
-			if st.SealKeyID() == done.Under {
-				return done, nil
-			}
 			if err := s.finishReseal(st, batch); err != nil {
 				return done, err
+			}
+			if batch.SealCheck == nil && len(batch.Secrets) == 0 {
+				if err := s.ensureSecret(ctx); err != nil {
+					return done, err
+				}
+				done.Secret = s.fsm.current().NextSecret() - 1
+				return done, nil
 			}
 		}
 		_, err = s.propose(ctx, Origin{By: o.By}, "", &storepb.Command{Op: &storepb.Command_Reseal{Reseal: batch}})
@@ -210,22 +217,33 @@ func resealBatch(st *state.State, seal *issue.SealKeys, stale func(*state.KeyRec
 		item := &storepb.Reseal_Item{Id: state.KeyRef(k.ID), Sealed: sealedTo(sealed)}
 		batch.Items, size = append(batch.Items, item), size+proto.Size(item)
 	}
-	for _, c := range st.Secrets() {
+	secrets := st.Secrets()
+	return batch, retire(batch, st, seal, secrets[:max(0, len(secrets)-1)])
+}
+
+// retire seals generations of the cluster secret anew, as former ones, that the first one
+// of the seal keys does not seal.
+func retire(batch *storepb.Reseal, st *state.State, seal *issue.SealKeys, secrets []*storepb.ClusterSecret) error {
+	for _, c := range secrets {
 		if c.Sealed.SealKeyId == seal.ActiveID() {
 			continue
 		}
-		sealed, err := seal.ResealClusterSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
+		sealed, err := seal.RetireClusterSecret(st.Cluster(), c.Generation, sealedFrom(c.Sealed))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		batch.Secrets = append(batch.Secrets, &storepb.ClusterSecret{Generation: c.Generation, Sealed: sealedTo(sealed)})
 	}
-	return batch, nil
+	return nil
 }
 
 // finishReseal makes the first seal key the cluster's: from then on new keys are
-// sealed under it, and nodes look for it at their start.
+// sealed under it, and nodes look for it at their start. The newest generation of the
+// cluster secret becomes a former one and is never sealed under it as what it was.
 func (s *Store) finishReseal(st *state.State, batch *storepb.Reseal) error {
+	if err := retire(batch, st, s.cfg.Seal, st.Secrets()); err != nil || st.SealKeyID() == s.cfg.Seal.ActiveID() {
+		return err
+	}
 	check, err := s.cfg.Seal.NewCheck()
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ func newSecret(seal *issue.SealKeys, cluster string, generation uint32) (*storep
 	return &storepb.ClusterSecret{Generation: generation, Sealed: sealedTo(sealed)}, nil
 }
 
-// openSecret opens the newest of the generations.
+// openSecret opens the newest of the generations, under which backups are written.
 func openSecret(seal *issue.SealKeys, cluster string, secrets []*storepb.ClusterSecret) (*issue.ClusterSecret, error) {
 	if len(secrets) == 0 {
 		return nil, federation.Errorf(federation.Conflict, "the cluster has no secret yet").
@@ -29,8 +29,8 @@ func openSecret(seal *issue.SealKeys, cluster string, secrets []*storepb.Cluster
 	return seal.OpenClusterSecret(cluster, newest.Generation, sealedFrom(newest.Sealed))
 }
 
-// RotateSecret makes a new generation of the cluster secret. Backups that were made under
-// former ones stay usable, because each carries its own. On the leader only.
+// RotateSecret makes a new generation of the cluster secret. Backups under former ones are
+// restored only where the operator names the generation. On the leader only.
 func (s *Store) RotateSecret(ctx context.Context, o Origin) (generation uint32, err error) {
 	for attempt := 1; ; attempt++ {
 		st := s.fsm.current()
@@ -53,13 +53,21 @@ func (s *Store) RotateSecret(ctx context.Context, o Origin) (generation uint32, 
 }
 
 // ensureSecret makes the first generation in a cluster that was founded without one,
-// after it has bound the seal of every key: see openMaterial.
+// after it has bound the seal of every key: see openMaterial. It makes another where the
+// newest vouches for positions only: a rotation of the seal key left it so, or an earlier
+// version, which had one form for all.
 func (s *Store) ensureSecret(ctx context.Context) error {
 	st := s.fsm.current()
-	if st.FeatureLevel() < state.LevelSecret || len(st.Secrets()) > 0 {
+	if st.FeatureLevel() < state.LevelSecret {
 		return nil
 	}
-	if err := s.bindSeals(ctx); err != nil {
+	if secrets := st.Secrets(); len(secrets) == 0 {
+		if err := s.bindSeals(ctx); err != nil {
+			return err
+		}
+	} else if _, err := openSecret(s.cfg.Seal, st.Cluster(), secrets); err == nil {
+		return nil
+	} else if _, _, noForm := s.secretOf(st, 0); noForm != nil {
 		return err
 	}
 	_, err := s.RotateSecret(ctx, Origin{By: "cluster"})
@@ -68,23 +76,56 @@ func (s *Store) ensureSecret(ctx context.Context) error {
 
 // checkMAC refuses a backup that was not written by a cluster whose seal key this node
 // has. Whoever can write to the place where backups lie could add a key of their own.
-func checkMAC(b *state.BackupContents, seal *issue.SealKeys) error {
+func checkMAC(b *state.BackupContents, seal *issue.SealKeys) (*issue.ClusterSecret, error) {
 	if len(b.MAC) == 0 || len(b.Secrets) == 0 {
-		return federation.Errorf(federation.Invalid, "the backup carries no MAC: nothing proves who wrote it").
+		return nil, federation.Errorf(federation.Invalid, "the backup carries no MAC: nothing proves who wrote it").
 			WithReason("no_mac").WithHint("save one with this version of the program, on a cluster whose members all run it: global snapshot save FILE; nothing was changed")
 	}
 	secret, err := openSecret(seal, b.Info.ClusterID, b.Secrets)
 	if err != nil {
-		return federation.Errorf(federation.Invalid, "the cluster secret in the backup cannot be opened: %w", err).
-			WithReason("damaged").WithHint("use another backup; nothing was changed")
+		return nil, federation.Errorf(federation.Invalid, "the cluster secret in the backup vouches for no backup: %w", err).
+			WithReason("damaged").WithHint("use another backup, which this version of the program saved; nothing was changed")
 	}
 	want, err := secret.BackupMAC(b.Frames)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !hmac.Equal(want, b.MAC) {
-		return federation.Errorf(federation.Invalid, "the backup was changed since it was saved, or was not saved by cluster %.64s", b.Info.ClusterID).
-			WithReason("wrong_mac").WithHint("use another backup, and find out who can write where this one lay; nothing was changed")
+		return nil, wrongMAC(b)
+	}
+	return secret, nil
+}
+
+func wrongMAC(b *state.BackupContents) error {
+	return federation.Errorf(federation.Invalid, "the backup was changed since it was saved, or was not saved by cluster %.64s", b.Info.ClusterID).
+		WithReason("wrong_mac").WithHint("use another backup, and find out who can write where this one lay; nothing was changed")
+}
+
+// mayTakePlace refuses a backup that the present state does not vouch for: of another
+// cluster, or under another generation of the cluster secret, unless the operator names
+// it. Somebody may have known a former generation, or have a cluster of their own.
+func (s *Store) mayTakePlace(st *state.State, b *state.BackupContents, secret *issue.ClusterSecret, opts RestoreOptions) error {
+	of, generation, newest := b.Info.ClusterID, b.Info.Secret, st.NextSecret()-1
+	switch {
+	case opts.Cluster != "" && opts.Cluster != of:
+		return federation.Errorf(federation.Invalid, "the backup is of cluster %.64s, not of %.64s", of, opts.Cluster).
+			WithReason("another_cluster").WithHint("name the cluster that global snapshot inspect shows; nothing was changed")
+	case opts.Generation != 0 && opts.Generation != generation:
+		return federation.Errorf(federation.Invalid, "the backup is under generation %d of the cluster secret, not under %d", generation, opts.Generation).
+			WithReason("secret_generation").WithHint("name the generation that global snapshot inspect shows; nothing was changed")
+	case of != st.Cluster() && opts.Cluster == "" && st.MayBeReplaced(false) != nil:
+		return federation.Errorf(federation.Conflict, "the backup is of cluster %.64s, and this cluster, %s, holds state", of, st.Cluster()).
+			WithReason("another_cluster").WithHint("to have that cluster take the place of this one, name it: --force --cluster %.64s; nothing was changed", of)
+	case of != st.Cluster():
+		return nil
+	case generation != newest && opts.Generation == 0:
+		return federation.Errorf(federation.Conflict, "the backup is under generation %d of the cluster secret, and the cluster is at %d: who knew that generation could have written it", generation, newest).
+			WithReason("secret_generation").WithHint("use a backup that was saved after the rotation; if you know that this one is genuine, name its generation: --secret-generation %d; nothing was changed", generation)
+	}
+	// A seal key that this node holds to open old backups may be in other hands too: a
+	// generation that this cluster knows is compared with its own.
+	if own, _, err := s.secretOf(st, generation); err == nil && !secret.Is(own) {
+		return wrongMAC(b)
 	}
 	return nil
 }

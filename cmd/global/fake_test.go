@@ -340,16 +340,20 @@ func (f *fake) backups(file string) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		reply(w, apitypes.RestoreResult{Backup: apitypes.Backup{ClusterID: "c1", Revision: "a@1", Bytes: int64(len(data))}, Revision: "b@9"})
+		done := apitypes.RestoreResult{Backup: apitypes.Backup{ClusterID: "c1", Revision: "a@1", Bytes: int64(len(data)), ClusterSecret: 2}, Revision: "b@9"}
+		if r.URL.Query().Get("cluster") == "c1" && r.URL.Query().Get("clusterSecret") == "2" {
+			done.Replaced = "c0"
+		}
+		reply(w, done)
 	})
 	seal := apitypes.Seal{NodeID: "n1", Active: "0a0a0a0a", First: "0b0b0b0b", CanSign: false, CannotOpen: []string{"zone/3"}, ClusterSecret: 2, Keys: []apitypes.SealKey{
 		{ID: "0b0b0b0b", Held: true}, {ID: "0a0a0a0a", Held: true, Sealed: 4}, {ID: "0c0c0c0c", Sealed: 1},
 	}}
 	f.mux.HandleFunc("GET /v1/seal", func(w http.ResponseWriter, _ *http.Request) { reply(w, seal) })
 	f.mux.HandleFunc("POST /v1/seal/rotate-cluster-secret", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, apitypes.SecretRotation{Generation: 3})
+		reply(w, apitypes.SecretRotation{Generation: 4})
 	})
 	f.mux.HandleFunc("POST /v1/seal/rotate", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, apitypes.SealRotation{Under: "0b0b0b0b", Keys: 5, Dropped: []string{"0a0a0a0a"}})
+		reply(w, apitypes.SealRotation{Under: "0b0b0b0b", Keys: 5, Dropped: []string{"0a0a0a0a"}, ClusterSecret: 3})
 	})
 }

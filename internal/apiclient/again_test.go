@@ -114,7 +114,7 @@ func TestUploadsAreSentAgainFromTheirBeginning(t *testing.T) {
 			return err
 		},
 		"restore": func(g *Global, u *Upload) error {
-			_, err := g.RestoreSnapshot(t.Context(), u, true)
+			_, err := g.RestoreSnapshot(t.Context(), u, apitypes.Restore{Force: true})
 			return err
 		},
 	} {

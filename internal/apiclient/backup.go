@@ -38,11 +38,18 @@ func (g *Global) SaveSnapshot(ctx context.Context, stale bool) (io.ReadCloser, e
 }
 
 // RestoreSnapshot sends a backup and waits until it is the state of the cluster.
-func (g *Global) RestoreSnapshot(ctx context.Context, backup *Upload, force bool) (apitypes.RestoreResult, error) {
+func (g *Global) RestoreSnapshot(ctx context.Context, backup *Upload, how apitypes.Restore) (apitypes.RestoreResult, error) {
 	var done apitypes.RestoreResult
+	query := url.Values{"force": {strconv.FormatBool(how.Force)}}
+	if how.Cluster != "" {
+		query.Set("cluster", how.Cluster)
+	}
+	if how.ClusterSecret != 0 {
+		query.Set("clusterSecret", strconv.FormatUint(uint64(how.ClusterSecret), 10))
+	}
 	q := call{
 		method: http.MethodPost, path: []string{"v1", "snapshot", "restore"},
-		query: url.Values{"force": {strconv.FormatBool(force)}}, upload: backup, changes: true,
+		query: query, upload: backup, changes: true,
 	}
 	resp, err := g.c.stream(ctx, q)
 	if err != nil {

@@ -19,12 +19,26 @@ type Backup struct {
 	SHA256      string     `json:"sha256"` // over the content of its records
 	Bytes       int64      `json:"bytes"`
 	HasMAC      bool       `json:"hasMac"` // only a restore, which has the seal key, can check it
+	// ClusterSecret is the generation of the cluster secret that its MAC is under.
+	ClusterSecret uint32 `json:"clusterSecret"`
+}
+
+// Restore are the parameters of POST /v1/snapshot/restore: whether to replace what the
+// cluster holds, and, where the backup is not of this cluster or not under the newest
+// generation of its secret, which cluster or generation it is of.
+type Restore struct {
+	Force         bool
+	Cluster       string
+	ClusterSecret uint
 }
 
 // RestoreResult is the answer of POST /v1/snapshot/restore.
 type RestoreResult struct {
 	Backup   Backup `json:"backup"`
 	Revision string `json:"revision"` // where the new history begins
+	// Replaced is the id of the cluster whose state was replaced, where the backup is of
+	// another one.
+	Replaced string `json:"replaced,omitempty"`
 }
 
 // Seal is the answer of GET /v1/seal: how a node stands with the seal keys.
@@ -54,6 +68,8 @@ type SealRotation struct {
 	Under   string   `json:"under"`
 	Keys    int      `json:"keys"`    // sealed anew by this call
 	Dropped []string `json:"dropped"` // no longer needed by anything in the state
+	// ClusterSecret is the newest generation of the cluster secret.
+	ClusterSecret uint32 `json:"clusterSecret"`
 }
 
 // SecretRotation is the answer of POST /v1/seal/rotate-cluster-secret.

@@ -21,6 +21,9 @@ type Backup struct {
 	Time time.Time
 	// SealKeys are the ids of the seal keys that are needed to use it.
 	SealKeys []string
+	// Secret is the generation of the cluster secret under which it was written, 0 where it
+	// has none.
+	Secret uint32
 	// Counts of what it holds; deleted zones do not count.
 	Keys, Zones, Meshes, Revocations, CutOffs int
 	// SHA256 is over the content of all its records; Bytes is its size.
@@ -118,7 +121,7 @@ func (b *BackupContents) add(record *storepb.Record, first bool) error {
 		b.SealCheck = r.SealCheck
 		info.SealKeys = append(info.SealKeys, r.SealCheck.GetSealed().GetSealKeyId())
 	case *storepb.Record_Secret:
-		b.Secrets = append(b.Secrets, r.Secret)
+		b.Secrets, info.Secret = append(b.Secrets, r.Secret), r.Secret.GetGeneration()
 		info.SealKeys = append(info.SealKeys, r.Secret.GetSealed().GetSealKeyId())
 	case *storepb.Record_Key:
 		info.Keys++

@@ -171,12 +171,24 @@ func TestFormerSealKeys(t *testing.T) {
 			t.Errorf("under %s: former %q, want %q", step.id, got, step.former)
 		}
 	}
-	restored := NewState()
-	restored.share()
-	restored.sealCheck = under("b")
-	restored.sealCheck.FormerIds = nil
-	restored.keepTrust(s)
-	if got := strings.Join(restored.sealCheck.FormerIds, " "); got != "c" {
-		t.Errorf("restored under b: former %q, want c: that of the present cluster is not former there", got)
+	// s is sealed under a, and b and c are former ones.
+	for _, tt := range []struct {
+		name, cluster, id string
+		has               []string
+		want, former      string
+	}{
+		{"a backup of before the last rotation", "", "b", nil, "a", "b c"},
+		{"a backup of now", "", "a", []string{"b"}, "a", "b c"},
+		{"a backup of after a rotation that the cluster lost", "", "d", []string{"a"}, "d", "a b c"},
+		{"another cluster's", "other", "b", nil, "b", "c"},
+	} {
+		restored := NewState()
+		restored.share()
+		restored.cluster, restored.sealCheck = tt.cluster, under(tt.id)
+		restored.sealCheck.FormerIds = tt.has
+		restored.keepTrust(s)
+		if got := strings.Join(restored.sealCheck.FormerIds, " "); got != tt.former || restored.SealKeyID() != tt.want {
+			t.Errorf("%s: under %s, former %q, want %s and %q", tt.name, restored.SealKeyID(), got, tt.want, tt.former)
+		}
 	}
 }

@@ -56,6 +56,7 @@ func everything(t testing.TB) *core {
 	c.apply(refused)
 	by(&storepb.Command{Op: &storepb.Command_RestorePart{RestorePart: &storepb.RestorePart{RestoreId: "r", Data: []byte("part")}}})
 	by(&storepb.Command{Op: &storepb.Command_AddSecret{AddSecret: &storepb.ClusterSecret{Generation: 1, Sealed: fakeSealed()}}})
+	by(&storepb.Command{Op: &storepb.Command_AddSecret{AddSecret: &storepb.ClusterSecret{Generation: 2, Sealed: fakeSealed()}}})
 	by(&storepb.Command{Op: &storepb.Command_Expel{Expel: &storepb.Expel{Id: "node-9", Subject: "west", Reason: "stolen"}}})
 	by(&storepb.Command{Op: &storepb.Command_BlockKey{BlockKey: step(cptoken.User, "", 2)}})
 	lost := c.s.Position(1)
@@ -208,7 +209,7 @@ func TestSnapshotsAndBackupsHoldEachField(t *testing.T) {
 		t.Fatal(err)
 	}
 	without := c.s.Capture()
-	without.staged = stagedRestore{parts: without.staged.none()}
+	without.staged, without.secrets = stagedRestore{parts: without.staged.none()}, without.secrets[1:]
 	for name, tc := range map[string]struct {
 		data []byte
 		want string

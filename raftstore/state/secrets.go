@@ -71,9 +71,9 @@ func (s *State) resealSecret(next *storepb.ClusterSecret) error {
 }
 
 // keepSecrets has a state that goes back in time keep the generations that the replaced
-// one made since.
+// one has and the backup lacks: the former ones, and those made since.
 func (s *State) keepSecrets(replaced *State) {
-	if s.cluster == replaced.cluster && replaced.NextSecret() > s.NextSecret() {
+	if s.cluster == replaced.cluster && replaced.NextSecret() >= s.NextSecret() {
 		s.secrets = replaced.secrets
 	}
 }

@@ -91,10 +91,13 @@ func (s *State) write(out io.Writer, mac func(frames []byte) []byte) error {
 
 // WriteBackup streams the state without a restore that is under way, and ends it with
 // what mac makes from the digest of all frames. The digest tells where each record
-// ends: records that are run together would be read as other ones.
+// ends: records that are run together would be read as other ones. Of the cluster secret
+// a backup has the newest generation alone: a restore begins a history, and positions of
+// those before prove nothing.
 func (s *State) WriteBackup(out io.Writer, mac func(frames []byte) []byte) error {
 	backup := s.Capture()
 	backup.staged = stagedRestore{parts: s.staged.none()}
+	backup.secrets = s.secrets[max(0, len(s.secrets)-1):]
 	return backup.write(out, mac)
 }
 

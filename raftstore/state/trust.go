@@ -33,9 +33,14 @@ func withFormer(check *storepb.SealCheck, former []string) *storepb.SealCheck {
 }
 
 // keepTrust has a state that goes back in time trust nobody whom the replaced one did
-// not trust any more.
+// not trust any more. A seal key that the same cluster replaced since does not come back:
+// its keys are sealed under it until the next rotation, and it proves nothing.
 func (s *State) keepTrust(replaced *State) {
-	s.sealCheck = withFormer(s.sealCheck, slices.Concat(s.sealCheck.GetFormerIds(), replaced.sealCheck.GetFormerIds()))
+	former := slices.Concat(s.sealCheck.GetFormerIds(), replaced.sealCheck.GetFormerIds())
+	if s.cluster == replaced.cluster && slices.Contains(replaced.sealCheck.GetFormerIds(), s.SealKeyID()) {
+		s.sealCheck = replaced.sealCheck
+	}
+	s.sealCheck = withFormer(s.sealCheck, former)
 	for id, e := range replaced.expelled.All() {
 		s.expelled.Set(s.edit, id, e)
 	}

@@ -102,11 +102,11 @@ func sealRotate() *cli.Command {
 		Usage: "seal every signing key anew under the first seal key of the leader's file, or rotate the cluster secret",
 		Description: `First put the new seal key in front in the file of every node, keep the old one in
 the next line, and start the nodes again, one after the other. An interrupted
-rotation is completed by running it again. No zone and no token notices it.
+rotation is completed by running it again. No zone and no token notices it. The cluster
+makes a new generation of its secret, too, from which the keys of backups are derived.
 
-With --cluster-secret no signing key is touched: the cluster makes a new generation of
-its secret, from which the keys of backups are derived. It needs no restart, and
-backups under former generations stay usable.
+With --cluster-secret that is all that is done: no signing key is touched. It needs no
+restart. A backup under a former generation is restored with --secret-generation.
 
 Examples:
   global generate seal-key > new.key && cat new.key seal.key > both.key
@@ -137,6 +137,9 @@ Examples:
 				text := fmt.Sprintf("%d keys are sealed anew under seal key %s", done.Keys, done.Under)
 				if len(done.Dropped) > 0 {
 					text += "; nothing but older backups needs " + strings.Join(done.Dropped, ", ") + " any more"
+				}
+				if done.ClusterSecret > 0 {
+					text += fmt.Sprintf("; the cluster secret is at generation %d", done.ClusterSecret)
 				}
 				return console.Sentence(text)
 			})

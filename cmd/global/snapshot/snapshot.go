@@ -153,6 +153,9 @@ func backupFields(b apitypes.Backup) *console.Fields {
 		f.Add("last change", b.Time.Format(time.RFC3339))
 	}
 	f.Add("seal keys", strings.Join(b.SealKeys, ", "))
+	if b.ClusterSecret > 0 {
+		f.Add("cluster secret", "generation "+strconv.FormatUint(uint64(b.ClusterSecret), 10))
+	}
 	f.Add("signing keys", strconv.Itoa(b.Keys))
 	f.Add("zones", strconv.Itoa(b.Zones))
 	f.Add("meshes", strconv.Itoa(b.Meshes))
@@ -234,7 +237,9 @@ func snapshotRestore() *cli.Command {
 		Usage:     "replace the state of a running cluster by a backup",
 		ArgsUsage: "FILE",
 		Description: `Start a new cluster with the backup's seal key in its seal key file, then restore
-into it. A cluster that holds state is replaced with --force only.
+into it. A cluster that holds state is replaced with --force only. Where the backup is of
+another cluster, name that with --cluster as well; where it is under a former generation
+of the cluster secret, the generation with --secret-generation. snapshot inspect shows both.
 
 A new history begins: zones take the restored state by themselves and keep what they
 know to be revoked. Revoke again what was revoked after the backup and concerns
@@ -245,6 +250,8 @@ Examples:
   global snapshot restore meridian.snapshot --force`,
 		Flags: client.Flags(
 			&cli.BoolFlag{Name: "force", Usage: "replace the state that the cluster holds"},
+			&cli.StringFlag{Name: "cluster", Usage: "with --force, the `ID` of the backup's cluster where that is another one than this"},
+			&cli.UintFlag{Name: "secret-generation", Usage: "the generation `N` of the cluster secret that the backup is under, where that is not this cluster's newest: who knew that one could have written the backup"},
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
 			console.OutputFlag()),
 		Action: restoreSnapshot,
@@ -271,9 +278,15 @@ func restoreSnapshot(c *cli.Context) error {
 	if err := agreeToRestore(c); err != nil {
 		return err
 	}
-	done, err := g.RestoreSnapshot(c.Context, &apiclient.Upload{From: backup, Size: size}, c.Bool("force"))
+	how := apitypes.Restore{Force: c.Bool("force"), Cluster: c.String("cluster"), ClusterSecret: c.Uint("secret-generation")}
+	done, err := g.RestoreSnapshot(c.Context, &apiclient.Upload{From: backup, Size: size}, how)
 	if err != nil {
 		return err
+	}
+	if done.Replaced != "" {
+		voice := console.VoiceOf(c.App)
+		voice.Warn("cluster %s took the place of cluster %s, with generation %d of the cluster secret", done.Backup.ClusterID, done.Replaced, done.Backup.ClusterSecret)
+		voice.Hint("make another generation, unless you know that this one was not replaced because somebody had it: global seal rotate --cluster-secret")
 	}
 	return console.Print(c.App.Writer, format, done, func() io.WriterTo {
 		return console.Sentence(fmt.Sprintf("cluster %s is restored to %s; its new history begins at %s",

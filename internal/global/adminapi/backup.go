@@ -118,7 +118,7 @@ func (api *API) postRestore(a *act, w http.ResponseWriter, r *http.Request) erro
 	if err := api.notLeader(); err != nil {
 		return err // before the backup is sent here in vain
 	}
-	force, err := queryBool(r, "force")
+	opts, err := restoreOptions(r)
 	if err != nil {
 		return err
 	}
@@ -132,14 +132,34 @@ func (api *API) postRestore(a *act, w http.ResponseWriter, r *http.Request) erro
 	_ = control.SetWriteDeadline(time.Time{}) // the answer comes when all is done
 	ctx, cancel := context.WithTimeout(r.Context(), applyTimeout)
 	defer cancel()
-	o := a.origin("restore", strconv.FormatBool(force))
-	backup, change, err := api.store.Restore(ctx, o, raftstore.RestoreOptions{Force: force}, arriving{r.Body, control})
+	o, before := a.origin("restore", strconv.FormatBool(opts.Force)), api.store.ClusterID()
+	backup, change, err := api.store.Restore(ctx, o, opts, arriving{r.Body, control})
 	if err != nil {
 		return err
 	}
-	a.note(slog.String("backup", backup.Revision.String()), slog.String("revision", change.Revision.String()))
+	a.note(slog.String("backup", backup.Revision.String()), slog.String("cluster", backup.ClusterID), slog.String("revision", change.Revision.String()))
+	done := apitypes.RestoreResult{Backup: BackupJSON(backup), Revision: change.Revision.String()}
+	if before != backup.ClusterID {
+		done.Replaced = before
+	}
 	_ = control.SetWriteDeadline(time.Now().Add(stallTimeout))
-	return reply(w, http.StatusOK, apitypes.RestoreResult{Backup: BackupJSON(backup), Revision: change.Revision.String()})
+	return reply(w, http.StatusOK, done)
+}
+
+func restoreOptions(r *http.Request) (opts raftstore.RestoreOptions, err error) {
+	q := r.URL.Query()
+	if opts.Force, err = queryBool(r, "force"); err != nil {
+		return opts, err
+	}
+	opts.Cluster = q.Get("cluster")
+	if text := q.Get("clusterSecret"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return opts, federation.InvalidField("clusterSecret", "must be the number of a generation")
+		}
+		opts.Generation = uint32(n)
+	}
+	return opts, nil
 }
 
 // BackupJSON shows what a backup says about itself.
@@ -147,7 +167,7 @@ func BackupJSON(b raftstore.Backup) apitypes.Backup {
 	return apitypes.Backup{
 		Format: b.Format, Level: b.Level, ClusterID: b.ClusterID, Revision: b.Revision.String(), Time: stamp(b.Time),
 		SealKeys: orEmpty(b.SealKeys), Keys: b.Keys, Zones: b.Zones, Meshes: b.Meshes,
-		Revocations: b.Revocations, CutOffs: b.CutOffs, SHA256: hex.EncodeToString(b.SHA256), Bytes: b.Bytes, HasMAC: b.HasMAC,
+		Revocations: b.Revocations, CutOffs: b.CutOffs, SHA256: hex.EncodeToString(b.SHA256), Bytes: b.Bytes, HasMAC: b.HasMAC, ClusterSecret: b.Secret,
 	}
 }
 
@@ -180,7 +200,7 @@ func (api *API) postSealRotate(a *act, w http.ResponseWriter, r *http.Request) e
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, apitypes.SealRotation{Under: done.Under, Keys: done.Keys, Dropped: orEmpty(done.Dropped)})
+	return reply(w, http.StatusOK, apitypes.SealRotation{Under: done.Under, Keys: done.Keys, Dropped: orEmpty(done.Dropped), ClusterSecret: done.Secret})
 }
 
 func (api *API) postRotateSecret(a *act, w http.ResponseWriter, r *http.Request) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/meridiankds/meridian/federation"
@@ -56,6 +57,13 @@ func TestSnapshotOverTheAPI(t *testing.T) {
 	}
 	if w = e.raw("POST", "/v1/snapshot/restore?force=yes", bytes.NewReader(backup)); w.Code != http.StatusBadRequest {
 		t.Errorf("force=yes: %d %s", w.Code, w.Body)
+	}
+	for query, want := range map[string]string{
+		"force=true&clusterSecret=first": "clusterSecret", "force=true&clusterSecret=7": "secret_generation", "force=true&cluster=prod": "another_cluster",
+	} {
+		if w := e.raw("POST", "/v1/snapshot/restore?"+query, bytes.NewReader(backup)); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
 	}
 	w = e.raw("POST", "/v1/snapshot/restore?force=true", bytes.NewReader(backup))
 	if w.Code != http.StatusOK {

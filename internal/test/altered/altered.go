@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -57,6 +58,31 @@ func Assemble(t testing.TB, snapshot []byte, records []*storepb.Record) []byte {
 		sum.Write(payload)
 	}
 	return out
+}
+
+// Forge puts records together as Assemble does, and writes a MAC over them with mac, as
+// somebody with a cluster secret can.
+func Forge(t testing.TB, snapshot []byte, records []*storepb.Record, mac func(frames []byte) ([]byte, error)) []byte {
+	t.Helper()
+	frames := sha256.New()
+	records = slices.Clone(records)
+	for i, r := range records {
+		if r.GetEnd() != nil {
+			records[i] = proto.CloneOf(r)
+			var err error
+			if records[i].GetEnd().Mac, err = mac(frames.Sum(nil)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames.Write(binary.BigEndian.AppendUint32(nil, uint32(len(payload))))
+		frames.Write(payload)
+	}
+	return Assemble(t, snapshot, records)
 }
 
 // EachField calls visit for every way to flip, drop or add to a field of a message, and

@@ -29,6 +29,7 @@ var promises = map[string][]string{
 	"It cannot be shown for another zone or user":    {"internal/test/attack.TestEachPortTakesOneRole", "internal/test/attack.TestNobodyIsTakenForAnother"},
 	"It cannot sign anything without the seal key":   {"raftstore.TestBackupHoldsNoPrivateKey", "raftstore.TestBackupsThatNobodyVouchesFor"},
 	"It cannot read a private key":                   {"internal/test/cluster.TestPrivateKeysStayAtTheGlobal", "internal/global/adminapi.TestRoutesByRole"},
+	"a backup cannot be written that is":             {"raftstore.TestAFormerGenerationWritesNoBackup"},
 	"A token that is made for a zone":                {"internal/test/cluster.TestZoneRelaysTokens"},
 	"It cannot change anything, and no answer":       {"internal/test/attack.TestTheDiagnosticsPortTellsNoSecret"},
 	"It cannot be a member, since that takes":        {"internal/global/peer.TestForgedProofs", "internal/test/attack.TestAMembersCertificateOpensNothing"},
