@@ -73,6 +73,10 @@ type Part struct {
 type Persistence struct {
 	// Revision up to which everything is durable.
 	Revision federation.Revision
+	// Taken counts the sets that were taken, and Durable up to which of them all are
+	// durable, those apart that Lost tells of. A set may be acknowledged once Durable has
+	// reached what Taken was after it: what a set leads to does not tell it from another.
+	Taken, Durable uint64
 	// Err is why what was taken beyond it is not; nil while it is being written, or there
 	// is nothing.
 	Err error

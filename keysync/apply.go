@@ -53,13 +53,20 @@ func (s *Store) Apply(ctx context.Context, p cptoken.Part) error {
 		err = s.recover()
 		s.disk.Unlock()
 	}
+	before, _ := s.Persisted()
 	if err := s.Take(ctx, p); err != nil {
 		return err
 	}
 	if err != nil {
 		return err
 	}
-	return s.flush()
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if now, _ := s.Persisted(); now.Lost != before.Lost {
+		return federation.Errorf(federation.Unavailable, "the changes were given up, because they could not be written").WithReason(ReasonUnwritten)
+	}
+	return nil
 }
 
 // write admits a part to its set, and stages or commits it. The state is the one that a
@@ -78,6 +85,9 @@ func (s *Store) writePart(p cptoken.Part) (*state, error) {
 		m, err := modeOf(&s.state.head, p)
 		if err != nil {
 			return nil, err
+		}
+		if m == modeFull && s.owes(p.To) {
+			m = modeMerge // it cannot know what was given up
 		}
 		s.drop()
 		s.pending = &pending{first: p, mode: m}
@@ -129,11 +139,11 @@ func modeOf(have *head, p cptoken.Part) (mode, error) {
 	}
 	switch {
 	case p.To.Index < have.revision.Index:
-		return modeNothing, ahead(have, p)
+		return modeNothing, notThrough(have, p)
 	case p.Full && p.To.Index == have.revision.Index && have.vocabulary != cptoken.Vocabulary:
 		return modeFull, nil // the same once more, for what was not understood
 	case p.To.Index == have.revision.Index && !bytes.Equal(p.Position, have.position):
-		return modeNothing, ahead(have, p)
+		return modeNothing, notThrough(have, p)
 	case p.To.Index == have.revision.Index && p.Watermark.UnixMilli() <= have.watermark:
 		return modeNothing, nil // the very same set, which was taken and is not durable yet
 	case p.To.Index == have.revision.Index:
@@ -153,7 +163,7 @@ func gap(have *head, p cptoken.Part) error {
 		WithHint("subscribe again from the zone's position, or for full state")
 }
 
-func ahead(have *head, p cptoken.Part) error {
+func notThrough(have *head, p cptoken.Part) error {
 	return federation.Errorf(federation.Conflict, "the changes lead to %s, and this zone stands at %s, which they do not lead through",
 		p.To, have.revision).
 		WithReason(ReasonAhead).
@@ -185,9 +195,12 @@ func (s *Store) stagePart(p cptoken.Part) (err error) {
 // commit applies a whole set, of which last is the last part.
 func (s *Store) commit(set *pending, last cptoken.Part) (*state, error) {
 	var d *draft
-	heard := s.contact.Load()
+	s.mu.Lock()
+	known := s.ahead
+	s.mu.Unlock()
 	err := s.file.update(func(tx *bbolt.Tx) error {
 		d = newDraft(tx, set, &s.state, s.hash)
+		d.ahead = known
 		if err := d.begin(); err != nil {
 			return err
 		}
@@ -202,23 +215,27 @@ func (s *Store) commit(set *pending, last cptoken.Part) (*state, error) {
 		if err := d.finish(last.Watermark.UnixMilli()); err != nil {
 			return err
 		}
-		h := d.h
-		h.cluster = last.Cluster
-		if d.full() {
-			h.vocabulary = cptoken.Vocabulary
-		}
-		if set.mode.leads(h.revision, last.To) {
-			h.revision, h.position = last.To, last.Position
-		}
-		h.setContact(heard)
+		d.lead(last)
+		d.h.setContact(s.contact.Load())
 		return d.writeHead()
 	})
 	if err != nil {
+		s.tried = d.next.head
 		return nil, err
 	}
 	s.report(d)
-	s.written = heard.at
 	return &d.next, nil
+}
+
+// lead has the draft stand where the set leads to.
+func (d *draft) lead(last cptoken.Part) {
+	d.h.cluster = last.Cluster
+	if d.full() {
+		d.h.vocabulary = cptoken.Vocabulary
+	}
+	if d.mode.leads(d.h.revision, last.To) {
+		d.h.revision, d.h.position = last.To, last.Position
+	}
 }
 
 // report tells the operator what a restore of the global has led to here.

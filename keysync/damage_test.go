@@ -301,12 +301,20 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	}
 }
 
+// failedCommit has a Store believe that its last commit failed.
+func failedCommit(s *Store) {
+	s.file.failed = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fallBehind(errors.New("input/output error"))
+}
+
 // After a commit of unknown outcome the file is read again.
 func TestReopensAfterAFailedCommit(t *testing.T) {
 	s := openNew(t)
 	mustApply(t, s, full(history1, 10, revoked(1, "a")))
 	before := maps.Clone(s.state.keys)
-	s.file.failed = true
+	failedCommit(s)
 	mustApply(t, s, delta(history1, 10, 11, revoked(11, "b")))
 	wantRevoked(t, s, true, "a", "b")
 	if len(before) != len(s.state.keys) {
@@ -324,7 +332,7 @@ func TestReopensAfterAFailedCommit(t *testing.T) {
 	if err := os.WriteFile(s.path, older, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.file.failed = true
+	failedCommit(s)
 	wantReason(t, s.Apply(t.Context(), delta(history1, 12, 13, revoked(13, "d"))), ReasonDamaged)
 	wantRevoked(t, s, true, "a", "b", "c")
 }

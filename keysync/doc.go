@@ -5,8 +5,11 @@
 // [Store.Take] takes sets of changes as they come from the global. What a set refuses is
 // refused when Take returns, whatever the disk does; what it allows is visible when the
 // set is durable, which [Store.Persisted] tells, so that what was acknowledged is neither
-// lost nor undone. [Store.Run] writes. While it cannot, the zone keeps in memory what the
-// sets refuse and not the sets, and has them sent again. What the zone's version does not
+// lost nor undone. [Store.Run] writes: sets, and the contact. While it cannot, the zone keeps in
+// memory what the sets refuse and not the sets. Once it can, it first writes what they
+// refuse, where the copy stands, and then has them sent again: what comes may be a newer
+// history that knows nothing of it. A file that is moved, removed or replaced under a
+// running zone counts as a disk that cannot be written, until it is put back. What the zone's version does not
 // understand is kept out of the copy, and named by [View.Skipped]. The copy never goes back within a
 // history. In a newer history, which a restore of the global begins, it takes the
 // full state but keeps what was revoked or removed before until that is

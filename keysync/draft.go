@@ -37,13 +37,15 @@ func (m mode) keeps() bool { return m == modeAdopt || m == modeMerge }
 // leads reports whether the copy stands where the set leads to, once it has taken it.
 func (m mode) leads(from, to federation.Revision) bool { return m.keeps() || to.Index > from.Index }
 
-// draft is the next state, while one transaction makes it.
+// draft is the next state, while one transaction makes it, or while it is foreseen, in
+// memory alone.
 type draft struct {
 	txn
 	mode mode
 	// began is where the history of the set began, 0 where that is not known.
 	began uint64
 	base  *state // the state before; never changed
+	ahead *ahead // what all sets that were taken come to, nil where that is this one
 	next  state  // becomes the state after
 	hash  hashKey
 	// owned says that the maps of next are its own; until then they are base's.
@@ -139,10 +141,10 @@ func (d *draft) apply(c cptoken.Change) error {
 	case c.Withdrawn != nil:
 		d.withdraw(c.Withdrawn, d.explicit(c.Index))
 	case c.CutOff != nil:
-		d.settled[c.CutOff.CutOffID] = d.explicit(c.Index)
+		d.settled[c.CutOff.CutOffID] = d.explicit(c.Index) && !d.ahead.cutsOff(c.CutOff.CutOffID, c.CutOff.Before.Unix())
 		return d.setCutOff(c.CutOff.CutOffID, cutOff{before: c.CutOff.Before.Unix()})
 	case c.CutOffWithdrawn != nil:
-		d.settled[*c.CutOffWithdrawn] = d.explicit(c.Index)
+		d.settled[*c.CutOffWithdrawn] = d.explicit(c.Index) && !d.ahead.cutsOff(*c.CutOffWithdrawn, 0)
 		return d.withdrawCutOff(*c.CutOffWithdrawn)
 	case c.Skipped != nil:
 		return d.skip(c.Index, c.Skipped)
@@ -229,7 +231,7 @@ func (d *draft) removeKey(id cptoken.KeyID, explicit bool) error {
 			continue
 		}
 		known = true
-		if carried && explicit {
+		if carried && explicit && !d.ahead.carries(t) {
 			if err := d.setTomb(t, false); err != nil {
 				return err
 			}
@@ -267,6 +269,10 @@ func (d *draft) revoke(run *cptoken.RevokedRun) {
 
 func (d *draft) add(e entry) {
 	dg := d.hash.ofBytes(e.kind, e.mesh, e.id)
+	if d.tx == nil {
+		d.foreseeRevoked(e, dg)
+		return
+	}
 	d.h.count(e, d.revokedNow(dg))
 	d.fresh.grow()
 	d.fresh.set(dg, true)
@@ -277,7 +283,11 @@ func (d *draft) withdraw(run *cptoken.RevokedRun, explicit bool) {
 	for _, id := range run.IDs {
 		e := entry{op: opWithdrawn, kind: run.Kind, mesh: run.Mesh, id: []byte(id.ID)}
 		dg := d.hash.ofBytes(e.kind, e.mesh, e.id)
-		if d.full() && explicit {
+		if d.tx == nil {
+			d.foreseeWithdrawn(dg, explicit)
+			continue
+		}
+		if d.full() && explicit && !d.ahead.revokes(dg) {
 			d.unrevoked[dg] = true
 		}
 		if !d.revokedNow(dg) {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,8 +21,11 @@ import (
 
 // file is an open, locked and verified bbolt file.
 type file struct {
-	db *bbolt.DB
-	fd *os.File
+	db   *bbolt.DB
+	fd   *os.File
+	path string
+	// fault is that of the Store.
+	fault func(what string) error
 	// wedged: a transaction panicked, and bbolt may hold its locks for good.
 	wedged bool
 	// failed: a commit did not succeed, so what is in the file is unknown until it
@@ -31,7 +35,29 @@ type file struct {
 
 func (f *file) usable() bool { return f != nil && !f.wedged && !f.failed }
 
-// update runs a transaction that is durable when update returns nil.
+// gone is the error for a file that is not at its path any more: what is written to it
+// is lost with the process, and nobody else can read it.
+func (f *file) gone() error {
+	mine, err := f.fd.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Stat(f.path)
+	if err == nil && os.SameFile(mine, there) {
+		return nil
+	}
+	what := "was replaced"
+	if errors.Is(err, fs.ErrNotExist) {
+		what = "was moved or removed"
+	} else if err != nil {
+		return err
+	}
+	return federation.Errorf(federation.Internal, "the zone's file of keys %s %s while the zone runs", f.path, what).
+		WithReason(ReasonDamaged).
+		WithHint("put the file back that was there; or restart the zone, which then begins with what is there and has the rest sent again")
+}
+
+// update runs a transaction that is durable, and at its path, when update returns nil.
 func (f *file) update(fn func(tx *bbolt.Tx) error) error {
 	var inside error
 	err := guard(func() error {
@@ -40,6 +66,12 @@ func (f *file) update(fn func(tx *bbolt.Tx) error) error {
 			return inside
 		})
 	})
+	if err == nil {
+		err = f.gone()
+	}
+	if err == nil {
+		err = f.fault("committed")
+	}
 	var p *panicked
 	switch {
 	case errors.As(err, &p):
@@ -74,7 +106,7 @@ func (s *Store) openOrBegin() (*file, state, error) {
 		return nil, state{}, federation.Errorf(federation.Internal, "making the folder of the zone's keys: %w", err).
 			WithHint("choose a data folder that this user may write to")
 	}
-	f, st, err := s.openFile()
+	f, st, err := s.openFile(os.O_CREATE)
 	var bad *damage
 	if errors.As(err, &bad) {
 		aside, moved := s.setAside(f)
@@ -84,7 +116,7 @@ func (s *Store) openOrBegin() (*file, state, error) {
 		s.log.Error("the zone's file of keys is damaged: it was set aside and begun anew; "+
 			"until the global has sent its state, the zone knows nothing and refuses every token",
 			"file", s.path, "damage", bad.Error(), "aside", aside)
-		f, st, err = s.openFile()
+		f, st, err = s.openFile(os.O_CREATE)
 	}
 	if err != nil {
 		_ = f.close()
@@ -93,10 +125,11 @@ func (s *Store) openOrBegin() (*file, state, error) {
 	return f, st, nil
 }
 
-// openFile locks, verifies and opens the file. With damage it returns the open
+// openFile locks, verifies and opens the file, and begins it where create is
+// os.O_CREATE and not 0. With damage it returns the open
 // file too, so that it can be renamed while nobody else can have it.
-func (s *Store) openFile() (*file, state, error) {
-	f := &file{}
+func (s *Store) openFile(create int) (*file, state, error) {
+	f := &file{path: s.path, fault: func(what string) error { return s.fault(what) }}
 	var st state
 	var fresh bool
 	err := guard(func() (err error) {
@@ -106,7 +139,7 @@ func (s *Store) openFile() (*file, state, error) {
 		f.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
 			Timeout: s.opts.LockTimeout,
 			OpenFile: func(path string, flag int, mode os.FileMode) (*os.File, error) {
-				if f.fd, err = os.OpenFile(path, flag, mode); err != nil {
+				if f.fd, err = os.OpenFile(path, flag&^os.O_CREATE|create, mode); err != nil {
 					return nil, err
 				}
 				if err = lock(f.fd, s.opts.LockTimeout); err != nil {
@@ -130,7 +163,9 @@ func (s *Store) openFile() (*file, state, error) {
 		f.wedged = true // only the descriptor is left to close
 		return f, st, err
 	}
-	if fresh {
+	if fresh && create == 0 {
+		err = damagef("the file is empty")
+	} else if fresh {
 		err = s.begin(f, &st)
 	} else if st.head.zone != s.opts.Zone {
 		err = federation.Errorf(federation.Conflict, "the file belongs to zone %.64q, not to zone %.64q", st.head.zone, s.opts.Zone).
@@ -204,11 +239,16 @@ func syncFolder(dir string) error {
 }
 
 // reopen reads the file again after a commit whose outcome is unknown. It
-// fails, and leaves the file alone, where the file holds less than is published.
-// s.disk is held.
+// fails, and leaves the file alone, where the file is gone or holds less than is
+// published. s.disk is held.
 func (s *Store) reopen() error {
+	if s.file.fd != nil {
+		if err := s.file.gone(); err != nil {
+			return err // only open can it be told that it was put back
+		}
+	}
 	_ = s.file.close()
-	f, st, err := s.openFile()
+	f, st, err := s.openFile(0)
 	if err == nil && !s.covers(st.head) {
 		err = damagef("the file holds less than this zone has acknowledged")
 	}
@@ -220,20 +260,56 @@ func (s *Store) reopen() error {
 			WithHint("the zone goes on with what it has in memory and takes nothing new; restart it, and look at the disk of %s", s.path)
 	}
 	s.file = f
+	if err := s.fault("rewrite"); err != nil {
+		f.failed = true
+		return err
+	}
+	if err := f.rewrite(); err != nil {
+		f.failed = true
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state = st
-	s.narrow = s.remaining()
 	s.publish()
 	return nil
 }
 
+// rewrite writes every page that is in use once more, as it is read. A system that could not
+// write pages may take them for written from then on, and read from its memory what the
+// disk never had: a file that reads well after a failed commit is not durable for that.
+// What refers to pages, the first two of bbolt, comes after them.
+func (f *file) rewrite() error {
+	var size int64
+	if err := f.db.View(func(tx *bbolt.Tx) error { size = tx.Size(); return nil }); err != nil {
+		return err
+	}
+	first := 2 * int64(f.db.Info().PageSize)
+	for _, part := range [...]struct{ from, to int64 }{{first, size}, {0, first}} {
+		for buf := make([]byte, 256<<10); part.from < part.to; {
+			n, err := f.fd.ReadAt(buf[:min(int64(len(buf)), part.to-part.from)], part.from)
+			if err != nil {
+				return err
+			}
+			if _, err := f.fd.WriteAt(buf[:n], part.from); err != nil {
+				return err
+			}
+			part.from += int64(n)
+		}
+		if err := f.fd.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // covers reports whether h is of the same file as what is published and holds at
-// least as much.
+// least as much, or is what a merging set that leads back has made of it.
 func (s *Store) covers(h head) bool {
 	now := &s.state.head
 	return h.instance == now.instance &&
-		(h.revision.Covers(now.revision) || h.revision.History.Compare(now.revision.History) > 0)
+		(h.revision.Covers(now.revision) || h.revision.History.Compare(now.revision.History) > 0 ||
+			h.revision == s.tried.revision && h.sums == s.tried.sums)
 }
 
 // explain says what to do about an error of opening.

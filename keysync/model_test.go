@@ -81,6 +81,7 @@ type modelRevocation struct {
 // modelZone is what a zone should know, in maps, and by the shortest rules.
 type modelZone struct {
 	at        federation.Revision
+	position  string
 	watermark int64
 	revoked   map[string]modelRevocation // by nameOf
 	keys      map[string]*cptoken.PublicKey
@@ -167,7 +168,7 @@ func (z *modelZone) take(p cptoken.Part) {
 			}
 		}
 	}
-	z.at = p.To
+	z.at, z.position = p.To, string(p.Position)
 	z.prune(p.Watermark.Unix())
 }
 
@@ -192,7 +193,11 @@ func (z *modelZone) replace(p cptoken.Part, adopt bool) {
 		if c.RemovedKey != nil && before[name] != nil && z.keys[name] == nil {
 			z.keys[name] = before[name] // so that its fingerprint is remembered
 		}
-		z.change(c, (!adopt || p.To.History == z.at.History) && c.Index > z.at.Index)
+		explicit := c.Index > z.at.Index
+		if p.To.History != z.at.History {
+			explicit = p.Began != 0 && c.Index > p.Began
+		}
+		z.change(c, explicit)
 	}
 	for name, k := range before {
 		if _, there := z.tombs[tombName(k)]; !adopt && !there && z.keys[name] == nil {

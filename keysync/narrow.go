@@ -3,124 +3,191 @@ package keysync
 import (
 	"maps"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 )
 
-// narrowing is what sets that are not durable yet refuse: revoked ids, removed keys and
-// cut-offs. A View answers with it on top of what is durable, so that a token is refused
-// from the moment on at which the zone knows, whatever its disk does; what such sets
-// allow waits. It is immutable once it is part of a View.
-type narrowing struct {
-	// revoked are the ids that the sets speak of: revoked, or, where a later set
-	// withdrew them, left to what is durable.
-	revoked revSet
-	// keys are those that the sets speak of: true where what is held under this name is
-	// not to be trusted.
-	keys map[cptoken.KeyID]bool
-	// cutOffs are those of the sets, in Unix seconds; 0 where one was withdrawn.
-	cutOffs map[cptoken.CutOffID]int64
-	// to is how far the sets lead.
-	to federation.Revision
+// ahead is what all sets that were taken come to, as on a disk that never fails: those
+// that are durable, those that wait, and those that were given up. It is made by the code
+// that writes sets, without a file. A View trusts what is durable and stands in ahead as
+// well, so that what a set refuses is refused from the moment on at which the zone knows,
+// whatever its disk does, and stays so until something later undoes it; what a set allows
+// waits. It is immutable once it is part of a View.
+type ahead struct {
+	// state has keys, cut-offs and tombstones as they would be. Its revoked ids are
+	// those that are durable or were revoked since, less what was withdrawn.
+	state
+	// apart says that keys or cut-offs may differ from what is durable.
+	apart bool
 }
 
-// on returns what a later narrowing comes to on top of this one. Either may be nil.
-func (n *narrowing) on(later *narrowing) *narrowing {
-	if n == nil || later == nil {
-		if later != nil {
-			return later
-		}
-		return n
+// foresee begins the next ahead, with the set that begins with this part. It is nil where
+// the set leads to what was taken before and given up: all that it refuses is refused
+// already. s.mu is held.
+func (s *Store) foresee(p cptoken.Part) (*draft, error) {
+	base := s.state
+	if s.ahead != nil {
+		base = s.ahead.state
 	}
-	out := &narrowing{revoked: n.revoked, keys: maps.Clone(n.keys), cutOffs: maps.Clone(n.cutOffs), to: later.to}
-	for i := len(later.revoked.tables) - 1; i >= 0; i-- {
-		out.revoked = out.revoked.push(later.revoked.tables[i])
+	m, err := modeOf(&base.head, p)
+	switch {
+	case err == nil:
+	case federation.AsError(err).Reason == ReasonAhead:
+		return nil, nil
+	case federation.AsError(err).Reason == ReasonGap:
+		m = modeDelta // a set that was given up led back
+	default:
+		return nil, err // it is of a history that was left
 	}
-	maps.Copy(out.keys, later.keys)
-	maps.Copy(out.cutOffs, later.cutOffs)
-	return out
-}
-
-// empty reports whether nothing is refused.
-func (n *narrowing) empty() bool {
-	for _, refused := range n.keys {
-		if refused {
-			return false
-		}
+	if m == modeNothing {
+		return nil, nil
 	}
-	return len(n.revoked.tables) == 0 && len(n.cutOffs) == 0
+	d := newDraft(nil, &pending{first: p, mode: m}, &base, s.hash)
+	return d, d.begin()
 }
 
-// refuses reports whether a key is not to be trusted.
-func (n *narrowing) refuses(id cptoken.KeyID) bool { return n != nil && n.keys[id] }
-
-// cutOff returns the cut-off of an id, 0 where there is none.
-func (n *narrowing) cutOff(id cptoken.CutOffID) int64 {
-	if n == nil {
-		return 0
+// foreseen completes an ahead, and reports whether it refuses anything that the one before
+// did not. last is the last part of the set.
+func (d *draft) foreseen(last cptoken.Part, before *ahead) (next *ahead, refuses bool, err error) {
+	if d.full() {
+		err = d.keepCutOffs()
 	}
-	return n.cutOffs[id]
-}
-
-// narrower makes the narrowing of one set while its parts arrive.
-type narrower struct {
-	n     narrowing
-	fresh *table
-	hash  hashKey
-	full  bool
-	since uint64 // changes up to here are held already; 0 for a full set
-	held  map[cptoken.KeyID]*cptoken.PublicKey
-}
-
-func newNarrower(base *state, have federation.Revision, m mode, to federation.Revision, k hashKey) *narrower {
-	w := &narrower{fresh: newTable(0), hash: k, held: base.keys, full: m.full()}
-	w.n = narrowing{keys: map[cptoken.KeyID]bool{}, cutOffs: map[cptoken.CutOffID]int64{}, to: to}
-	if !w.full {
-		w.since = have.Index
+	if err == nil {
+		err = d.keepTombs()
 	}
-	return w
+	if err != nil {
+		return nil, false, err
+	}
+	d.log.flush()
+	refuses = d.owned || d.fresh.used > d.fresh.negatives
+	d.next.revoked = d.base.revoked.push(d.fresh.compact(true))
+	d.lead(last)
+	return &ahead{d.next, d.owned || before != nil && before.apart}, refuses, nil
 }
 
-// take notes a change, which was validated.
-func (w *narrower) take(c cptoken.Change) {
-	if c.Index <= w.since {
+// foreseeRevoked is add for a draft without a file: it notes an id that was not refused
+// before. A zone that holds nothing has nothing to refuse.
+func (d *draft) foreseeRevoked(e entry, dg digest) {
+	if d.base.head.revision.IsZero() || d.refusedNow(dg) {
 		return
 	}
-	switch {
-	case c.Key != nil:
-		held := w.held[c.Key.ID]
-		w.n.keys[c.Key.ID] = held != nil && held.Fingerprint() != c.Key.Fingerprint()
-	case c.RemovedKey != nil:
-		w.n.keys[*c.RemovedKey] = true
-	case c.Skipped != nil && c.Skipped.Key != nil:
-		w.n.keys[*c.Skipped.Key] = true
-	case c.Revoked != nil:
-		w.set(c.Revoked, true)
-	case c.Withdrawn != nil:
-		w.set(c.Withdrawn, false)
-	case c.CutOff != nil:
-		w.n.cutOffs[c.CutOff.CutOffID] = c.CutOff.Before.Unix()
-	case c.CutOffWithdrawn != nil:
-		w.n.cutOffs[*c.CutOffWithdrawn] = 0
+	d.fresh.grow()
+	d.fresh.set(dg, true)
+	d.log.add(e)
+}
+
+func (d *draft) foreseeWithdrawn(dg digest, explicit bool) {
+	if explicit && d.refusedNow(dg) {
+		d.fresh.grow()
+		d.fresh.set(dg, false)
 	}
 }
 
-func (w *narrower) set(run *cptoken.RevokedRun, revoked bool) {
-	for _, id := range run.IDs {
-		w.fresh.grow()
-		w.fresh.set(w.hash.ofBytes(run.Kind, run.Mesh, []byte(id.ID)), revoked)
+func (d *draft) refusedNow(dg digest) bool {
+	if revoked, found := d.fresh.get(dg); found {
+		return revoked
 	}
+	return d.base.revoked.revoked(dg)
 }
 
-// done returns the narrowing of the whole set.
-func (w *narrower) done() *narrowing {
-	if w.full {
-		for id := range w.held {
-			if _, named := w.n.keys[id]; !named {
-				w.n.keys[id] = true
-			}
+// narrowTo has a View refuse what a refuses.
+func (v *View) narrowTo(a *ahead) {
+	v.ahead = a.revoked
+	if !a.apart {
+		return
+	}
+	v.keys, v.cutOffs = maps.Clone(v.keys), maps.Clone(v.cutOffs)
+	maps.DeleteFunc(v.keys, func(id cptoken.KeyID, k *cptoken.PublicKey) bool {
+		now := a.keys[id]
+		return now == nil || now.Fingerprint() != k.Fingerprint()
+	})
+	for id, c := range a.cutOffs {
+		if c.before > v.cutOffs[id].before {
+			v.cutOffs[id] = c
 		}
 	}
-	w.n.revoked = revSet{}.push(w.fresh.compact(true))
-	return &w.n
+}
+
+// What a draft asks before it undoes something: what is refused in ahead was refused
+// later, by a set that is not durable.
+
+func (a *ahead) revokes(dg digest) bool { return a != nil && a.revoked.revoked(dg) }
+
+func (a *ahead) cutsOff(id cptoken.CutOffID, before int64) bool {
+	return a != nil && a.cutOffs[id].before > before
+}
+
+func (a *ahead) carries(t tombID) bool { return a != nil && a.tombs[t] }
+
+// owes reports whether sets that were given up led beyond this revision.
+func (s *Store) owes(to federation.Revision) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owed.History == to.History && s.owed.Index > to.Index
+}
+
+// keepRefused makes durable, where the copy stands, what sets refuse that were given up:
+// what comes next may be a new history, or a restart, and know nothing of it. given are
+// records of the ids. s.disk is held.
+func (s *Store) keepRefused(a *ahead, given [][]byte) (*state, error) {
+	if err := s.fault("refused"); err != nil {
+		return nil, err
+	}
+	var d *draft
+	err := s.file.update(func(tx *bbolt.Tx) error {
+		d = newDraft(tx, &pending{mode: modeDelta}, &s.state, s.hash)
+		if err := d.refuse(a, given); err != nil {
+			return err
+		}
+		if err := d.finish(d.h.watermark); err != nil {
+			return err
+		}
+		d.h.setContact(s.contact.Load())
+		return d.writeHead()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &d.next, nil
+}
+
+// refuse takes into the draft what a refuses beyond it. A key without a tombstone is left:
+// the set that has another in its place, or none, comes once more.
+func (d *draft) refuse(a *ahead, given [][]byte) error {
+	d.own()
+	for id, c := range a.cutOffs {
+		if c.before <= d.next.cutOffs[id].before {
+			continue
+		}
+		if err := d.setCutOff(id, c); err != nil {
+			return err
+		}
+	}
+	for id, carried := range a.tombs {
+		if _, there := d.next.tombs[id]; there {
+			continue
+		}
+		if k := d.next.keys[id.key]; k != nil && (k.Fingerprint() == id.fingerprint || id == tombID{key: id.key}) {
+			if err := d.forgetKey(id.key); err != nil {
+				return err
+			}
+		}
+		if err := d.setTomb(id, carried); err != nil {
+			return err
+		}
+	}
+	for _, record := range given {
+		err := eachID(record, func(e entry) error {
+			if dg := d.hash.ofBytes(e.kind, e.mesh, e.id); a.revoked.revoked(dg) && !d.revokedNow(dg) {
+				d.add(e)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -55,22 +55,26 @@ type Store struct {
 	disk    sync.Mutex
 	file    *file
 	pending *pending
-	written time.Time // when contact was last written
-	// fault is called before the disk is written to; tests have it fail or hang.
+	tried   head // what the last commit that failed may have left in the file
+	// fault is called before the disk is written to, and after a commit; tests have it
+	// fail or hang.
 	fault func(what string) error
 
-	mu        sync.Mutex // for all below; never held while the disk is waited for
-	state     state      // what is durable; changed with disk held too
-	incoming  *incoming  // nil: no set has begun
-	queue     []queued   // parts to be written
-	narrow    *narrowing // what sets refuse that are not durable; nil: there are none
-	taken     head       // where the sets that were taken lead, where ahead is set
-	ahead     bool       // they lead beyond state
-	behind    error      // why nothing can be written; nil: it can
-	probe     int64      // with how many bytes the disk must prove that it takes again what it did not
-	kept      *narrowing // of sets that could not be written and are not at hand any more
-	lost      uint64     // how often that happened
-	writing   time.Time  // since when the disk is waited for; zero: it is not
+	mu        sync.Mutex          // for all below; never held while the disk is waited for
+	state     state               // what is durable; changed with disk held too
+	incoming  *incoming           // nil: no set has begun
+	queue     []queued            // parts to be written
+	ahead     *ahead              // what all that was taken comes to; nil: state
+	taken     head                // what the next set must lead on from, where leads is set
+	leads     bool                // it is beyond state
+	sets      uint64              // how many sets were taken
+	durable   uint64              // up to which of them all are durable
+	behind    error               // why nothing can be written; nil: it can
+	probe     int64               // with how many bytes the disk must prove that it takes again what it did not
+	given     [][]byte            // records of ids that sets revoke which were given up and not written yet
+	owed      federation.Revision // where those that were given up led, until the state is there
+	lost      uint64              // how often sets were given up
+	writing   time.Time           // since when the disk is waited for; zero: it is not
 	closed    bool
 	changed   chan struct{} // closed with the next View
 	persisted chan struct{} // closed when Persisted has something new
@@ -123,7 +127,6 @@ func Open(path string, opts Options) (*Store, error) {
 	_ = os.Remove(path + probeSuffix) // or of a proof
 	s.view.Store(st.view(s.hash))
 	s.contact.Store(&contact{st.head.member, st.head.contactTime(), true})
-	s.written = st.head.contactTime()
 	s.log.Info("opened the zone's keys", "file", path, "revision", st.head.revision.String(),
 		"keys", len(st.keys), "revocations", st.head.total())
 	return s, nil
@@ -145,7 +148,7 @@ func (s *Store) Close() error {
 	}
 	defer s.disk.Unlock()
 	s.drop()
-	if c := s.contact.Load(); s.file.usable() && !c.at.Equal(s.written) {
+	if c := s.contact.Load(); s.file.usable() && !c.read {
 		_ = s.writeContact(c) // a contact that is a little older is still true
 	}
 	return s.file.close()
@@ -192,7 +195,7 @@ func (s *Store) Changed() <-chan struct{} {
 // time, and that the copy had then all that the member had sent. A time that was
 // read from the file is replaced by any that this process was told: the clock may
 // have been ahead when it was written. It is written to the file with the next change, when the Store is closed,
-// and once a minute.
+// and once a minute: by Run, which knows what the disk does. Nobody waits for it here.
 func (s *Store) Heard(member string, at time.Time) {
 	if len(member) > maxText {
 		member = member[:maxText]
@@ -207,17 +210,7 @@ func (s *Store) Heard(member string, at time.Time) {
 			break
 		}
 	}
-	// A set that is being applied takes the contact along.
-	if !s.disk.TryLock() {
-		return
-	}
-	defer s.disk.Unlock()
-	if s.isClosed() || !s.file.usable() || clock.Span(s.written, at).Abs() < contactInterval {
-		return
-	}
-	if err := s.writeContact(c); err != nil {
-		s.log.Warn("the time of contact with the global could not be written", "file", s.path, "error", err)
-	}
+	s.poke()
 }
 
 // Contact returns the member of the global that was heard last, and when; zero
@@ -225,12 +218,6 @@ func (s *Store) Heard(member string, at time.Time) {
 func (s *Store) Contact() (member string, at time.Time) {
 	c := s.contact.Load()
 	return c.member, c.at
-}
-
-func (s *Store) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
 }
 
 // writeContact makes a contact durable. s.disk is held.
@@ -245,7 +232,7 @@ func (s *Store) writeContact(c *contact) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.head, s.written = next, c.at
+	s.state.head = next
 	return nil
 }
 
@@ -259,7 +246,9 @@ func (h *head) setContact(c *contact) {
 // publish makes visible what is durable, narrowed by what is not. s.mu is held.
 func (s *Store) publish() {
 	v := s.state.view(s.hash)
-	v.narrow = s.narrow
+	if s.ahead != nil {
+		v.narrowTo(s.ahead)
+	}
 	s.view.Store(v)
 	close(s.changed)
 	s.changed = make(chan struct{})

@@ -14,16 +14,18 @@ const maxQueued = 64
 
 // incoming is a set of which not all parts have arrived.
 type incoming struct {
-	first    cptoken.Part // without its changes
-	mode     mode
-	next     uint32
-	narrower *narrower // nil: there is nothing to narrow
+	first cptoken.Part // without its changes
+	mode  mode
+	next  uint32
+	ahead *draft // what the set comes to; nil: nothing new
 }
 
-// queued is a part that is to be written, the last of a set with what the set refuses.
+// queued is a part that is to be written, the last of a set with records of the ids that
+// the set revokes, and the number of the set.
 type queued struct {
-	part   cptoken.Part
-	narrow *narrowing
+	part    cptoken.Part
+	revokes [][]byte
+	set     uint64
 }
 
 // Take takes one part of a set of changes. Parts of a set come in the order of Number;
@@ -86,8 +88,10 @@ func (s *Store) admit(p cptoken.Part) error {
 		}
 		in := &incoming{first: p, mode: m}
 		in.first.Changes = nil
-		if m != modeNothing && !s.view.Load().Empty() {
-			in.narrower = newNarrower(&s.state, have.revision, m, p.To, s.hash)
+		if m != modeNothing {
+			if in.ahead, err = s.foresee(p); err != nil {
+				return err
+			}
 		}
 		s.incoming = in
 	} else if s.incoming == nil || !continues(&s.incoming.first, s.incoming.next, p) {
@@ -101,54 +105,76 @@ func (s *Store) admit(p cptoken.Part) error {
 		if err := validate(c, p.To.Index); err != nil {
 			return err
 		}
-		if in.narrower != nil {
-			in.narrower.take(c)
+		if in.ahead == nil {
+			continue
+		}
+		if err := in.ahead.apply(c); err != nil {
+			return err
 		}
 	}
 	in.next++
-	if in.mode != modeNothing {
-		s.enqueue(in, p)
+	if in.mode == modeNothing {
+		return nil
 	}
-	return nil
+	return s.enqueue(in, p)
 }
 
 // enqueue has a part written, and a set that is complete refuse what it refuses. s.mu is
 // held.
-func (s *Store) enqueue(in *incoming, p cptoken.Part) {
+func (s *Store) enqueue(in *incoming, p cptoken.Part) error {
 	q := queued{part: p}
 	if p.Last {
-		s.incoming = nil
-		if in.narrower != nil {
-			q.narrow = in.narrower.done()
-			if s.narrow != nil || !q.narrow.empty() {
-				s.narrow = s.narrow.on(q.narrow)
-				s.publish()
-			}
+		if err := s.complete(in, p, &q); err != nil {
+			return err
 		}
-		s.taken = s.reference()
-		s.taken.cluster, s.taken.watermark = p.Cluster, max(s.taken.watermark, p.Watermark.UnixMilli())
-		if in.mode.leads(s.taken.revision, p.To) {
-			s.taken.revision, s.taken.position = p.To, p.Position
-		}
-		if in.mode.full() {
-			s.taken.vocabulary = cptoken.Vocabulary
-		}
-		s.ahead = true
 	}
 	if s.behind != nil {
-		s.kept = s.narrow
-	} else {
-		s.queue = append(s.queue, q)
-		select {
-		case s.wake <- struct{}{}:
-		default:
+		s.given = append(s.given, q.revokes...)
+		return nil
+	}
+	s.queue = append(s.queue, q)
+	s.poke()
+	return nil
+}
+
+// complete takes a set of which this is the last part.
+func (s *Store) complete(in *incoming, p cptoken.Part, q *queued) error {
+	s.incoming = nil
+	if in.ahead != nil {
+		next, refuses, err := in.ahead.foreseen(p, s.ahead)
+		if err != nil {
+			return err
 		}
+		s.ahead, q.revokes = next, in.ahead.log.records
+		if refuses {
+			s.publish()
+		}
+	}
+	s.taken = s.reference()
+	s.taken.cluster, s.taken.watermark = p.Cluster, max(s.taken.watermark, p.Watermark.UnixMilli())
+	if in.mode.leads(s.taken.revision, p.To) {
+		s.taken.revision, s.taken.position = p.To, p.Position
+	}
+	if in.mode.full() {
+		s.taken.vocabulary = cptoken.Vocabulary
+	}
+	s.leads = true
+	s.sets++
+	q.set = s.sets
+	return nil
+}
+
+// poke has Run look for what there is to write.
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
 }
 
 // reference is what the next set must lead on from. s.mu is held.
 func (s *Store) reference() head {
-	if s.ahead {
+	if s.leads {
 		return s.taken
 	}
 	return s.state.head

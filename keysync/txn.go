@@ -14,7 +14,7 @@ import (
 // txn is a transaction that keeps the sums of the head beside what it writes.
 // Everything that the checksum covers is written through it.
 type txn struct {
-	tx *bbolt.Tx
+	tx *bbolt.Tx // nil: nothing is written
 	h  *head
 }
 
@@ -24,6 +24,9 @@ func (t txn) bucket(b byte) (*bbolt.Bucket, error) {
 
 // put writes a record. bbolt keeps value until the transaction ends.
 func (t txn) put(bucket byte, key, value []byte) error {
+	if t.tx == nil {
+		return nil
+	}
 	b, err := t.bucket(bucket)
 	if err != nil {
 		return err
@@ -36,6 +39,9 @@ func (t txn) put(bucket byte, key, value []byte) error {
 }
 
 func (t txn) delete(bucket byte, key []byte) error {
+	if t.tx == nil {
+		return nil
+	}
 	b, err := t.bucket(bucket)
 	if err != nil {
 		return err
@@ -51,7 +57,7 @@ func (t txn) delete(bucket byte, key []byte) error {
 // clear empties a bucket.
 func (t txn) clear(bucket byte) error {
 	t.h.sums[bucket] = setsum.Sum{}
-	if t.tx.Bucket(bucketName(bucket)) == nil {
+	if t.tx == nil || t.tx.Bucket(bucketName(bucket)) == nil {
 		return nil
 	}
 	return t.tx.DeleteBucket(bucketName(bucket))

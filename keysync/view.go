@@ -27,16 +27,13 @@ type View struct {
 
 	vocabulary uint64
 	skipped    []string
-	narrow     *narrowing // of sets that are not durable; nil: there are none
+	ahead      revSet // of sets that are not all durable
 }
 
 var _ cptoken.View = (*View)(nil)
 
 // Key returns the key, or nil where it is unknown or removed.
 func (v *View) Key(id cptoken.KeyID) *cptoken.PublicKey {
-	if v.narrow.refuses(id) {
-		return nil
-	}
 	return v.keys[id]
 }
 
@@ -44,22 +41,22 @@ func (v *View) Key(id cptoken.KeyID) *cptoken.PublicKey {
 // allocate, and takes the same time however many ids are revoked but for the
 // processor's caches.
 func (v *View) Revoked(kind cptoken.Kind, mesh, id string) bool {
-	if len(v.revoked.tables) == 0 && v.narrow == nil {
+	if len(v.revoked.tables) == 0 && len(v.ahead.tables) == 0 {
 		return false
 	}
 	d, ok := v.hash.of(kind, mesh, id)
-	return ok && (v.revoked.revoked(d) || v.narrow != nil && v.narrow.revoked.revoked(d))
+	return ok && (v.revoked.revoked(d) || v.ahead.revoked(d))
 }
 
 // CutOff returns the later of the cut-offs for the key and for all keys of the
 // kind and mesh; zero where there is none.
 func (v *View) CutOff(kind cptoken.Kind, mesh, kid string) time.Time {
-	if len(v.cutOffs) == 0 && v.narrow == nil {
+	if len(v.cutOffs) == 0 {
 		return time.Time{}
 	}
 	var latest int64 // a cut-off is after 1970
 	for _, id := range [...]cptoken.CutOffID{{Kind: kind, Mesh: mesh}, {Kind: kind, Mesh: mesh, KID: kid}} {
-		latest = max(latest, v.cutOffs[id].before, v.narrow.cutOff(id))
+		latest = max(latest, v.cutOffs[id].before)
 	}
 	if latest == 0 {
 		return time.Time{}
@@ -90,10 +87,8 @@ func (v *View) Empty() bool { return v.revision.IsZero() }
 // Keys returns all keys, ordered by kind, mesh and kid (serials as numbers).
 func (v *View) Keys() []*cptoken.PublicKey {
 	keys := make([]*cptoken.PublicKey, 0, len(v.keys))
-	for id, k := range v.keys {
-		if !v.narrow.refuses(id) {
-			keys = append(keys, k)
-		}
+	for _, k := range v.keys {
+		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b *cptoken.PublicKey) int {
 		return cmp.Or(

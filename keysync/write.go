@@ -2,8 +2,6 @@ package keysync
 
 import (
 	"context"
-	"errors"
-	"os"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -22,12 +20,12 @@ const (
 )
 
 // Persisted tells how far the copy is durable, and why not further; the channel is
-// closed when that changes next. A set that was taken and is at or before the revision
-// may be acknowledged.
+// closed when that changes next. A set may be acknowledged once that very set is durable:
+// its revision tells nothing, because a merging set leads to one that is durable already.
 func (s *Store) Persisted() (cptoken.Persistence, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return cptoken.Persistence{Revision: s.state.head.revision, Err: s.unwritten(), Lost: s.lost}, s.persisted
+	return cptoken.Persistence{Revision: s.state.head.revision, Err: s.unwritten(), Lost: s.lost, Taken: s.sets, Durable: s.durable}, s.persisted
 }
 
 // Unwritten returns why the zone cannot make durable what it takes, or nil. It goes on
@@ -122,131 +120,94 @@ func (s *Store) finish(done <-chan error) error {
 // flush writes what is queued, after a failure only once writing works again. The error
 // is why something is left.
 func (s *Store) flush() error {
+	if !s.due() {
+		return nil
+	}
+	s.began() // also who waits for another that has the disk waits for the disk
 	s.disk.Lock()
 	defer s.disk.Unlock()
+	defer s.ended()
 	for {
 		if err := s.recover(); err != nil {
 			return err
 		}
 		q, ok := s.nextQueued()
 		if !ok {
-			return nil
+			return s.flushContact()
 		}
 		staged := s.pending.bytes()
 		st, err := s.write(q.part)
 		if err != nil {
 			s.refused(q.part, staged)
 		}
-		s.settle(st, err)
+		s.settle(q.set, st, err)
 		if err != nil {
 			return err
 		}
 	}
 }
 
-// recover makes the file usable again after a failure, and proves it by writing: the
-// contact, which is due anyway. s.disk is held.
-func (s *Store) recover() error {
+// due reports whether there is something to write.
+func (s *Store) due() bool {
 	s.mu.Lock()
-	behind, closed := s.behind, s.closed
+	defer s.mu.Unlock()
+	return s.behind != nil || len(s.queue) > 0 || s.contactDue()
+}
+
+// contactDue reports whether the contact in the file is old. s.mu is held.
+func (s *Store) contactDue() bool {
+	return clock.Span(s.state.head.contactTime(), s.contact.Load().at).Abs() >= contactInterval
+}
+
+// flushContact writes the contact once in a while. s.disk is held.
+func (s *Store) flushContact() error {
+	s.mu.Lock()
+	due := s.contactDue() && !s.closed
 	s.mu.Unlock()
-	if closed {
-		return federation.Errorf(federation.Unavailable, "the zone's file of keys is closed")
-	}
-	if behind == nil && s.file.usable() {
+	if !due {
 		return nil
 	}
 	s.began()
-	err := s.prove()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.writing = time.Time{}
+	err := s.writeContact(s.contact.Load())
 	if err != nil {
+		err = s.applyError(err)
+		s.mu.Lock()
 		s.fallBehind(err)
-		return err
+		s.mu.Unlock()
 	}
-	if s.behind != nil {
-		s.log.Info("the zone's file of keys can be written again", "file", s.path, "revision", s.state.head.revision.String())
-		s.behind, s.ahead, s.incoming = nil, false, nil // probe stays until a set is written
-		s.lost++
-		s.announce()
-	}
-	return nil
+	return err
 }
 
-func (s *Store) prove() error {
-	s.drop()
-	if !s.file.usable() {
-		if err := s.reopen(); err != nil {
-			return err
-		}
-	}
-	if err := s.probeSpace(); err != nil {
-		return s.applyError(err)
-	}
-	if err := s.writeContact(s.contact.Load()); err != nil {
-		return s.applyError(err)
-	}
-	return nil
-}
-
-// probeSuffix names the file with which a disk proves that it has room.
-const probeSuffix = ".probe"
-
-// probeSpace writes as much as could not be written, and removes it. A disk that has
-// room for a few bytes only would else have the zone ready between any two attempts,
-// and the global send the same set for ever.
-func (s *Store) probeSpace() (err error) {
-	s.mu.Lock()
-	left := s.probe
-	s.mu.Unlock()
-	if left == 0 {
-		return nil
-	}
-	f, err := os.OpenFile(s.path+probeSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	for zeros := make([]byte, 64<<10); left > 0; left -= int64(len(zeros)) {
-		if _, err := f.Write(zeros[:min(left, int64(len(zeros)))]); err != nil {
-			return err
-		}
-	}
-	return f.Sync()
-}
-
-// refused notes how much the disk did not take: about the pages that the part and what
-// was staged before it touch. Where the same set fails again, it was more.
-func (s *Store) refused(p cptoken.Part, staged int64) {
-	n := staged + int64(len(appendChanges(nil, p.Changes)))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.probe = min(max(2*n, 2*s.probe, 64<<10), maxStaged)
-}
-
-// nextQueued takes the next part out of the queue.
+// nextQueued returns the next part of the queue.
 func (s *Store) nextQueued() (q queued, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 || s.closed {
 		return q, false
 	}
-	q = s.queue[0]
-	s.queue = s.queue[1:]
 	s.writing = time.Now()
-	return q, true
+	return s.queue[0], true
 }
 
-// began notes that the disk is being written to.
+// began notes that the disk is waited for.
 func (s *Store) began() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing = time.Now()
+	if s.writing.IsZero() {
+		s.writing = time.Now()
+	}
 }
 
-// settle notes what became of a part that was written. s.disk is held.
-func (s *Store) settle(st *state, err error) {
+// ended notes that it is not any more.
+func (s *Store) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = time.Time{}
+}
+
+// settle notes what became of something that was written: a part, with the number of the
+// set that it completed, if any. s.disk is held.
+func (s *Store) settle(set uint64, st *state, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writing = time.Time{}
@@ -254,47 +215,21 @@ func (s *Store) settle(st *state, err error) {
 		s.fallBehind(err)
 		return
 	}
+	if s.behind == nil && len(s.queue) > 0 {
+		s.queue = s.queue[1:]
+	}
 	if st == nil {
 		s.announce() // there is room for another part
 		return
 	}
-	s.state, s.probe = *st, 0
-	s.narrow = s.remaining()
-	if len(s.queue) == 0 && s.incoming == nil && s.behind == nil {
-		s.ahead = false
+	s.state, s.probe, s.durable = *st, 0, set
+	if len(s.queue) == 0 && s.behind == nil {
+		s.leads = false
+		if s.ahead != nil && st.head.revision.Covers(s.ahead.head.revision) {
+			s.ahead, s.owed = nil, federation.Revision{}
+		}
 	}
 	s.publish()
-	s.announce()
-}
-
-// remaining is what the sets refuse that are not durable yet. s.mu is held.
-func (s *Store) remaining() *narrowing {
-	at := s.state.head.revision
-	switch {
-	case s.kept == nil:
-	case at.Covers(s.kept.to):
-		s.kept = nil
-	case at.History.Compare(s.kept.to.History) > 0 && len(s.kept.keys) > 0:
-		// A new history says for itself which keys there are, and withdraws nothing.
-		s.kept = &narrowing{revoked: s.kept.revoked, keys: map[cptoken.KeyID]bool{}, cutOffs: s.kept.cutOffs, to: s.kept.to}
-	}
-	n := s.kept
-	for _, q := range s.queue {
-		n = n.on(q.narrow)
-	}
-	return n
-}
-
-// fallBehind drops what is to be written: the zone goes on with what it refuses, and has
-// the rest sent again when it can write. s.mu is held.
-func (s *Store) fallBehind(err error) {
-	if err == nil {
-		err = federation.Errorf(federation.Unavailable, "the disk of the zone's file of keys is too slow").WithReason(ReasonUnwritten)
-	}
-	if s.behind == nil {
-		s.log.Error(cannotWrite, "file", s.path, "revision", s.state.head.revision.String(), "error", err)
-	}
-	s.behind, s.queue, s.kept = err, nil, s.narrow
 	s.announce()
 }
 

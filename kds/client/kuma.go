@@ -164,7 +164,9 @@ func (c *Client) heldOfKuma() (*kuma.Held, error) {
 // followKuma brings the zone's copy to what the global told, and returns what it
 // holds then.
 func (c *Client) followKuma(ctx context.Context, m *kuma.Mirror, held *kuma.Held, begun bool) (*kuma.Held, error) {
-	cluster, rev := c.cfg.Sink.Position()
+	// From where the zone was taken to, also where that is not durable: a set to the same
+	// index would be taken for the one before.
+	cluster, rev := c.cfg.Sink.Taken()
 	history := kuma.History(m.Cluster)
 	switch {
 	case cluster != "" && cluster != m.Cluster:

@@ -49,7 +49,8 @@ func (l *link) receive(ctx context.Context) error {
 			return l.refuse(resp.GetNonce(), err)
 		}
 		if last {
-			l.settler.add(flight{nonce: resp.GetNonce(), to: l.set.head.To, taken: time.Now(), at: l.client.cfg.Now()})
+			taken, _ := l.client.cfg.Sink.Persisted()
+			l.settler.add(flight{nonce: resp.GetNonce(), set: taken.Taken, taken: time.Now(), at: l.client.cfg.Now()})
 		}
 		l.partial.Store(!last)
 	}

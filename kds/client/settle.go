@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
 )
 
@@ -22,7 +21,7 @@ var errSendAgain = errors.New("the zone can write again, and has what it missed 
 // flight is a set that was taken and is not acknowledged.
 type flight struct {
 	nonce string
-	to    federation.Revision
+	set   uint64 // cptoken.Persistence.Taken after it
 	taken time.Time
 	at    time.Time // the same by the zone's clock
 	told  bool      // the member knows that it is not durable
@@ -54,11 +53,11 @@ func (s *settler) empty() bool {
 	return len(s.flights) == 0
 }
 
-// durable takes out the sets up to a revision and returns the last.
-func (s *settler) durable(rev federation.Revision) (last flight, ok bool) {
+// durable takes out the sets up to this one and returns the last.
+func (s *settler) durable(set uint64) (last flight, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.flights) > 0 && rev.Covers(s.flights[0].to) {
+	for len(s.flights) > 0 && s.flights[0].set <= set {
 		last, ok = s.flights[0], true
 		s.flights = s.flights[1:]
 	}
@@ -90,7 +89,11 @@ func (l *link) settle(ctx context.Context) {
 	defer timer.Stop()
 	for first := true; ; {
 		persisted, changed := l.client.cfg.Sink.Persisted()
-		if set, ok := l.settler.durable(persisted.Revision); ok {
+		if persisted.Lost != l.settler.lost {
+			l.cancel(errSendAgain) // and acknowledge nothing: what was given up never becomes durable
+			return
+		}
+		if set, ok := l.settler.durable(persisted.Durable); ok {
 			if l.acks.add(set.nonce, first) != nil {
 				return // the stream is over, and says why to who receives
 			}
@@ -98,10 +101,6 @@ func (l *link) settle(ctx context.Context) {
 			l.client.current()
 			l.begun.Store(true)
 			l.client.applied(l, set.at)
-		}
-		if persisted.Lost != l.settler.lost {
-			l.cancel(errSendAgain)
-			return
 		}
 		nonce, wait := l.settler.overdue(persisted.Err != nil)
 		if nonce != "" && l.acks.unwritten(nonce, whyUnwritten(persisted)) != nil {
