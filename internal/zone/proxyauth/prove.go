@@ -81,6 +81,14 @@ func (a *Authenticator) typeFor(credential string) string {
 		said = inspected.Claims
 	}
 	types := []string{likelyType(said), cptoken.TypeDataplane, cptoken.TypeEgress}
+	if said.Kind != cptoken.Zone && said.Kind != cptoken.Dataplane && credential != "" {
+		// None of ours: a service account's, if any type of proxy has those.
+		for _, t := range types {
+			if a.cfg.Settings.Method(t) == keyring.ServiceAccountToken {
+				return t
+			}
+		}
+	}
 	for _, t := range types {
 		if a.cfg.Settings.Method(t) != keyring.None {
 			return t

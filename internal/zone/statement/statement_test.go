@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/statement"
 )
@@ -42,6 +43,7 @@ var presented = []struct {
 	{"", claims{"Mesh": "default", "Tags": tags("backend", "web")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", services: list{"backend", "web"}}},
 	{"", claims{"Mesh": "default", "Name": "backend-1", "Tags": tags("backend")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "backend-1", services: list{"backend"}}},
 	{"", claims{"Mesh": "default", "Tags": tags()}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
+	{"", claims{"Mesh": "default", "Tags": tags("")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
 	{"", claims{"Mesh": "payments", "Name": "backend-1", "Tags": tags("backend")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "payments", name: "backend-1", services: list{"backend"}}},
 	{"", claims{"Mesh": "default", "Name": "web-1", "Tags": tags("web")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "web-1", services: list{"web"}}},
 	{"", claims{"Mesh": "default", "Type": "ingress"}, facts{method: keyring.DataplaneToken}},
@@ -151,7 +153,7 @@ func TestWhatIsStatedIsProved(t *testing.T) {
 	}
 	const sa, none, zoneToken, dpToken = keyring.ServiceAccountToken, keyring.None, keyring.ZoneToken, keyring.DataplaneToken
 	yes := 0
-	for _, methods := range [][2]keyring.Method{{zoneToken, dpToken}, {zoneToken, zoneToken}, {sa, sa}, {none, none}, {none, dpToken}, {zoneToken, none}} {
+	for _, methods := range [][2]keyring.Method{{zoneToken, dpToken}, {zoneToken, zoneToken}, {sa, sa}, {none, none}, {none, dpToken}, {zoneToken, none}, {sa, dpToken}, {zoneToken, sa}} {
 		w := newWorld(t, methods[0], methods[1], accounts)
 		combinations(func(stated map[string]string) {
 			proxyType := stated["proxyType"]
@@ -174,6 +176,19 @@ func TestWhatIsStatedIsProved(t *testing.T) {
 	}
 	if yes < 500 {
 		t.Errorf("%d were allowed: the test would prove little", yes)
+	}
+}
+
+// TestOnlyTokensOfProxiesProve: a statement does not rely on who verified a token to have
+// asked for the right kind.
+func TestOnlyTokensOfProxiesProve(t *testing.T) {
+	for _, c := range []cptoken.Claims{
+		{Kind: cptoken.User, Name: "ann"}, {Kind: cptoken.User, Mesh: "default"}, {Kind: cptoken.ControlPlane, Zone: "west"}, {Mesh: "default"}, {Kind: cptoken.Dataplane},
+		{Kind: cptoken.Dataplane, Mesh: "default", Type: "egress"}, {Kind: cptoken.Zone, Zone: "west"}, {Kind: cptoken.Zone, Scope: []cptoken.Scope{"dataplane"}},
+	} {
+		if err := new(statement.Statement).CheckToken("west", cptoken.TypeDataplane, &c); err == nil {
+			t.Errorf("%+v proves a data plane proxy", c)
+		}
 	}
 }
 
