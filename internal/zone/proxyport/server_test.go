@@ -432,6 +432,19 @@ func TestDiagnostics(t *testing.T) {
 	}
 }
 
+// TestTokensUnderTestAreKnown: each route of the port for proxies is asked with its
+// caller's own token, with one that is under test, or with none.
+func TestTokensUnderTestAreKnown(t *testing.T) {
+	z := newZone(t, nil)
+	under := map[string]bool{"/bootstrap": false, "/v1/authenticate": true, "/v1/authenticate/batch": true, "/v1/introspect": true, "/v1/jwks/zone": false}
+	for path := range z.server.proxyRoutes() {
+		want, listed := under[path]
+		if got := z.server.TestsTokens(httptest.NewRequest(http.MethodPost, path, nil)); got != want || !listed {
+			t.Errorf("%s: tests tokens %t, listed %t", path, got, listed)
+		}
+	}
+}
+
 func TestStrangersCannotFillTheLog(t *testing.T) {
 	z := newZone(t, nil)
 	send := func(h http.Handler, method, path string) int {

@@ -77,10 +77,11 @@ func (in *inbox[M]) next(ctx context.Context) (m M, err error) {
 func open[M message](s *Server, ctx context.Context, receive func() (M, error)) (in *inbox[M], m M, err error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	token, err := proxyauth.FromHeader(md.Get("authorization"))
-	if err == nil {
-		err = s.cfg.Auth.Plausible(ctx, token)
-	}
 	if err != nil {
+		s.cfg.Auth.Count(proxyauth.KindUnknown, err)
+		return nil, m, err
+	}
+	if err := s.cfg.Auth.Plausible(ctx, token); err != nil {
 		return nil, m, err
 	}
 	in = listen(s, ctx, receive)
@@ -129,8 +130,7 @@ const maxAuthenticate = 15 * time.Second
 func (s *Server) attach(ctx context.Context, node *core.Node, from proxies.Caller) (*proxies.Connection, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	token, err := proxyauth.FromHeader(md.Get("authorization"))
-	if err != nil {
-		s.cfg.Auth.Count(proxyauth.KindUnknown, err)
+	if err != nil { // open has looked at it
 		return nil, err
 	}
 	resource, err := s.resourceOf(node)

@@ -102,10 +102,17 @@ func TestEachWrongTokenHasItsReason(t *testing.T) {
 		"no resource":         {[]string{good}, node("default.backend-1", "dataplane", "{"), codes.InvalidArgument, ""},
 		"zone of an ingress":  {[]string{sign(t, map[string]any{"Zone": "west", "Scope": []string{"ingress"}})}, node(".in-1", "ingress", strings.Replace(ingress, `"networking"`, `"zone":"east","networking"`, 1)), codes.PermissionDenied, "wrong_zone"},
 	} {
+		before, counted := b.refused.Load(), int64(1)
+		if tc.code == codes.ResourceExhausted {
+			counted = 0 // nothing was decided
+		}
 		stream := b.open(conn, tc.tokens...)
 		stream.ask(&discovery.DiscoveryRequest{Node: tc.node, TypeUrl: clusterType})
 		if code, reason, text := stream.ends(); code != tc.code || reason != tc.reason || text == "" {
 			t.Errorf("%s: %s %q %q, want %s %q", name, code, reason, text, tc.code, tc.reason)
+		}
+		if n := b.refused.Load() - before; n != counted {
+			t.Errorf("%s: counted %d times, want %d", name, n, counted)
 		}
 	}
 	if len(b.proxies.Proxies()) != 0 {

@@ -77,7 +77,11 @@ func (s *Server) check(ctx context.Context, about *authz.AttributeContext) (*aut
 	if err != nil {
 		return nil, err
 	}
-	return allowed(admission, about)
+	response, err := allowed(admission, about)
+	if err != nil { // of a token that was accepted
+		s.cfg.Auth.Count(string(admission.Claims.Kind), err)
+	}
+	return response, err
 }
 
 // headersOf returns the values of a header of the request that an Envoy got, which

@@ -89,7 +89,11 @@ func TestExtAuthzDenies(t *testing.T) {
 		"another type":    {map[string]string{"proxyType": "egress"}, map[string]string{"authorization": good}, 401, "wrong_kind"},
 		"another zone":    {nil, map[string]string{"authorization": sign(t, map[string]any{"Zone": "east", "Scope": []string{"egress"}})}, 403, "wrong_zone"},
 	} {
+		before := b.refused.Load()
 		r := b.check(client, tc.ext, tc.headers)
+		if n := b.refused.Load() - before; n != 1 {
+			t.Errorf("%s: counted %d times", name, n)
+		}
 		denied := r.GetDeniedResponse()
 		if denied == nil || int(denied.GetStatus().GetCode()) != tc.status || r.GetStatus().GetMessage() != tc.reason ||
 			r.GetStatus().GetCode() == int32(codes.OK) || !strings.Contains(denied.GetBody(), `"reason":"`+tc.reason+`"`) {
@@ -161,6 +165,9 @@ func TestForgedHeadersAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		removed := r.GetOkResponse().GetHeadersToRemove()
+		if !slices.Contains(removed, "authorization") {
+			t.Errorf("%s: the token stays", form)
+		}
 		for _, name := range forgeries {
 			if !slices.Contains(removed, strings.ToLower(name)) {
 				t.Errorf("%s: %s stays: %v", form, name, removed)
@@ -171,6 +178,21 @@ func TestForgedHeadersAreRemoved(t *testing.T) {
 				t.Errorf("%s: %s is removed", form, name)
 			}
 		}
+	}
+}
+
+// TestTwoTokensAreRefused, in the form of headers that can show two, and counted.
+func TestTwoTokensAreRefused(t *testing.T) {
+	b := newBench(t, nil)
+	client := authz.NewAuthorizationClient(b.dial())
+	one := &core.HeaderValue{Key: "authorization", RawValue: []byte(sign(t, backendClaims))}
+	r, err := client.Check(t.Context(), &authz.CheckRequest{Attributes: &authz.AttributeContext{Request: &authz.AttributeContext_Request{
+		Http: &authz.AttributeContext_HttpRequest{HeaderMap: &core.HeaderMap{Headers: []*core.HeaderValue{one, {Key: "Authorization", Value: "x"}}}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.GetStatus().GetMessage() != "malformed" || b.refused.Load() != 1 {
+		t.Errorf("counted %d times: %v", b.refused.Load(), r)
 	}
 }
 
@@ -191,9 +213,13 @@ func TestUnfitValuesAreRefused(t *testing.T) {
 		"an empty service":                {"Mesh": "default", "Tags": map[string]any{"kuma.io/service": []string{""}}},
 		"a service that is not printable": {"Mesh": "default", "Tags": map[string]any{"kuma.io/service": []string{"a\x7fb"}}},
 	} {
+		before := b.refused.Load()
 		r := b.check(client, nil, map[string]string{"authorization": sign(t, claims)})
 		if r.GetDeniedResponse().GetStatus().GetCode() != 403 || r.GetStatus().GetMessage() != "unfit_value" {
 			t.Errorf("%s: %v", name, r)
+		}
+		if n := b.refused.Load() - before; n != 1 {
+			t.Errorf("%s: counted %d times", name, n)
 		}
 	}
 }
@@ -247,6 +273,24 @@ func TestDenialsAreReadable(t *testing.T) {
 			headers["www-authenticate"] != tc.challenge || !tc.json && !strings.HasPrefix(denied.GetBody(), headers["x-meridian-reason"]+": ") {
 			t.Errorf("%s: %v", name, r)
 		}
+	}
+}
+
+// TestAZoneThatCannotDecideSaysWhenToAskAgain.
+func TestAZoneThatCannotDecideSaysWhenToAskAgain(t *testing.T) {
+	b := newBench(t, nil)
+	b.copy.mu.Lock()
+	b.copy.view = &fakeView{} // no key of any kind
+	b.copy.mu.Unlock()
+	r := b.check(authz.NewAuthorizationClient(b.dial()), nil, map[string]string{"authorization": sign(t, backendClaims)})
+	retry := ""
+	for _, h := range r.GetDeniedResponse().GetHeaders() {
+		if h.GetHeader().GetKey() == "retry-after" {
+			retry = h.GetHeader().GetValue()
+		}
+	}
+	if r.GetDeniedResponse().GetStatus().GetCode() != 503 || retry == "" || r.GetStatus().GetCode() != int32(codes.Unavailable) {
+		t.Errorf("retry after %q: %v", retry, r)
 	}
 }
 

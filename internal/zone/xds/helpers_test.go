@@ -17,6 +17,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,6 +100,9 @@ func (v *fakeView) Key(id cptoken.KeyID) *cptoken.PublicKey       { return v.key
 func (v *fakeView) Revoked(_ cptoken.Kind, _, id string) bool     { return v.revoked[id] }
 func (v *fakeView) CutOff(cptoken.Kind, string, string) time.Time { return time.Time{} }
 
+// Empty implements cptoken.EmptyView.
+func (v *fakeView) Empty() bool { return len(v.keys) == 0 }
+
 func (*fakeView) Pruned() (none time.Time) { return none }
 
 func newCopy(t testing.TB) *copyOf {
@@ -167,6 +171,7 @@ type bench struct {
 	server  *Server
 	proxies *proxies.Registry
 	log     *logBook
+	refused atomic.Int64 // as it is counted
 	address string
 	stop    func()
 }
@@ -188,6 +193,11 @@ func newBench(t testing.TB, edit func(*Config, *keyring.Settings)) *bench {
 		t.Fatal(err)
 	}
 	auth, err := proxyauth.New(proxyauth.Config{Zone: "west", Settings: settings, Keyring: ring,
+		Verified: func(labels ...string) {
+			if labels[1] != "accepted" {
+				b.refused.Add(1)
+			}
+		},
 		Verifier: cptoken.NewVerifier(cptoken.VerifierOptions{CacheBytes: 1 << 20})})
 	if err != nil {
 		t.Fatal(err)
