@@ -1,10 +1,6 @@
 package cptoken
 
-import (
-	"time"
-
-	"github.com/meridiankds/meridian/internal/clock"
-)
+import "time"
 
 // Scope is a use that a zone token is good for.
 type Scope string
@@ -68,15 +64,4 @@ type Claims struct {
 	RenewableUntil time.Time // "RenewableUntil"
 	Renewal        uint64    // "Renewal"
 	Root           string    // "Root"
-}
-
-// Began returns a time at which the token was valid, if it ever was: every token
-// that verifies at some time verifies at this one too, keys and lists apart. It is
-// the zero time for a token without any date.
-func (c *Claims) Began() time.Time {
-	at := clock.Last(c.NotBefore, c.IssuedAt)
-	if at.IsZero() && !c.ExpiresAt.IsZero() {
-		at = c.ExpiresAt.Add(-time.Second)
-	}
-	return at
 }

@@ -138,23 +138,9 @@ func check(view View, kind Kind, raw string, t *Token, sum [sha256.Size]byte) (*
 			return nil, nil, err
 		}
 	}
-	if t.Alg != AlgRS256 {
-		return nil, nil, wrongAlgorithm(kind, t)
-	}
-	if t.KID == "" {
-		return nil, nil, Refuse(MissingKID, "the token does not say which key signed it: its header has no kid").
-			WithHint("issue it with a kid: global generate %s", kind.TokenName())
-	}
-	id := KeyID{Kind: kind, KID: t.KID}
-	if kind.PerMesh() {
-		id.Mesh = t.Claims.Mesh
-	}
-	key := lookup(view, id)
-	if key == nil {
-		return nil, nil, firstOf(otherKind(view, kind, t), unknownKey(view, kind, t.KID))
-	}
-	if !signed(key, t) {
-		return nil, nil, firstOf(otherKind(view, kind, t), badSignature(kind, t.KID))
+	key, err := signer(view, kind, t)
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := t.CheckNames(kind); err != nil {
 		return nil, nil, err
@@ -167,6 +153,40 @@ func check(view View, kind Kind, raw string, t *Token, sum [sha256.Size]byte) (*
 		known.id = hashID(sum)
 	}
 	return known, key, nil
+}
+
+// Signed returns nil if a key of view signed the token as one of the given kind, which
+// is all that it proves: the token may have expired, be dated or bound as nobody accepts
+// it here, or be revoked. Who revokes it asks so, because other programs may accept it.
+func Signed(view View, kind Kind, t *Token) error {
+	if !kind.AtZones() {
+		return Refuse(WrongKind, "tokens of kind %.20q are not checked here", kind)
+	}
+	_, err := signer(view, kind, t)
+	return err
+}
+
+// signer returns the key that signed a token of a kind.
+func signer(view View, kind Kind, t *Token) (*PublicKey, error) {
+	if t.Alg != AlgRS256 {
+		return nil, wrongAlgorithm(kind, t)
+	}
+	if t.KID == "" {
+		return nil, Refuse(MissingKID, "the token does not say which key signed it: its header has no kid").
+			WithHint("issue it with a kid: global generate %s", kind.TokenName())
+	}
+	id := KeyID{Kind: kind, KID: t.KID}
+	if kind.PerMesh() {
+		id.Mesh = t.Claims.Mesh
+	}
+	key := lookup(view, id)
+	if key == nil {
+		return nil, firstOf(otherKind(view, kind, t), unknownKey(view, kind, t.KID))
+	}
+	if !signed(key, t) {
+		return nil, firstOf(otherKind(view, kind, t), badSignature(kind, t.KID))
+	}
+	return key, nil
 }
 
 // CheckNames refuses a token of the given kind, whose signature was verified, for a

@@ -40,22 +40,36 @@ func AdmitControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.Vie
 	return claims, cptoken.GrantOf(view, t), nil
 }
 
-func verifyControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.View, now time.Time) (*cptoken.Claims, error) {
+// SignedControlPlane is [cptoken.Signed] for control plane tokens.
+func SignedControlPlane(t *cptoken.Token, keys ControlPlaneKeys) error {
+	_, _, err := signerOf(t, keys)
+	return err
+}
+
+// signerOf returns the serial of the key that signed a token, and whether it was imported.
+func signerOf(t *cptoken.Token, keys ControlPlaneKeys) (serial uint64, imported bool, err error) {
 	if t.Alg != cptoken.AlgHS256 {
-		return nil, again(cptoken.Refuse(cptoken.UnsupportedAlgorithm,
+		return 0, false, again(cptoken.Refuse(cptoken.UnsupportedAlgorithm,
 			"the token is signed with %.20q, a control plane token must be signed with HS256", t.Alg))
 	}
-	serial, err := keySerial(t)
-	if err != nil {
-		return nil, err
+	if serial, err = keySerial(t); err != nil {
+		return 0, false, err
 	}
 	key, imported := keys.ControlPlaneKey(serial)
 	if key == nil || key.ref.Kind != cptoken.ControlPlane {
-		return nil, unknownKey(t)
+		return 0, false, unknownKey(t)
 	}
 	if jwt.SigningMethodHS256.Verify(t.SigningInput(), t.Signature(), key.secret().material) != nil {
-		return nil, again(cptoken.Refuse(cptoken.BadSignature,
+		return 0, false, again(cptoken.Refuse(cptoken.BadSignature,
 			"the token's signature is not that of the control plane key %d", serial))
+	}
+	return serial, imported, nil
+}
+
+func verifyControlPlane(t *cptoken.Token, keys ControlPlaneKeys, view cptoken.View, now time.Time) (*cptoken.Claims, error) {
+	serial, imported, err := signerOf(t, keys)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkShape(t, serial); err != nil {
 		return nil, err

@@ -81,44 +81,53 @@ func (api *API) whatToRevoke(body apitypes.RevokeRequest) (kind cptoken.Kind, me
 }
 
 // tokenToRevoke verifies a token and returns what revokes it. Verified is only
-// that it was issued here: a token that has expired or was revoked may be revoked
-// (again), so it is held against the time at which it began to be valid and
-// against keys alone. Were a forged one taken, anybody could have the list grow,
-// with any id on it.
-func (api *API) tokenToRevoke(body apitypes.RevokeRequest) (cptoken.Kind, string, []cptoken.RevokedID, error) {
+// that it was signed here: one that has expired, was revoked, or that no Meridian zone
+// accepts for its dates, its claims or its key's bounds may be revoked, since Kuma zones
+// may accept it, and bounds may change. Were a forged one taken, anybody could have the
+// list grow, with any id on it.
+func (api *API) tokenToRevoke(body apitypes.RevokeRequest) (kind cptoken.Kind, mesh string, ids []cptoken.RevokedID, err error) {
 	token, err := cptoken.Parse(body.Token)
 	if err != nil {
 		return "", "", nil, badToken(err)
 	}
-	kind := token.Claims.Kind
 	if body.Kind != "" {
 		wanted, err := cptoken.ParseKind("kind", body.Kind)
 		if err != nil {
 			return "", "", nil, err
 		}
-		if wanted != kind {
+		if token.Claims.Kind == "" {
+			token.Claims.Kind = wanted // claims of several kinds: its key decides
+		}
+		if wanted != token.Claims.Kind {
 			return "", "", nil, federation.InvalidField("kind", "the token is not a %s", wanted.TokenName())
 		}
 	}
-	claims, err := api.verifyAt(kind, body.Token, token.Claims.Began())
-	if err != nil {
-		return "", "", nil, badToken(err)
+	if kind = token.Claims.Kind; kind == "" {
+		return "", "", nil, federation.InvalidField("kind", "its claims do not tell what the token is for").
+			WithHint("name the kind of the key that signed it")
 	}
-	if body.Mesh != "" && body.Mesh != claims.Mesh {
+	if kind.PerMesh() {
+		mesh = token.Claims.Mesh
+	}
+	if body.Mesh != "" && body.Mesh != mesh {
 		return "", "", nil, federation.InvalidField("mesh", "the token belongs to another mesh")
 	}
-	revoked := cptoken.RevokedID{ID: token.RevocationID(), Expires: api.keepUntil(token, claims)}
+	if err := api.signedHere(token); err != nil {
+		return "", "", nil, badToken(err)
+	}
+	revoked := cptoken.RevokedID{ID: token.RevocationID(), Expires: api.keepUntil(token)}
 	if len(revoked.ID) > cptoken.MaxIDLen {
 		return "", "", nil, federation.InvalidField("token", "its id has more than %d bytes", cptoken.MaxIDLen)
 	}
-	return kind, claims.Mesh, []cptoken.RevokedID{revoked}, nil
+	return kind, mesh, []cptoken.RevokedID{revoked}, nil
 }
 
 // keepUntil is when the revocation of a verified token may be forgotten, in Unix
 // seconds: when the token, and every renewal of it, has expired. It is 0, never,
 // where another token can have the same id and live longer: one of a key whose
 // private half others have or had.
-func (api *API) keepUntil(token *cptoken.Token, claims *cptoken.Claims) int64 {
+func (api *API) keepUntil(token *cptoken.Token) int64 {
+	claims := token.Claims
 	if claims.ExpiresAt.IsZero() || api.othersSign(token) {
 		return 0
 	}
@@ -128,7 +137,7 @@ func (api *API) keepUntil(token *cptoken.Token, claims *cptoken.Claims) int64 {
 // othersSign reports whether somebody else than this cluster may sign tokens with
 // the key of a verified token: the key is registered or was imported.
 func (api *API) othersSign(token *cptoken.Token) bool {
-	id := cptoken.GrantOf(keysOnly{api.store.View()}, token).Key
+	id := cptoken.GrantOf(api.store.View(), token).Key
 	if serial, ok := cptoken.ParseSerialKID(id.KID); ok && id.Kind == cptoken.ControlPlane {
 		_, imported := api.store.ControlPlaneKey(serial)
 		return imported
@@ -137,23 +146,13 @@ func (api *API) othersSign(token *cptoken.Token) bool {
 	return !known || key.Imported || key.Registered != nil
 }
 
-// verifyAt verifies a token of any kind at a time of its own.
-func (api *API) verifyAt(kind cptoken.Kind, raw string, at time.Time) (*cptoken.Claims, error) {
-	view := keysOnly{api.store.View()}
-	if kind == cptoken.ControlPlane {
-		return issue.VerifyControlPlane(raw, api.store, view, at)
+// signedHere refuses a token that no key of this cluster signed.
+func (api *API) signedHere(token *cptoken.Token) error {
+	if token.Claims.Kind == cptoken.ControlPlane {
+		return issue.SignedControlPlane(token, api.store)
 	}
-	v := cptoken.NewVerifier(cptoken.VerifierOptions{Now: func() time.Time { return at }, CacheBytes: -1})
-	return v.Verify(view, kind, raw)
+	return cptoken.Signed(api.store.View(), token.Claims.Kind, token)
 }
-
-// keysOnly is a View in which nothing is revoked.
-type keysOnly struct{ of cptoken.View }
-
-func (k keysOnly) Key(id cptoken.KeyID) *cptoken.PublicKey             { return k.of.Key(id) }
-func (keysOnly) Revoked(cptoken.Kind, string, string) bool             { return false }
-func (keysOnly) CutOff(cptoken.Kind, string, string) (never time.Time) { return never }
-func (keysOnly) Pruned() (never time.Time)                             { return never }
 
 // badToken refuses a token that was not issued here. It is the request that is
 // wrong, not the caller, whose own token is another one.

@@ -1,6 +1,14 @@
 package adminapi
 
 import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"strconv"
@@ -158,12 +166,83 @@ func TestRevocationsThatNeverEnd(t *testing.T) {
 	}
 }
 
+// TestRevokingWhatNoZoneOfOursAccepts: Kuma zones know neither the rules of dates nor the
+// bounds of keys, and pass over claims that may narrow a token. Who shows such a token has
+// it revoked, if a key of this cluster signed it.
+func TestRevokingWhatNoZoneOfOursAccepts(t *testing.T) {
+	e := newEnv(t)
+	private, body := e.offlineKey(func(k *apitypes.PublicKey) {
+		k.Zones, k.Scopes, k.MaxLifetime = []string{"west"}, []string{"egress"}, "1h"
+	})
+	e.want(201, "PUT", "/v1/public-keys/zone-token/ci", body, nil)
+	now := time.Now().Unix()
+	for name, claims := range map[string]map[string]any{
+		"issued in 2099":        {"iat": 4070908800, "exp": 4070908800 + 3600},
+		"issued after it ends":  {"iat": now + 200, "exp": now + 100},
+		"valid after it ends":   {"iat": now, "nbf": now + 9000, "exp": now + 3000},
+		"without dates":         {},
+		"for longer":            {"iat": now, "exp": now + 86400},
+		"for another zone":      {"iat": now, "exp": now + 60, "Zone": "east"},
+		"for no zone":           {"iat": now, "exp": now + 60, "Zone": ""},
+		"for another scope":     {"iat": now, "exp": now + 60, "Scope": []string{"cp"}},
+		"with a narrower claim": {"iat": now, "exp": now + 60, "Region": "eu"},
+		"in another case":       {"iat": now, "exp": now + 60, "zone": "east"},
+		"of two kinds":          {"iat": now, "exp": now + 60, "Mesh": "default"},
+	} {
+		all := map[string]any{"Zone": "west", "Scope": []string{"egress"}, "jti": strings.ReplaceAll(name, " ", "-")}
+		for k, v := range claims {
+			all[k] = v
+		}
+		token := signRS256(t, private, "ci", all)
+		if _, err := e.verify(cptoken.Zone, token); err == nil {
+			t.Errorf("%s: is accepted", name)
+		}
+		var got apitypes.RevokeResult
+		e.want(200, "POST", "/v1/revocations", apitypes.RevokeRequest{Token: token, Kind: "zone-token"}, &got)
+		if !slices.Equal(got.IDs, []string{all["jti"].(string)}) || got.Mesh != "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	mixed := signRS256(t, private, "ci", map[string]any{"Zone": "west", "Mesh": "default", "jti": "mixed"})
+	e.badField("kind", "POST", "/v1/revocations", apitypes.RevokeRequest{Token: mixed})
+	for _, entry := range e.store.Revocations(cptoken.Zone, "", "", 100) {
+		if entry.Expires != 0 {
+			t.Errorf("%s ends at %d", entry.ID, entry.Expires)
+		}
+	}
+}
+
+// signRS256 signs claims as they are, with a key in PEM.
+func signRS256(t *testing.T, private []byte, kid string, claims map[string]any) string {
+	t.Helper()
+	block, _ := pem.Decode(private)
+	if block == nil {
+		t.Fatal("no PEM")
+	}
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc := base64.RawURLEncoding
+	input := enc.EncodeToString([]byte(`{"alg":"RS256","kid":"`+kid+`"}`)) + "." + enc.EncodeToString(payload)
+	sum := sha256.Sum256([]byte(input))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return input + "." + enc.EncodeToString(signature)
+}
+
 // The revocation of a token that may be renewed outlives every renewal.
 func TestRevocationOfARenewableToken(t *testing.T) {
 	e := newEnv(t)
-	token := &cptoken.Token{KID: "1", HasKID: true, Claims: cptoken.Claims{Kind: cptoken.Zone}}
-	claims := &cptoken.Claims{Kind: cptoken.Zone, RenewableUntil: time.Unix(2000, 0), Registered: cptoken.Registered{ExpiresAt: time.Unix(1000, 0)}}
-	if got := e.api.keepUntil(token, claims); got != 2000 {
+	claims := cptoken.Claims{Kind: cptoken.Zone, RenewableUntil: time.Unix(2000, 0), Registered: cptoken.Registered{ExpiresAt: time.Unix(1000, 0)}}
+	token := &cptoken.Token{KID: "1", HasKID: true, Claims: claims}
+	if got := e.api.keepUntil(token); got != 2000 {
 		t.Errorf("kept until %d, want 2000", got)
 	}
 }

@@ -212,3 +212,17 @@ func TestNobodyIssuesBehindNow(t *testing.T) {
 		}
 	}
 }
+
+// TestALoneClockAgreesWithNobody: what a member's own clock said while it was the only
+// voter does not make it wrong once there are others, who have not answered yet.
+func TestALoneClockAgreesWithNobody(t *testing.T) {
+	c := newCluster(t, 1, time.Hour)
+	if p := c.picture(); !p.Agreed {
+		t.Fatal("a lone voter is its own majority")
+	}
+	c.off = 0 // it is set right, and then two voters join
+	c.members = append(c.members, Member{ID: "1", Voter: true}, Member{ID: "2", Voter: true})
+	if p := c.picture(); p.Agreed || p.Own.Off || p.Latest().Sub(start.Add(c.elapsed)) != 0 {
+		t.Errorf("a clock that was set right counts as off: %+v", p)
+	}
+}

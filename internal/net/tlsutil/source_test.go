@@ -344,6 +344,13 @@ func TestExpiryIsSaidADayApart(t *testing.T) {
 	if d.said("TLS material was replaced") != 1 || d.said("level=WARN")+d.said("level=ERROR") != 0 {
 		t.Errorf("after the renewal:\n%s", d.log)
 	}
+	// A clock that is set back is believed at once too, and not when the day comes again.
+	for i, days := range []float64{715, 710, 705} {
+		at(days)
+		if said := d.said("ends soon"); said != i+1 {
+			t.Errorf("day %v: %d warnings:\n%s", days, said, d.log)
+		}
+	}
 }
 
 func TestSelfMadeMaterialRenewsItself(t *testing.T) {
