@@ -3,9 +3,13 @@ package kds_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +40,61 @@ func TestTooManyTypes(t *testing.T) {
 	if _, err := r.recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v, want ResourceExhausted", err)
 	}
+}
+
+// TestIncompleteMessagesAreBounded: what a zone has sent of messages that are not complete
+// counts against it over all of its streams and connections. It and others are served
+// once it lets go.
+func TestIncompleteMessagesAreBounded(t *testing.T) {
+	var log kdstest.Log
+	budget := preauth.New(preauth.Config{Logger: log.Logger()})
+	m := start(t, func(c *server.Config) { c.Budget = budget })
+	served := func(name string) {
+		z, rev := join(t, name, nil, m.addr), m.source.Add()
+		kdstest.Eventually(t, name+" to be served", func() bool { return z.sink.Holds(rev) })
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls sync.WaitGroup
+	size := kds.DefaultLimits().Message
+	for range 2 {
+		var protocols http.Protocols
+		protocols.SetUnencryptedHTTP2(true)
+		transport := &http.Transport{Protocols: &protocols}
+		defer transport.CloseIdleConnections()
+		for range kds.DefaultLimits().Streams {
+			head := binary.BigEndian.AppendUint32([]byte{0}, uint32(size))
+			body := io.MultiReader(bytes.NewReader(head), bytes.NewReader(make([]byte, size-1)), untilDone{ctx})
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+m.addr+kds.RPCGlobalToZone, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/grpc")
+			r.Header.Set("TE", "trailers")
+			for md := as("west"); len(md) > 0; md = md[2:] {
+				r.Header.Set(md[0], md[1])
+			}
+			calls.Go(func() {
+				if resp, err := transport.RoundTrip(r); err == nil {
+					_, _ = io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+			})
+		}
+	}
+	kdstest.Eventually(t, "the zone to be over its quota", func() bool { return budget.Totals().OverQuota > 0 })
+	kdstest.Eventually(t, "the log to name the zone", func() bool { return strings.Contains(log.String(), "server=kds kind=zone name=west") })
+	served("east")
+	cancel()
+	calls.Wait()
+	served("west")
+}
+
+// untilDone is a body of which nothing more comes.
+type untilDone struct{ ctx context.Context }
+
+func (u untilDone) Read([]byte) (int, error) {
+	<-u.ctx.Done()
+	return 0, u.ctx.Err()
 }
 
 func TestTooManyNames(t *testing.T) {

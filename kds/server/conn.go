@@ -139,7 +139,7 @@ func (t transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo
 		return nil, nil, err
 	}
 	c, _ := raw.(*connection)
-	return conn, authInfo{AuthInfo: info, conn: c}, nil
+	return watch(conn, c.under()), authInfo{AuthInfo: info, conn: c}, nil
 }
 
 // Clone implements credentials.TransportCredentials.

@@ -41,6 +41,7 @@ type Conn struct {
 	// for connections that are no stranger's.
 	entry  *entry
 	holder *holder
+	kept   int64 // what [Conn.Keep] charged to the holder
 	source Source
 
 	mu      sync.Mutex
@@ -283,6 +284,29 @@ func (b *Budget) takeOver(c *Conn, holder *holder) error {
 	return nil
 }
 
+// Keep tells how many bytes are kept of what has come. Once the caller has proved who they
+// are, these count against their identity until told anew, or until the connection is
+// closed, which it is to be where an error says that this is more than they may hold.
+func (c *Conn) Keep(n int64) error {
+	b := c.budget
+	b.mu.Lock()
+	holder := c.holder
+	if holder == nil || c.ctx.Err() != nil {
+		b.mu.Unlock()
+		return nil
+	}
+	err := b.held.grow(holder, n-c.kept)
+	if err == nil {
+		c.kept = n
+	}
+	b.mu.Unlock()
+	if err != nil {
+		b.lines.Log(c.ctx, b.cfg.Logger, slog.LevelWarn, "an authenticated caller has as much under way as it may, a connection was closed",
+			slog.String("server", c.port.name), slog.String("kind", string(holder.id.Kind)), slog.String("name", holder.id.Name))
+	}
+	return err
+}
+
 // Key is whom places in queues are counted against: the address, or who has proved
 // themselves, within the token that they share with others.
 func (c *Conn) Key() Key {
@@ -307,9 +331,11 @@ func (c *Conn) Close() error {
 		if c.entry != nil {
 			b.left(b.ledger.leave(c.entry))
 		}
-		holder := c.holder
+		holder, kept := c.holder, c.kept
+		c.kept = 0
 		b.mu.Unlock()
 		if holder != nil {
+			_ = b.held.grow(holder, -kept) // giving back never fails
 			b.held.leave(holder, c)
 		}
 	})
