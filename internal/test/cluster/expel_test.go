@@ -4,8 +4,11 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
@@ -93,5 +96,49 @@ func TestAnExpelledCertificateIsRefused(t *testing.T) {
 			g.want(t, 404, "DELETE", "/v1/expelled/"+key, nil, nil)
 			g.want(t, 400, "POST", "/v1/expelled", apitypes.ExpelRequest{ID: "sha256:short"}, nil)
 		})
+	}
+}
+
+// TestAZoneComesBackToANewCertificate: the leader does not expel what it shows itself unless
+// that is said. A zone that then refuses the only member hears that it was readmitted once
+// the member shows a certificate of another key.
+func TestAZoneComesBackToANewCertificate(t *testing.T) {
+	g := StartGlobal(t, slog.New(slog.DiscardHandler))
+	files := g.TLS.Files()
+	ca, err := tlsutil.LoadAuthority(filepath.Dir(files.CA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := g.TLS.Current().Certificate.Leaf
+	id, err := tlsutil.IdentityOf(leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	west, key := g.StartZone("west", g.KDS()), tlsutil.KeyOf(leaf)
+	west.WaitCurrent(g)
+	g.want(t, 409, "POST", "/v1/expelled", apitypes.ExpelRequest{ID: key, Reason: "stolen"}, nil)
+	g.want(t, 200, "POST", "/v1/expelled", apitypes.ExpelRequest{ID: key, Reason: "stolen", Force: true}, nil)
+	refused := func() bool {
+		link := west.Node.Link()
+		return !link.Connected && strings.Contains(link.LastError, "was expelled")
+	}
+	Eventually(t, "the zone to leave the global, and to say why", refused)
+	g.want(t, 204, "DELETE", "/v1/expelled/"+key, nil, nil)
+	if !refused() {
+		t.Error("a zone without a connection has heard that the certificate was readmitted")
+	}
+	cert, private, err := ca.Issue(id, []string{"127.0.0.1", "localhost"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range map[string][]byte{files.Key: private, files.Cert: cert} {
+		if err := tlsutil.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.TLS.Check()
+	west.WaitCurrent(g)
+	if west.Node.Store().View().Revoked(cptoken.Certificate, "", key) {
+		t.Error("the zone has not heard that the former certificate was readmitted")
 	}
 }
