@@ -21,6 +21,7 @@ import (
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/kds/server"
+	"github.com/meridiankds/meridian/keysync"
 )
 
 // has waits until the zone holds just these keys, in the form of KeyID.String.
@@ -355,4 +356,52 @@ func unredacted(t *testing.T, msg json.RawMessage) []byte {
 	t.Helper()
 	key := base64.StdEncoding.EncodeToString([]byte(privatePEM(throwAway())))
 	return bytes.ReplaceAll(msg, []byte(`"<redacted>"`), []byte(`"`+key+`"`))
+}
+
+// TestZoneUnderKumasGlobalCannotWrite: a zone of ours that cannot write refuses at once
+// what one of Kuma's sends, one change after the other, acknowledges none of it, and has
+// all of it on its disk once that is back.
+func TestZoneUnderKumasGlobalCannotWrite(t *testing.T) {
+	s := filled(t)
+	m := joinStock(t, "", s.addr)
+	m.has(t, "zone/1", "dataplane/default/1")
+	kdstest.Eventually(t, "the zone to be in step", func() bool { return m.Status().Current })
+	before, _ := s.answersTo(kuma.TypeGlobalSecret)
+	rename := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename(m.path, m.path+".away")
+	s.push(kuma.TypeGlobalSecret, nil, stockSecret(t, "zone-token-revocations", "", "z-1,z-2,z-3"))
+	m.revoked(t, cptoken.Zone, "", "z-3", true)
+	kdstest.Eventually(t, "the zone to say that it cannot write", func() bool {
+		_, nacks := s.answersTo(kuma.TypeGlobalSecret)
+		return m.store.Unwritten() != nil && len(nacks) == 1
+	})
+	s.push(kuma.TypeGlobalSecret, nil, stockSecret(t, "zone-token-revocations", "", "z-1,z-2,z-3,z-4"))
+	m.revoked(t, cptoken.Zone, "", "z-4", true)
+	if acks, _ := s.answersTo(kuma.TypeGlobalSecret); acks != before {
+		t.Errorf("%d acknowledgements since the disk is bad", acks-before)
+	}
+	s.set(kuma.TypeGlobalSecret, stockSecret(t, "zone-token-signing-public-key-1", "", publicPEM(throwAway())),
+		stockSecret(t, "zone-token-revocations", "", "z-1,z-2,z-3,z-4"))
+	rename(m.path+".away", m.path)
+	kdstest.Eventually(t, "the zone to be whole", func() bool {
+		p, _ := m.store.Persisted()
+		acks, _ := s.answersTo(kuma.TypeGlobalSecret)
+		return p.Err == nil && p.Durable == p.Taken && acks > before && m.Status().Current
+	})
+	m.leave(t)
+	again, err := keysync.Open(m.path, keysync.Options{Zone: "west"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	for _, id := range []string{"z-1", "z-2", "z-3", "z-4"} {
+		if !again.View().Revoked(cptoken.Zone, "", id) {
+			t.Errorf("%s is not revoked on the disk", id)
+		}
+	}
 }

@@ -46,8 +46,6 @@ type Sink interface {
 	// 0 begins a set anew and drops what an unfinished one had brought. An error means
 	// that the set had no effect; the client reports it to the global.
 	Take(ctx context.Context, p cptoken.Part) error
-	// Apply is Take, and returns when all of the set is durable and in use.
-	Apply(ctx context.Context, p cptoken.Part) error
 	// Persisted tells how far the copy is durable. The channel is closed when that
 	// changes next.
 	Persisted() (cptoken.Persistence, <-chan struct{})

@@ -126,6 +126,7 @@ func (l *link) hold(ctx context.Context, address string) (*link, error) {
 		// The token is read anew at the next connect: such a global does not say whom it
 		// admits before it is asked for everything.
 		receive = func(ctx context.Context) error { return l.receiveKuma(ctx, address) }
+		beside.Go(func() { l.awaitDisk(l.ctx) })
 		for _, method := range append([]string{kds.RPCZoneToGlobal}, kds.KumaAdminRPCs[:]...) {
 			beside.Go(func() { l.serveKuma(l.ctx, method) })
 		}

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -59,7 +61,8 @@ func (l *link) unsubscribeKuma() error {
 
 // receiveKuma applies what a global of Kuma's sends, one answer after the other. The
 // first answers are acted on when all that matters is there; from then on each is
-// durable before it is acknowledged.
+// durable before it is acknowledged. One that the zone cannot write is in force all the
+// same, and refused without an end of the stream: what comes next must not wait.
 func (l *link) receiveKuma(ctx context.Context, address string) error {
 	held, err := l.client.heldOfKuma()
 	if err != nil {
@@ -96,21 +99,26 @@ func (l *link) receiveKuma(ctx context.Context, address string) error {
 			if l.begun.Store(err == nil); err == nil {
 				l.client.applied(l, l.client.cfg.Now())
 			}
-			if err == nil && !begun {
+			if (err == nil || errors.Is(err, errUnwritten)) && !begun {
 				begun = begins.Stop()
 				l.client.connected(address, "", kds.KindKuma)
-				l.client.current()
 				l.client.cfg.Logger.Info("connected to a global of Kuma's", "address", address, "cluster", mirror.Cluster)
+			}
+			if err == nil {
+				l.client.current()
 			}
 		}
 		if ctx.Err() != nil {
 			return ctx.Err() // the end of the client is no fault of the answer
 		}
-		if err != nil {
+		ack := &discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: l.client.cfg.Zone}, TypeUrl: typ, ResponseNonce: nonce}
+		switch {
+		case errors.Is(err, errUnwritten):
+			ack.ErrorDetail = &rpcstatus.Status{Code: int32(codes.Unavailable), Message: err.Error()}
+		case err != nil:
 			begins.Stop()
 			return l.refuseKuma(typ, nonce, err)
 		}
-		ack := &discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: l.client.cfg.Zone}, TypeUrl: typ, ResponseNonce: nonce}
 		if err := l.stream.SendMsg(ack); err != nil {
 			return l.ended(err)
 		}
@@ -193,12 +201,62 @@ func (c *Client) followKuma(ctx context.Context, m *kuma.Mirror, held *kuma.Held
 		c.kumaHeld = want
 		return want, nil
 	}
-	if err := c.cfg.Sink.Apply(ctx, part); err != nil {
-		c.kumaHeld = nil // what is held is not known for sure
+	if err := c.takeKuma(ctx, part); err != nil {
+		c.kumaHeld = nil // what is durable is not known for sure
+		if errors.Is(err, errUnwritten) {
+			return want, err
+		}
 		return held, err
 	}
 	c.kumaHeld = want
 	return want, nil
+}
+
+// errUnwritten is the error of a set that was taken and cannot be made durable.
+var errUnwritten = errors.New("it is in force, and the zone cannot write it")
+
+// takeKuma has the Sink take a set, and waits until that very set is durable.
+func (c *Client) takeKuma(ctx context.Context, p cptoken.Part) error {
+	before, _ := c.cfg.Sink.Persisted()
+	if err := c.cfg.Sink.Take(ctx, p); err != nil {
+		return err
+	}
+	taken, _ := c.cfg.Sink.Persisted()
+	for {
+		now, changed := c.cfg.Sink.Persisted()
+		switch {
+		case now.Lost != before.Lost:
+			return errSendAgain
+		case now.Durable >= taken.Taken:
+			return nil
+		case now.Err != nil:
+			return fmt.Errorf("%w: %w", errUnwritten, now.Err)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// awaitDisk ends a link whose zone could not write, once it can: the next one is sent
+// everything, and acknowledges it.
+func (l *link) awaitDisk(ctx context.Context) {
+	begun, _ := l.client.cfg.Sink.Persisted()
+	for bad := false; ; {
+		now, changed := l.client.cfg.Sink.Persisted()
+		bad = bad || now.Err != nil || now.Lost != begun.Lost
+		if bad && now.Err == nil && now.Durable == now.Taken {
+			l.cancel(errSendAgain)
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // warnKept tells what the first answers of a stream did not name and the zone

@@ -57,9 +57,6 @@ func (s *Sink) Proof() []byte {
 // Taken implements kds.Sink: what is taken is durable.
 func (s *Sink) Taken() (string, federation.Revision) { return s.Position() }
 
-// Take implements kds.Sink.
-func (s *Sink) Take(ctx context.Context, p cptoken.Part) error { return s.Apply(ctx, p) }
-
 // Persisted implements kds.Sink.
 func (s *Sink) Persisted() (cptoken.Persistence, <-chan struct{}) {
 	s.Mu.Lock()
@@ -76,8 +73,8 @@ func (s *Sink) Skipped() (int, []string) {
 	return s.Vocabulary, s.NotHeld
 }
 
-// Apply implements kds.Sink.
-func (s *Sink) Apply(_ context.Context, p cptoken.Part) error {
+// Take implements kds.Sink.
+func (s *Sink) Take(_ context.Context, p cptoken.Part) error {
 	s.Mu.Lock()
 	hook := s.Hook
 	s.Mu.Unlock()

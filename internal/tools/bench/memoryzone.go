@@ -43,9 +43,6 @@ func (z *memoryZone) Proof() []byte { return nil }
 // Taken implements kds.Sink.
 func (z *memoryZone) Taken() (string, federation.Revision) { return z.Position() }
 
-// Take implements kds.Sink.
-func (z *memoryZone) Take(ctx context.Context, p cptoken.Part) error { return z.Apply(ctx, p) }
-
 // Persisted implements kds.Sink: what is taken counts as durable.
 func (z *memoryZone) Persisted() (cptoken.Persistence, <-chan struct{}) {
 	z.mu.Lock()
@@ -62,8 +59,8 @@ func (z *memoryZone) Skipped() (int, []string) { return cptoken.Vocabulary, nil 
 // Heard implements kds.Sink.
 func (z *memoryZone) Heard(string, time.Time) {}
 
-// Apply implements kds.Sink: the whole set at its last part.
-func (z *memoryZone) Apply(_ context.Context, p cptoken.Part) error {
+// Take implements kds.Sink: the whole set at its last part.
+func (z *memoryZone) Take(_ context.Context, p cptoken.Part) error {
 	z.mu.Lock()
 	if p.Number == 0 {
 		z.staged = nil
@@ -135,17 +132,14 @@ func (z *diskZone) Position() (cluster string, rev federation.Revision) { return
 // Heard implements kds.Sink.
 func (z *diskZone) Heard(member string, at time.Time) { z.store.Heard(member, at) }
 
-// Apply implements kds.Sink.
-func (z *diskZone) Apply(ctx context.Context, p cptoken.Part) error {
+// Take implements kds.Sink: a zone counts once it can acknowledge.
+func (z *diskZone) Take(ctx context.Context, p cptoken.Part) error {
 	err := z.store.Apply(ctx, p)
 	if err == nil && p.Last {
 		z.seen.saw(z.number)
 	}
 	return err
 }
-
-// Take implements kds.Sink: a zone counts once it can acknowledge.
-func (z *diskZone) Take(ctx context.Context, p cptoken.Part) error { return z.Apply(ctx, p) }
 
 // Proof implements kds.Sink.
 func (z *diskZone) Proof() []byte { return z.store.Proof() }
