@@ -172,6 +172,18 @@ func TestReadJSONBounds(t *testing.T) {
 	}
 }
 
+// Over HTTP/2 others ask over the same connection.
+func TestTooLongEndsNoConnectionOfOthers(t *testing.T) {
+	for major, want := range map[int]string{1: "close", 2: ""} {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat("a", 200)))
+		r.ProtoMajor = major
+		w := httptest.NewRecorder()
+		if err := ReadJSON(w, r, 64, &body{}); federation.CodeOf(err) != federation.TooLarge || w.Header().Get("Connection") != want {
+			t.Errorf("HTTP/%d: Connection: %q, %v", major, w.Header().Get("Connection"), err)
+		}
+	}
+}
+
 // A caller who sends far too much is still told so.
 func TestTooLongIsAnswered(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -2,10 +2,22 @@ package adminapi
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/meridiankds/meridian/internal/access"
 )
+
+// TestGrantsOfLoopbackAreLogged: who is an administrator without a token.
+func TestGrantsOfLoopbackAreLogged(t *testing.T) {
+	e := newEnv(t)
+	r := httptest.NewRequest("GET", "/zones", nil)
+	r.RemoteAddr, r.Host = "127.0.0.1:7", "localhost"
+	w := httptest.NewRecorder()
+	if e.api.Handler(Loopback).ServeHTTP(w, r); w.Code != 200 || !strings.Contains(e.log.String(), `"level":"WARN"`) || !strings.Contains(e.log.String(), "forwarder") {
+		t.Errorf("%d, logged %s", w.Code, e.log.String())
+	}
+}
 
 // What each listener takes from whom. The rules are internal/access's; here it is
 // held that the API asks it on every request.

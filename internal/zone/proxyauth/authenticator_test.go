@@ -194,6 +194,22 @@ func TestStaleFailsClosed(t *testing.T) {
 	}
 }
 
+// TestOneTokenIsPresented, before anybody else is asked about it.
+func TestOneTokenIsPresented(t *testing.T) {
+	for credential, want := range map[string]string{"": "missing_token", " \n": "missing_token", "a b": "malformed", "a\nb": "malformed", "a\tb\r": "malformed", " a\r\n": ""} {
+		for _, method := range []keyring.Method{keyring.ZoneToken, keyring.DataplaneToken, keyring.ServiceAccountToken} {
+			token, err := oneToken(credential, method)
+			reason := ""
+			if err != nil {
+				reason = federation.AsError(err).Reason
+			}
+			if reason != want || want == "" && token != "a" {
+				t.Errorf("%q, %s: %q, %s %v", credential, method, token, reason, err)
+			}
+		}
+	}
+}
+
 func TestFromHeader(t *testing.T) {
 	for value, want := range map[string]string{"tok": "tok", "Bearer tok": "tok", "bearer  tok ": "tok", "": "", "tok\n": "tok"} {
 		if got, err := FromHeader([]string{value}); err != nil || got != want {

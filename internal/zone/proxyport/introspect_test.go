@@ -84,6 +84,8 @@ func TestEveryRefusalIsCounted(t *testing.T) {
 	}{
 		{"/v1/authenticate", `{`, [2]string{"unknown", "invalid"}},
 		{"/v1/authenticate", `{"token":"x"}`, [2]string{"unknown", "invalid"}},
+		{"/v1/authenticate", `{"token":"x","require":null}`, [2]string{"unknown", "invalid"}},
+		{"/v1/authenticate", `{"token":"x","require":{"name":null}}`, [2]string{"unknown", "misconfigured"}},
 		{"/v1/authenticate", `{"token":"` + strings.Repeat("x", 20000) + `"}`, [2]string{"unknown", "too_large"}},
 		{"/v1/authenticate", `{"proxyType":"egress"}`, [2]string{"zone", "missing_token"}},
 		{"/v1/authenticate", `{"token":"x","require":{"nmae":"x"}}`, [2]string{"unknown", "misconfigured"}},

@@ -432,6 +432,17 @@ func TestDiagnostics(t *testing.T) {
 	}
 }
 
+// TestGrantsOfLoopbackAreLogged: who is an administrator without a token.
+func TestGrantsOfLoopbackAreLogged(t *testing.T) {
+	z := newZone(t, func(c *Config) { c.LocalhostIsAdmin = true })
+	r := httptest.NewRequest(http.MethodGet, "http://localhost:5681/v1/proxies", nil)
+	r.RemoteAddr = "127.0.0.1:7"
+	w := httptest.NewRecorder()
+	if z.server.API().ServeHTTP(w, r); w.Code != 200 || !strings.Contains(z.log.String(), "level=WARN") || !strings.Contains(z.log.String(), "forwarder") {
+		t.Errorf("%d, logged %q", w.Code, z.log.String())
+	}
+}
+
 // TestTokensUnderTestAreKnown: each route of the port for proxies is asked with its
 // caller's own token, with one that is under test, or with none.
 func TestTokensUnderTestAreKnown(t *testing.T) {
