@@ -172,6 +172,26 @@ func TestReadJSONBounds(t *testing.T) {
 	}
 }
 
+// TestHeadersOfErrors: the token is at fault only where there was one, and who is told to
+// try again is told when.
+func TestHeadersOfErrors(t *testing.T) {
+	for _, tc := range []struct {
+		err              *federation.Error
+		challenge, retry string
+	}{
+		{federation.Errorf(federation.Unauthenticated, "x").WithReason(MissingToken), "Bearer", ""},
+		{federation.Errorf(federation.Unauthenticated, "x").WithReason("expired"), `Bearer error="invalid_token"`, ""},
+		{federation.Errorf(federation.Forbidden, "x"), "", ""},
+		{federation.Errorf(federation.Unavailable, "x"), "", "1"},
+		{&federation.Error{Code: federation.Unavailable, RetryAfter: 2500 * time.Millisecond}, "", "3"},
+	} {
+		h := http.Header{}
+		if SetHeaders(h, tc.err); h.Get("WWW-Authenticate") != tc.challenge || h.Get("Retry-After") != tc.retry {
+			t.Errorf("%v: %v", tc.err, h)
+		}
+	}
+}
+
 // Over HTTP/2 others ask over the same connection.
 func TestTooLongEndsNoConnectionOfOthers(t *testing.T) {
 	for major, want := range map[int]string{1: "close", 2: ""} {
