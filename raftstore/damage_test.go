@@ -121,7 +121,7 @@ func TestFlippedBitsInTheLog(t *testing.T) {
 	defer f.Close()
 	for i := 0; i < len(good); i += stride {
 		flip(t, f, i, good[i]^1<<(i%8))
-		err := disk.CheckDirectory(dir, &disk.Identity{}, false)
+		_, err := disk.CheckDirectory(dir, &disk.Identity{}, false)
 		if err != nil {
 			refused++
 			wantDamaged(t, err, path)
@@ -139,7 +139,7 @@ func TestFlippedBitsInTheLog(t *testing.T) {
 	if refused == 0 || harmless == 0 {
 		t.Error("the test does not test both")
 	}
-	if err := disk.CheckDirectory(dir, &disk.Identity{}, false); err != nil {
+	if _, err := disk.CheckDirectory(dir, &disk.Identity{}, false); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -182,7 +182,7 @@ func TestTruncatedLogIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, good[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := disk.CheckDirectory(dir, &disk.Identity{}, false); err != nil {
+		if _, err := disk.CheckDirectory(dir, &disk.Identity{}, false); err != nil {
 			wantDamaged(t, err, path)
 		} else if logDump(t, path) != want {
 			t.Fatalf("%d of %d bytes were taken for the log", n, len(good))
@@ -260,7 +260,7 @@ func testFlip(t *testing.T, dir, path, named string, good []byte, i int, seal *i
 		err = n.VerifySeal(dir, seal)
 	}
 	if err == nil {
-		err = disk.CheckDirectory(dir, &disk.Identity{}, false)
+		_, err = disk.CheckDirectory(dir, &disk.Identity{}, false)
 	}
 	switch {
 	case err != nil:

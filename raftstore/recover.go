@@ -69,7 +69,7 @@ func Recover(dir string, opts RecoverOptions) (Recovery, error) {
 			WithHint("name the folder of the node that is left with --data-dir")
 	}
 	if err == nil {
-		err = disk.CheckDirectory(dir, &node, false)
+		_, err = disk.CheckDirectory(dir, &node, false)
 	}
 	if err != nil {
 		return Recovery{}, err

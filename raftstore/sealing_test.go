@@ -386,3 +386,55 @@ func anotherDER(t testing.TB) []byte {
 	}
 	return key.PublicDER()
 }
+
+// TestAnOpenedNodeTrustsNobodyAgain: a node that starts has not applied its log before it
+// hears a leader, and refuses all the same whom the log, or a snapshot, has expelled, and
+// former seal keys; not who was readmitted.
+func TestAnOpenedNodeTrustsNobodyAgain(t *testing.T) {
+	for name, snapshot := range map[string]bool{"from the log": false, "from a snapshot": true} {
+		t.Run(name, func(t *testing.T) {
+			dir, old, fresh := t.TempDir(), sealLine(t), sealLine(t)
+			m := start(t, alone(t, dir, sealKeys(t, fresh, old))).awaitReady()
+			ctx, o := context.Background(), Origin{By: "ann"}
+			if m.Sealing().Active != sealKeys(t, fresh).ActiveID() {
+				t.Fatal("founded under another key than the first one")
+			}
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(m.Expel(ctx, o, Expelled{ID: "thief"}))
+			must(m.Expel(ctx, o, Expelled{ID: "found-again"}))
+			must(m.Readmit(ctx, o, "found-again"))
+			m.stop()
+			m = start(t, alone(t, dir, sealKeys(t, old, fresh))).awaitReady()
+			_, err := m.Reseal(ctx, o)
+			must(err)
+			if snapshot {
+				must(m.raft.Load().Snapshot().Error())
+			}
+			m.stop()
+
+			opened, err := Open(alone(t, dir, sealKeys(t, old, fresh)))
+			must(err)
+			for what, is := range map[string]struct{ got, want bool }{
+				"the thief is expelled":         {opened.IsExpelled("thief"), true},
+				"who was readmitted is":         {opened.IsExpelled("found-again"), false},
+				"the former seal key is former": {opened.FormerSealKey(sealKeys(t, fresh).ActiveID()), true},
+				"the present one is":            {opened.FormerSealKey(sealKeys(t, old).ActiveID()), false},
+			} {
+				if is.got != is.want {
+					t.Errorf("%s: %v", what, is.got)
+				}
+			}
+			// Once the state has caught up it decides alone.
+			m = start(t, alone(t, dir, sealKeys(t, old, fresh))).awaitReady()
+			must(m.Readmit(ctx, o, "thief"))
+			if m.IsExpelled("thief") {
+				t.Error("expelled for good")
+			}
+		})
+	}
+}

@@ -114,6 +114,8 @@ type Store struct {
 	secrets secretCache
 	memory  memory
 	pruning *pruneClock
+	// distrust is what the files said when the node was opened.
+	distrust disk.Distrust
 
 	// foundAt is the feature level of a cluster that this node founds.
 	foundAt atomic.Uint32
@@ -146,7 +148,8 @@ func Open(cfg Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	if err := disk.CheckDirectory(cfg.Dir, &n, isNew); err != nil {
+	distrust, err := disk.CheckDirectory(cfg.Dir, &n, isNew)
+	if err != nil {
 		return nil, err
 	}
 	if isNew {
@@ -160,6 +163,9 @@ func Open(cfg Config) (*Store, error) {
 		node:    n,
 		fsm:     newFSM(),
 		pruning: newPruneClock(),
+
+		distrust: distrust,
+
 		lead:    leadership{changed: make(chan struct{})},
 		running: make(chan struct{}),
 		ready:   make(chan struct{}),

@@ -16,7 +16,19 @@ func (s *Store) WatchTrust() <-chan struct{} { return s.fsm.trust.next() }
 // FormerSealKey reports whether the cluster sealed under the key of this id before it
 // went over to another one.
 func (s *Store) FormerSealKey(id string) bool {
-	return slices.Contains(s.fsm.current().SealCheck().GetFormerIds(), id)
+	st := s.fsm.current()
+	return slices.Contains(st.SealCheck().GetFormerIds(), id) || s.replaying(st) && s.distrust.FormerSealKey(id)
+}
+
+// replaying reports whether the state may lack what this node's own log says of whom it
+// must not trust: it is applied once a leader says how far it counts.
+func (s *Store) replaying(st *state.State) bool {
+	select {
+	case <-s.ready:
+		return false
+	default:
+		return st.RaftApplied() < s.distrust.Until
+	}
 }
 
 // Expel refuses a node, or a certificate's key, on every port from now on.
@@ -34,7 +46,10 @@ func (s *Store) Readmit(ctx context.Context, o Origin, id string) error {
 }
 
 // IsExpelled reports whether the node, or the certificate's key, was expelled.
-func (s *Store) IsExpelled(id string) bool { return s.fsm.current().IsExpelled(id) }
+func (s *Store) IsExpelled(id string) bool {
+	st := s.fsm.current()
+	return st.IsExpelled(id) || s.replaying(st) && s.distrust.Expelled(id)
+}
 
 // Expelled returns who is expelled, by id.
 func (s *Store) Expelled() []state.Expelled { return s.fsm.current().Expelled() }

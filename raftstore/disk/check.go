@@ -25,52 +25,66 @@ import (
 )
 
 // CheckDirectory reads every file of Raft in a data folder and refuses what is damaged,
-// changed, lost, or from a newer program. It writes nothing.
-func CheckDirectory(dir string, n *Identity, isNew bool) error {
+// changed, lost, or from a newer program. It writes nothing, and returns whom the files
+// say is trusted no more.
+func CheckDirectory(dir string, n *Identity, isNew bool) (d Distrust, err error) {
 	if isNew {
-		return nil
+		return d, nil
 	}
-	newest, err := checkSnapshots(filepath.Join(dir, SnapshotsDir))
+	held := replay{state: state.NewState()}
+	defer func() { d = held.distrust() }()
+	newest, err := checkSnapshots(filepath.Join(dir, SnapshotsDir), &held)
 	if err != nil {
-		return err
+		return d, err
 	}
 	path := filepath.Join(dir, LogFile)
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist) && n.Cluster != "":
-		return n.LostLog(dir, "it is missing")
+		return d, n.LostLog(dir, "it is missing")
 	case errors.Is(err, fs.ErrNotExist) && newest == 0:
-		return nil // a new node that stopped before it opened its log
+		return d, nil // a new node that stopped before it opened its log
 	case errors.Is(err, fs.ErrNotExist):
-		return Damaged(path, errors.New("it is missing, but snapshots are there"))
+		return d, Damaged(path, errors.New("it is missing, but snapshots are there"))
 	case err != nil:
-		return Unreadable(path, err)
+		return d, Unreadable(path, err)
 	case !info.Mode().IsRegular():
-		return Damaged(path, errors.New("it is not a regular file"))
+		return d, Damaged(path, errors.New("it is not a regular file"))
 	}
-	held, err := checkLog(path, newest)
+	some, err := checkLog(path, newest, &held)
 	switch {
 	case err != nil:
-		return err
-	case !held && n.Cluster != "":
-		return n.LostLog(dir, "it holds no state")
+		return d, err
+	case !some && n.Cluster != "":
+		return d, n.LostLog(dir, "it holds no state")
 	}
-	return nil
+	return d, nil
 }
 
-// checkSnapshots checks every snapshot and returns the index of the newest.
-func checkSnapshots(dir string) (newest uint64, err error) {
+// checkSnapshots checks every snapshot, keeps the state of the newest, and returns its index.
+func checkSnapshots(dir string, newest *replay) (index uint64, err error) {
 	err = EachSnapshot(dir, func(path string) error {
-		_, meta, err := OpenSnapshot(path)
+		if meta, err := ReadDescription(path); err == nil { // what is wrong with it is said below
+			index = max(index, meta.Index)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	err = EachSnapshot(dir, func(path string) error {
+		held, meta, err := OpenSnapshot(path)
 		switch {
 		case errors.Is(err, state.ErrNewer):
 			return newer(path)
 		case err != nil:
 			return Damaged(path, err)
 		}
-		newest = max(newest, meta.Index)
+		if meta.Index == index {
+			newest.state = held
+		}
 		return nil
 	})
-	return newest, err
+	return index, err
 }
 
 // EachSnapshot visits the folder of each finished snapshot.
@@ -162,7 +176,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 // checkLog checks raft.db: its pages first, and then, through the same library that
 // Raft will use, every entry and every value. held is whether it has anything of a
 // cluster in it.
-func checkLog(path string, snapshot uint64) (held bool, err error) {
+func checkLog(path string, snapshot uint64, r *replay) (held bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return false, Unreadable(path, err)
@@ -180,7 +194,7 @@ func checkLog(path string, snapshot uint64) (held bool, err error) {
 	case info.Size() == 0:
 		return false, nil // a new node that stopped before it wrote its log
 	}
-	c := logCheck{after: snapshot}
+	c := logCheck{after: snapshot, replay: r}
 	if _, err := disk.WalkBolt(f, info.Size(), c.visit); err != nil {
 		return false, Damaged(path, err)
 	}
@@ -207,6 +221,8 @@ type logCheck struct {
 	after   uint64 // the newest snapshot: entries after it must be complete
 	indexes []uint64
 	term    uint64
+
+	replay *replay // of the entries after it
 }
 
 func (c *logCheck) visit(bucket, key, value []byte) error {
@@ -292,6 +308,9 @@ func (c *logCheck) entry(l *raft.Log) error {
 	switch l.Type {
 	case raft.LogCommand:
 		_, err := state.DecodeCommand(l.Data)
+		if err == nil && l.Index > c.after {
+			c.replay.apply(l)
+		}
 		return err
 	case raft.LogNoop, raft.LogBarrier, raft.LogConfiguration:
 		return nil
