@@ -246,3 +246,36 @@ func TestANewMemberGetsItsIdentityByARenewal(t *testing.T) {
 		t.Error("the new member has another seal key")
 	}
 }
+
+// TestWhoseKeyIsExpelled: a certificate is named by its file or its key, and a CA's, which
+// nobody shows, is refused instead of being called expelled.
+func TestWhoseKeyIsExpelled(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	ca, err := tlsutil.NewClusterAuthority("prod", time.Hour, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jane, _, err := ca.Issue(tlsutil.Identity{Cluster: "prod", Role: tlsutil.RoleUser, Name: "jane"}, nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	certs, err := tlsutil.ParseCertificates(jane)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, subject, err := keyNamed(file("jane.crt", jane)); err != nil || id != tlsutil.KeyOf(certs[0]) || subject != "meridian://prod/user/jane" {
+		t.Errorf("a user's: %s %s %v", id, subject, err)
+	}
+	for name, content := range map[string][]byte{"ca.crt": ca.CertPEM(), "bundle.crt": append(ca.CertPEM(), jane...), "none.crt": []byte("x")} {
+		if _, _, err := keyNamed(file(name, content)); federation.CodeOf(err) != federation.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

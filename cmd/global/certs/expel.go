@@ -145,5 +145,9 @@ func keyNamed(arg string) (id, subject string, err error) {
 	if err != nil {
 		return "", "", federation.Errorf(federation.Invalid, "%s: %w", arg, err).WithHint("name the PEM file of the certificate")
 	}
+	if certs[0].IsCA {
+		return "", "", federation.Errorf(federation.Invalid, "%s is the certificate of a CA, %s: nobody shows it, and expelling it would refuse nobody", arg, tlsutil.SubjectOf(certs[0])).
+			WithHint("name the certificate of the node, zone or user; a CA is replaced, see docs/certificates.md")
+	}
 	return tlsutil.KeyOf(certs[0]), tlsutil.SubjectOf(certs[0]), nil
 }

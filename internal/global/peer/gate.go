@@ -31,13 +31,17 @@ type Gate struct {
 	admission Admission
 	log       *slog.Logger
 
-	mu   sync.Mutex
-	open map[*Conn]struct{}
+	mu    sync.Mutex
+	open  map[*Conn]struct{}
+	shown map[string]*x509.Certificate // by node, the one that it showed last
 }
+
+// maxShown bounds the nodes whose certificates are remembered; more than any cluster has.
+const maxShown = 1000
 
 // NewGate returns a gate.
 func NewGate(c GateConfig) *Gate {
-	return &Gate{node: c.Node, seal: c.Seal, verify: c.Verify, admission: c.Admission, log: c.Logger, open: map[*Conn]struct{}{}}
+	return &Gate{node: c.Node, seal: c.Seal, verify: c.Verify, admission: c.Admission, log: c.Logger, open: map[*Conn]struct{}{}, shown: map[string]*x509.Certificate{}}
 }
 
 // Conn is a connection whose both ends have proved the seal key. It shows no method of
@@ -73,6 +77,9 @@ func (g *Gate) keep(conn *tls.Conn, p Proof) (*Conn, error) {
 	c := &Conn{Conn: conn, raw: conn.NetConn(), gate: g, proof: p}
 	g.mu.Lock()
 	g.open[c] = struct{}{}
+	if len(g.shown) < maxShown || g.shown[p.Node] != nil {
+		g.shown[p.Node] = p.Chain[0]
+	}
 	g.mu.Unlock()
 	if err := g.stillGood(p); err != nil {
 		g.forget(c)
@@ -81,10 +88,14 @@ func (g *Gate) keep(conn *tls.Conn, p Proof) (*Conn, error) {
 	return c, nil
 }
 
-// Certificates are those that a node showed on its connections that are open.
+// Certificates are those that a node showed on its connections that are open, and the one
+// that it showed last: whose disk was stolen is seldom connected.
 func (g *Gate) Certificates(node string) (certs []*x509.Certificate) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if last := g.shown[node]; last != nil {
+		certs = append(certs, last)
+	}
 	for c := range g.open {
 		if c.proof.Node == node {
 			certs = append(certs, c.proof.Chain[0])

@@ -372,6 +372,29 @@ func TestReviewEndsConnections(t *testing.T) {
 	}
 }
 
+// TestTheCertificateOfANodeThatIsAway: who is expelled together with its certificate is often
+// switched off by then.
+func TestTheCertificateOfANodeThatIsAway(t *testing.T) {
+	d, a := ends(t, sealKey, sealKey)
+	addr, port := a.serve(t, node{}, http.NotFoundHandler())
+	conn, err := d.connect(t, answering, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := accepted(t, port)
+	want := far.Proof().Chain[0]
+	if err := errors.Join(conn.Close(), far.Close()); err != nil {
+		t.Fatal(err)
+	}
+	certs := a.gate.Certificates(dialling)
+	if len(certs) != 1 || !certs[0].Equal(want) {
+		t.Errorf("%d certificates of a node that was connected, want its own", len(certs))
+	}
+	if certs := a.gate.Certificates("another"); len(certs) != 0 {
+		t.Errorf("%d certificates of a node that never was", len(certs))
+	}
+}
+
 // TestWhoIsRefusedIsForgotten: a connection whose proof holds no longer when it is to be
 // kept leaves nothing behind.
 func TestWhoIsRefusedIsForgotten(t *testing.T) {
