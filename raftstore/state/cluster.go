@@ -26,7 +26,7 @@ func (s *State) found(index uint64, by string, op *storepb.Found) (uint64, error
 	if s.Founded() {
 		return 0, federation.Errorf(federation.Conflict, "the cluster is founded already").WithReason("founded")
 	}
-	if op.ClusterId == "" || len(op.ClusterId) > 64 {
+	if op.ClusterId == "" || len(op.ClusterId) > maxClusterID {
 		return 0, federation.InvalidField("clusterId", "must have 1 to 64 characters")
 	}
 	history, err := ParseHistory(op.History)

@@ -52,23 +52,31 @@ func (r *stagedRestore) reader() io.Reader {
 }
 
 func (s *State) restorePart(op *storepb.RestorePart) (uint64, error) {
-	switch {
-	case op.RestoreId == "" || len(op.RestoreId) > 64:
-		return 0, federation.InvalidField("restore", "must have an id of 1 to 64 characters")
-	case len(op.Data) == 0 || len(op.Data) > RestorePartBytes:
-		return 0, federation.InvalidField("data", "must have 1 to %d bytes", RestorePartBytes)
-	case op.Part >= maxRestoreParts:
-		return 0, federation.Errorf(federation.TooLarge, "a backup has at most %d parts", maxRestoreParts)
-	case op.Part == 0:
+	if op.Part == 0 && op.RestoreId != "" {
 		s.staged = stagedRestore{id: op.RestoreId, begun: s.time, parts: s.staged.none()}
-	case s.staged.id != op.RestoreId:
-		return 0, restoreGone()
 	}
-	if int(op.Part) != s.staged.parts.Len() {
-		return 0, federation.Errorf(federation.Conflict, "part %d of a backup arrived where part %d was due", op.Part, s.staged.parts.Len())
+	if err := s.checkRestorePart(op); err != nil {
+		return 0, err
 	}
 	s.staged.parts.Set(s.edit, op.Part, op.Data)
 	return 1, nil
+}
+
+// checkRestorePart checks a part that is to follow those of the restore under way.
+func (s *State) checkRestorePart(op *storepb.RestorePart) error {
+	switch {
+	case op.RestoreId == "" || len(op.RestoreId) > 64:
+		return federation.InvalidField("restore", "must have an id of 1 to 64 characters")
+	case len(op.Data) == 0 || len(op.Data) > RestorePartBytes:
+		return federation.InvalidField("data", "must have 1 to %d bytes", RestorePartBytes)
+	case op.Part >= maxRestoreParts:
+		return federation.Errorf(federation.TooLarge, "a backup has at most %d parts", maxRestoreParts)
+	case op.Part > 0 && s.staged.id != op.RestoreId:
+		return restoreGone()
+	case int(op.Part) != s.staged.parts.Len():
+		return federation.Errorf(federation.Conflict, "part %d of a backup arrived where part %d was due", op.Part, s.staged.parts.Len())
+	}
+	return nil
 }
 
 func restoreGone() error {

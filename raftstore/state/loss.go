@@ -27,8 +27,8 @@ func (s *State) proveLoss(index uint64, op *storepb.ProveLoss) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(op.ShownBy) > maxShownBy || len(PositionText(p)) > maxPosition {
-		return 0, federation.InvalidField("position", "is longer than any position")
+	if err := checkShown(p, op.ShownBy); err != nil {
+		return 0, err
 	}
 	place := s.PlaceOf(history, p.Index, p.Lineage)
 	switch {
@@ -52,6 +52,14 @@ func (s *State) proveLoss(index uint64, op *storepb.ProveLoss) (uint64, error) {
 	s.enter(next, index)
 	s.skipSerials()
 	return 1, nil
+}
+
+// checkShown checks the size of a position that somebody showed.
+func checkShown(p *storepb.Position, by string) error {
+	if len(by) > maxShownBy || len(PositionText(p)) > maxPosition || len(p.Mac) > maxShownBy {
+		return federation.InvalidField("position", "is longer than any position")
+	}
+	return nil
 }
 
 // MayProve reports whether a proof may begin a history at a time in Unix milliseconds.

@@ -91,6 +91,9 @@ func (s *State) Requests(prefix string) []Request {
 	return found
 }
 
+// requestDigest is the length of what is remembered of a request.
+const requestDigest = 16
+
 // identify returns a digest of what a command asks for. Of a key it leaves out
 // serial and material, which differ each time that the same is asked.
 func identify(cmd *storepb.Command) []byte {
@@ -113,7 +116,7 @@ func identify(cmd *storepb.Command) []byte {
 		return nil // text that is not UTF-8 was refused when the command was encoded
 	}
 	sum := sha256.Sum256(data)
-	return sum[:16]
+	return sum[:requestDigest]
 }
 
 func anonymous(k *storepb.PrepareKey) *storepb.PrepareKey {

@@ -21,8 +21,7 @@ import (
 // ReadSnapshot reads a whole snapshot into a new state. It fails for what is
 // damaged, cut off, or not known to this program in full.
 func ReadSnapshot(in io.Reader) (*State, error) {
-	rs := &restorer{state: NewState()}
-	rs.state.share()
+	rs := newRestorer()
 	if _, _, err := scanSnapshot(in, rs.add); err != nil {
 		return nil, err
 	}
@@ -32,8 +31,7 @@ func ReadSnapshot(in io.Reader) (*State, error) {
 // PlaceInSnapshot tells where a position stands towards the state of a snapshot, of which
 // it keeps no more than the table of lineages.
 func PlaceInSnapshot(in io.Reader, history federation.History, index uint64, lineage []byte) (Place, error) {
-	rs := &restorer{state: NewState()}
-	rs.state.share()
+	rs := newRestorer()
 	_, _, err := scanSnapshot(in, func(record *storepb.Record, _ bool) error {
 		switch r := record.What.(type) {
 		case *storepb.Record_Header:
@@ -145,6 +143,14 @@ type restorer struct {
 	sum   []byte // of all records, as the header says; empty before LevelLineage
 	run   *run
 	list  idList
+	// withdrawn are the cut-offs that have a tombstone.
+	withdrawn map[cptoken.CutOffID]bool
+}
+
+func newRestorer() *restorer {
+	rs := &restorer{state: NewState(), withdrawn: map[cptoken.CutOffID]bool{}}
+	rs.state.share()
+	return rs
 }
 
 func (rs *restorer) add(record *storepb.Record, first bool) error {
@@ -177,7 +183,7 @@ func (rs *restorer) add(record *storepb.Record, first bool) error {
 	case *storepb.Record_CutOff:
 		rs.cutOff(r.CutOff)
 	case *storepb.Record_Revocations:
-		rs.revocations(r.Revocations)
+		return rs.revocations(r.Revocations)
 	case *storepb.Record_Tombstone:
 		return rs.tombstone(r.Tombstone)
 	case *storepb.Record_Stage:
@@ -219,10 +225,7 @@ func (rs *restorer) header(h *storepb.Header) error {
 	for _, m := range h.LineMarks {
 		s.lines.marks = append(s.lines.marks, lineMark{m.AtMs, m.Index})
 	}
-	if s.offset > s.applied {
-		return errors.New("the offset of its indexes is greater than the last of them")
-	}
-	return nil
+	return s.checkHeader()
 }
 
 func (rs *restorer) key(r *storepb.KeyRecord) error {
@@ -283,15 +286,23 @@ func (rs *restorer) cutOff(r *storepb.CutOffRecord) {
 	rs.state.cutOffs.Set(rs.state.edit, id, c)
 }
 
-func (rs *restorer) revocations(r *storepb.Revocations) {
-	rs.begin(run{
+func (rs *restorer) revocations(r *storepb.Revocations) error {
+	err := rs.begin(run{
 		listID: listID{cptoken.Kind(r.Kind), r.Mesh}, index: r.Index, reason: r.Reason, by: r.By, at: r.AtMs,
 	})
 	for _, id := range r.Ids {
-		rs.run.add(id.Id)
 		rs.list.live++
-		rs.list.set(rs.state.edit, id.Id, idEntry{mark: r.Index, expires: id.ExpiresS})
+		err = firstOf(err, rs.entry(id.Id, idEntry{mark: r.Index, expires: id.ExpiresS}))
 	}
+	return err
+}
+
+// entry adds an id to the run, which is the newest word on it: no other has it.
+func (rs *restorer) entry(id string, e idEntry) error {
+	before := rs.list.len()
+	rs.run.add(id)
+	rs.list.set(rs.state.edit, id, e)
+	return once(rs.list.len() == before, "the id", id)
 }
 
 func (rs *restorer) tombstone(r *storepb.Tombstone) error {
@@ -301,24 +312,27 @@ func (rs *restorer) tombstone(r *storepb.Tombstone) error {
 		id := keyID(r.RemovedKey)
 		s.removed.Set(s.edit, id, rs.log(r.Index, logEntry{what: keyRemoved, id: id, at: r.AtMs}))
 	case r.CutOff != nil:
-		rs.log(r.Index, logEntry{what: cutOffWithdrawn, id: keyID(r.CutOff), at: r.AtMs})
-	case r.Id != "":
-		rs.begin(run{listID: listID{cptoken.Kind(r.Kind), r.Mesh}, index: r.Index, withdrawn: true, at: r.AtMs})
-		rs.run.add(r.Id)
-		rs.list.set(s.edit, r.Id, idEntry{mark: r.Index | withdrawnMark, expires: r.ExpiresS})
+		id := keyID(r.CutOff)
+		rs.log(r.Index, logEntry{what: cutOffWithdrawn, id: id, at: r.AtMs})
+		rs.withdrawn[cptoken.CutOffID(id)] = true
 	default:
-		return errors.New("a tombstone of nothing")
+		err := rs.begin(run{listID: listID{cptoken.Kind(r.Kind), r.Mesh}, index: r.Index, withdrawn: true, at: r.AtMs})
+		return firstOf(err, rs.entry(r.Id, idEntry{mark: r.Index | withdrawnMark, expires: r.ExpiresS}))
 	}
 	return nil
 }
 
 // begin makes next the run that ids are added to, unless it is the present one.
-func (rs *restorer) begin(next run) {
-	if r := rs.run; r != nil && r.listID == next.listID && r.index == next.index && r.withdrawn == next.withdrawn {
-		return
+func (rs *restorer) begin(next run) error {
+	if err := rs.checkJoins(next); err != nil {
+		return err
+	}
+	if r := rs.run; r != nil && r.same(next) {
+		return nil
 	}
 	rs.end()
 	rs.run, rs.list = &next, rs.state.list(next.listID)
+	return nil
 }
 
 // end publishes the run that was gathered.

@@ -48,6 +48,8 @@ func (l *idList) get(id string) (idEntry, bool) {
 	return l.others.Get(id)
 }
 
+func (l *idList) len() int { return l.uuids.Len() + l.others.Len() }
+
 func (l *idList) set(e *ptree.Edit, id string, entry idEntry) {
 	if u, ok := cptoken.ParseUUID(id); ok {
 		l.uuids.Set(e, u, entry)
@@ -76,6 +78,11 @@ type run struct {
 	uuids     []cptoken.UUID
 	others    []string
 	live      int // ids that no later run took over
+}
+
+// same reports whether both are what one command did to one list.
+func (r *run) same(o run) bool {
+	return r.listID == o.listID && r.index == o.index && r.withdrawn == o.withdrawn
 }
 
 func (r *run) add(id string) {
@@ -273,6 +280,9 @@ func (s *State) publishRun(index uint64, r *run, list idList, taken took) uint64
 
 // maxTime bounds times in Unix seconds, so that milliseconds do not overflow.
 const maxTime = 1 << 50
+
+// latest is that bound in milliseconds, for the state's own time.
+const latest = int64(maxTime * 1000)
 
 func validateRevoked(r *storepb.RevokedID) error {
 	if r.Id == "" || len(r.Id) > cptoken.MaxIDLen {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 // What a snapshot or a backup holds meets the rules that a command would have met. It
 // has checksums, but whoever writes a file writes its checksums too.
 
-// checkRecord holds a record by itself against them.
+// checkRecord holds a record against them, and against the records before it, which come
+// in the order in which a snapshot is written.
 func (rs *restorer) checkRecord(record *storepb.Record) error {
 	s := rs.state
 	switch r := record.What.(type) {
@@ -22,49 +24,94 @@ func (rs *restorer) checkRecord(record *storepb.Record) error {
 		return s.checkKey(r.Key)
 	case *storepb.Record_SealCheck:
 		return firstOf(once(s.sealCheck != nil, "the seal check of", r.SealCheck.GetSealed().GetSealKeyId()),
-			wholeSeal("the seal check", r.SealCheck.GetSealed()), checkSealCheck(r.SealCheck))
+			wholeSeal("the seal check", r.SealCheck.GetSealed()), checkSealCheck(r.SealCheck), checkFormer(r.SealCheck))
 	case *storepb.Record_Secret:
-		return wholeSeal("the cluster secret", r.Secret.GetSealed())
+		return firstOf(wholeSeal("the cluster secret", r.Secret.GetSealed()), checkSecret(r.Secret))
 	case *storepb.Record_Serial:
 		id := listID{cptoken.Kind(r.Serial.Kind), r.Serial.Mesh}
 		_, twice := s.serials.Get(id)
-		return firstOf(once(twice, "serial of", r.Serial.Kind), s.checkScope(r.Serial.Kind, r.Serial.Mesh))
+		return firstOf(once(twice, "serial of", r.Serial.Kind), s.checkScope(r.Serial.Kind, r.Serial.Mesh),
+			unless(r.Serial.Highest > 0, "no serial of %ss was used", id.kind.TokenName()))
 	case *storepb.Record_Zone:
 		z := r.Zone
 		_, twice := s.zones.Get(z.Name)
 		_, err := s.zoneFrom(&storepb.ApplyZone{Name: z.Name, Auth: z.Auth, RelayMeshes: z.RelayMeshes, RelayMaxValidityS: z.RelayMaxValidityS})
-		return firstOf(once(twice, "zone", z.Name), err)
+		return firstOf(once(twice, "zone", z.Name), err, s.checkTimes("zone "+z.Name, z.CreatedMs, z.ModifiedMs), s.checkTimes("zone "+z.Name, z.FirstSeenMs))
 	case *storepb.Record_Mesh:
 		_, twice := s.meshes.Get(r.Mesh.Name)
-		return firstOf(once(twice, "mesh", r.Mesh.Name), s.validName("mesh", r.Mesh.Name))
+		return firstOf(once(twice, "mesh", r.Mesh.Name), s.validName("mesh", r.Mesh.Name), s.checkTimes("mesh "+r.Mesh.Name, r.Mesh.CreatedMs, r.Mesh.ModifiedMs))
 	case *storepb.Record_CutOff:
 		c := r.CutOff
 		id, err := s.cutOffID(c.Id, false)
 		_, twice := s.cutOffs.Get(id)
-		return firstOf(err, once(twice, "cut-off of", c.Id.GetKid()), s.checkCutOffTime(c.BeforeS), s.checkMade(c.Index, c.By, c.Reason))
+		return firstOf(err, once(twice || rs.withdrawn[id], "cut-off of", c.Id.GetKid()), s.checkMesh(id.Kind, id.Mesh), s.checkCutOffTime(c.BeforeS),
+			s.checkMade(c.Index, c.By, c.Reason), s.checkTimes("a cut-off", c.AtMs))
 	case *storepb.Record_Revocations:
-		v := r.Revocations
-		err := firstOf(s.checkList(v.Kind, v.Mesh), s.checkMade(v.Index, v.By, v.Reason))
-		for _, id := range v.Ids {
-			err = firstOf(err, validateRevoked(id))
-		}
-		return err
+		return rs.checkRevocations(r.Revocations)
 	case *storepb.Record_Tombstone:
-		return s.checkTombstone(r.Tombstone)
+		return rs.checkTombstone(r.Tombstone)
 	case *storepb.Record_Expelled:
-		if e := r.Expelled; !validExpelledID(e.Id) || len(e.Subject) > maxExpelledText || len(e.Reason) > maxExpelledText || len(e.By) > maxBy {
+		e := r.Expelled
+		if !validExpelledID(e.Id) || len(e.Subject) > maxExpelledText || len(e.Reason) > maxExpelledText || len(e.By) > maxBy {
 			return fmt.Errorf("who is expelled as %.80q: not as a command could have had it", e.Id)
 		}
-		return once(s.IsExpelled(r.Expelled.Id), "who is expelled as", r.Expelled.Id)
+		return firstOf(once(s.IsExpelled(e.Id), "who is expelled as", e.Id), s.checkTimes("who is expelled", e.AtMs))
 	case *storepb.Record_Request:
-		id := r.Request.Id
-		if id == "" || len(id) > maxRequestID || r.Request.Result.GetIndex() > s.applied {
-			return fmt.Errorf("request %.80q: not one that a command could have had", id)
-		}
-		_, twice := s.requests.Get(id)
-		return once(twice, "request", id)
+		return s.checkRequest(r.Request)
+	case *storepb.Record_Stage:
+		return s.checkStaged(r.Stage)
+	case *storepb.Record_StagedRestore:
+		p := r.StagedRestore
+		return firstOf(s.checkRestorePart(&storepb.RestorePart{RestoreId: p.Id, Part: uint32(s.staged.parts.Len()), Data: p.Data}),
+			unless(s.staged.id == "" || s.staged.begun == p.BegunMs, "the parts of restore %.64q begin at two times", p.Id), s.checkTimes("a restore", p.BegunMs))
+	case *storepb.Record_Loss:
+		return s.checkLoss(r.Loss)
 	}
 	return nil
+}
+
+func (s *State) checkRequest(r *storepb.Request) error {
+	_, twice := s.requests.Get(r.Id)
+	res := r.Result
+	switch {
+	case r.Id == "" || len(r.Id) > maxRequestID || len(r.What) != 0 && len(r.What) != requestDigest:
+		return fmt.Errorf("request %.80q: not one that a command could have had", r.Id)
+	case res == nil || res.Index == 0 || res.Index > s.applied || res.Code != "" && (s.level < LevelOutcomes || res.Changed > 0):
+		return fmt.Errorf("request %.80q: its result is none", r.Id)
+	case s.requests.Len() >= maxRequests:
+		return fmt.Errorf("more than %d requests are remembered", maxRequests)
+	}
+	return firstOf(once(twice, "request", r.Id), s.checkTimes("a request", r.AtMs))
+}
+
+// checkStaged holds one part of a stage against what staging it would have asked for.
+func (s *State) checkStaged(r *storepb.Stage) error {
+	old, begun := s.stages.Get(r.Id)
+	switch {
+	case len(r.Parts) != 1 || r.Parts[0].StageId != r.Id || len(r.By) > maxBy:
+		return fmt.Errorf("stage %.64q: not one that a command could have had", r.Id)
+	case begun && (old.By != r.By || old.BegunMs != r.BegunMs):
+		return fmt.Errorf("stage %.64q has two beginnings", r.Id)
+	case !begun && s.stages.Len() >= maxStages:
+		return fmt.Errorf("more than %d stages are under way", maxStages)
+	}
+	return firstOf(checkPart(old, r.Parts[0]), s.checkTimes("a stage", r.BegunMs))
+}
+
+func (s *State) checkLoss(l *storepb.Loss) error {
+	_, err := ParseHistory(l.GetPosition().GetHistory())
+	_, next := ParseHistory(l.GetHistory())
+	p, last := l.GetPosition(), int64(0)
+	if n := len(s.losses); n > 0 {
+		last = s.losses[n-1].AtMs
+	}
+	switch {
+	case p.GetClusterId() == "" || len(p.GetClusterId()) > maxClusterID || len(p.GetLineage()) != len(line{}) || p.GetIndex() == 0:
+		return errors.New("a loss that no position proved")
+	case l.Index == 0 || l.Index > s.applied || l.Applied > l.Index || len(s.losses) >= maxLosses:
+		return fmt.Errorf("a loss began at index %d, behind %d", l.Index, l.Applied)
+	}
+	return firstOf(err, next, checkShown(p, l.ShownBy), s.checkTimes("a loss", last, l.AtMs))
 }
 
 // wholeSeal refuses a seal of which a part is missing.
@@ -82,6 +129,14 @@ func firstOf(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// unless is an error where something does not hold.
+func unless(holds bool, format string, args ...any) error {
+	if holds {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
 }
 
 func once(twice bool, what, name string) error {
@@ -104,6 +159,14 @@ func (s *State) checkList(kind, mesh string) error {
 	return s.checkScope(kind, mesh)
 }
 
+// checkMesh is checkScope for what only a mesh that was there can have: one that is gone
+// leaves its serials.
+func (s *State) checkMesh(kind cptoken.Kind, mesh string) error {
+	_, there := s.meshes.Get(mesh)
+	_, was := s.serials.Get(listID{cptoken.Dataplane, mesh})
+	return unless(!perMesh(kind) || there || was, "there never was a mesh %.80q", mesh)
+}
+
 // checkMade checks what every change carries.
 func (s *State) checkMade(index uint64, by, reason string) error {
 	switch {
@@ -115,19 +178,44 @@ func (s *State) checkMade(index uint64, by, reason string) error {
 	return nil
 }
 
+// checkTimes checks times that were the state's own, in the order in which they were; 0
+// is one that never was.
+func (s *State) checkTimes(of string, ms ...int64) error {
+	last := int64(0)
+	for _, t := range ms {
+		if t < 0 || t > s.time || t != 0 && t < last {
+			return fmt.Errorf("%.100s: its times are not in order, up to the last change", of)
+		}
+		last = max(last, t)
+	}
+	return nil
+}
+
+// checkFormer holds the former seal keys against the form in which supersede leaves them.
+func checkFormer(c *storepb.SealCheck) error {
+	return unless(proto.Equal(withFormer(c, c.FormerIds), c), "the former seal keys are none")
+}
+
 func (s *State) checkKey(r *storepb.KeyRecord) error {
 	id := keyID(r.Id)
 	_, twice := s.keys.Get(id)
-	if err := firstOf(once(twice, "key", KeyName(id)), s.checkScope(r.Id.GetKind(), r.Id.GetMesh()), s.checkMade(r.Index, r.By, "")); err != nil {
+	if err := firstOf(once(twice, "key", KeyName(id)), s.checkScope(r.Id.GetKind(), r.Id.GetMesh()), s.checkMade(r.Index, r.By, ""),
+		s.checkTimes("key "+KeyName(id), r.CreatedMs, r.PreparedMs, r.ActiveMs, r.RetiringMs)); err != nil {
 		return err
 	}
 	highest, _ := s.serials.Get(listID{id.Kind, id.Mesh})
 	registered := r.Registered != nil
 	switch {
-	case r.PreparedIndex == 0 || r.PreparedIndex > r.Index || r.RetiringIndex > r.Index:
+	case r.PreparedIndex == 0 || r.PreparedIndex > r.Index || r.RetiringIndex > r.Index || r.RetiringIndex > 0 && r.RetiringIndex < r.PreparedIndex:
 		return fmt.Errorf("key %s: its indexes are not in order", KeyName(id))
+	case (r.RetiringIndex > 0) != (r.State == string(cptoken.Retiring)) || r.RetiringIndex == 0 && r.RetiringMs > 0 || r.State == string(cptoken.Prepared) && r.ActiveMs > 0:
+		return fmt.Errorf("key %s: it was never %.20s", KeyName(id), r.State)
 	case registered != (r.Sealed == nil) || registered != (r.Serial == 0) || registered && r.Imported:
 		return fmt.Errorf("key %s: it is neither a signing key nor a registered public key", KeyName(id))
+	case (id.Kind == cptoken.ControlPlane) != (len(r.Fingerprint) > 0):
+		return fmt.Errorf("key %s: a fingerprint stands for a symmetric key alone", KeyName(id))
+	case registered && (r.Blocked || r.ActiveMs > 0):
+		return fmt.Errorf("key %s: a registered key signs nothing, and cannot be kept from it", KeyName(id))
 	case registered && (r.State != string(cptoken.Retiring) || id.Kind != cptoken.Zone && id.Kind != cptoken.Dataplane):
 		return fmt.Errorf("key %s: a registered key of %ss cannot be %.20s", KeyName(id), id.Kind.TokenName(), r.State)
 	case registered:
@@ -140,48 +228,6 @@ func (s *State) checkKey(r *storepb.KeyRecord) error {
 		return fmt.Errorf("key %s: another key of its kind and mesh signs too", KeyName(id))
 	}
 	return nil
-}
-
-func (s *State) checkTombstone(t *storepb.Tombstone) error {
-	if err := s.checkMade(t.Index, "", ""); err != nil {
-		return err
-	}
-	switch {
-	case t.RemovedKey != nil:
-		return s.checkScope(t.RemovedKey.Kind, t.RemovedKey.Mesh)
-	case t.CutOff != nil:
-		_, err := s.cutOffID(t.CutOff, false)
-		return err
-	}
-	return firstOf(s.checkList(t.Kind, t.Mesh), validateRevoked(&storepb.RevokedID{Id: t.Id, ExpiresS: t.ExpiresS}))
-}
-
-// checkWhole holds the records against each other, once all are read.
-func (s *State) checkWhole() error {
-	if !s.Founded() {
-		return nil
-	}
-	if _, err := ParseHistory(&storepb.History{Id: s.history.ID, CreatedMs: s.history.Created}); err != nil {
-		return err
-	}
-	switch {
-	case s.sealCheck == nil:
-		return fmt.Errorf("snapshot has no seal check")
-	case len(s.cluster) > 64 || s.level < FirstLevel:
-		return fmt.Errorf("cluster %.64q of feature level %d cannot be", s.cluster, s.level)
-	case s.revision > s.applied || s.began > s.applied || s.floor > s.applied:
-		return fmt.Errorf("indexes lie behind the last one, %d", s.applied)
-	case s.watermark > s.time:
-		return fmt.Errorf("what expired up to %s was pruned, and the last change was at %s", millis(s.watermark), millis(s.time))
-	case s.level < LevelSecret && len(s.secrets) > 0:
-		return fmt.Errorf("a cluster secret at feature level %d", s.level)
-	}
-	for _, k := range s.keys.All() {
-		if _, ok := s.meshes.Get(k.ID.Mesh); perMesh(k.ID.Kind) && !ok {
-			return fmt.Errorf("key %s: there is no such mesh", KeyName(k.ID))
-		}
-	}
-	return s.checkListed()
 }
 
 // checkCutOffTime checks a time before which tokens are refused.

@@ -13,6 +13,9 @@ import (
 // maxSecrets bounds the generations of the cluster secret that are kept.
 const maxSecrets = 64
 
+// maxGeneration bounds their number: more than anybody rotates.
+const maxGeneration = 1 << 24
+
 // Secrets are the generations of the cluster secret, the newest last; empty before
 // LevelSecret.
 func (s *State) Secrets() []*storepb.ClusterSecret { return s.secrets }
@@ -49,7 +52,7 @@ func (s *State) NextSecret() uint32 {
 }
 
 func checkSecret(c *storepb.ClusterSecret) error {
-	if c.GetGeneration() == 0 || len(c.GetSealed().GetCiphertext()) == 0 || proto.Size(c) > maxSealed {
+	if c.GetGeneration() == 0 || c.Generation > maxGeneration || len(c.GetSealed().GetCiphertext()) == 0 || proto.Size(c) > maxSealed {
 		return federation.InvalidField("secret", "must have a generation and a sealed secret of at most %d bytes", maxSealed)
 	}
 	return nil
@@ -78,12 +81,9 @@ func (s *State) keepSecrets(replaced *State) {
 	}
 }
 
-// secret adds one of a snapshot.
+// secret adds one of a snapshot. The first may be any: a backup has the newest alone.
 func (rs *restorer) secret(c *storepb.ClusterSecret) error {
-	if err := checkSecret(c); err != nil {
-		return err
-	}
-	if s := rs.state; len(s.secrets) > 0 && c.Generation != s.NextSecret() {
+	if s := rs.state; len(s.secrets) > 0 && c.Generation != s.NextSecret() || len(s.secrets) >= maxSecrets {
 		return errors.New("the generations of the cluster secret are not in order")
 	}
 	rs.state.secrets = append(rs.state.secrets, c)

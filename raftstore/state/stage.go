@@ -18,36 +18,42 @@ const (
 )
 
 func (s *State) stagePart(by string, op *storepb.StagePart) (uint64, error) {
-	if (op.Revoke == nil) == (op.Withdraw == nil) {
-		return 0, federation.InvalidField("part", "must hold either revocations or withdrawals")
-	}
-	if op.StageId == "" || len(op.StageId) > 64 {
-		return 0, federation.InvalidField("stage", "must have an id of 1 to 64 characters")
-	}
 	old, ok := s.stages.Get(op.StageId)
-	next := &storepb.Stage{Id: op.StageId, By: by, BegunMs: s.time}
-	switch {
-	case ok:
-		next.By, next.BegunMs, next.Parts = old.By, old.BegunMs, old.Parts
-		if !sameList(old.Parts[0], op) {
-			return 0, federation.InvalidField("part", "must concern the same list as the parts before it")
-		}
-	case s.stages.Len() >= maxStages:
+	if !ok && s.stages.Len() >= maxStages {
 		if err := s.dropOldestStage(); err != nil {
 			return 0, err
 		}
 	}
-	if int(op.Part) != len(next.Parts) {
-		return 0, federation.Errorf(federation.Conflict, "part %d arrived where part %d was due", op.Part, len(next.Parts))
+	if err := checkPart(old, op); err != nil {
+		return 0, err
 	}
-	if len(next.Parts) >= MaxStageParts {
-		return 0, federation.Errorf(federation.TooLarge, "a change has at most %d parts", MaxStageParts)
+	next := &storepb.Stage{Id: op.StageId, By: by, BegunMs: s.time}
+	if ok {
+		next.By, next.BegunMs, next.Parts = old.By, old.BegunMs, old.Parts
 	}
 	parts := make([]*storepb.StagePart, len(next.Parts), len(next.Parts)+1)
 	copy(parts, next.Parts)
 	next.Parts = append(parts, op)
 	s.stages.Set(s.edit, op.StageId, next)
 	return 1, nil
+}
+
+// checkPart checks a part that is to follow those of a stage, which is nil for the first.
+func checkPart(old *storepb.Stage, op *storepb.StagePart) error {
+	n := len(old.GetParts())
+	switch {
+	case (op.Revoke == nil) == (op.Withdraw == nil):
+		return federation.InvalidField("part", "must hold either revocations or withdrawals")
+	case op.StageId == "" || len(op.StageId) > 64:
+		return federation.InvalidField("stage", "must have an id of 1 to 64 characters")
+	case n > 0 && !sameList(old.Parts[0], op):
+		return federation.InvalidField("part", "must concern the same list as the parts before it")
+	case int(op.Part) != n:
+		return federation.Errorf(federation.Conflict, "part %d arrived where part %d was due", op.Part, n)
+	case n >= MaxStageParts:
+		return federation.Errorf(federation.TooLarge, "a change has at most %d parts", MaxStageParts)
+	}
+	return nil
 }
 
 // dropOldestStage makes room if the oldest stage was left behind by its proposer.

@@ -24,6 +24,7 @@ const (
 	maxRequests = 100_000
 
 	maxBy        = 256
+	maxClusterID = 64
 	maxRequestID = 200
 )
 
@@ -149,7 +150,7 @@ func (s *State) execute(index uint64, cmd *storepb.Command) *storepb.Result {
 	s.share()
 	index += s.offset
 	s.applied = index
-	s.time = max(s.time, cmd.TimeMs)
+	s.time = max(s.time, min(cmd.TimeMs, latest))
 	s.forgetRequests()
 
 	what := identify(cmd)
