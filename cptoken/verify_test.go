@@ -266,3 +266,32 @@ func TestVerifyRefusalsSayWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+// TestSignedProvesTheKeyAlone: what a token says, and when, does not count; who signed it
+// does, and as what.
+func TestSignedProvesTheKeyAlone(t *testing.T) {
+	view := zoneView(t)
+	for body, want := range map[string]Reason{
+		`{"Zone":"west","Scope":["egress"],"exp":1,"iat":2,"jti":"a"}`: "",
+		`{"Zone":"west","Region":"eu"}`:                                "",
+		`{"Zone":"","Mesh":"default"}`:                                 "",
+	} {
+		for key, reason := range map[int]Reason{0: want, 1: BadSignature} {
+			token, err := Parse(sign(t, testKeys()[key], header1, body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Signed(view, Zone, token); ReasonOf(err) != reason || (err == nil) != (reason == "") {
+				t.Errorf("%s, key %d: %v, want %q", body, key, err, reason)
+			}
+			for _, kind := range []Kind{ControlPlane, Certificate, "", "root"} {
+				if err := Signed(view, kind, token); ReasonOf(err) != WrongKind {
+					t.Errorf("%s as %q: %v", body, kind, err)
+				}
+			}
+			if err := Signed(view, User, token); err == nil {
+				t.Errorf("%s is signed as a user token", body)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/test/kdstest"
+	"github.com/meridiankds/meridian/kds/client"
 	"github.com/meridiankds/meridian/kds/server"
 )
 
@@ -55,6 +56,57 @@ func TestHeardMeansApplied(t *testing.T) {
 	z.sink.Mu.Unlock()
 	close(release)
 	kdstest.Eventually(t, "a word once it is applied", func() bool { return counted() > before })
+}
+
+// slowDisk is a copy whose disk hangs from some time on.
+type slowDisk struct {
+	*kdstest.Sink
+	taken, durable atomic.Uint64
+}
+
+// Persisted implements kds.Sink.
+func (s *slowDisk) Persisted() (cptoken.Persistence, <-chan struct{}) {
+	p, changed := s.Sink.Persisted()
+	p.Taken, p.Durable = s.taken.Load(), s.durable.Load()
+	return p, changed
+}
+
+// TestHeardMeansDurable: what widens takes effect when it is on the disk, so that a zone
+// whose disk hangs is not current, however promptly members answer.
+func TestHeardMeansDurable(t *testing.T) {
+	var now atomic.Int64
+	now.Store(1_800_000_000)
+	m := start(t, func(c *server.Config) {
+		c.Now = func() time.Time { return time.Unix(now.Load(), 0) }
+		c.HealthInterval = time.Second
+	})
+	disk := &slowDisk{Sink: kdstest.NewSink()}
+	join(t, "west", func(c *client.Config) { c.Sink = disk }, m.addr)
+	counted := func() int {
+		disk.Mu.Lock()
+		defer disk.Mu.Unlock()
+		return disk.HeardCount
+	}
+	kdstest.Eventually(t, "full state acknowledged", func() bool { return len(m.Sessions()) == 1 && m.session(t, "west").Full })
+	before := counted()
+	kdstest.Eventually(t, "a word while everything is durable", func() bool { return counted() > before })
+
+	disk.taken.Store(1) // the next set is beyond what is durable
+	head := m.source.Add("revoked")
+	kdstest.Eventually(t, "the change", func() bool { return disk.Holds(head) })
+	for i := range 4 {
+		at := now.Add(5)
+		kdstest.Eventually(t, "a health check", func() bool { return m.session(t, "west").LastHeard.Unix() == at })
+		if i == 0 {
+			before = counted() // an answer from before the change may have counted still
+		}
+	}
+	if after := counted(); after != before {
+		t.Errorf("the copy was called current %d times while a set was not durable", after-before)
+	}
+	disk.durable.Store(1)
+	m.source.Add("another") // wakes who waits for the disk
+	kdstest.Eventually(t, "a word once it is durable", func() bool { return counted() > before })
 }
 
 // TestWhatACutOffMemberHasIsAsOldAsItsContact: a member that is cut off from the leader

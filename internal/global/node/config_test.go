@@ -1,9 +1,13 @@
 package node
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 )
 
 // TestHowANodeFindsItsCluster: what cannot work together is refused before anything starts.
@@ -29,6 +33,23 @@ func TestHowANodeFindsItsCluster(t *testing.T) {
 		}
 		if e := federation.AsError(err); e != nil && (e.Code != federation.Invalid || e.Hint == "") {
 			t.Errorf("%s: refused without a hint: %v", name, e)
+		}
+	}
+}
+
+// TestAControlPlaneKeyThatOthersMayUse: whoever reads it can speak for every zone.
+func TestAControlPlaneKeyThatOthersMayUse(t *testing.T) {
+	path, secret := filepath.Join(t.TempDir(), "cp.key"), bytes.Repeat([]byte{7}, 32)
+	if err := os.WriteFile(path, secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, ok := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o440: true, 0o601: true, 0o604: false, 0o602: false, 0o644: false, 0o666: false} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		got, err := LoadControlPlaneKey(path)
+		if ok && !bytes.Equal(got, secret) || !ok && (got != nil || federation.AsError(err).Reason != disk.TooOpen) {
+			t.Errorf("mode %#o: %d bytes, %v", mode, len(got), err)
 		}
 	}
 }
