@@ -19,7 +19,7 @@ const revision = "0123456789abcdef-1795324516000@42"
 func (f *fake) life() {
 	f.mux.HandleFunc("GET /v1/public-keys", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, listed([]apitypes.PublicKey{
-			{Type: "PublicKey", Kind: "zone", KID: "ci-1", Zones: []string{"west"}, Scopes: []string{"egress"}, MaxLifetime: "720h0m0s", CreationTime: before(49 * time.Minute)},
+			{Type: "PublicKey", Kind: "zone", KID: "ci-1", Zones: []string{"west"}, Scopes: []string{"egress"}, MaxLifetime: "720h0m0s", NotInKeySet: "it is bound to zones west", CreationTime: before(49 * time.Minute)},
 			{Type: "PublicKey", Kind: "dataplane", Mesh: "default", KID: "ci-1", AllowNoID: true, CreationTime: before(2 * time.Hour)},
 		}))
 	})

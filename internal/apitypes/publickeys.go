@@ -30,7 +30,9 @@ type PublicKey struct {
 
 	// The others are ignored in a PUT. Fingerprint is the SHA-256 of the key's
 	// SubjectPublicKeyInfo, hexadecimal.
-	Fingerprint  string     `json:"fingerprint,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	// NotInKeySet says why the key sets of zones leave the key out; "" where they have it.
+	NotInKeySet  string     `json:"notInKeySet,omitempty"`
 	By           string     `json:"by,omitempty"`
 	CreationTime *time.Time `json:"creationTime,omitempty"`
 }

@@ -54,6 +54,9 @@ func GetPublicKeys() *cli.Command {
 		Name:  "public-keys",
 		Usage: "show the public keys that are registered for offline issuing",
 		Description: `Their private halves are elsewhere: the global verifies with them and never signs.
+IN KEY SETS says whether zones publish a key for others to verify with, and why not: a
+set cannot state bounds. Keys of the global's own are in the sets; those that a zone has
+in its settings are shown by its "zone status".
 
 With --format kuma-zone-config it prints the global's own keys of dataplane tokens
 instead, as they belong into the configuration of a zone that runs Kuma's control
@@ -92,14 +95,23 @@ Examples:
 				return err
 			}
 			return console.Print(c.App.Writer, format, console.Items(keys), func() io.WriterTo {
-				t := console.NewTable("KID", "KIND", "MESH", "ZONES", "SCOPES", "LONGEST", "AGE")
+				t := console.NewTable("KID", "KIND", "MESH", "ZONES", "SCOPES", "LONGEST", "IN KEY SETS", "AGE")
 				for _, k := range keys {
-					t.Row(k.KID, cptoken.Kind(k.Kind).TokenName(), orDash(k.Mesh), bound(k, k.Zones), bound(k, k.Scopes), orAny(k.MaxLifetime), client.Age(k.CreationTime))
+					t.Row(k.KID, cptoken.Kind(k.Kind).TokenName(), orDash(k.Mesh), bound(k, k.Zones), bound(k, k.Scopes), orAny(k.MaxLifetime), inKeySets(k), client.Age(k.CreationTime))
 				}
 				return t
 			})
 		},
 	}
+}
+
+// inKeySets says whether the zones' key sets have the key, for those who verify with them,
+// and else why not.
+func inKeySets(k apitypes.PublicKey) string {
+	if k.NotInKeySet == "" {
+		return "yes"
+	}
+	return "no: " + k.NotInKeySet
 }
 
 // bound shows what a zone key's tokens are held to; a dataplane key's mesh is all

@@ -173,7 +173,7 @@ func publicKeyJSON(k raftstore.Key) apitypes.PublicKey {
 		Fingerprint: fingerprintText(k), By: k.By, CreationTime: stamp(k.Created),
 	}
 	if k.Public != nil {
-		j.Key = string(k.Public.PEM())
+		j.Key, j.NotInKeySet = string(k.Public.PEM()), k.Public.OutsideKeySets()
 	}
 	if c := k.Registered; c != nil {
 		j.Zones, j.AllowNoExpiry, j.AllowNoID = c.Zones, c.AllowNoExpiry, c.AllowNoID

@@ -225,3 +225,34 @@ func TestIssuerDisabled(t *testing.T) {
 	e.want(409, "POST", "/tokens/dataplane", `{"mesh":"default"}`, nil)
 	e.want(200, "POST", "/tokens/zone", `{"zone":"west"}`, nil)
 }
+
+// TestWhichRegisteredKeysAreInTheSets: who registers a key is told whether zones publish it in
+// their key sets, and what keeps it out, in the words that a zone's status has.
+func TestWhichRegisteredKeysAreInTheSets(t *testing.T) {
+	e := newEnv(t)
+	all := map[string]struct {
+		bounds func(*apitypes.PublicKey)
+		why    string
+	}{
+		"no-bounds": {func(k *apitypes.PublicKey) { k.AllowNoExpiry, k.AllowNoID = true, true }, ""},
+		"zones":     {func(k *apitypes.PublicKey) { k.Zones = []string{"west"} }, "west"},
+		"scopes":    {func(k *apitypes.PublicKey) { k.Scopes = []string{"egress"} }, "egress"},
+		"lifetime":  {func(k *apitypes.PublicKey) { k.MaxLifetime = "1h" }, "1h0m0s"},
+	}
+	for kid, k := range all {
+		_, body := e.offlineKey(func(p *apitypes.PublicKey) { p.Kind, p.KID = "zone-token", kid; k.bounds(p) })
+		e.want(201, "PUT", "/v1/public-keys/zone-token/"+kid, json.RawMessage(body), nil)
+	}
+	var list struct {
+		Items []apitypes.PublicKey `json:"items"`
+	}
+	e.want(200, "GET", "/v1/public-keys", nil, &list)
+	if len(list.Items) != len(all) {
+		t.Fatalf("%d keys", len(list.Items))
+	}
+	for _, k := range list.Items {
+		if want := all[k.KID].why; (k.NotInKeySet == "") != (want == "") || !strings.Contains(k.NotInKeySet, want) {
+			t.Errorf("%s: not in key sets because %q, want %q", k.KID, k.NotInKeySet, want)
+		}
+	}
+}
