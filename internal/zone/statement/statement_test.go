@@ -43,7 +43,6 @@ var presented = []struct {
 	{"", claims{"Mesh": "default", "Tags": tags("backend", "web")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", services: list{"backend", "web"}}},
 	{"", claims{"Mesh": "default", "Name": "backend-1", "Tags": tags("backend")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "backend-1", services: list{"backend"}}},
 	{"", claims{"Mesh": "default", "Tags": tags()}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
-	{"", claims{"Mesh": "default", "Tags": tags("")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default"}},
 	{"", claims{"Mesh": "payments", "Name": "backend-1", "Tags": tags("backend")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "payments", name: "backend-1", services: list{"backend"}}},
 	{"", claims{"Mesh": "default", "Name": "web-1", "Tags": tags("web")}, facts{method: keyring.DataplaneToken, types: list{"dataplane"}, mesh: "default", name: "web-1", services: list{"web"}}},
 	{"", claims{"Mesh": "default", "Type": "ingress"}, facts{method: keyring.DataplaneToken}},
@@ -188,6 +187,16 @@ func TestOnlyTokensOfProxiesProve(t *testing.T) {
 	} {
 		if err := new(statement.Statement).CheckToken("west", cptoken.TypeDataplane, &c); err == nil {
 			t.Errorf("%+v proves a data plane proxy", c)
+		}
+	}
+}
+
+// TestAnEmptyServiceIsNone, where one is demanded.
+func TestAnEmptyServiceIsNone(t *testing.T) {
+	for service, want := range map[string]bool{"": false, "backend": true} {
+		c := cptoken.Claims{Kind: cptoken.Dataplane, Mesh: "default", Tags: map[string][]string{statement.ServiceTag: {"backend", service}}}
+		if err := (&statement.Statement{Type: cptoken.TypeDataplane, BoundService: true}).CheckToken("west", cptoken.TypeDataplane, &c); (err == nil) != want {
+			t.Errorf("%q: %v", service, err)
 		}
 	}
 }
