@@ -27,6 +27,12 @@ type fsm struct {
 
 	applied func(raftIndex uint64) // told of each entry and snapshot that was applied
 
+	// home is the cluster that this node's directory is of, "" for a new one, and among the
+	// one of the last snapshot whose members this node is among.
+	home  string
+	among atomic.Pointer[string]
+
+	started atomic.Bool // Raft has restored what the directory had
 	failed  atomic.Pointer[federation.Error]
 	failure chan struct{} // closed when failed is set
 }
@@ -131,10 +137,33 @@ func (f *fsm) Restore(in io.ReadCloser) error {
 		f.fail(e)
 		return err
 	}
+	if err := f.mayBecome(next); err != nil {
+		f.fail(err)
+		return err
+	}
 	f.state = next
 	f.publish()
 	f.applied(next.RaftApplied())
 	return nil
+}
+
+// mayBecome refuses a snapshot of another cluster. A restore may have changed the cluster's
+// id while this member was away: the members are the same ones then, this node among them,
+// and the history is newer. What a start finds in its own directory is its own.
+func (f *fsm) mayBecome(next *state.State) *federation.Error {
+	cluster := f.state.Cluster()
+	if cluster == "" && !f.started.Load() {
+		return nil
+	}
+	if cluster == "" {
+		cluster = f.home
+	}
+	among := f.among.Load()
+	if cluster == "" || cluster == next.Cluster() || among != nil && *among == next.Cluster() && next.History().Compare(f.state.History()) > 0 {
+		return nil
+	}
+	return federation.Errorf(federation.Conflict, "the leader sent a snapshot of cluster %.64s, and this node belongs to cluster %s", next.Cluster(), cluster).
+		WithReason("another_cluster").WithHint("check the addresses that this node was started with (--join) and its certificates; if a backup of that cluster was restored over this one meanwhile, empty this node's directory, and it joins again")
 }
 
 type fsmSnapshot struct{ state *state.State }

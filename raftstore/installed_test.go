@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/test/altered"
 )
@@ -34,4 +36,61 @@ func TestAnInstalledSnapshotMeetsTheRules(t *testing.T) {
 		t.Errorf("the member ended with %v", m.err)
 	}
 	m.err = nil
+}
+
+// TestASnapshotOfAnotherClusterIsNotInstalled: only where this node is among the members that
+// the snapshot was sent with, and its history is newer, did a restore change the cluster.
+func TestASnapshotOfAnotherClusterIsNotInstalled(t *testing.T) {
+	seal := testSeal(t)
+	older := start(t, alone(t, t.TempDir(), seal)).awaitReady()
+	m := start(t, alone(t, t.TempDir(), seal)).awaitReady()
+	newer := start(t, alone(t, t.TempDir(), seal)).awaitReady()
+	members := func(ids ...string) (conf raft.Configuration) {
+		for _, id := range ids {
+			conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(id), Address: "x"})
+		}
+		return conf
+	}
+	for name, tt := range map[string]struct {
+		from  *member
+		conf  raft.Configuration
+		home  string
+		empty bool
+		want  bool
+	}{
+		"another cluster's members":       {from: newer, conf: members(newer.NodeID())},
+		"its own members":                 {from: newer, conf: members(newer.NodeID(), m.NodeID()), want: true},
+		"an older history":                {from: older, conf: members(m.NodeID())},
+		"a node without state":            {from: newer, conf: members(newer.NodeID()), empty: true, want: true},
+		"a node that has only its name":   {from: newer, conf: members(newer.NodeID()), empty: true, home: m.ClusterID()},
+		"the same, among its own members": {from: newer, conf: members(m.NodeID()), empty: true, home: m.ClusterID(), want: true},
+	} {
+		file := snapshotBytes(t, tt.from.fsm.current())
+		s := &Store{cfg: m.cfg, log: m.log, node: m.node, fsm: newFSM()}
+		s.fsm.home = tt.home
+		if !tt.empty {
+			s.fsm.state = m.fsm.current().Capture()
+			s.fsm.publish()
+		}
+		s.fsm.started.Store(true)
+		if err := s.contained(bytes.NewReader(file), tt.conf); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		err := s.fsm.Restore(io.NopCloser(bytes.NewReader(file)))
+		if (err == nil) != tt.want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !tt.want {
+			wantCode(t, err, "conflict", "another_cluster")
+			if f := s.fsm.failed.Load(); f == nil || f.Hint == "" {
+				t.Errorf("%s: the member goes on", name)
+			}
+		}
+	}
+	// At a start it is the directory's own.
+	own := newFSM()
+	own.home = m.ClusterID()
+	if err := own.Restore(io.NopCloser(bytes.NewReader(snapshotBytes(t, newer.fsm.current())))); err != nil {
+		t.Error(err)
+	}
 }

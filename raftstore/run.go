@@ -127,6 +127,7 @@ func (s *Store) startRaft(db *disk.Log) (p *process, err error) {
 		}
 		return nil, disk.Damaged(s.cfg.Dir, err)
 	}
+	s.fsm.started.Store(true)
 	s.raft.Store(p.raft)
 	begun := time.Now()
 	s.begun.Store(&begun)

@@ -1,11 +1,15 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/raftstore/disk"
@@ -55,8 +59,18 @@ func (s *Store) recall() error {
 }
 
 // contained refuses a snapshot of the present history whose state did not go through what
-// this member applied.
-func (s *Store) contained(snapshot io.Reader) error {
+// this member applied, and notes of which cluster a snapshot is whose members this one is
+// among: an operator may have restored another cluster's backup while it was away.
+func (s *Store) contained(snapshot io.Reader, conf raft.Configuration) error {
+	var head bytes.Buffer
+	cluster, err := state.ClusterInSnapshot(io.TeeReader(snapshot, &head))
+	if err != nil {
+		return err // who restores it says what is wrong
+	}
+	if slices.ContainsFunc(conf.Servers, func(m raft.Server) bool { return m.ID == raft.ServerID(s.node.ID) }) {
+		s.fsm.among.Store(&cluster)
+	}
+	snapshot = io.MultiReader(&head, snapshot)
 	own := s.Furthest()
 	if own.Lineage == nil {
 		return nil

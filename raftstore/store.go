@@ -170,6 +170,7 @@ func Open(cfg Config) (*Store, error) {
 		running: make(chan struct{}),
 		ready:   make(chan struct{}),
 	}
+	s.fsm.home = n.Cluster
 	s.foundAt.Store(state.Level)
 	if err := s.recall(); err != nil {
 		return nil, err

@@ -22,7 +22,8 @@ var ErrReplaces = errors.New("it would replace what this member has applied")
 type AppliedGuard struct {
 	applied atomic.Uint64
 	// Contains reports whether a snapshot's state went through what this member applied.
-	Contains func(snapshot io.Reader) error
+	// conf are the members that it was sent with.
+	Contains func(snapshot io.Reader, conf raft.Configuration) error
 
 	once    sync.Once
 	refused chan struct{}
@@ -30,7 +31,7 @@ type AppliedGuard struct {
 }
 
 // NewAppliedGuard guards what was applied up to an index of Raft's.
-func NewAppliedGuard(applied uint64, contains func(io.Reader) error) *AppliedGuard {
+func NewAppliedGuard(applied uint64, contains func(io.Reader, raft.Configuration) error) *AppliedGuard {
 	g := &AppliedGuard{Contains: contains, refused: make(chan struct{})}
 	g.applied.Store(applied)
 	return g
@@ -103,7 +104,7 @@ func (s guardedSnapshots) Create(version raft.SnapshotVersion, index, term uint6
 	r, w := io.Pipe()
 	judged := make(chan error, 1)
 	go func() { // ends when the sink is closed or cancelled
-		err := s.guard.Contains(r)
+		err := s.guard.Contains(r, conf)
 		_, _ = io.Copy(io.Discard, r)
 		judged <- err
 	}()

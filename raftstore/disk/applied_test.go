@@ -58,7 +58,7 @@ func TestASuffixThatWasAppliedStays(t *testing.T) {
 func TestASnapshotIsJudgedBeforeItCounts(t *testing.T) {
 	for _, refused := range []bool{false, true} {
 		var read []byte
-		g := NewAppliedGuard(1, func(in io.Reader) (err error) {
+		g := NewAppliedGuard(1, func(in io.Reader, _ raft.Configuration) (err error) {
 			if read, err = io.ReadAll(in); err == nil && refused {
 				err = ErrReplaces
 			}

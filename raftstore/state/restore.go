@@ -44,6 +44,22 @@ func PlaceInSnapshot(in io.Reader, history federation.History, index uint64, lin
 	return rs.state.PlaceOf(history, index, lineage), err
 }
 
+// errHeader ends the reading of a snapshot behind its header.
+var errHeader = errors.New("the header is read")
+
+// ClusterInSnapshot returns the id of the cluster that a snapshot is of, and reads no
+// further than it must.
+func ClusterInSnapshot(in io.Reader) (cluster string, err error) {
+	_, _, err = scanSnapshot(in, func(record *storepb.Record, _ bool) error {
+		cluster = record.GetHeader().GetClusterId()
+		return errHeader
+	})
+	if errors.Is(err, errHeader) {
+		err = nil
+	}
+	return cluster, err
+}
+
 // scanSnapshot reads a whole snapshot and gives each record to add, all but the
 // End, which it returns with the digest of all frames before it. It keeps nothing.
 func scanSnapshot(in io.Reader, add func(record *storepb.Record, first bool) error) (*storepb.End, []byte, error) {
