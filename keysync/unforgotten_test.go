@@ -405,3 +405,39 @@ func TestHeldWhileItCannotWrite(t *testing.T) {
 	}
 	d.fail(nil)
 }
+
+// TestOlderSetsDoNotUndoWhatWasGivenUp: a set that leads to less than what the zone had
+// been told, and could not write, undoes nothing of it: not by an older withdrawal, nor by
+// not naming it.
+func TestOlderSetsDoNotUndoWhatWasGivenUp(t *testing.T) {
+	kept, gone := testKey(t, cptoken.Zone, "", "1", 0, cptoken.Active), testKey(t, cptoken.Zone, "", "2", 1, cptoken.Active)
+	merging := placed(full(history1, 13, keyed(1, kept), removed(11, gone.ID), withdrawn(12, "a"), cutOffWithdrawn(13)))
+	merging.Merging = true
+	for name, sets := range map[string][]cptoken.Part{
+		"withdrawn before": {merging, placed(delta(history1, 13, 16, keyed(16, gone)))},
+		"not named":        {placed(full(history1, 13, keyed(1, kept))), placed(full(history2, 3, keyed(1, kept), keyed(2, gone)))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openNew(t)
+			mustApply(t, s, placed(full(history1, 10, keyed(1, kept), keyed(2, gone))))
+			d := failing(s)
+			take(t, s, placed(delta(history1, 10, 15, revoked(14, "a"), cutOffAt(14, 200), removed(15, gone.ID))))
+			if err := s.flush(); err == nil {
+				t.Fatal("it was written")
+			}
+			d.fail(nil)
+			for _, set := range sets {
+				mustApply(t, s, set)
+				v := s.View()
+				if !v.Revoked(cptoken.Zone, "", "a") || v.Key(gone.ID) != nil || v.CutOff(cptoken.Zone, "", "1").Unix() != 200 || v.Key(kept.ID) == nil {
+					t.Errorf("after the set to %s: revoked %t, removed key %v, cut-off %s", set.To, v.Revoked(cptoken.Zone, "", "a"), v.Key(gone.ID), v.CutOff(cptoken.Zone, "", "1"))
+				}
+			}
+			s = reopened(t, s)
+			wantRevoked(t, s, true, "a")
+			if s.View().Key(gone.ID) != nil || s.View().CutOffs() != 1 {
+				t.Error("after a restart it is trusted again")
+			}
+		})
+	}
+}
