@@ -243,7 +243,8 @@ of the cluster secret, the generation with --secret-generation. snapshot inspect
 
 A new history begins: zones take the restored state by themselves and keep what they
 know to be revoked. Revoke again what was revoked after the backup and concerns
-the global itself: user tokens and control plane tokens.
+the global itself: user tokens and control plane tokens. In a new cluster expel again
+who was expelled after it; over the cluster that expelled them, they stay expelled.
 
 Examples:
   global snapshot restore meridian.snapshot
@@ -286,6 +287,7 @@ func restoreSnapshot(c *cli.Context) error {
 	if done.Replaced != "" {
 		voice := console.VoiceOf(c.App)
 		voice.Warn("cluster %s took the place of cluster %s, with generation %d of the cluster secret", done.Backup.ClusterID, done.Replaced, done.Backup.ClusterSecret)
+		voice.Hint("who was expelled after the backup was made is trusted again: compare global certs expelled with what you know, and expel them again")
 		voice.Hint("make another generation, unless you know that this one was not replaced because somebody had it: global seal rotate --cluster-secret")
 	}
 	return console.Print(c.App.Writer, format, done, func() io.WriterTo {

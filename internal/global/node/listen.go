@@ -99,6 +99,9 @@ func (c *Config) listenAdmin() (net.Listener, error) {
 	}
 	var listener net.Listener
 	disk.Private(func() { listener, err = net.Listen("unix", path) })
+	if err == nil {
+		err = os.Chmod(path, 0o600) // nobody executes it
+	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making the admin socket %s: %w", path, err)
 	}

@@ -13,20 +13,12 @@ import (
 
 // sources are all TLS material of the zone that may be replaced while it runs.
 func (c *Config) sources() []*tlsutil.Source {
-	list := []*tlsutil.Source{c.DPTLS}
-	if c.GlobalTLS != nil {
-		list = append(list, c.GlobalTLS)
-	}
-	return list
+	return []*tlsutil.Source{c.DPTLS, c.GlobalTLS}
 }
 
 // globalTLS returns how to speak TLS to the global from now on: with one of its nodes,
 // of the cluster of the certificate or the CA, else of the first one that answers.
 func (c *Config) globalTLS() func(end func(error)) (*tls.Config, func()) {
-	if c.GlobalTLS == nil {
-		e := tlsutil.Expect(tlsutil.RoleNode, "")
-		return func(func(error)) (*tls.Config, func()) { return e.Demand(tlsutil.Client(nil)), func() {} }
-	}
 	e := tlsutil.Expect(tlsutil.RoleNode, c.GlobalTLS.Current().Cluster())
 	return func(end func(error)) (*tls.Config, func()) {
 		config, done := c.GlobalTLS.ClientFollowed(end)
@@ -36,11 +28,8 @@ func (c *Config) globalTLS() func(end func(error)) (*tls.Config, func()) {
 
 // trusts names the CAs that the zone takes the global's certificate of.
 func (c *Config) trusts() string {
-	switch {
-	case c.GlobalPlain:
+	if c.GlobalPlain {
 		return tlsutil.TrustPlain
-	case c.GlobalTLS == nil:
-		return tlsutil.TrustSystem
 	}
 	return c.GlobalTLS.Current().Trusts()
 }

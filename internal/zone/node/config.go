@@ -33,7 +33,7 @@ type Config struct {
 	Token func() (string, error)
 	// GlobalTLS holds the CAs that the global's certificate may be of, and the
 	// zone's own certificate if it proves itself with one; nil: the system's CAs,
-	// and none.
+	// and none, of which Node makes a source too.
 	GlobalTLS *tlsutil.Source
 	// GlobalPlain dials without TLS.
 	GlobalPlain bool

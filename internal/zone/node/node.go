@@ -19,6 +19,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/throttle"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/keysets"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
@@ -123,6 +124,12 @@ func (n *Node) open() (err error) {
 	}
 	if n.cfg.DPTLS == nil {
 		if n.cfg.DPTLS, err = n.cfg.selfMade(tlsDir); err != nil {
+			return err
+		}
+	}
+	if n.cfg.GlobalTLS == nil {
+		// Certificates of the system's CAs are expelled like others.
+		if n.cfg.GlobalTLS, err = tlsutil.OpenSource(tlsutil.Files{}, tlsutil.Options{Logger: n.cfg.Logger.With("component", "tls"), Now: n.cfg.Now}); err != nil {
 			return err
 		}
 	}

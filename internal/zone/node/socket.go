@@ -60,6 +60,9 @@ func (c *Config) listenSocket() (net.Listener, error) {
 	}
 	var listener net.Listener
 	disk.Private(func() { listener, err = net.Listen("unix", path) })
+	if err == nil {
+		err = os.Chmod(path, 0o600) // nobody executes it
+	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making the socket %s: %w", path, err).
 			WithHint("the data folder must be on a file system that can hold sockets")
