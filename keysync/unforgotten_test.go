@@ -49,6 +49,9 @@ func TestRefusesBehindTheFirstSet(t *testing.T) {
 	if err := s.flush(); err == nil {
 		t.Fatal("the second set was written")
 	}
+	if p, _ := s.Persisted(); p.Taken != 2 || p.Durable != 1 {
+		t.Errorf("persisted: %+v", p)
+	}
 	v := s.View()
 	if v.Key(key.ID) == nil {
 		t.Fatal("the first set is not in use")
