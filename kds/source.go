@@ -49,8 +49,9 @@ type Sink interface {
 	// Persisted tells how far the copy is durable. The channel is closed when that
 	// changes next.
 	Persisted() (cptoken.Persistence, <-chan struct{})
-	// Skipped names what the copy was sent and does not understand, with the vocabulary
-	// that it was made with (cptoken.Vocabulary at the time).
+	// Skipped names what the copy was sent and does not understand, and what it keeps beyond
+	// what it was sent (cptoken.SplitKept), with the vocabulary that it was made with
+	// (cptoken.Vocabulary at the time).
 	Skipped() (vocabulary int, names []string)
 	// Heard tells that the member of the global answered at that time, and that the
 	// copy had everything then that the member had sent.

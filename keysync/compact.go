@@ -22,7 +22,9 @@ func (d *draft) prunable(expires int64) bool {
 // rewriteIfWorth rewrites the log without what is out of date, if there is enough
 // of it.
 func (d *draft) rewriteIfWorth() error {
-	worth := d.h.entries > 2*d.h.total()+smallLog
+	// Of what is kept beyond the global's list nothing is that the list has by now, or that
+	// was withdrawn.
+	worth := d.h.entries > 2*d.h.total()+smallLog || d.again && d.h.carried > 0
 	if !worth && d.prunable(d.h.earliest) {
 		var expired uint64
 		err := eachEntry(d.tx, func(e entry) error {
@@ -50,12 +52,13 @@ func (d *draft) rewrite() error {
 	live := newTable(int(d.h.total()))
 	var log logWriter
 	h := d.h
-	h.entries, h.carried, h.earliest, h.live = 0, 0, 0, tallies{}
+	h.entries, h.carried, h.earliest, h.live, d.next.kept = 0, 0, 0, tallies{}, nil
 	err = l.each(d.tx, func(e entry, dg digest) {
 		if d.prunable(e.expires) {
 			return
 		}
 		h.count(e, false)
+		d.next.keep(e)
 		live.set(dg, true)
 		log.add(e)
 	})

@@ -59,6 +59,7 @@ type draft struct {
 	settled   map[cptoken.CutOffID]bool
 	// blocked are keys of the set that a tombstone of an older history refuses.
 	blocked []cptoken.KeyID
+	again   bool // the set says something of an id that was revoked
 }
 
 func newDraft(tx *bbolt.Tx, set *pending, base *state, k hashKey) *draft {
@@ -90,7 +91,7 @@ func (d *draft) begin() error {
 	clear(d.next.cutOffs)
 	clear(d.next.skipped)
 	clear(d.next.unread)
-	d.h.entries, d.h.carried, d.h.earliest, d.h.live = 0, 0, 0, tallies{}
+	d.h.entries, d.h.carried, d.h.earliest, d.h.live, d.next.kept = 0, 0, 0, tallies{}, nil
 	for _, b := range [...]byte{bucketKeys, bucketCutOffs, bucketSkipped} {
 		if err := d.clear(b); err != nil {
 			return err
@@ -273,7 +274,10 @@ func (d *draft) add(e entry) {
 		d.foreseeRevoked(e, dg)
 		return
 	}
-	d.h.count(e, d.revokedNow(dg))
+	was := d.revokedNow(dg)
+	d.again = d.again || was
+	d.h.count(e, was)
+	d.next.keep(e)
 	d.fresh.grow()
 	d.fresh.set(dg, true)
 	d.log.add(e)
@@ -293,6 +297,7 @@ func (d *draft) withdraw(run *cptoken.RevokedRun, explicit bool) {
 		if !d.revokedNow(dg) {
 			continue
 		}
+		d.again = true
 		d.h.count(e, true)
 		d.fresh.grow()
 		d.fresh.set(dg, false)

@@ -1,6 +1,7 @@
 package keysync
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -233,4 +234,47 @@ func TestWithdrawnBeforeTheZoneCameOver(t *testing.T) {
 		mustApply(t, s, first, last)
 		wantRevoked(t, s, false, "since")
 	})
+}
+
+// What a copy refuses beyond the global's list is named, until it is withdrawn, or the list
+// has it.
+func TestKeptBeyondTheListIsNamed(t *testing.T) {
+	s := openNew(t)
+	mustApply(t, s, full(history1, 10, revoked(3, "old", "a", "b", "c"), cutOffAt(4, 200)))
+	check := func(want ...string) {
+		t.Helper()
+		for range 2 {
+			_, names := s.Skipped()
+			acked, lacks := cptoken.SplitKept(names)
+			if kept := s.View().Kept(); !slices.Equal(kept, want) || !slices.Equal(acked, want) || len(lacks) > 0 {
+				t.Errorf("the copy names %q, and acknowledges %q, want %q", kept, names, want)
+			}
+			s = reopened(t, s)
+		}
+	}
+	check()
+	mustApply(t, s, full(history2, 20, revoked(3, "old")))
+	check("3 revoked ids and 1 cut-offs", "zone-token a", "zone-token b", "zone-token c")
+	mustApply(t, s, delta(history2, 20, 21, withdrawn(21, "b")))
+	check("2 revoked ids and 1 cut-offs", "zone-token a", "zone-token c")
+	mustApply(t, s, delta(history2, 21, 22, revoked(22, "a", "new")))
+	check("1 revoked ids and 1 cut-offs", "zone-token c")
+	mustApply(t, s, delta(history2, 22, 23, cutOffWithdrawn(23)))
+	check("1 revoked ids and 0 cut-offs", "zone-token c")
+	mustApply(t, s, delta(history2, 23, 24, withdrawn(24, "c")))
+	check()
+	wantRevoked(t, s, true, "old", "a", "new")
+	wantRevoked(t, s, false, "b", "c")
+
+	many := make([]string, 100)
+	for i := range many {
+		many[i] = uuidOf(i)
+	}
+	mustApply(t, s, delta(history2, 24, 25, revoked(25, many...)))
+	history3 := history2
+	history3.ID, history3.Created = "00000000000000c3", 3000
+	mustApply(t, s, full(history3, 5))
+	if kept := s.View().Kept(); len(kept) != 1+maxKept || kept[0] != "103 revoked ids and 0 cut-offs" {
+		t.Errorf("of many it names %q", kept)
+	}
 }

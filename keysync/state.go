@@ -26,6 +26,31 @@ type state struct {
 	skipped map[string]uint64
 	unread  map[cptoken.KeyID]bool
 	revoked revSet
+	kept    []string // names of the first ids that are carried, see cptoken.KeptRevocation
+}
+
+// maxKept is how many of the ids that a zone keeps beyond the global's list are named.
+const maxKept = 16
+
+// keep notes the name of an entry that is carried.
+func (s *state) keep(e entry) {
+	if e.carried && e.op == opRevoked && len(s.kept) < maxKept {
+		s.kept = append(slices.Clip(s.kept), cptoken.KeptRevocation(e.kind, e.mesh, string(e.id)))
+	}
+}
+
+// keeps names what the copy refuses beyond what the global told it.
+func (s *state) keeps() []string {
+	var cutOffs uint64
+	for _, c := range s.cutOffs {
+		if c.carried {
+			cutOffs++
+		}
+	}
+	if s.head.carried == 0 && cutOffs == 0 {
+		return nil
+	}
+	return append([]string{cptoken.KeptMore(s.head.carried, cutOffs)}, s.kept...)
 }
 
 // tombID is a removed key: its name and, where this zone once held it, the
@@ -52,7 +77,7 @@ func (s *state) view(k hashKey) *View {
 	return &View{
 		cluster: s.head.cluster, revision: s.head.revision, watermark: s.head.watermark, position: s.head.position,
 		keys: s.keys, cutOffs: s.cutOffs, revoked: s.revoked,
-		hash: k, live: s.head.live, vocabulary: s.head.vocabulary, skipped: s.notHeld(),
+		hash: k, live: s.head.live, vocabulary: s.head.vocabulary, skipped: s.notHeld(), kept: s.keeps(),
 	}
 }
 
@@ -273,6 +298,7 @@ func (l *loader) log(key, value []byte) error {
 		was, _ := l.table.get(d)
 		l.table.set(d, e.op == opRevoked)
 		l.found.count(e, was)
+		l.state.keep(e)
 		return nil
 	})
 }

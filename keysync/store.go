@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,11 +169,11 @@ func (s *Store) Position() (cluster string, rev federation.Revision) {
 // global where this copy stands. nil where none came.
 func (s *Store) Proof() []byte { return s.view.Load().position }
 
-// Skipped names what the copy was sent and does not understand, with the vocabulary that
-// it was made with.
+// Skipped names what the copy was sent and does not understand, and what it keeps beyond
+// what it was told, with the vocabulary that it was made with.
 func (s *Store) Skipped() (vocabulary int, names []string) {
 	v := s.view.Load()
-	return v.Vocabulary(), v.Skipped()
+	return v.Vocabulary(), slices.Concat(v.kept, v.skipped)
 }
 
 // Instance returns the random id of this copy, a UUID. It tells apart control

@@ -27,7 +27,8 @@ type View struct {
 
 	vocabulary uint64
 	skipped    []string
-	ahead      revSet // of sets that are not all durable
+	kept       []string // as acknowledgements name it
+	ahead      revSet   // of sets that are not all durable
 }
 
 var _ cptoken.View = (*View)(nil)
@@ -120,6 +121,13 @@ func (v *View) RevocationBytes() int { return v.revoked.bytes() }
 // words of cptoken: nothing of it is held, and it is trusted in nothing. It is empty
 // where the zone holds everything.
 func (v *View) Skipped() []string { return v.skipped }
+
+// Kept names, for operators, what the copy refuses beyond what the global told it: how many
+// ids and cut-offs, and the first ids.
+func (v *View) Kept() []string {
+	kept, _ := cptoken.SplitKept(v.kept)
+	return kept
+}
 
 // Vocabulary is the level of words with which the copy was made; where it is another
 // than cptoken.Vocabulary, the zone needs a full state to hold what it can by now.

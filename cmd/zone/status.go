@@ -70,6 +70,7 @@ func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {
 	f.Add("last error", s.Global.LastError)
 	f.Add("cannot write", s.Unwritten)
 	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
+	f.Add("keeps beyond the list", strings.Join(s.Kept, ", "))
 	f.Add("last heard", heard(s.Global, now))
 	f.Add("proxies", provenBy(s.Authentication))
 	f.Add("keys", keyCounts(s.Keys))

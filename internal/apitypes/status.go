@@ -47,6 +47,10 @@ type Session struct {
 	// NotHeld names what the instance was sent and does not understand: it is of an older
 	// version than what the global uses.
 	NotHeld []string `json:"notHeld,omitempty"`
+	// Kept says what the instance refuses beyond the global's list, since nothing proved where
+	// it stood: how many ids and cut-offs, then the first ids. It does until they expire, or
+	// are withdrawn.
+	Kept []string `json:"kept,omitempty"`
 	// KeySets are those that others fetched at the instance: they may verify with copies.
 	KeySets []KeySetUse `json:"keySets,omitempty"`
 	Nack    string      `json:"nack,omitempty"` // why the zone refused what it was sent

@@ -28,6 +28,8 @@ type ZoneStatus struct {
 	Unwritten string `json:"unwritten,omitempty"`
 	// NotHeld names what the global sends and this version does not understand.
 	NotHeld []string `json:"notHeld,omitempty"`
+	// Kept says what the zone refuses beyond the global's list; see [Session].
+	Kept []string `json:"kept,omitempty"`
 	// Authentication is how proxies prove who they are.
 	Authentication ZoneAuthentication `json:"authentication"`
 	Keys           []ZoneKey          `json:"keys"`

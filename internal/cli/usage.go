@@ -11,7 +11,7 @@ const (
 	ExitOK    = 0
 	ExitError = 1
 	ExitUsage = 2
-	// ExitPending: it is done, but somebody has yet to learn of it.
+	// ExitPending: it is done, but somebody has yet to learn of it, or to see to what it shows.
 	ExitPending = 3
 )
 

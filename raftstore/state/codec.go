@@ -32,6 +32,10 @@ const LevelLineage = 4
 // expelled.
 const LevelCertificates = 5
 
+// LevelWithdrawals is the level from which on withdrawing what was withdrawn in a former
+// history, or a cut-off that is not there, is a change.
+const LevelWithdrawals = 6
+
 // MaxCommand bounds an encoded command: Raft sends its entries and its heartbeats
 // over the same connections, and its authors advise no more than this.
 const MaxCommand = 512 << 10

@@ -49,7 +49,7 @@ func (s *State) setCutOff(index uint64, by string, op *storepb.SetCutOff) (uint6
 	if ok {
 		s.log.Del(s.edit, old.logged)
 	} else {
-		s.dropCutOffTombstone(id)
+		s.dropCutOffTombstone(id, index)
 	}
 	c := &cutOffRecord{CutOff: CutOff{
 		CutOff: cptoken.CutOff{CutOffID: id, Before: time.Unix(op.BeforeS, 0).UTC()},
@@ -66,22 +66,27 @@ func (s *State) withdrawCutOff(index uint64, op *storepb.WithdrawCutOff) (uint64
 		return 0, err
 	}
 	old, ok := s.cutOffs.Get(id)
-	if !ok {
-		return 0, nil
+	switch {
+	case ok:
+		s.log.Del(s.edit, old.logged)
+		s.cutOffs.Del(s.edit, id)
+	case s.level < LevelWithdrawals || s.dropCutOffTombstone(id, s.began):
+		return 0, nil // else a zone may keep one that a lost past had set
 	}
-	s.log.Del(s.edit, old.logged)
-	s.cutOffs.Del(s.edit, id)
 	s.append(index, logEntry{what: cutOffWithdrawn, id: cptoken.KeyID(id), at: s.time})
 	return 1, nil
 }
 
-// dropCutOffTombstone forgets that a cut-off was withdrawn, as it is set again.
-// Cut-offs are few, and so are their tombstones.
-func (s *State) dropCutOffTombstone(id cptoken.CutOffID) {
+// dropCutOffTombstone forgets that a cut-off was withdrawn at this index or before, as it is
+// set again, and reports whether it was withdrawn later. Cut-offs are few, and so are their tombstones.
+func (s *State) dropCutOffTombstone(id cptoken.CutOffID, until uint64) (later bool) {
 	for at, e := range s.log.All() {
-		if e.what == cutOffWithdrawn && cptoken.CutOffID(e.id) == id {
+		if e.what != cutOffWithdrawn || cptoken.CutOffID(e.id) != id {
+			continue
+		} else if at.index <= until {
 			s.log.Del(s.edit, at)
-			return
 		}
+		return at.index > until
 	}
+	return false
 }

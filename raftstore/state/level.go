@@ -13,6 +13,8 @@ package state
 //	   can be expelled; former seal keys are remembered
 //	4  the state knows its lineage, a loss can be proved, and a key be blocked
 //	5  zones are told which certificates were expelled
+//	6  what is not there, or was withdrawn in a former history, can be withdrawn: a zone
+//	   may keep it
 //
 // The vocabulary of each is in vocabulary.go.
-const Level = 5
+const Level = 6

@@ -370,3 +370,65 @@ func TestASnapshotWithOtherRecordsIsRefused(t *testing.T) {
 		t.Errorf("read: %v", err)
 	}
 }
+
+// TestWhatAZoneMayKeepCanBeWithdrawn: after a loss a zone refuses more than the list has. What
+// is not there, was withdrawn by the former history, or is a cut-off that is not there, can be
+// withdrawn, once, and is sent.
+func TestWhatAZoneMayKeepCanBeWithdrawn(t *testing.T) {
+	before := &storepb.Command{Op: &storepb.Command_WithdrawCutOff{WithdrawCutOff: &storepb.WithdrawCutOff{
+		Id: KeyRef(cptoken.KeyID{Kind: cptoken.Zone, KID: "1"})}}}
+	for name, test := range map[string]struct {
+		cmd   *storepb.Command
+		since uint32
+		want  func(cptoken.Change) bool
+	}{
+		"an id that is not there": {cmdWithdraw(cptoken.Zone, "", "lost"), LevelLineage,
+			func(c cptoken.Change) bool { return c.Withdrawn != nil && c.Withdrawn.IDs[0].ID == "lost" }},
+		"an id that the former history withdrew": {cmdWithdraw(cptoken.Zone, "", "former"), LevelWithdrawals,
+			func(c cptoken.Change) bool { return c.Withdrawn != nil && c.Withdrawn.IDs[0].ID == "former" }},
+		"a cut-off that is not there": {before, LevelWithdrawals,
+			func(c cptoken.Change) bool { return c.CutOffWithdrawn != nil && c.CutOffWithdrawn.KID == "1" }},
+	} {
+		for _, level := range []uint32{test.since, test.since - 1} {
+			if level < LevelLineage {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, at level %d", name, level), func(t *testing.T) {
+				c := newCore(t)
+				c.ok(cmdRevoke(cptoken.Zone, "", 0, "former", "other"))
+				c.ok(cmdWithdraw(cptoken.Zone, "", "former", "other"))
+				back := reread(t, c.s)
+				c.ok(cmdRevoke(cptoken.Zone, "", 0, "former", "lost"))
+				position := c.s.Position(1)
+				c.s, c.index = back, c.index-1
+				c.ok(cmdProve(position, 2, c.s.history.Created+1))
+				c.s.level = level
+				rev, from := c.s.Revision(), c.s.revision
+				c.ok(test.cmd)
+				sent, err := c.s.Since(rev)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := 0
+				for change := range sent.Changes {
+					if test.want(change) {
+						got++
+					}
+				}
+				want := 1
+				if level < test.since {
+					want = 0
+				}
+				if moved := c.s.revision > from; got != want || moved != (want == 1) {
+					t.Errorf("%d changes are sent, want %d; the revision moved: %v", got, want, moved)
+				}
+				from = c.s.revision
+				c.ok(test.cmd)
+				if again := c.s.revision > from; again {
+					t.Error("the same once more is a change again")
+				}
+				reread(t, c.s)
+			})
+		}
+	}
+}

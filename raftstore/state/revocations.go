@@ -239,7 +239,9 @@ func (s *State) withdraw(index uint64, parts []*storepb.Withdraw) (uint64, error
 }
 
 // withdrawFrom takes ids off a list and leaves tombstones. From LevelLineage on it does so
-// for ids that are not on it, too: a zone may keep what a lost past had revoked.
+// for ids that are not on it, too: a zone may keep what a lost past had revoked. From
+// LevelWithdrawals on also for those that a former history withdrew, which zones do not heed:
+// the lost past may have revoked them again.
 func (s *State) withdrawFrom(id listID, index uint64, parts []*storepb.Withdraw) (uint64, error) {
 	list, taken := s.list(id), took{}
 	next := &run{listID: id, index: index, withdrawn: true, at: s.time}
@@ -247,8 +249,10 @@ func (s *State) withdrawFrom(id listID, index uint64, parts []*storepb.Withdraw)
 		for _, name := range part.Ids {
 			old, known := list.get(name)
 			switch {
-			case old.withdrawn() || !known && s.level < LevelLineage:
+			case old.withdrawn() && (s.level < LevelWithdrawals || old.index() > s.began), !known && s.level < LevelLineage:
 				continue
+			case old.withdrawn():
+				taken.from(old)
 			case known:
 				taken.from(old)
 				list.live--

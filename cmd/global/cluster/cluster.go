@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -32,6 +34,9 @@ func clusterStatus() *cli.Command {
 yet (follows) is promoted once it keeps up; one that was started with --non-voter never is.
 CLOCK is how far a member's clock is ahead of what most voters agree on; one that is off by
 more than 30 seconds issues no tokens.
+
+The exit code is 3 while the history is in doubt: a loss of acknowledged changes that nobody has
+confirmed, a newer history that a zone holds, or members that have diverged.
 
 Examples:
   global cluster status
@@ -60,9 +65,22 @@ Examples:
 			if status.Leader != status.AnsweredBy {
 				voice.Warn("this is what node %s knows, not the leader", status.AnsweredBy)
 			}
-			return console.Print(c.App.Writer, format, status, func() io.WriterTo { return memberTable(status) })
+			if err := console.Print(c.App.Writer, format, status, func() io.WriterTo { return memberTable(status) }); err != nil {
+				return err
+			}
+			return alarm(status)
 		},
 	}
+}
+
+// alarm is why the history of the cluster is in doubt; nil where it is not.
+func alarm(status apitypes.Cluster) error {
+	diverged := slices.ContainsFunc(status.Members, func(m apitypes.Member) bool { return m.Diverged })
+	if len(status.Losses) == 0 && len(status.NewerHistories) == 0 && !diverged {
+		return nil
+	}
+	return console.Pending(federation.Errorf(federation.Conflict, "the history of this cluster is in doubt: see the warning").
+		WithHint("what to do is in docs/backup.md; a loss is in doubt until it is confirmed: global cluster confirm-loss"))
 }
 
 func memberTable(status apitypes.Cluster) *console.Table {

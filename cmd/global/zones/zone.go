@@ -107,6 +107,7 @@ func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fiel
 	f.Add("revision held", s.Revision)
 	f.Add("behind", lag(s, head))
 	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
+	f.Add("keeps beyond the list", strings.Join(s.Kept, ", "))
 	f.Add("does not heed", strings.Join(s.Unheeded, ", "))
 	for _, u := range s.KeySets {
 		f.Add("key set fetched", console.Fetched(u.Set, u.Count, u.Last, now))

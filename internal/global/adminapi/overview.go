@@ -101,7 +101,7 @@ func zoneStateJSON(z federation.Zone, seen fleet.Zone, head federation.Revision)
 			Connected: stamp(s.Connected), Disconnected: stamp(s.Disconnected), LastHeard: stamp(s.LastHeard),
 			Online: s.Online, Meridian: s.Meridian, Unheeded: unheeded, Revision: s.Acked.String(), Behind: behind(s.Acked, head),
 			Authenticated: s.Authenticated, Method: s.Method, TokenSerial: s.TokenSerial, TokenID: s.TokenID,
-			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), KeySets: keySetsJSON(s.KeySetUses()), Nack: s.Nack,
+			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), Kept: s.Kept(), KeySets: keySetsJSON(s.KeySetUses()), Nack: s.Nack,
 		})
 	}
 	return j

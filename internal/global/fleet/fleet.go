@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
 )
@@ -65,12 +66,19 @@ type Session struct {
 // Open reports whether the session had not ended when it was reported.
 func (s *Session) Open() bool { return s.Disconnected.IsZero() }
 
-// Lacking returns the names in NotHeld.
+// Lacking returns the names in NotHeld of what the instance lacks.
 func (s *Session) Lacking() []string {
 	if s.NotHeld == "" {
 		return nil
 	}
-	return strings.Split(s.NotHeld, "\n")
+	_, lacks := cptoken.SplitKept(strings.Split(s.NotHeld, "\n"))
+	return lacks
+}
+
+// Kept names what the instance refuses beyond what it was told.
+func (s *Session) Kept() []string {
+	kept, _ := cptoken.SplitKept(strings.Split(s.NotHeld, "\n"))
+	return kept
 }
 
 // lastSeen is the latest time at which anything was known of the session.

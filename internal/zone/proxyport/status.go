@@ -27,7 +27,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Zone: s.cfg.Zone, Instance: s.cfg.Instance, Version: s.cfg.Version,
 		Cluster: view.Cluster(), Revision: view.Revision().String(), Empty: view.Empty(),
 		Global: s.global(), Authentication: s.authentication(), Keys: []apitypes.ZoneKey{}, Revocations: map[string]int{}, CutOffs: view.CutOffs(),
-		Certificates: s.cfg.Certificates(), NotHeld: view.Skipped(),
+		Certificates: s.cfg.Certificates(), NotHeld: view.Skipped(), Kept: view.Kept(),
 	}
 	if err := s.cfg.Store.Unwritten(); err != nil {
 		out.Unwritten = err.Error()
