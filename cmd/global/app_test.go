@@ -96,3 +96,27 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 		}
 	})
 }
+
+// TestALengthOfTimeIsNotEmpty: an empty value is a script whose variable is not set, and
+// not the wish for the longest validity that there is.
+func TestALengthOfTimeIsNotEmpty(t *testing.T) {
+	bounded := 0
+	leaves(newApp(console.IO{}).Commands, nil, func(words []string, c *cli.Command) {
+		for _, f := range c.Flags {
+			name := f.Names()[0]
+			if _, ok := f.(*cli.DurationFlag); !ok && name != "valid-for" {
+				continue
+			}
+			if name == "valid-for" {
+				bounded++
+			}
+			code, out, errs := runApp(append(append([]string{}, words...), "--"+name, "")...)
+			if code != console.ExitUsage || out != "" || !strings.Contains(errs, `--`+name+`: "" is not a length of time`) {
+				t.Errorf("global %s --%s '': exit %d\n%s%s", strings.Join(words, " "), name, code, out, errs)
+			}
+		}
+	})
+	if bounded < 8 {
+		t.Errorf("only %d commands have --valid-for", bounded)
+	}
+}

@@ -105,6 +105,30 @@ func TestRightsOfTokenFiles(t *testing.T) {
 	}
 }
 
+// somebodyWrites has a token written to a pipe as soon as it is read, and returns what
+// ends that.
+func somebodyWrites(t *testing.T, pipe string) (end func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0) // waits for a reader
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		_, _ = f.WriteString(token)
+	}()
+	return func() {
+		f, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer f.Close()
+		<-done
+	}
+}
+
 // TestWhatIsFollowedIsAFile: a pipe gives its token once, and one that nobody writes to
 // would never let the program start.
 func TestWhatIsFollowedIsAFile(t *testing.T) {
@@ -115,6 +139,7 @@ func TestWhatIsFollowedIsAFile(t *testing.T) {
 		t.Logf("no named pipe can be made here: %v", err)
 	} else {
 		paths = append(paths, pipe)
+		defer somebodyWrites(t, pipe)()
 	}
 	for _, path := range paths {
 		if _, err := Follow(path, func(string) {}); err == nil || !Hopeless(err) || !strings.Contains(err.Error(), path) {

@@ -8,13 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/endpoints"
+	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -200,5 +203,75 @@ func TestUnwritableFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		runUntilReady(t, prepared(t, dir, to))
+	}
+}
+
+// TestAZonesFolderIsNotTaken: a node would remove the endpoints of the zone that runs there.
+func TestAZonesFolderIsNotTaken(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.OpenDataDir(dir, disk.ZoneMark); err != nil {
+		t.Fatal(err)
+	}
+	before := namesIn(t, dir)
+	wantRefused(t, devConfig(dir, new(logs)).PrepareDev(), federation.Conflict, "zone control plane")
+	cfg := Config{DataDir: dir, Logger: slog.New(slog.DiscardHandler)}
+	wantRefused(t, cfg.lockDataDir(), federation.Conflict, "zone control plane") // as `global server`
+	if after := namesIn(t, dir); after != before {
+		t.Errorf("the folder held %s, and holds %s", before, after)
+	}
+}
+
+func namesIn(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+// TestWhatANodeMakesIsPrivate under every umask: whoever connects to the admin socket is
+// an administrator.
+func TestWhatANodeMakesIsPrivate(t *testing.T) {
+	dir, to := tempdir.Short(t), new(logs)
+	before := syscall.Umask(0)
+	defer syscall.Umask(before)
+	node := prepared(t, dir, to)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- node.Run(ctx) }()
+	select {
+	case <-node.Ready():
+	case err := <-done:
+		t.Fatalf("run ended: %v", err)
+	case <-time.After(patience):
+		t.Error("not ready")
+	}
+	info, err := os.Stat(filepath.Join(dir, adminSocket))
+	if err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("the admin socket: %v, %v", info, err)
+	}
+	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		if info, err := e.Info(); err == nil && disk.RightsOf(info).Write {
+			t.Errorf("others may write %s: %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -107,3 +107,43 @@ func TestEveryFileThatIsReadHasARule(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesAreJudgedAsTheyAreOpened: what a name leads to may be another file a moment
+// later, so rights are those of what was opened. Nobody who judges a file looks at its
+// name, or reads it by that.
+func TestFilesAreJudgedAsTheyAreOpened(t *testing.T) {
+	byName := map[string]bool{"Stat": true, "Lstat": true, "ReadFile": true}
+	fset, judges := token.NewFileSet(), 0
+	for name, p := range list(t) {
+		for _, f := range p.GoFiles {
+			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, decl := range parsed.Decls {
+				looks, judged := "", false
+				ast.Inspect(decl, func(n ast.Node) bool {
+					s, ok := n.(*ast.SelectorExpr)
+					if !ok {
+						return true
+					}
+					pkg, ok := s.X.(*ast.Ident)
+					if ok && pkg.Name == "os" && byName[s.Sel.Name] {
+						looks = "os." + s.Sel.Name
+					}
+					judged = judged || ok && pkg.Name == "disk" && strings.HasPrefix(s.Sel.Name, "Check")
+					return true
+				})
+				if judged {
+					judges++
+				}
+				if judged && looks != "" {
+					t.Errorf("%s: %s %s judges a file, and calls %s: use the Stat of what was opened", fset.Position(decl.Pos()), name, placeOf(decl), looks)
+				}
+			}
+		}
+	}
+	if judges < 10 {
+		t.Errorf("only %d places that judge a file were found", judges)
+	}
+}

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
@@ -68,10 +70,6 @@ func TestStatusThroughTheSocketNeedsNoToken(t *testing.T) {
 	dir := tempdir.Short(t)
 	path := filepath.Join(dir, socketName)
 	end := start(t, config(dir))
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the socket: %v, %v", info, err)
-	}
 	target, err := status(t, dir)
 	if err != nil || target.Address != "unix://"+path {
 		t.Errorf("asked %s: %v", target, err)
@@ -119,6 +117,47 @@ func TestAPathTooLongForASocket(t *testing.T) {
 		t.Error("there is a socket")
 	}
 	if err := node.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAGlobalsFolderIsNotTaken: a zone would remove the endpoints of the global that runs
+// there.
+func TestAGlobalsFolderIsNotTaken(t *testing.T) {
+	dir := tempdir.Short(t)
+	if _, err := disk.OpenDataDir(dir, disk.GlobalMark); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(config(dir))
+	if e := federation.AsError(err); e == nil || e.Reason != "other_program" || !strings.Contains(e.Detail, dir) {
+		t.Errorf("got %+v", e)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("the folder holds %v, %v: its mark alone was there", entries, err)
+	}
+}
+
+// TestWhatAZoneMakesIsPrivate under every umask: whoever connects to the socket is an
+// operator.
+func TestWhatAZoneMakesIsPrivate(t *testing.T) {
+	dir := tempdir.Short(t)
+	before := syscall.Umask(0)
+	defer syscall.Umask(before)
+	defer start(t, config(dir))()
+	info, err := os.Stat(filepath.Join(dir, socketName))
+	if err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		if info, err := e.Info(); err == nil && disk.RightsOf(info).Write {
+			t.Errorf("others may write %s: %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil {
 		t.Error(err)
 	}
 }
