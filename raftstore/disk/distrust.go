@@ -23,7 +23,8 @@ func (d Distrust) Expelled(id string) bool { return d.expelled[id] }
 // FormerSealKey reports whether the cluster went over from this seal key to another one.
 func (d Distrust) FormerSealKey(id string) bool { return d.former[id] }
 
-// replay is the state that the files lead to if all of the log counts.
+// replay is the state that the files lead to if all of the log counts. The end of it may
+// not be committed: to distrust somebody too soon only withholds.
 type replay struct {
 	state *state.State
 	ended bool

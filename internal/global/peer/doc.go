@@ -24,7 +24,8 @@
 //	acceptor → dialer   its node id and its own MAC under the newest seal key that both
 //	                    hold, or why it refuses
 //
-// Each message is JSON behind its length in two bytes. A MAC is an HMAC-SHA256, under a
+// A refusal proves nothing, and is only shown to who operates the dialer. Each message is
+// JSON behind its length in two bytes. A MAC is an HMAC-SHA256, under a
 // key that HKDF derives from the seal key, over the role of the end that makes it, the
 // connection's tls-exporter (RFC 9266), its protocol, both certificates, the seal key's id
 // and the node ids. So it proves nothing on another connection, and nothing when it is sent

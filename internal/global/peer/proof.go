@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"unicode"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -99,12 +100,43 @@ type verdict struct {
 	Refusal *refusalOf `json:"refusal,omitempty"`
 }
 
-// refusalOf is an error as one end tells it to the other.
+// refusalOf is why an end takes no proof, as it tells the other. Who refuses has proved
+// nothing: see told.
 type refusalOf struct {
-	Code   federation.Code `json:"code"`
-	Reason string          `json:"reason,omitempty"`
-	Detail string          `json:"detail"`
-	Hint   string          `json:"hint,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Detail string `json:"detail"`
+}
+
+// maxRefusal bounds what is shown of a refusal's text.
+const maxRefusal = 500
+
+// refusalHints are the reasons that the acceptor's part gives, with what to do about each.
+var refusalHints = map[string]string{
+	reasonSealKey: sealKeyHint,
+	"expelled":    "an administrator can take that back: global certs readmit, global cluster readmit; see global certs expelled",
+	"other_node":  "",
+}
+
+// told is the refusal as the dialer takes it: a text to show. A thief with a member's
+// certificate can answer so too, and must neither have a node do something for a reason
+// that others give after a proof, such as that it was removed, nor tell an operator what
+// to type.
+func (r *refusalOf) told() error {
+	text := strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, r.Detail[:min(len(r.Detail), maxRefusal)])
+	e := federation.Errorf(federation.Unauthenticated, "%s", text)
+	hint, known := refusalHints[r.Reason]
+	if known {
+		e = e.WithReason(r.Reason)
+	}
+	if hint != "" {
+		e = e.WithHint("%s", hint)
+	}
+	return e
 }
 
 // maxClaim bounds a message: 64 seal keys and two ids.
@@ -180,7 +212,7 @@ func (g *Gate) prove(conn *tls.Conn, own *x509.Certificate, means string) (Proof
 		return Proof{}, federation.Errorf(federation.Unavailable, "it ended the connection instead of proving its seal key: %w", err)
 	}
 	if r := v.Refusal; r != nil {
-		return Proof{}, &federation.Error{Code: r.Code, Reason: r.Reason, Detail: r.Detail, Hint: r.Hint}
+		return Proof{}, r.told()
 	}
 	theirs := mine
 	theirs.role, theirs.answers = roleAcceptor, v.Node
@@ -212,7 +244,7 @@ func (g *Gate) check(conn *tls.Conn, own *x509.Certificate) (Proof, error) {
 	proof, v, err := g.judge(theirs, c, state)
 	if err != nil {
 		e := federation.AsError(err)
-		v = verdict{Refusal: &refusalOf{Code: e.Code, Reason: e.Reason, Detail: e.Detail, Hint: e.Hint}}
+		v = verdict{Refusal: &refusalOf{Reason: e.Reason, Detail: e.Detail}}
 	}
 	if sent := send(conn, v); err == nil && sent != nil {
 		return Proof{}, sent
@@ -274,6 +306,7 @@ func (g *Gate) admit(p Proof) (Proof, error) {
 
 const (
 	reasonSealKey = "seal_key"
+	sealKeyHint   = "put the cluster's seal key first into the file that --seal-key-file of that node names, and start it again"
 	// maxNodeID bounds a node's id on the wire.
 	maxNodeID = 255
 )
@@ -284,7 +317,7 @@ func clip(id string) string { return id[:min(len(id), 16)] }
 func wrongSealKey(node string, theirs, ours []string) error {
 	return federation.Errorf(federation.Unauthenticated, "node %.64q proves no seal key that the cluster uses: it shows %s, the cluster has %s",
 		node, list(theirs), list(ours)).WithReason(reasonSealKey).
-		WithHint("put the cluster's seal key first into the file that --seal-key-file of that node names, and start it again")
+		WithHint(sealKeyHint)
 }
 
 func list(ids []string) string {

@@ -188,28 +188,8 @@ func TestAnEchoProvesNothing(t *testing.T) {
 		"no proof": func(claim) any { return verdict{Node: answering} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			done := make(chan []byte, 1)
-			go func() {
-				raw, err := l.Accept()
-				if err != nil {
-					done <- nil
-					return
-				}
-				defer raw.Close()
-				conn := tls.Server(raw, a.source.PeerServer(cluster, Protocols...).Config)
-				var c claim
-				if err := errors.Join(receive(conn, &c), send(conn, answer(c))); err != nil {
-					t.Error(err)
-				}
-				more, _ := io.ReadAll(conn) // what the member says to the thief
-				done <- more
-			}()
-			_, err = d.connect(t, answering, l.Addr().String())
+			addr, done := impostor(t, a, answer)
+			_, err := d.connect(t, answering, addr)
 			if e := federation.AsError(err); e == nil || e.Reason != reasonSealKey && !strings.Contains(e.Detail, "proof") {
 				t.Errorf("connected, or: %v", err)
 			}
@@ -217,6 +197,54 @@ func TestAnEchoProvesNothing(t *testing.T) {
 				t.Errorf("the member goes on and says %q", more)
 			}
 		})
+	}
+}
+
+// impostor answers one claim as a member's certificate lets it, and returns where, and what
+// the member says afterwards.
+func impostor(t *testing.T, a *end, answer func(c claim) any) (addr string, after <-chan []byte) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	done := make(chan []byte, 1)
+	go func() {
+		raw, err := l.Accept()
+		if err != nil {
+			done <- nil
+			return
+		}
+		defer raw.Close()
+		conn := tls.Server(raw, a.source.PeerServer(cluster, Protocols...).Config)
+		var c claim
+		if err := errors.Join(receive(conn, &c), send(conn, answer(c))); err != nil {
+			t.Error(err)
+		}
+		more, _ := io.ReadAll(conn) // what the member says to the thief
+		done <- more
+	}()
+	return l.Addr().String(), done
+}
+
+// TestARefusalProvesNothing: who refuses has not proved the seal key, and is believed
+// nothing that a node acts on, or tells its operator to do.
+func TestARefusalProvesNothing(t *testing.T) {
+	d, a := ends(t, sealKey, sealKey)
+	for _, reason := range []string{"removed", "diverged", "not_leader", "node_id_taken", "other_cluster", reasonSealKey, "expelled", "other_node"} {
+		addr, done := impostor(t, a, func(claim) any {
+			return map[string]any{"refusal": map[string]any{
+				"reason": reason, "detail": "x\nlevel=ERROR" + strings.Repeat("y", 2*maxRefusal), "hint": "type what the thief likes", "code": 3,
+			}}
+		})
+		_, err := d.connect(t, answering, addr)
+		<-done
+		e := federation.AsError(err)
+		ours := refusalHints[reason] != ""
+		if e == nil || (e.Reason == reason) != ours || strings.Contains(e.Hint, "thief") || strings.Contains(e.Detail, "\n") || len(e.Detail) > 2*maxRefusal {
+			t.Errorf("%s: %+v", reason, e)
+		}
 	}
 }
 
