@@ -173,6 +173,35 @@ func (k *PublicKey) WithState(s KeyState) *PublicKey {
 	return &c
 }
 
+// Within returns a copy of k, a registered key, that vouches for what other's bounds allow
+// too, and nil where that is nothing.
+func (k *PublicKey) Within(other *PublicKey) *PublicKey {
+	a, b := k.Registered, other.Registered
+	if a == nil || b == nil {
+		return k
+	}
+	c := *k
+	c.Registered = &Constraints{
+		Zones: common(a.Zones, b.Zones), Scopes: common(a.Scopes, b.Scopes), MaxLifetime: a.MaxLifetime,
+		AllowNoExpiry: a.AllowNoExpiry && b.AllowNoExpiry, AllowNoID: a.AllowNoID && b.AllowNoID,
+	}
+	if a.MaxLifetime == 0 || b.MaxLifetime > 0 && b.MaxLifetime < a.MaxLifetime {
+		c.Registered.MaxLifetime = b.MaxLifetime
+	}
+	if nothing := c.Registered; len(nothing.Zones) == 0 && len(a.Zones) > 0 || len(nothing.Scopes) == 0 && len(a.Scopes) > 0 {
+		return nil
+	}
+	return &c
+}
+
+// common returns what both lists allow, of which an empty one allows all.
+func common[T comparable](a, b []T) []T {
+	if len(a) == 0 {
+		return b
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(v T) bool { return len(b) > 0 && !slices.Contains(b, v) })
+}
+
 // PEM returns the key as PKCS#1 ("RSA PUBLIC KEY", RFC 8017 appendix A.1.1), the
 // form in which Kuma's users and programs have public keys.
 func (k *PublicKey) PEM() []byte {

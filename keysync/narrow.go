@@ -99,10 +99,15 @@ func (v *View) narrowTo(a *ahead) {
 		return
 	}
 	v.keys, v.cutOffs = maps.Clone(v.keys), maps.Clone(v.cutOffs)
-	maps.DeleteFunc(v.keys, func(id cptoken.KeyID, k *cptoken.PublicKey) bool {
-		now := a.keys[id]
-		return now == nil || now.Fingerprint() != k.Fingerprint()
-	})
+	for id, k := range v.keys {
+		var both *cptoken.PublicKey
+		if now := a.keys[id]; now != nil && now.Fingerprint() == k.Fingerprint() {
+			both = k.Within(now)
+		}
+		if v.keys[id] = both; both == nil {
+			delete(v.keys, id)
+		}
+	}
 	for id, c := range a.cutOffs {
 		if c.before > v.cutOffs[id].before {
 			v.cutOffs[id] = c

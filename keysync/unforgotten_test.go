@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -442,5 +443,39 @@ func TestOlderSetsDoNotUndoWhatWasGivenUp(t *testing.T) {
 				t.Error("after a restart it is trusted again")
 			}
 		})
+	}
+}
+
+// TestNarrowedBoundsWaitForNoDisk: a registered key whose bounds are narrowed by a set that
+// cannot be written vouches for nothing beyond them, and what they widen waits.
+func TestNarrowedBoundsWaitForNoDisk(t *testing.T) {
+	bounded := func(c cptoken.Constraints) *cptoken.PublicKey {
+		k, err := cptoken.NewPublicKey(zoneKey("ci"), cptoken.AlgRS256, cptoken.Retiring, testDERs()[0], &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	s := openNew(t)
+	mustApply(t, s, placed(full(history1, 5, keyed(5, bounded(cptoken.Constraints{
+		Zones: []string{"west", "east"}, Scopes: []cptoken.Scope{cptoken.ScopeIngress}, MaxLifetime: 2 * time.Hour, AllowNoExpiry: true})))))
+	d := failing(s)
+	next := bounded(cptoken.Constraints{Zones: []string{"east", "north"}, MaxLifetime: time.Hour, AllowNoID: true})
+	take(t, s, placed(delta(history1, 5, 7, keyed(7, next))))
+	if err := s.flush(); err == nil {
+		t.Fatal("it was written")
+	}
+	want := cptoken.Constraints{Zones: []string{"east"}, Scopes: []cptoken.Scope{cptoken.ScopeIngress}, MaxLifetime: time.Hour}
+	if k := s.View().Key(next.ID); k == nil || !reflect.DeepEqual(*k.Registered, want) {
+		t.Fatalf("the bounds are %+v", k.Registered)
+	}
+	take(t, s, placed(delta(history1, 7, 8, keyed(8, bounded(cptoken.Constraints{Zones: []string{"north"}})))))
+	if k := s.View().Key(next.ID); k != nil {
+		t.Errorf("the key vouches for %+v, and no zone is left", k.Registered)
+	}
+	d.fail(nil)
+	mustApply(t, s, placed(delta(history1, 5, 9, keyed(9, next))))
+	if k := s.View().Key(next.ID); k == nil || !reflect.DeepEqual(k.Registered, next.Registered) {
+		t.Errorf("durable, the key is %+v", k)
 	}
 }

@@ -199,7 +199,8 @@ func checkFormer(c *storepb.SealCheck) error {
 func (s *State) checkKey(r *storepb.KeyRecord) error {
 	id := keyID(r.Id)
 	_, twice := s.keys.Get(id)
-	if err := firstOf(once(twice, "key", KeyName(id)), s.checkScope(r.Id.GetKind(), r.Id.GetMesh()), s.checkMade(r.Index, r.By, ""),
+	_, removed := s.removed.Get(id)
+	if err := firstOf(once(twice || removed, "key", KeyName(id)), s.checkScope(r.Id.GetKind(), r.Id.GetMesh()), s.checkMade(r.Index, r.By, ""),
 		s.checkTimes("key "+KeyName(id), r.CreatedMs, r.PreparedMs, r.ActiveMs, r.RetiringMs)); err != nil {
 		return err
 	}

@@ -216,12 +216,16 @@ func TestWhatNoCommandLeadsToIsRefused(t *testing.T) {
 			{StageId: id, Part: part, Revoke: &storepb.Revoke{Kind: "zone"}}}}}}
 	}
 	for what, change := range map[string]func([]*storepb.Record) []*storepb.Record{
-		"a tombstone of a key that is there":     add(removed("user", "2")),
-		"a tombstone of no kid":                  add(removed("zone", "a b,\x00")),
-		"a tombstone of a serial never used":     add(removed("zone", "777")),
-		"a tombstone of serial 0":                add(removed("zone", "0")),
-		"a tombstone of a registered user key":   add(removed("user", "ci")),
-		"a tombstone twice":                      add(removed("zone", "gone"), removed("zone", "gone")),
+		"a tombstone of a key that is there":   add(removed("user", "2")),
+		"a tombstone of no kid":                add(removed("zone", "a b,\x00")),
+		"a tombstone of a serial never used":   add(removed("zone", "777")),
+		"a tombstone of serial 0":              add(removed("zone", "0")),
+		"a tombstone of a registered user key": add(removed("user", "ci")),
+		"a tombstone twice":                    add(removed("zone", "gone"), removed("zone", "gone")),
+		"a tombstone before its key": func(a []*storepb.Record) []*storepb.Record {
+			at := slices.IndexFunc(a, func(r *storepb.Record) bool { return r.GetKey() != nil })
+			return slices.Insert(a, at, removed("user", "2"))
+		},
 		"a tombstone of two things":              add(tomb(&storepb.Tombstone{RemovedKey: &storepb.KeyRef{Kind: "zone", Kid: "gone"}, CutOff: &storepb.KeyRef{Kind: "control-plane"}})),
 		"a tombstone of a key, with an id":       add(tomb(&storepb.Tombstone{RemovedKey: &storepb.KeyRef{Kind: "zone", Kid: "gone"}, Id: "x"})),
 		"an id revoked twice":                    add(revoked(at-1, "", "x"), revoked(at, "", "x")),
