@@ -60,15 +60,17 @@ func (s *Store) brokenIn(st *state.State) *brokenKeys {
 	return b
 }
 
-// trusted is what verifiers see: without the keys that are broken.
+// trusted is what verifiers see: without the keys that are broken, and without those of
+// which this node cannot tell, as it lacks their seal key.
 type trusted struct {
 	view   cptoken.View
 	broken *brokenKeys
+	lacks  *lacking
 }
 
 // Key implements [cptoken.View].
 func (t trusted) Key(id cptoken.KeyID) *cptoken.PublicKey {
-	if t.broken.errs[id] != nil {
+	if t.broken.errs[id] != nil || slices.Contains(t.lacks.keys, id) {
 		return nil
 	}
 	return t.view.Key(id)

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,25 +227,27 @@ func withheld(t *testing.T, m *member, id cptoken.KeyID) {
 	}
 }
 
-// TestKeySealedElsewhere: a lone node that cannot unseal a key of the state says so
-// and takes no writes, until it is started with the seal key.
+// TestKeySealedElsewhere: a lone node that cannot unseal a key of the state says so, takes
+// no writes and lets nobody verify with the key, until it is started with the seal key.
 func TestKeySealedElsewhere(t *testing.T) {
 	dir, line, otherLine := t.TempDir(), sealLine(t), sealLine(t)
 	seal, other := sealKeys(t, line), sealKeys(t, otherLine)
 	m := start(t, alone(t, dir, seal)).awaitReady()
-	id := cptoken.KeyID{Kind: cptoken.ControlPlane, KID: "1"}
-	key, err := m.Signer(cptoken.ControlPlane, "")
-	if err != nil {
-		t.Fatal(err)
+	id, zone := cptoken.KeyID{Kind: cptoken.ControlPlane, KID: "1"}, cptoken.KeyID{Kind: cptoken.Zone, KID: "1"}
+	user := cptoken.KeyID{Kind: cptoken.User, KID: "1"}
+	var items []*storepb.Reseal_Item
+	for _, id := range []cptoken.KeyID{id, user} {
+		key, err := m.Signer(id.Kind, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := other.Seal(m.ClusterID(), key.Ref(), key.Material())
+		if err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, &storepb.Reseal_Item{Id: state.KeyRef(id), Sealed: sealedTo(sealed)})
 	}
-	sealed, err := other.Seal(m.ClusterID(), key.Ref(), key.Material())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = m.propose(context.Background(), Origin{}, "", &storepb.Command{Op: &storepb.Command_Reseal{Reseal: &storepb.Reseal{
-		Items: []*storepb.Reseal_Item{{Id: state.KeyRef(id), Sealed: sealedTo(sealed)}},
-	}}})
-	if err != nil {
+	if _, err := m.propose(context.Background(), Origin{}, "", &storepb.Command{Op: &storepb.Command_Reseal{Reseal: &storepb.Reseal{Items: items}}}); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, m.CanSign(), federation.Unavailable, "sealed")
@@ -252,10 +255,13 @@ func TestKeySealedElsewhere(t *testing.T) {
 
 	m = start(t, alone(t, dir, seal)).awaitReady()
 	wantCode(t, m.CanSign(), federation.Unavailable, "sealed")
-	if got := m.Sealing().Unopened; len(got) != 1 || got[0] != id {
+	if got := m.Sealing().Unopened; !slices.Equal(got, []cptoken.KeyID{id, user}) {
 		t.Errorf("cannot open %v", got)
 	}
-	_, err = m.Revoke(context.Background(), Origin{}, cptoken.Zone, "", revokedIDs(1), "")
+	if m.View().Key(user) != nil || m.View().Key(zone) == nil {
+		t.Error("the view has the key that this node cannot open, or lacks another")
+	}
+	_, err := m.Revoke(context.Background(), Origin{}, cptoken.Zone, "", revokedIDs(1), "")
 	wantCode(t, err, federation.Unavailable, "not_leader")
 	m.stop()
 
@@ -265,6 +271,9 @@ func TestKeySealedElsewhere(t *testing.T) {
 	}
 	if key, _ := m.ControlPlaneKey(1); key == nil {
 		t.Error("the key is not there")
+	}
+	if m.View().Key(user) == nil {
+		t.Error("the view lacks the key")
 	}
 }
 

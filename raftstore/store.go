@@ -238,10 +238,10 @@ func (s *Store) Since(rev federation.Revision) (cptoken.Delta, error) {
 	return s.brokenIn(st).withhold(d), nil
 }
 
-// View returns the public keys, revocations and cut-offs of every kind as they
-// are now, without keys that are broken. It does not change any more: take a new one for
-// each token.
+// View returns the public keys, revocations and cut-offs of every kind as they are now,
+// without keys that are broken, or that this node cannot open to tell: [Store.CanSign] says
+// so then. It does not change any more: take a new one for each token.
 func (s *Store) View() cptoken.View {
 	st := s.fsm.current()
-	return trusted{st.View(), s.brokenIn(st)}
+	return trusted{st.View(), s.brokenIn(st), s.lacks(st)}
 }

@@ -191,6 +191,11 @@ func (api *API) verifyUser(ctx context.Context, token string) (*cptoken.Claims, 
 	if cptoken.ReasonOf(err) == cptoken.UnknownKey && api.cfg.Cluster != nil && api.cfg.Cluster.Refresh(ctx) {
 		claims, err = api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
 	}
+	if cptoken.ReasonOf(err) == cptoken.UnknownKey {
+		if sealed := api.store.CanSign(); sealed != nil {
+			err = sealed // it may be the key of which this member cannot tell whether it is whole
+		}
+	}
 	result := "accepted"
 	if err != nil {
 		result = string(cptoken.ReasonOf(err))

@@ -33,3 +33,30 @@ func TestBrokenKeysAreNamed(t *testing.T) {
 		t.Errorf("%d keys are named, and the warning is %q", named, cluster.Warning)
 	}
 }
+
+// unopened is a store that lacks the seal key of every user key.
+type unopened struct{ Store }
+
+func (unopened) CanSign() error { return keeper{}.CanSign() }
+
+func (u unopened) View() cptoken.View { return noUserKeys{u.Store.View()} }
+
+type noUserKeys struct{ cptoken.View }
+
+func (v noUserKeys) Key(id cptoken.KeyID) *cptoken.PublicKey {
+	if id.Kind == cptoken.User {
+		return nil
+	}
+	return v.View.Key(id)
+}
+
+// TestATokenOfAKeyThatCannotBeOpened is not called bad by a member that cannot tell.
+func TestATokenOfAKeyThatCannotBeOpened(t *testing.T) {
+	e := newEnv(t)
+	token := e.token("user", map[string]any{"name": "ann", "groups": []string{"mesh-system:admin"}})
+	e.api.store = unopened{e.api.store}
+	w := e.raw("GET", "/v1/keys", nil, "Authorization", "Bearer "+token)
+	if w.Code != 503 || !strings.Contains(w.Body.String(), "seal") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
