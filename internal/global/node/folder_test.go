@@ -87,8 +87,11 @@ func runUntilReady(t *testing.T, n *Node) {
 
 func wantRefused(t *testing.T, err error, code federation.Code, named string) {
 	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want %s that names %s", code, named)
+	}
 	e := federation.AsError(err)
-	if err == nil || e.Code != code || e.Hint == "" || !strings.Contains(e.Detail, named) || strings.Contains(e.Error(), "\n") {
+	if e.Code != code || e.Hint == "" || !strings.Contains(e.Detail, named) || strings.Contains(e.Error(), "\n") {
 		t.Fatalf("error %v (code %s, hint %q), want %s, one line that names %s", err, e.Code, e.Hint, code, named)
 	}
 }
@@ -255,7 +258,7 @@ func TestWhatANodeMakesIsPrivate(t *testing.T) {
 		t.Error("not ready")
 	}
 	info, err := os.Stat(filepath.Join(dir, adminSocket))
-	if err != nil || info.Mode().Perm()&0o077 != 0 {
+	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the admin socket: %v, %v", info, err)
 	}
 	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {

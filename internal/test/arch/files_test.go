@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -146,4 +147,50 @@ func TestFilesAreJudgedAsTheyAreOpened(t *testing.T) {
 	if judges < 10 {
 		t.Errorf("only %d places that judge a file were found", judges)
 	}
+}
+
+// TestEverySocketIsMadePrivate: its mode may be set afterwards too, and by then others may
+// wait in its queue.
+func TestEverySocketIsMadePrivate(t *testing.T) {
+	fset, private := token.NewFileSet(), 0
+	for name, p := range list(t) {
+		if strings.HasPrefix(name, "internal/test/") || strings.HasPrefix(name, "internal/tools/") {
+			continue
+		}
+		for _, f := range p.GoFiles {
+			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var in [][2]token.Pos // the arguments of disk.Private
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				s, ok := call.Fun.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if pkg, ok := s.X.(*ast.Ident); ok && pkg.Name == "disk" && s.Sel.Name == "Private" {
+					in = append(in, [2]token.Pos{call.Lparen, call.Rparen})
+				}
+				if s.Sel.Name == "ListenUnix" || strings.HasPrefix(s.Sel.Name, "Listen") && slices.ContainsFunc(call.Args, isUnix) {
+					if !slices.ContainsFunc(in, func(r [2]token.Pos) bool { return r[0] < call.Pos() && call.Pos() < r[1] }) {
+						t.Errorf("%s: a socket is made outside of disk.Private", fset.Position(call.Pos()))
+					}
+					private++
+				}
+				return true
+			})
+		}
+	}
+	if private < 2 {
+		t.Errorf("only %d sockets were found", private)
+	}
+}
+
+func isUnix(arg ast.Expr) bool {
+	lit, ok := arg.(*ast.BasicLit)
+	return ok && lit.Value == `"unix"`
 }

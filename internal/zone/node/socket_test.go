@@ -145,7 +145,7 @@ func TestWhatAZoneMakesIsPrivate(t *testing.T) {
 	defer syscall.Umask(before)
 	defer start(t, config(dir))()
 	info, err := os.Stat(filepath.Join(dir, socketName))
-	if err != nil || info.Mode().Perm()&0o077 != 0 {
+	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket: %v, %v", info, err)
 	}
 	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
