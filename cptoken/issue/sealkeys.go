@@ -48,8 +48,25 @@ func NewSealKey() (line []byte, err error) {
 	return append(base64.StdEncoding.AppendEncode(nil, key[:]), '\n'), nil
 }
 
-// LoadSealKeys reads a seal key file. It refuses one that others may read or write, because whoever reads it can open every backup.
+// LoadSealKeys reads a seal key file as ReadSealFile does.
 func LoadSealKeys(path string) (*SealKeys, error) {
+	data, err := ReadSealFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	keys, err := ParseSealKeys(data)
+	if err != nil {
+		e := *federation.AsError(err)
+		e.Detail = "seal key file " + path + ": " + e.Detail
+		return nil, &e
+	}
+	return keys, nil
+}
+
+// ReadSealFile returns what a seal key file holds, for who wipes it. It refuses one that
+// others may read or write, because whoever reads it can open every backup.
+func ReadSealFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, sealFileError(path, "cannot be opened: %v", errors.Unwrap(err))
@@ -69,17 +86,11 @@ func LoadSealKeys(path string) (*SealKeys, error) {
 	}
 	// One buffer of the file's size, so that there is one copy to wipe.
 	data := make([]byte, info.Size())
-	defer clear(data)
 	if _, err := io.ReadFull(f, data); err != nil {
+		clear(data)
 		return nil, sealFileError(path, "cannot be read: %v", err)
 	}
-	keys, err := ParseSealKeys(data)
-	if err != nil {
-		e := *federation.AsError(err)
-		e.Detail = "seal key file " + path + ": " + e.Detail
-		return nil, &e
-	}
-	return keys, nil
+	return data, nil
 }
 
 func sealFileError(path, format string, args ...any) *federation.Error {

@@ -220,6 +220,15 @@ func TestANewMemberGetsItsIdentityByARenewal(t *testing.T) {
 	if err := os.Chmod(seal, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	meanwhile := plan([]string{"global-4"}, first, fourth)
+	meanwhile.ask = func(context.Context) (apitypes.Trust, error) { return apitypes.Trust{}, os.Chmod(seal, 0o644) }
+	err = meanwhile.make(context.Background(), true, voice)
+	if _, gone := os.Stat(filepath.Join(four, sealFile)); err == nil || !strings.Contains(err.Error(), "read by others") || !os.IsNotExist(gone) {
+		t.Errorf("a seal key that others may read by the end of the wait: %v, %v", err, gone)
+	}
+	if err := os.Chmod(seal, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := plan([]string{"global-4"}, first, fourth).make(context.Background(), true, voice); err != nil {
 		t.Fatal(err)
 	}

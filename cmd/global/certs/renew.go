@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -86,17 +85,8 @@ func (p *plan) newcomers(voice *console.Voice) (added []nodeFolder, err error) {
 // complete issues the certificates of all nodes. A new node's ca.crt comes last: where it is
 // absent, nobody has started with the rest.
 func (p *plan) complete(authority *tlsutil.Authority, added []nodeFolder, trusted []byte) error {
-	seal, err := os.ReadFile(filepath.Join(p.nodes[0].dir, sealFile))
-	if err != nil && len(added) > 0 {
-		return federation.Errorf(federation.Invalid, "reading the seal key for a new member: %w", err)
-	}
-	for _, n := range added {
-		if err := makeFolder(n.dir); err != nil {
-			return err
-		}
-		if err := tlsutil.WriteFile(filepath.Join(n.dir, sealFile), seal, 0o600); err != nil {
-			return err
-		}
+	if err := p.shareSeal(added); err != nil {
+		return err
 	}
 	p.nodes = append(p.nodes, added...)
 	if err := p.issueNodes(authority); err != nil {
@@ -104,6 +94,28 @@ func (p *plan) complete(authority *tlsutil.Authority, added []nodeFolder, truste
 	}
 	for _, n := range added {
 		if err := tlsutil.WriteFile(filepath.Join(n.dir, tlsutil.CAFile), trusted, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shareSeal gives the seal key to new members, as its file is now: the wait for others may
+// have been long.
+func (p *plan) shareSeal(added []nodeFolder) error {
+	if len(added) == 0 {
+		return nil
+	}
+	seal, err := issue.ReadSealFile(filepath.Join(p.nodes[0].dir, sealFile))
+	if err != nil {
+		return err
+	}
+	defer clear(seal)
+	for _, n := range added {
+		if err := makeFolder(n.dir); err != nil {
+			return err
+		}
+		if err := tlsutil.WriteFile(filepath.Join(n.dir, sealFile), seal, 0o600); err != nil {
 			return err
 		}
 	}

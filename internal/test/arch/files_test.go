@@ -24,7 +24,7 @@ const (
 
 // filesRead are the places that open files to read them, and the rule that each keeps.
 var filesRead = map[string]string{
-	"cptoken/issue LoadSealKeys":               secret,
+	"cptoken/issue ReadSealFile":               secret,
 	"internal/global/node LoadControlPlaneKey": secret,
 	"internal/net/tlsutil readPEMFile":         secret, // of keys; a certificate or CA is public
 	"internal/zone/tokenreview readFile":       believed,
@@ -32,7 +32,6 @@ var filesRead = map[string]string{
 	"internal/keyring readKeyFile":             believed,
 	"internal/tokenfile Read":                  aToken,
 	"cmd/global/tokens readPrivateKey":         aToken,
-	"cmd/global/certs plan.complete":           secret,
 	"cmd/global/certs readCertificates":        public,
 	"cmd/global/certs keyNamed":                public,
 	"cmd/global/snapshot openBackup":           sealed,
