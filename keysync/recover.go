@@ -3,6 +3,7 @@ package keysync
 import (
 	"errors"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -109,13 +110,24 @@ func (s *Store) probeSpace() (err error) {
 }
 
 // refused notes how much the disk did not take: about the pages that the part and what
-// was staged before it touch. Where the same set fails again, it was more.
-func (s *Store) refused(p cptoken.Part, staged int64) {
-	n := staged + int64(len(appendChanges(nil, p.Changes)))
+// was staged before it touch. Where the same set fails again, it was more, but never more
+// than the whole file anew. A disk that fails for another reason than room needs none.
+func (s *Store) refused(p cptoken.Part, staged int64, why error) {
+	var errno syscall.Errno
+	if errors.As(why, &errno) && errno != syscall.ENOSPC && errno != syscall.EDQUOT {
+		return
+	}
+	n, size := staged+int64(len(appendChanges(nil, p.Changes))), int64(0)
+	if f, err := os.Stat(s.path); err == nil {
+		size = f.Size()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.probe = min(max(2*n, 2*s.probe, 64<<10), maxStaged)
+	s.probe = min(max(2*n, 2*s.probe, minProbe), 2*n+size+minProbe, maxStaged)
 }
+
+// minProbe is the least that a disk proves to have room for: it may be full to a page.
+const minProbe = 64 << 10
 
 // fallBehind drops what is to be written: the zone goes on with what it refuses, and has
 // the rest sent again when it can write. s.mu is held.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -223,6 +224,43 @@ func TestSlowDiskBoundsMemory(t *testing.T) {
 	persisted(t, s, "all of it", func(p cptoken.Persistence) bool { return p.Revision == rev(history1, 10+sets) })
 	if v := s.View(); v.Revocations() != sets || len(v.ahead.tables) != 0 {
 		t.Errorf("%d revocations, narrowed still: %v", v.Revocations(), v.ahead)
+	}
+}
+
+// TestAFlakyDiskNeedsNoRoom: a disk that fails now and then, and not for want of room, asks
+// for none; and one that does proves no more than a commit may take. The zone would be kept
+// from being ready by a volume that is large enough.
+func TestAFlakyDiskNeedsNoRoom(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		most int64
+	}{
+		"input and output": {&os.PathError{Op: "write", Path: "zone.db", Err: syscall.EIO}, 0},
+		"no room":          {&os.PathError{Op: "write", Path: "zone.db", Err: syscall.ENOSPC}, 1 << 20},
+		"not said":         {errors.New("file resize error"), 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openNew(t)
+			mustApply(t, s, placed(full(history1, 5, keyed(1, testKey(t, cptoken.Zone, "", "1", 0, cptoken.Active)))))
+			s.fault = func(what string) error {
+				if what == "write" {
+					return test.err
+				}
+				return nil
+			}
+			for range 12 {
+				take(t, s, placed(delta(history1, 5, 6, revoked(6, "a"))))
+				if err := s.flush(); err == nil {
+					t.Fatal("it was written")
+				}
+				if err := s.flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s.probe > test.most || test.most > 0 && s.probe == 0 {
+				t.Errorf("the disk must have room for %d bytes, at most %d", s.probe, test.most)
+			}
+		})
 	}
 }
 

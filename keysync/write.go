@@ -138,7 +138,7 @@ func (s *Store) flush() error {
 		staged := s.pending.bytes()
 		st, err := s.write(q.part)
 		if err != nil {
-			s.refused(q.part, staged)
+			s.refused(q.part, staged, err)
 		}
 		s.settle(q.set, st, err)
 		if err != nil {
