@@ -158,19 +158,20 @@ func (s *Store) keepRefused(a *ahead, given [][]byte) (*state, error) {
 	return &d.next, nil
 }
 
-// refuse takes into the draft what a refuses beyond it. A key without a tombstone is left:
-// the set that has another in its place, or none, comes once more.
+// refuse takes into the draft what a refuses beyond it, as kept: it is of later than where
+// the copy stands, and a full state of before it must not undo it. A key without a tombstone
+// is left: the set that has another in its place, or none, comes once more.
 func (d *draft) refuse(a *ahead, given [][]byte) error {
 	d.own()
 	for id, c := range a.cutOffs {
 		if c.before <= d.next.cutOffs[id].before {
 			continue
 		}
-		if err := d.setCutOff(id, c); err != nil {
+		if err := d.setCutOff(id, cutOff{before: c.before, carried: true}); err != nil {
 			return err
 		}
 	}
-	for id, carried := range a.tombs {
+	for id := range a.tombs {
 		if _, there := d.next.tombs[id]; there {
 			continue
 		}
@@ -179,13 +180,14 @@ func (d *draft) refuse(a *ahead, given [][]byte) error {
 				return err
 			}
 		}
-		if err := d.setTomb(id, carried); err != nil {
+		if err := d.setTomb(id, true); err != nil {
 			return err
 		}
 	}
 	for _, record := range given {
 		err := eachID(record, func(e entry) error {
 			if dg := d.hash.ofBytes(e.kind, e.mesh, e.id); a.revoked.revoked(dg) && !d.revokedNow(dg) {
+				e.carried = true
 				d.add(e)
 			}
 			return nil

@@ -479,3 +479,46 @@ func TestNarrowedBoundsWaitForNoDisk(t *testing.T) {
 		t.Errorf("durable, the key is %+v", k)
 	}
 }
+
+// TestWhatWasGivenUpOutlivesAnOlderFullState: what a zone wrote of sets that were given up is
+// of later than where its copy stands. After a restart only the file knows, and a full state
+// of before those sets, from a member that lags, undoes none of it.
+func TestWhatWasGivenUpOutlivesAnOlderFullState(t *testing.T) {
+	kept, gone := testKey(t, cptoken.Zone, "", "1", 0, cptoken.Active), testKey(t, cptoken.Zone, "", "2", 1, cptoken.Active)
+	s := openNew(t)
+	mustApply(t, s, placed(full(history1, 5, keyed(1, kept), keyed(2, gone))))
+	d := failing(s)
+	take(t, s, placed(delta(history1, 5, 9, revoked(7, "a"), removed(8, gone.ID), cutOffAt(9, 200))))
+	if err := s.flush(); err == nil {
+		t.Fatal("it was written")
+	}
+	d.fail(nil)
+	if err := s.flush(); err != nil {
+		t.Fatal(err)
+	}
+	s = reopened(t, s)
+	refused := func(when string) {
+		t.Helper()
+		v := s.View()
+		if !v.Revoked(cptoken.Zone, "", "a") || v.Key(gone.ID) != nil || v.CutOff(cptoken.Zone, "", "1").Unix() != 200 {
+			t.Errorf("%s: revoked %t, removed key %v, cut-off %s", when, v.Revoked(cptoken.Zone, "", "a"), v.Key(gone.ID), v.CutOff(cptoken.Zone, "", "1"))
+		}
+	}
+	refused("after a restart")
+	mustApply(t, s, placed(full(history1, 6, keyed(1, kept), keyed(2, gone))))
+	refused("after an older full state")
+	s = reopened(t, s)
+	// The sets come again, and what follows undoes it.
+	mustApply(t, s, placed(delta(history1, 6, 9, revoked(7, "a"), removed(8, gone.ID), cutOffAt(9, 200))))
+	refused("in full")
+	if lacks, kept := s.View().Skipped(), s.View().Kept(); len(lacks)+len(kept) > 0 {
+		t.Errorf("not held: %v, beyond the list: %v", lacks, kept)
+	}
+	mustApply(t, s, placed(delta(history1, 9, 11, withdrawn(10, "a"), cutOffWithdrawn(11))))
+	wantRevoked(t, s, false, "a")
+	if s.View().CutOffs() != 0 {
+		t.Error("the cut-off was not withdrawn")
+	}
+	s = reopened(t, s)
+	wantRevoked(t, s, false, "a")
+}
