@@ -259,6 +259,7 @@ func TestAFormerGenerationWritesNoBackup(t *testing.T) {
 func TestASecretThatVouchesForPositionsOnlyIsReplaced(t *testing.T) {
 	dir, seal, ctx := t.TempDir(), testSeal(t), context.Background()
 	m := start(t, alone(t, dir, seal)).awaitReady()
+	backup := save(t, m)
 	sealed, err := seal.RetireClusterSecret(m.ClusterID(), 1, sealedFrom(m.fsm.current().Secrets()[0].Sealed))
 	if err != nil {
 		t.Fatal(err)
@@ -271,6 +272,8 @@ func TestASecretThatVouchesForPositionsOnlyIsReplaced(t *testing.T) {
 	if err := m.Save(ctx, SaveOptions{}, io.Discard); err == nil {
 		t.Error("a backup was saved under a generation that vouches for positions only")
 	}
+	_, _, err = m.Restore(ctx, ann, RestoreOptions{Force: true}, bytes.NewReader(backup))
+	wantCode(t, err, "conflict", "secret_generation")
 	m.stop()
 	m = start(t, alone(t, dir, seal)).awaitReady()
 	m.until("another generation is made", func() bool { return m.Sealing().Secret == 2 })

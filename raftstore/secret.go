@@ -122,6 +122,10 @@ func (s *Store) mayTakePlace(st *state.State, b *state.BackupContents, secret *i
 		return federation.Errorf(federation.Conflict, "the backup is under generation %d of the cluster secret, and the cluster is at %d: who knew that generation could have written it", generation, newest).
 			WithReason("secret_generation").WithHint("use a backup that was saved after the rotation; if you know that this one is genuine, name its generation: --secret-generation %d; nothing was changed", generation)
 	}
+	if _, err := openSecret(s.cfg.Seal, st.Cluster(), st.Secrets()); err != nil && opts.Generation == 0 {
+		return federation.Errorf(federation.Conflict, "generation %d of the cluster secret vouches for no backup any more, and no other was made yet: a rotation of the seal key was interrupted: %w", newest, err).
+			WithReason("secret_generation").WithHint("finish the rotation, global seal rotate; if you know that this backup is genuine, name its generation: --secret-generation %d; nothing was changed", generation)
+	}
 	// A seal key that this node holds to open old backups may be in other hands too: a
 	// generation that this cluster knows is compared with its own.
 	if own, _, err := s.secretOf(st, generation); err == nil && !secret.Is(own) {
