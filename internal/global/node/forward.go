@@ -79,8 +79,8 @@ func (p *peers) catchUp(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	index, err := p.client.ReadIndex(ctx, to)
-	return err == nil && p.store.WaitApplied(ctx, index) == nil
+	at, err := p.client.ReadIndex(ctx, to)
+	return err == nil && p.store.WaitApplied(ctx, at.Index) == nil
 }
 
 // refreshing lets one refresh serve all who ask meanwhile, and begins one a second

@@ -104,7 +104,7 @@ func (n *Node) open() (err error) {
 	}
 	n.peers.attach(n.store)
 	n.peers.losses = loss.New(loss.Config{
-		Store: n.store, Fleet: n.fleet, Members: n.peers.memberIDs, Proved: n.provedLoss, Logger: n.cfg.Logger.With("component", "loss"), Now: n.cfg.Now,
+		Store: n.store, Fleet: n.fleet, Members: n.peers.MemberIDs, Proved: n.provedLoss, Logger: n.cfg.Logger.With("component", "loss"), Now: n.cfg.Now,
 	})
 	if n.audit, err = audit.Open(filepath.Join(n.cfg.DataDir, auditDir), audit.Options{
 		Room: n.cfg.AuditRoom, Logger: n.cfg.Logger.With("component", "audit"), Now: n.cfg.Now,
@@ -123,7 +123,7 @@ func (n *Node) open() (err error) {
 	n.kds = kdsserver.New(n.kdsConfig(identity.Cluster, verifier))
 	n.api = adminapi.New(adminapi.Config{
 		Store: n.store, Leads: n.peers.leading, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
-		Members: n.peers.memberIDs, Cluster: n.peers, Losses: n.peers.losses,
+		Members: n.peers.MemberIDs, Cluster: n.peers, Losses: n.peers.losses,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Roles: n.cfg.Roles.Roles,
 		Audit: n.audit, AuditOf: n.peers.auditOf, Slow: n.slow.Answer,

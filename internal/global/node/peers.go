@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -137,23 +138,13 @@ func (p *peers) leader() (peer.Target, error) {
 	return p.target(id, addr), nil
 }
 
-// memberIDs are all members, with and without a vote: all of them carry zones.
-func (p *peers) memberIDs() []string {
+// MemberIDs are all members, with and without a vote: all of them carry zones.
+func (p *peers) MemberIDs() []string {
 	var ids []string
 	for _, m := range p.store.Members() {
 		ids = append(ids, m.ID)
 	}
 	return ids
-}
-
-// IsMember is part of peer.Node.
-func (p *peers) IsMember(id string) bool {
-	for _, m := range p.store.Members() {
-		if m.ID == id {
-			return true
-		}
-	}
-	return false
 }
 
 func notLeading() error {
@@ -175,6 +166,27 @@ func (p *peers) Join(ctx context.Context, r peer.JoinRequest) error {
 
 func (p *peers) ReadIndex() (uint64, error) { return p.store.ReadIndex() }
 
+func (p *peers) Judge(ctx context.Context, node string) error {
+	members := p.MemberIDs()
+	if !p.store.IsLeader() {
+		to, err := p.leader()
+		if err != nil {
+			return err
+		}
+		at, err := p.client.ReadIndex(ctx, to)
+		if err != nil {
+			return err
+		}
+		if at.Members != nil { // a leader of a former version names none
+			members = at.Members
+		}
+	}
+	if !slices.Contains(members, node) {
+		return peer.NoMember(node)
+	}
+	return nil
+}
+
 func (p *peers) SeeZone(ctx context.Context, name string) (federation.Zone, error) {
 	if err := federation.ValidateName("zone", name); err != nil {
 		return federation.Zone{}, err
@@ -190,7 +202,7 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 	if !p.leading() {
 		return peer.ReportAnswer{}, notLeading()
 	}
-	if !p.IsMember(r.Member) {
+	if !slices.Contains(p.MemberIDs(), r.Member) {
 		return peer.ReportAnswer{}, federation.Errorf(federation.Forbidden, "node %.64q is no member", r.Member).WithReason("removed")
 	}
 	p.membership.Heard(r)

@@ -99,10 +99,9 @@ func (c *Client) Report(ctx context.Context, to Target, r Report) (ReportAnswer,
 	return call[ReportAnswer](ctx, c, to, pathReport, r)
 }
 
-// ReadIndex asks the leader how far the state is.
-func (c *Client) ReadIndex(ctx context.Context, to Target) (uint64, error) {
-	answer, err := call[ReadIndex](ctx, c, to, pathReadIndex, struct{}{})
-	return answer.Index, err
+// ReadIndex asks the leader how far the state is, and who the members are.
+func (c *Client) ReadIndex(ctx context.Context, to Target) (ReadIndex, error) {
+	return call[ReadIndex](ctx, c, to, pathReadIndex, struct{}{})
 }
 
 // Clock asks a member what time it is.

@@ -65,7 +65,7 @@
 //	                     out where their digest is the one of the report before; a leader
 //	                     that does not have that one asks for them (Full).
 //	/v1/peer/read-index  {} → [ReadIndex]. To the leader: an index up to which everything
-//	                     is applied that had been acknowledged by now.
+//	                     is applied that had been acknowledged by now, and the members.
 //	/v1/peer/clock       {} → [Clock]. What time is it? Each member asks all others every
 //	                     few seconds, and measures how long the answer took.
 //	/v1/peer/see-zone    [SeeZone] → the zone's record. To the leader: a zone has joined here.
@@ -79,7 +79,8 @@
 //
 // Hello, promise, join and standing are for every node that has proved the seal key; a report, a
 // join and a standing for the node itself only. Everything else is for members, as the node that answers
-// sees them: 403 with reason removed for others.
+// sees them, and what is forwarded for members in the leader's view, which a node that does not
+// lead asks for: 403 with reason removed for others.
 //
 // A node that does not lead answers what is meant for the leader with 503 and reason
 // not_leader; nothing was changed then. Every request carries "Meridian-Cluster", the

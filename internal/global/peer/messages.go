@@ -104,9 +104,10 @@ type ReportAnswer struct {
 	Full bool `json:"full"`
 }
 
-// ReadIndex is an index of the Raft log.
+// ReadIndex is an index of the Raft log, and who the members are, in the leader's view.
 type ReadIndex struct {
-	Index uint64 `json:"index"`
+	Index   uint64   `json:"index"`
+	Members []string `json:"members"`
 }
 
 // Clock is what time it is at the member that answers.

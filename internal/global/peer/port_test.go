@@ -36,10 +36,13 @@ const cluster = "prod"
 type node struct {
 	id  string
 	err error
+	// judged is what the leader thinks of whoever asks.
+	judged error
 }
 
 func (n node) ClusterID() string                       { return n.id }
-func (n node) IsMember(id string) bool                 { return id == dialling }
+func (n node) MemberIDs() []string                     { return []string{dialling} }
+func (n node) Judge(context.Context, string) error     { return n.judged }
 func (n node) Applied() uint64                         { return 42 }
 func (n node) Hello(from Hello) Hello                  { return Hello{NodeID: "n1", Address: from.Address} }
 func (n node) Promise(Promise) error                   { return n.err }
@@ -207,8 +210,8 @@ func TestRequests(t *testing.T) {
 	if a, err := c.Report(ctx, to, Report{Member: dialling}); err != nil || !a.Full {
 		t.Errorf("report %+v %v", a, err)
 	}
-	if i, err := c.ReadIndex(ctx, to); err != nil || i != 7 {
-		t.Errorf("read index %d %v", i, err)
+	if i, err := c.ReadIndex(ctx, to); err != nil || i.Index != 7 || !slices.Equal(i.Members, []string{dialling}) {
+		t.Errorf("read index %+v %v", i, err)
 	}
 	if z, err := c.SeeZone(ctx, to, "west"); err != nil || z.Name != "west" {
 		t.Errorf("see zone %+v %v", z, err)
@@ -216,6 +219,33 @@ func TestRequests(t *testing.T) {
 	other := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool()), "c2")
 	if _, err := other.Hello(ctx, addr, Hello{}); federation.AsError(err).Reason != "other_cluster" {
 		t.Errorf("another cluster: %v", err)
+	}
+}
+
+// TestTheLeaderJudgesWhoForwards: what is forwarded is not served for a node that is a member
+// in the eyes of the node that it asks, and none in the leader's.
+func TestTheLeaderJudgesWhoForwards(t *testing.T) {
+	ca := authority(t)
+	served := 0
+	api := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ })
+	for _, judged := range []error{NoMember(dialling), nil} {
+		addr, _ := serve(t, ca, node{id: "c1", judged: judged}, api)
+		c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool()), "c1")
+		if _, err := c.ReadIndex(context.Background(), Target{answering, addr}); err != nil {
+			t.Fatalf("it is a member here: %v", err)
+		}
+		w := httptest.NewRecorder()
+		err := c.Forward(w, httptest.NewRequest("GET", "/v1/keys", nil), Target{answering, addr}, access.Caller{Name: "ann", Via: "token"}, "id-1",
+			func(context.Context, uint64) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]int{true: 403, false: 200}[judged != nil]; w.Code != want {
+			t.Errorf("judged %v: %d %s", judged, w.Code, w.Body)
+		}
+	}
+	if served != 1 {
+		t.Errorf("%d requests were served", served)
 	}
 }
 

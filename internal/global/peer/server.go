@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,8 +23,11 @@ import (
 // Node answers the requests of other members.
 type Node interface {
 	ClusterID() string
-	// IsMember reports whether a node is a member, as the leader sees it.
-	IsMember(node string) bool
+	// MemberIDs are the nodes that are members, as this node sees it.
+	MemberIDs() []string
+	// Judge returns nil for a node that is a member in the leader's view, which a node that
+	// does not lead asks for.
+	Judge(ctx context.Context, node string) error
 	Applied() uint64
 	Hello(from Hello) Hello
 	Promise(p Promise) error
@@ -68,7 +72,7 @@ func Handler(n Node, api http.Handler) http.Handler {
 	}))
 	members.Handle("POST "+pathReadIndex, answer(maxBody, func(context.Context, struct{}) (ReadIndex, error) {
 		index, err := n.ReadIndex()
-		return ReadIndex{index}, err
+		return ReadIndex{index, n.MemberIDs()}, err
 	}))
 	members.Handle("POST "+pathClock, answer(maxBody, func(context.Context, struct{}) (Clock, error) { return Clock{n.Now()}, nil }))
 	members.Handle("POST "+pathPicture, answer(maxBody, func(context.Context, struct{}) (Picture, error) { return n.Picture() }))
@@ -111,13 +115,18 @@ func sameCluster(n Node, next http.Handler) http.Handler {
 // membersOnly refuses nodes that are no members, or no longer.
 func membersOnly(n Node, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if node := proofOf(r.Context()).Node; !n.IsMember(node) {
-			apierr.WriteError(w, federation.Errorf(federation.Forbidden, "node %.64q is no member", node).WithReason("removed").
-				WithHint("it joins again with an empty data folder"))
+		if node := proofOf(r.Context()).Node; !slices.Contains(n.MemberIDs(), node) {
+			apierr.WriteError(w, NoMember(node))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// NoMember refuses a node that is no member, or no longer.
+func NoMember(node string) error {
+	return federation.Errorf(federation.Forbidden, "node %.64q is no member", node).WithReason("removed").
+		WithHint("it joins again with an empty data folder")
 }
 
 // speaksForItself refuses a node that speaks in another one's name.
@@ -128,9 +137,14 @@ func speaksForItself(ctx context.Context, node string) error {
 	return nil
 }
 
-// forwarded serves what another member passes on.
+// forwarded serves what another member passes on. A member that was removed may be one
+// still in the eyes of a node that does not lead.
 func forwarded(n Node, api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := n.Judge(r.Context(), proofOf(r.Context()).Node); err != nil {
+			apierr.WriteError(w, err)
+			return
+		}
 		if r.Header.Get(headerPlain) == "" { // as the caller came, for the addresses in the answer
 			r.TLS = proofOf(r.Context()).state
 		}
