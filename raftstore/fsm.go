@@ -79,6 +79,9 @@ func (f *fsm) apply(index uint64, entry []byte) (result *storepb.Result, err err
 			err = fmt.Errorf("defect while applying: %v", p)
 		}
 	}()
+	if at := f.state.RaftApplied(); index <= at {
+		return nil, fmt.Errorf("the state went past it, to entry %d: no command led there, and the snapshot that it was read from says so", at)
+	}
 	return f.state.Apply(index, entry)
 }
 

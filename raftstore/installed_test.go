@@ -2,6 +2,8 @@ package raftstore
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/test/altered"
+	"github.com/meridiankds/meridian/raftstore/state"
+	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
 // TestAnInstalledSnapshotMeetsTheRules: a snapshot that another member sends, in which
@@ -36,6 +40,46 @@ func TestAnInstalledSnapshotMeetsTheRules(t *testing.T) {
 		t.Errorf("the member ended with %v", m.err)
 	}
 	m.err = nil
+}
+
+// TestAStatePastItsLogStopsTheMember: a snapshot may say that it is of a later entry than Raft
+// has it for. What comes next would be applied under indexes that are in its past.
+func TestAStatePastItsLogStopsTheMember(t *testing.T) {
+	seal, ctx := testSeal(t), context.Background()
+	other := start(t, alone(t, t.TempDir(), seal)).awaitReady()
+	for i := range 30 {
+		revokeOn(t, other, fmt.Sprint(i))
+	}
+	backup := save(t, other)
+	m := start(t, alone(t, t.TempDir(), seal)).awaitReady()
+	if _, _, err := m.Restore(ctx, ann, RestoreOptions{}, bytes.NewReader(backup)); err != nil {
+		t.Fatal(err)
+	}
+	good, raftIndex := snapshotBytes(t, m.fsm.current()), m.fsm.current().RaftApplied()
+	data, err := state.EncodeCommand(&storepb.Command{Level: state.LevelLineage, Op: &storepb.Command_ConfirmLoss{ConfirmLoss: &storepb.ConfirmLoss{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, offset := range map[string]func(uint64) uint64{
+		"as it was": func(n uint64) uint64 { return n },
+		"past it":   func(uint64) uint64 { return 0 },
+	} {
+		all := altered.Records(t, good)
+		h := all[0].GetHeader()
+		if h.Offset == 0 {
+			t.Fatal("the restore left no offset")
+		}
+		h.Offset = offset(h.Offset)
+		f := newFSM()
+		if err := f.Restore(io.NopCloser(bytes.NewReader(altered.Assemble(t, good, all)))); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		before := f.current()
+		_, stopped := f.Apply(&raft.Log{Index: raftIndex + 1, Data: data}).(error)
+		if want := h.Offset == 0; stopped != want || want && (f.current() != before || f.failed.Load() == nil || f.failed.Load().Hint == "") {
+			t.Errorf("%s: stopped %t, at %s, before %s", name, stopped, f.current().Revision(), before.Revision())
+		}
+	}
 }
 
 // TestASnapshotOfAnotherClusterIsNotInstalled: only where this node is among the members that
