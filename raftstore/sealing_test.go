@@ -133,6 +133,11 @@ func TestImportedKeys(t *testing.T) {
 	if _, err := m.ImportKey(ctx, o, issue.Ref{Kind: cptoken.ControlPlane, Serial: 5}, []byte("short")); err == nil {
 		t.Error("a short key was imported")
 	}
+	// Serials jump by 100 after a loss, and must not begin anew.
+	for _, serial := range []uint64{maxImported + 1, 1<<64 - 1} {
+		_, err := m.ImportKey(ctx, o, issue.Ref{Kind: cptoken.ControlPlane, Serial: serial}, secret)
+		wantCode(t, err, "invalid", "")
+	}
 	m.stop()
 	m = start(t, alone(t, dir, seal)).awaitReady()
 	key, imported := m.ControlPlaneKey(4)

@@ -118,11 +118,18 @@ func sealedFrom(s *storepb.Sealed) issue.Sealed {
 	return issue.Sealed{SealKeyID: s.GetSealKeyId(), Nonce: s.GetNonce(), Ciphertext: s.GetCiphertext()}
 }
 
+// maxImported is the highest serial of a key that an operator brings: what follows it must
+// fit a serial too, also after many losses and restores, and a number in JSON.
+const maxImported = 1 << 40
+
 // ImportKey takes over a key that an operator brings, as prepared. Its serial
 // must be greater than every one before of its kind and mesh.
 func (s *Store) ImportKey(ctx context.Context, o Origin, ref issue.Ref, data []byte) (Key, error) {
 	if !s.IsLeader() {
 		return Key{}, s.notLeader()
+	}
+	if ref.Serial > maxImported {
+		return Key{}, federation.InvalidField("serial", "must be at most %d", int64(maxImported))
 	}
 	key, err := issue.Import(ref, data)
 	if err != nil {
