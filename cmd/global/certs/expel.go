@@ -147,7 +147,7 @@ func keyNamed(arg string) (id, subject string, err error) {
 	}
 	if certs[0].IsCA {
 		return "", "", federation.Errorf(federation.Invalid, "%s is the certificate of a CA, %s: nobody shows it, and expelling it would refuse nobody", arg, tlsutil.SubjectOf(certs[0])).
-			WithHint("name the certificate of the node, zone or user; a CA is replaced, see docs/certificates.md")
+			WithHint("name the file that holds the certificate itself; a CA is replaced, see docs/certificates.md")
 	}
 	return tlsutil.KeyOf(certs[0]), tlsutil.SubjectOf(certs[0]), nil
 }
