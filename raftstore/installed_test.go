@@ -5,13 +5,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/test/altered"
+	"github.com/meridiankds/meridian/raftstore/raftnet"
 	"github.com/meridiankds/meridian/raftstore/state"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
@@ -136,5 +141,78 @@ func TestASnapshotOfAnotherClusterIsNotInstalled(t *testing.T) {
 	own.home = m.ClusterID()
 	if err := own.Restore(io.NopCloser(bytes.NewReader(snapshotBytes(t, newer.fsm.current())))); err != nil {
 		t.Error(err)
+	}
+}
+
+// told is a transport on which a test is a leader.
+type told struct {
+	*raftnet.Transport
+	rpcs chan raft.RPC
+}
+
+// Consumer implements raft.Transport.
+func (s told) Consumer() <-chan raft.RPC { return s.rpcs }
+
+// TestALeaderReplacesNothingThatWasApplied: the member ends, whatever of it the leader's
+// snapshot or log lacks, and has what it had.
+func TestALeaderReplacesNothingThatWasApplied(t *testing.T) {
+	const term = 1000
+	seal := testSeal(t)
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("x"), Addr: []byte("x")}
+	snapshot := func(data []byte) raft.RPC {
+		conf := raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "x", Address: "x"}}})
+		return raft.RPC{Reader: bytes.NewReader(data), Command: &raft.InstallSnapshotRequest{
+			RPCHeader: header, SnapshotVersion: raft.SnapshotVersionMax, Term: term, Leader: []byte("x"),
+			LastLogIndex: 1000, LastLogTerm: term, Configuration: conf, ConfigurationIndex: 1, Size: int64(len(data)),
+		}}
+	}
+	for name, leader := range map[string]func(before, another []byte) raft.RPC{
+		"a snapshot of before":       func(before, _ []byte) raft.RPC { return snapshot(before) },
+		"a snapshot of another past": func(_, another []byte) raft.RPC { return snapshot(another) },
+		"entries of another leader's": func(_, _ []byte) raft.RPC {
+			return raft.RPC{Command: &raft.AppendEntriesRequest{
+				RPCHeader: header, Term: term, PrevLogEntry: 1, PrevLogTerm: 1, Entries: []*raft.Log{{Index: 2, Term: term, Type: raft.LogNoop}},
+			}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, copied := filepath.Join(t.TempDir(), "node"), filepath.Join(t.TempDir(), "copy")
+			m := start(t, alone(t, dir, seal)).awaitReady()
+			revokeOn(t, m, "kept")
+			before := snapshotBytes(t, m.fsm.current())
+			m.stop()
+			if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			private(t, copied)
+			other := start(t, alone(t, copied, seal)).awaitReady()
+			for i := range 5 {
+				revokeOn(t, other, fmt.Sprint("another ", i))
+			}
+			another := snapshotBytes(t, other.fsm.current())
+			other.stop()
+
+			rpcs := make(chan raft.RPC)
+			cfg := alone(t, dir, seal)
+			cfg.WrapTransport = func(_ string, inner raft.Transport) raft.Transport { return told{inner.(*raftnet.Transport), rpcs} }
+			m = start(t, cfg).awaitReady()
+			revokeOn(t, m, "acknowledged")
+			rpc := leader(before, another)
+			rpc.RespChan = make(chan raft.RPCResponse, 1)
+			rpcs <- rpc
+			select {
+			case <-m.done:
+			case <-time.After(patience):
+				t.Fatal("the member goes on")
+			}
+			wantCode(t, m.err, federation.Conflict, ReasonDiverged)
+			if federation.AsError(m.err).Hint == "" {
+				t.Errorf("no hint: %v", m.err)
+			}
+			m.err = nil
+			if !start(t, alone(t, dir, seal)).awaitReady().View().Revoked(cptoken.Zone, "", "acknowledged") {
+				t.Error("what it had acknowledged is gone")
+			}
+		})
 	}
 }

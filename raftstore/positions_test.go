@@ -155,3 +155,28 @@ func TestAVoterWithLessDoesNotRun(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatMembersHaveIsOnTheDiskWhileTheyRun: a member that is killed knows at its next start
+// what it had applied and what others had.
+func TestWhatMembersHaveIsOnTheDiskWhileTheyRun(t *testing.T) {
+	c := startCluster(t)
+	own, other := c.members[0], c.members[1]
+	own.Remember(other.Standing())
+	for what, has := range map[string]func(m disk.Memory) bool{
+		"its own":     func(m disk.Memory) bool { return m.Own.Node == own.NodeID() && m.Own.Raft >= own.Standing().Raft },
+		"the other's": func(m disk.Memory) bool { return m.Others[other.NodeID()].Raft > 0 },
+	} {
+		deadline := time.After(patience)
+		for m := (disk.Memory{}); !has(m); {
+			select {
+			case <-time.After(memoryEvery / 10): // nobody is told of the file
+			case <-deadline:
+				t.Fatalf("%s standing is not written while the member runs: %+v", what, m)
+			}
+			var err error
+			if m, err = disk.LoadMemory(c.dirs[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

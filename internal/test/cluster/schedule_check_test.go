@@ -112,6 +112,7 @@ func (s *schedule) check() {
 		})
 	}
 	s.t.Logf("%d operations, %d of unknown outcome (of %d more it was learnt), %d faults, %d restores", s.done.Load(), s.unknown.Load(), s.learnt.Load(), s.faults.Load(), s.restored.Load())
+	s.t.Logf("of unknown outcome at a leader that was cut off: %d; a zone was given to a member that lagged: %d times", s.untold.Load(), s.lagged.Load())
 	s.t.Logf("messages: %s", s.messages.Counts())
 	result := porcupine.CheckOperationsTimeout(idModel, s.perID(), time.Minute)
 	if result != porcupine.Ok {

@@ -94,6 +94,9 @@ type schedule struct {
 	good, stolen, foreign map[string]string
 
 	unknown, learnt, faults, done atomic.Int64
+	// untold are outcomes that stayed unknown while the leader was cut off on purpose, and
+	// lagged how often a zone was at a member that had less.
+	untold, lagged atomic.Int64
 }
 
 // source returns the random numbers of one worker: the same for the same seed.
@@ -330,6 +333,9 @@ func (s *schedule) rotateOrDisable(r *rand.Rand) {
 // disturb does things to the networks until the schedule ends.
 func (s *schedule) disturb() {
 	r := s.source(1 << 32)
+	s.cutTheLeader() // even the shortest schedule has each of the two once
+	s.c.Net.Heal()
+	s.giveAZoneToOneThatLags()
 	for {
 		select {
 		case <-s.stop:
@@ -339,7 +345,7 @@ func (s *schedule) disturb() {
 		s.faults.Add(1)
 		a, b := s.member(r).Name, s.member(r).Name
 		relay := s.kds[r.IntN(len(s.kds))]
-		switch r.IntN(11) {
+		switch r.IntN(13) {
 		case 0:
 			s.c.Net.Cut(a, true)
 		case 1: // one way
@@ -365,6 +371,10 @@ func (s *schedule) disturb() {
 			} else {
 				s.messages.Between(ends[1], ends[0], true)
 			}
+		case 10:
+			s.cutTheLeader()
+		case 11:
+			s.giveAZoneToOneThatLags()
 		default:
 			s.c.Net.Heal()
 			s.messages.Heal()
