@@ -14,7 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/fleet"
 )
 
-// Workers of the directed faults, beside those that operate.
+// Workers of the faults that are aimed, beside those that operate.
 const (
 	workerAtTheLeader = 200
 	workerOfLagging   = 300

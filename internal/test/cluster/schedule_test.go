@@ -81,6 +81,7 @@ type schedule struct {
 	secrets  needles
 	begun    time.Time
 	stop     chan struct{}
+	aimed    chan struct{} // closed when each fault that is aimed was made once
 
 	mu       sync.Mutex
 	history  []porcupine.Operation
@@ -334,8 +335,8 @@ func (s *schedule) rotateOrDisable(r *rand.Rand) {
 func (s *schedule) disturb() {
 	r := s.source(1 << 32)
 	s.cutTheLeader() // even the shortest schedule has each of the two once
-	s.c.Net.Heal()
 	s.giveAZoneToOneThatLags()
+	close(s.aimed)
 	for {
 		select {
 		case <-s.stop:
@@ -399,7 +400,7 @@ func (s *schedule) id(name string) string {
 //	go test ./internal/test/cluster -run TestRandomSchedules -schedule.for 10m -schedule.seed 42
 func TestRandomSchedules(t *testing.T) {
 	t.Parallel()
-	s := &schedule{t: t, seed: *scheduleSeed, stop: make(chan struct{}), once: map[string]string{}, inBackup: map[string]bool{}}
+	s := &schedule{t: t, seed: *scheduleSeed, stop: make(chan struct{}), aimed: make(chan struct{}), once: map[string]string{}, inBackup: map[string]bool{}}
 	if s.seed == 0 {
 		s.seed = rand.Uint64()
 	}
@@ -452,6 +453,7 @@ func TestRandomSchedules(t *testing.T) {
 		all.Go(func() { s.watch(z) })
 	}
 	time.Sleep(*scheduleFor) // how long it runs is what the flag says
+	<-s.aimed
 	close(s.stop)
 	all.Wait()
 	s.heal()
