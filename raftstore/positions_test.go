@@ -180,3 +180,22 @@ func TestWhatMembersHaveIsOnTheDiskWhileTheyRun(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatAnotherNodeHadIsNotItsOwn: standings.json came with the copy of another directory.
+func TestWhatAnotherNodeHadIsNotItsOwn(t *testing.T) {
+	seal, dir := testSeal(t), filepath.Join(t.TempDir(), "node")
+	m := start(t, alone(t, dir, seal)).awaitReady()
+	m.stop()
+	memory, err := disk.LoadMemory(dir)
+	if err != nil || memory.Own.Node != m.NodeID() {
+		t.Fatalf("%+v: %v", memory, err)
+	}
+	memory.Own.Node, memory.Own.Raft = "another", 1<<40
+	if err := memory.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	m = start(t, alone(t, dir, seal)).awaitReady()
+	if own := m.Recorded(); own.Raft != 0 {
+		t.Errorf("it takes %+v for its own", own)
+	}
+}

@@ -73,19 +73,3 @@ func TestAMemberThatWentBackAndIsAlone(t *testing.T) {
 	}
 	back.once.Do(func() {}) // it has ended, as it should
 }
-
-// TestWhoDoesNotAnswerBarsNobody: a peer takes the connection and says nothing.
-func TestWhoDoesNotAnswerBarsNobody(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it waits for as long as a peer may take")
-	}
-	c := StartGlobals(t, quiet, 2)
-	silent, back := c.Members[0], c.Members[1]
-	back.Stop()
-	c.Net.Shape(silent.Name, back.Name, Lane{Stalled: true})
-	ran := c.watchRaft(false)
-	back.Launch()
-	Eventually(t, "Raft to be started beside a peer that is silent", ran.Load)
-	c.Net.Heal()
-	back.AwaitReady()
-}
