@@ -77,6 +77,9 @@ type Config struct {
 	Stabilize, DeadAfter time.Duration
 	// ElectionTimeout is the store's; 0: its default.
 	ElectionTimeout time.Duration
+	// AskPeers is how long a start waits for other members to say how far they saw this one;
+	// 0: 5 s. Who does not answer bars nobody.
+	AskPeers time.Duration
 	// DialPeers connects to other members; nil: TCP.
 	DialPeers peer.Dial
 	// WrapTransport is the store's, for tests; nil if unset.

@@ -36,6 +36,7 @@ type peers struct {
 	standings  standings
 	advertise  string
 	preflights bool
+	patience   time.Duration // with peers that are asked; 0: standingTimeout
 	nonVoter   bool
 	now        func() time.Time
 	clocks     *clocks.Table
@@ -61,7 +62,7 @@ func (n *Node) newPeers(cluster string) *peers {
 	p := &peers{
 		source: n.cfg.TLS,
 		fleet:  n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, clocks: clocks.New(n.cfg.Now), heard: map[string]digested{},
-		preflights: !n.cfg.Bootstrap, nonVoter: n.cfg.NonVoter, own: n.latest,
+		preflights: !n.cfg.Bootstrap, patience: n.cfg.AskPeers, nonVoter: n.cfg.NonVoter, own: n.latest,
 	}
 	if p.advertise == "" {
 		p.advertise = endpoints.Dialable(n.listeners.peer)

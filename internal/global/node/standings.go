@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -72,7 +73,7 @@ func (p *peers) startStanding(ctx context.Context) error {
 // answer. Who does not answer is left out.
 func (p *peers) eachPeer(ctx context.Context, to []peer.Target, own peer.Standing, answer func(id string, a peer.Standings)) {
 	own.Node = p.store.NodeID()
-	ctx, cancel := context.WithTimeout(ctx, standingTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.patience, standingTimeout))
 	defer cancel()
 	var wait sync.WaitGroup
 	for _, t := range to {
@@ -206,7 +207,7 @@ func (p *peers) proveOwn() {
 
 // handOver gives the others this member's position as a proof: what they lack of it is lost.
 func (p *peers) handOver(ctx context.Context, own disk.Standing) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), standingTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(p.patience, standingTimeout))
 	defer cancel()
 	p.eachPeer(ctx, append(p.others(), p.membership.Known()...), peer.Standing{Standing: own, Proof: true}, func(string, peer.Standings) {})
 }

@@ -20,6 +20,7 @@ func (c *Globals) watchRaft(lost bool) *atomic.Bool {
 	ran := new(atomic.Bool)
 	lose := raftfake.Wrap(func(raftfake.RPC, func() error) error { return errors.New("lost") })
 	c.Configure = func(cfg *globalnode.Config) {
+		cfg.AskPeers = Patience // a busy machine's peers answer late, and then bar nobody
 		cfg.WrapTransport = func(self string, t raft.Transport) raft.Transport {
 			ran.Store(true)
 			if lost {
