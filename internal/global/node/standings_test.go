@@ -38,7 +38,7 @@ func (m mute) Standing(peer.Standing) (none peer.Standings) {
 // is waited for no longer than standingTimeout, at a start as later.
 func TestWhoDoesNotAnswerBarsNobody(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it waits for as long as a peer may take")
+		t.Skip("skipped: waits for the 5 s that a peer may take to answer")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	line, err := issue.NewSealKey()

@@ -53,7 +53,7 @@ func TestWhatStrangersSendTakesTurns(t *testing.T) {
 						return
 					}
 					most.Store(max(most.Load(), now.Add(1)))
-					time.Sleep(time.Millisecond) // is its work
+					time.Sleep(time.Millisecond) // stands for the work: the others come meanwhile
 					now.Add(-1)
 				}
 			})

@@ -67,6 +67,24 @@ var listed = sync.OnceValues(func() (map[string]pkg, error) {
 	return packages, nil
 })
 
+// parse returns the files of a package.
+func (p pkg) parse(t *testing.T, fset *token.FileSet, mode parser.Mode) (files []*ast.File) {
+	t.Helper()
+	for _, f := range p.GoFiles {
+		parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, parsed)
+	}
+	return files
+}
+
+// ships reports whether a package is part of what users run.
+func ships(name string) bool {
+	return !strings.HasPrefix(name, "internal/test/") && !strings.HasPrefix(name, "internal/tools/")
+}
+
 // TestZonesCannotSign proves that what runs in a zone, and the wire between,
 // contains no code that could use a private key of the global's, and no Raft.
 func TestZonesCannotSign(t *testing.T) {
@@ -160,15 +178,7 @@ func TestEveryPackageIsDocumented(t *testing.T) {
 func packageDoc(t *testing.T, p pkg) string {
 	t.Helper()
 	fset := token.NewFileSet()
-	var files []*ast.File
-	for _, f := range p.GoFiles {
-		parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.PackageClauseOnly|parser.ParseComments)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, parsed)
-	}
-	d, err := doc.NewFromFiles(fset, files, p.ImportPath)
+	d, err := doc.NewFromFiles(fset, p.parse(t, fset, parser.PackageClauseOnly|parser.ParseComments), p.ImportPath)
 	if err != nil {
 		t.Fatal(err)
 	}

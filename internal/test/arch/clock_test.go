@@ -269,17 +269,10 @@ func typed(t *testing.T) map[string]*typedPkg {
 	})
 	packages := map[string]*typedPkg{}
 	for name, p := range list(t) {
-		if strings.HasPrefix(name, "internal/test/") || strings.HasPrefix(name, "internal/tools/") {
+		if !ships(name) {
 			continue
 		}
-		out := &typedPkg{fset: fset, info: &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}}
-		for _, f := range p.GoFiles {
-			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out.files = append(out.files, parsed)
-		}
+		out := &typedPkg{fset: fset, files: p.parse(t, fset, parser.SkipObjectResolution), info: &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}}
 		if _, err := (&types.Config{Importer: imports}).Check(p.ImportPath, fset, out.files, out.info); err != nil {
 			t.Fatalf("the types of %s: %v", name, err)
 		}

@@ -27,12 +27,8 @@ func TestAdaptersAreExplicit(t *testing.T) {
 	types := map[string]typesOf{}
 	for name, p := range packages {
 		types[name] = typesOf{}
-		for _, f := range p.GoFiles {
-			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files[name] = append(files[name], parsed)
+		files[name] = p.parse(t, fset, parser.SkipObjectResolution)
+		for _, parsed := range files[name] {
 			types[name].collect(parsed)
 		}
 	}

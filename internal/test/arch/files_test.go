@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -73,14 +72,10 @@ var opening = map[string]bool{
 func TestEveryFileThatIsReadHasARule(t *testing.T) {
 	fset, found := token.NewFileSet(), map[string]bool{}
 	for name, p := range list(t) {
-		if strings.HasPrefix(name, "internal/test/") || strings.HasPrefix(name, "internal/tools/") {
+		if !ships(name) {
 			continue
 		}
-		for _, f := range p.GoFiles {
-			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, parsed := range p.parse(t, fset, parser.SkipObjectResolution) {
 			for _, decl := range parsed.Decls {
 				place := name + " " + placeOf(decl)
 				ast.Inspect(decl, func(n ast.Node) bool {
@@ -115,11 +110,7 @@ func TestFilesAreJudgedAsTheyAreOpened(t *testing.T) {
 	byName := map[string]bool{"Stat": true, "Lstat": true, "ReadFile": true}
 	fset, judges := token.NewFileSet(), 0
 	for name, p := range list(t) {
-		for _, f := range p.GoFiles {
-			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, parsed := range p.parse(t, fset, parser.SkipObjectResolution) {
 			for _, decl := range parsed.Decls {
 				looks, judged := "", false
 				ast.Inspect(decl, func(n ast.Node) bool {
@@ -153,14 +144,10 @@ func TestFilesAreJudgedAsTheyAreOpened(t *testing.T) {
 func TestEverySocketIsMadePrivate(t *testing.T) {
 	fset, private := token.NewFileSet(), 0
 	for name, p := range list(t) {
-		if strings.HasPrefix(name, "internal/test/") || strings.HasPrefix(name, "internal/tools/") {
+		if !ships(name) {
 			continue
 		}
-		for _, f := range p.GoFiles {
-			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, parsed := range p.parse(t, fset, parser.SkipObjectResolution) {
 			var in [][2]token.Pos // the arguments of disk.Private
 			ast.Inspect(parsed, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)

@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -25,11 +24,7 @@ var claimLimits = map[string]string{
 func TestEachClaimHasOneLimit(t *testing.T) {
 	fset, found := token.NewFileSet(), map[string]bool{}
 	for name, p := range list(t) {
-		for _, f := range p.GoFiles {
-			parsed, err := parser.ParseFile(fset, filepath.Join(p.Dir, f), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
+		for _, parsed := range p.parse(t, fset, parser.SkipObjectResolution) {
 			ast.Inspect(parsed, func(n ast.Node) bool {
 				spec, ok := n.(*ast.ValueSpec)
 				if !ok {

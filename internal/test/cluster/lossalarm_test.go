@@ -31,23 +31,13 @@ func (g *Global) asOperator(args ...string) (code int, said string) {
 func TestALossIsToldUntilItIsConfirmed(t *testing.T) {
 	var log journal
 	var said string
-	g := StartGlobal(t, slog.New(slog.NewTextHandler(&log, nil)))
-	relay := NewRelay(t, g.KDS())
-	west := g.StartZone("west", relay.Addr())
-	west.WaitCurrent(g)
-	g.Stop()
-	disk := g.copyDisk(false)
-	g.Start()
-	relay.Retarget(g.KDS())
+	g, west, disk := startLone(t, slog.New(slog.NewTextHandler(&log, nil)), false)
 	lost := issueAndRevoke(t, g, 2)
 	west.WaitCurrent(g)
 	if code, said := g.asOperator("cluster", "status"); code != 0 {
 		t.Errorf("before the loss: exit code %d\n%s", code, said)
 	}
-	g.Stop()
-	disk.putBack()
-	g.Start()
-	relay.Retarget(g.KDS())
+	disk.goBack()
 	g.joinKuma("of-kuma", kumaOption{token: g.cpToken("of-kuma")})
 	Eventually(t, "the loss to be known", func() bool { return len(g.Node.Store().Losses()) == 1 })
 	loss := g.Node.Store().Losses()[0]

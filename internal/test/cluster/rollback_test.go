@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,6 +30,38 @@ func (g *Global) copyDisk(logOnly bool) putBack {
 	p := putBack{g, filepath.Join(TempDir(g.t), "copy"), logOnly}
 	copyPrivate(g.t, p.copy, g.Dir)
 	return p
+}
+
+// loneDisk is the disk of a lone global as it was, and the relay by which its zone finds the
+// global again.
+type loneDisk struct {
+	g     *Global
+	relay *Relay
+	copy  putBack
+}
+
+// startLone starts a global and zone west, which has all that the global has, and copies the
+// global's disk.
+func startLone(t *testing.T, log *slog.Logger, logOnly bool) (*Global, *Zone, loneDisk) {
+	t.Helper()
+	g := StartGlobal(t, log)
+	relay := NewRelay(t, g.KDS())
+	west := g.StartZone("west", relay.Addr())
+	west.WaitCurrent(g)
+	g.Stop()
+	d := loneDisk{g, relay, g.copyDisk(logOnly)}
+	g.Start()
+	relay.Retarget(g.KDS())
+	return g, west, d
+}
+
+// goBack puts the copy back.
+func (d loneDisk) goBack() {
+	d.g.t.Helper()
+	d.g.Stop()
+	d.copy.putBack()
+	d.g.Start()
+	d.relay.Retarget(d.g.KDS())
 }
 
 // copyPrivate copies a directory, with the modes of a data directory.
@@ -102,21 +135,11 @@ func (z *Zone) accepts(token string) bool {
 func TestALoneGlobalIsRolledBack(t *testing.T) {
 	for name, logOnly := range map[string]bool{"its directory": false, "raft.db alone": true} {
 		t.Run(name, func(t *testing.T) {
-			g := StartGlobal(t, quiet)
-			relay := NewRelay(t, g.KDS())
-			west := g.StartZone("west", relay.Addr())
-			west.WaitCurrent(g)
-			g.Stop()
-			disk := g.copyDisk(logOnly)
-			g.Start()
-			relay.Retarget(g.KDS())
+			g, west, disk := startLone(t, quiet, logOnly)
 			lost := issueAndRevoke(t, g, 20)
 			west.WaitCurrent(g)
 			before := west.Revision()
-			g.Stop()
-			disk.putBack()
-			g.Start()
-			relay.Retarget(g.KDS())
+			disk.goBack()
 
 			again := issueAndRevoke(t, g, 20)
 			west.wantRefused("what was revoked after the disk went back", again...)
@@ -152,21 +175,11 @@ func wantLossTold(t *testing.T, g *Global) {
 // given out again under the same serial, tokens that it signed are refused, and the gate
 // of the next rotation opens for zones that hold the next key.
 func TestALostKeyIsNotTakenForTheNext(t *testing.T) {
-	g := StartGlobal(t, quiet)
-	relay := NewRelay(t, g.KDS())
-	west := g.StartZone("west", relay.Addr())
-	west.WaitCurrent(g)
-	g.Stop()
-	disk := g.copyDisk(false)
-	g.Start()
-	relay.Retarget(g.KDS())
+	g, west, disk := startLone(t, quiet, false)
 	lostKey := g.rotate(west)
 	ofLost := g.ZoneToken("west", cptoken.ScopeEgress)
 	west.WaitCurrent(g)
-	g.Stop()
-	disk.putBack()
-	g.Start()
-	relay.Retarget(g.KDS())
+	disk.goBack()
 	Eventually(t, "the loss to be known", func() bool { return len(g.Node.Store().Losses()) == 1 })
 	west.WaitCurrent(g)
 	if west.accepts(ofLost) {
@@ -184,25 +197,15 @@ func TestALostKeyIsNotTakenForTheNext(t *testing.T) {
 // TestAKeyThatAZoneKnowsAsRemovedIsReplaced: the disk goes back behind the removal of a
 // key, which signs again. The zone goes on refusing it, and the global replaces it.
 func TestAKeyThatAZoneKnowsAsRemovedIsReplaced(t *testing.T) {
-	g := StartGlobal(t, quiet)
-	relay := NewRelay(t, g.KDS())
-	west := g.StartZone("west", relay.Addr())
-	west.WaitCurrent(g)
+	g, west, disk := startLone(t, quiet, false)
 	first := cptoken.KeyID{Kind: cptoken.Zone, KID: "1"}
 	stolen := g.ZoneToken("west", cptoken.ScopeEgress)
-	g.Stop()
-	disk := g.copyDisk(false)
-	g.Start()
-	relay.Retarget(g.KDS())
 	g.rotate(west)
 	if _, err := g.Node.Store().RemoveKey(context.Background(), operator, first, raftstore.RemoveOptions{Compromised: true}); err != nil {
 		t.Fatal(err)
 	}
 	west.WaitCurrent(g)
-	g.Stop()
-	disk.putBack()
-	g.Start()
-	relay.Retarget(g.KDS())
+	disk.goBack()
 	Eventually(t, "another key to sign", func() bool {
 		k, err := g.Node.Store().Signer(cptoken.Zone, "")
 		return err == nil && k.Ref().Serial > 100
@@ -386,14 +389,7 @@ func TestAllOfThreeAreRolledBack(t *testing.T) {
 // TestMidLoadRollback stops a lone global in the middle of revoking, puts its disk back, and
 // goes on revoking: what was acknowledged stays refused where the zone had it.
 func TestMidLoadRollback(t *testing.T) {
-	g := StartGlobal(t, quiet)
-	relay := NewRelay(t, g.KDS())
-	west := g.StartZone("west", relay.Addr())
-	west.WaitCurrent(g)
-	g.Stop()
-	disk := g.copyDisk(false)
-	g.Start()
-	relay.Retarget(g.KDS())
+	g, west, disk := startLone(t, quiet, false)
 	var held []string
 	for range 30 { // the zone takes them as they come, and is cut off in between
 		held = append(held, issueAndRevoke(t, g, 1)...)
@@ -401,10 +397,10 @@ func TestMidLoadRollback(t *testing.T) {
 	Eventually(t, "the zone to hold some of them", func() bool { return !west.accepts(held[len(held)/2]) })
 	held = slices.DeleteFunc(held, west.accepts)
 	g.Stop()
-	disk.putBack()
+	disk.copy.putBack()
 	g.Start()
 	again := issueAndRevoke(t, g, 10)
-	relay.Retarget(g.KDS())
+	disk.relay.Retarget(g.KDS())
 	again = append(again, issueAndRevoke(t, g, 10)...)
 	west.wantRefused("what was revoked after the disk went back", again...)
 	west.wantRefused("what the zone had acknowledged", held...)
