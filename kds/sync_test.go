@@ -141,6 +141,22 @@ func TestAheadOfMemberWaits(t *testing.T) {
 	}
 }
 
+// TestNothingOlderIsSent: a zone that is ahead would refuse what is older. The member does not
+// even send it: the first that comes leads on from where the zone stands.
+func TestNothingOlderIsSent(t *testing.T) {
+	m := start(t, nil)
+	at, next := kdstest.Revision(1, 3), kdstest.Revision(1, 4)
+	r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, append(as("west"), kds.MDVocabulary, "1")...)
+	first := subscription("west", kds.ChangesType, wire.ResumeVersion(kdstest.Cluster, at))
+	first.InitialResourceVersions[kds.VersionVocabulary] = "1"
+	r.send(first)
+	kdstest.Eventually(t, "waiting", func() bool { return strings.Contains(m.log.String(), "waits for it") })
+	m.source.Become(next, kdstest.Revoke(next.Index, "beyond"))
+	if p, err := wire.DecodePart(r.must()); err != nil || p.Full || p.From != at || p.To != next {
+		t.Errorf("the first that is sent is %+v (%v), want what leads from %s to %s", p, err, at, next)
+	}
+}
+
 func TestNewerHistoryBringsFullState(t *testing.T) {
 	m := start(t, nil)
 	z := join(t, "west", nil, m.addr)
