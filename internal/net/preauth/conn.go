@@ -50,7 +50,7 @@ type Conn struct {
 	left    time.Duration // of the deadline, while it does not run
 	since   time.Time     // when it began to run
 	shaking bool          // the handshake is not answered yet: no deadline but this package's counts
-	place   func()        // among those that have the processor, nil: it has none
+	place   *place        // among those that have the processor, nil: it has none
 	phase   phase
 	version uint16 // of TLS, once the phase is phaseEnding
 	records records
@@ -181,16 +181,16 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		c.mu.Lock()
 		shaking := c.shaking
 		c.mu.Unlock()
-		// Its turn first: whoever charges may have to look for whom to evict.
-		if err := c.came(p[:n]); err != nil {
-			return 0, err
-		}
+		// First, since it is held while it waits for its turn.
 		c.budget.change(func(l *ledger, now time.Time) []*entry {
 			if c.entry == nil {
 				return nil
 			}
 			return l.read(c.entry, int64(n), !shaking, now)
 		})
+		if err := c.came(p[:n]); err != nil {
+			return 0, err
+		}
 	}
 	return n, err
 }

@@ -96,13 +96,16 @@ func (c *Conn) came(p []byte) error {
 }
 
 // writes is called before the server writes. The first time it answers the hello; until
-// TLS 1.2 what it writes once the caller is verified ends the handshake.
+// TLS 1.2 what it writes once the caller is verified ends the handshake. After that it is
+// an answer, and what came is worked on.
 func (c *Conn) writes() {
 	c.mu.Lock()
 	first, ends := c.phase == phaseHello, c.phase == phaseEnding && c.version < tls.VersionTLS13
 	switch {
 	case ends:
 		c.phase = phaseOver
+	case c.phase == phaseOver:
+		ends = true
 	case first:
 		c.phase = phaseFlights
 	}

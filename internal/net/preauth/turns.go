@@ -39,9 +39,13 @@ func (c *Conn) shake() error {
 	return nil
 }
 
+// maxTurn ends a turn after the handshake whose reader neither asks for more nor hands on:
+// net/http reads a byte ahead while a handler waits, and waits itself after some refusals.
+const maxTurn = 50 * time.Millisecond
+
 // turn waits for a place for what came after the handshake. The layers above work on it
-// until they ask for more or hand it on. Unlike a handshake it may be evicted
-// meanwhile, and its deadline runs.
+// until they ask for more, answer or hand it on, or until maxTurn is over. Unlike a handshake
+// it may be evicted meanwhile, and its deadline runs.
 func (c *Conn) turn() error {
 	if c.proved.Load() || c.placed() {
 		return nil
@@ -51,7 +55,19 @@ func (c *Conn) turn() error {
 	}
 	if c.ctx.Err() != nil || c.proved.Load() { // by another request of this connection
 		c.rest()
+		return nil
 	}
+	c.mu.Lock()
+	held := c.place
+	c.mu.Unlock()
+	time.AfterFunc(maxTurn, func() {
+		c.mu.Lock()
+		still := held != nil && c.place == held
+		c.mu.Unlock()
+		if still {
+			c.rest()
+		}
+	})
 	return nil
 }
 
@@ -60,6 +76,10 @@ func (c *Conn) placed() bool {
 	defer c.mu.Unlock()
 	return c.place != nil
 }
+
+// place is one among those for whom the server works. left is called once it is given
+// back; nil: nobody is to know.
+type place struct{ leave, left func() }
 
 // take waits for a place. left is called once it is given back; nil: nobody is to know.
 func (c *Conn) take(left func()) error {
@@ -76,22 +96,21 @@ func (c *Conn) take(left func()) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.place = func() {
-		leave()
-		if left != nil {
-			left()
-		}
-	}
+	c.place = &place{leave, left}
 	return nil
 }
 
 // rest gives the place back: the server waits for the caller, or is done.
 func (c *Conn) rest() {
 	c.mu.Lock()
-	place := c.place
+	held := c.place
 	c.place = nil
 	c.mu.Unlock()
-	if place != nil {
-		place()
+	if held == nil {
+		return
+	}
+	held.leave()
+	if held.left != nil {
+		held.left()
 	}
 }

@@ -1,6 +1,7 @@
 package preauth
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -167,4 +168,46 @@ func TestKnownAddressesDoNotWaitForStrangers(t *testing.T) {
 	}
 	leave()
 	<-answered
+}
+
+// TestATurnEnds: net/http reads a byte ahead while a handler works, and waits before it closes
+// after headers that are too large. Neither keeps a place from others.
+func TestATurnEnds(t *testing.T) {
+	b := New(Config{Deadline: 2 * patience})
+	b.turns = oneTurn()
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, leave := make(chan struct{}), make(chan struct{})
+	server := &http.Server{ConnContext: ConnContext, MaxHeaderBytes: 4 << 10, Handler: b.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		inside <- struct{}{}
+		<-leave
+	}), refuse)}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(b.Listen(raw, "test", false)) }()
+	t.Cleanup(func() { _ = server.Close(); <-done })
+	defer close(leave)
+
+	ahead := dial(t, raw.Addr().String())
+	_, _ = io.WriteString(ahead, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-inside
+	other, err := b.turns.strangers.Enter(t.Context(), Key{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waited := b.turns.Waits()
+	_, _ = io.WriteString(ahead, "G")
+	eventually(t, "the byte ahead to wait for its turn", func() bool { return b.turns.Waits() > waited })
+	other() // it has the place now
+	eventually(t, "the place to be free while the handler waits", b.turns.strangers.isFree)
+
+	large := dial(t, raw.Addr().String())
+	_, _ = io.WriteString(large, "GET / HTTP/1.1\r\nHost: x\r\nA: "+strings.Repeat("a", 16<<10))
+	if resp, err := http.ReadResponse(bufio.NewReader(large), nil); err != nil || resp.StatusCode != 431 {
+		t.Fatalf("%v %v", resp, err)
+	}
+	if !b.turns.strangers.isFree() {
+		t.Error("who was answered keeps the place")
+	}
 }
