@@ -220,7 +220,9 @@ func (s *Store) commit(set *pending, last cptoken.Part) (*state, error) {
 		return d.writeHead()
 	})
 	if err != nil {
-		s.tried = d.next.head
+		if d != nil { // nil: the transaction did not begin
+			s.tried = d.next.head
+		}
 		return nil, err
 	}
 	s.report(d)

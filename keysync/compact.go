@@ -22,8 +22,8 @@ func (d *draft) prunable(expires int64) bool {
 // rewriteIfWorth rewrites the log without what is out of date, if there is enough
 // of it.
 func (d *draft) rewriteIfWorth() error {
-	// Of what is kept beyond the global's list nothing is that the list has by now, or that
-	// was withdrawn.
+	// What is named as kept beyond the global's list is neither on the list by now nor
+	// withdrawn.
 	worth := d.h.entries > 2*d.h.total()+smallLog || d.again && d.h.carried > 0
 	if !worth && d.prunable(d.h.earliest) {
 		var expired uint64

@@ -266,6 +266,12 @@ func TestNewerFormatIsLeftAlone(t *testing.T) {
 // A file that is truncated under a running zone: bbolt reads beyond its end,
 // which is a bus error. The zone goes on with what it has.
 func TestTruncatedWhileOpen(t *testing.T) {
+	for _, pages := range []int{3, 0} { // with 0 no transaction begins
+		t.Run(fmt.Sprint(pages, " pages"), func(t *testing.T) { truncatedWhileOpen(t, pages) })
+	}
+}
+
+func truncatedWhileOpen(t *testing.T, pages int) {
 	s := openNew(t)
 	set := full(history1, 10)
 	for i := range 100 {
@@ -277,7 +283,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	}
 	set.Changes = append(set.Changes, revokedUntil(6, "expires", 50))
 	mustApply(t, s, set)
-	if err := os.Truncate(s.path, int64(3*os.Getpagesize())); err != nil {
+	if err := os.Truncate(s.path, int64(pages*os.Getpagesize())); err != nil {
 		t.Fatal(err)
 	}
 	next := delta(history1, 10, 11, revoked(11, "a"))

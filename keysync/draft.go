@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"maps"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -59,7 +60,7 @@ type draft struct {
 	settled   map[cptoken.CutOffID]bool
 	// blocked are keys of the set that a tombstone of an older history refuses.
 	blocked []cptoken.KeyID
-	again   bool // the set says something of an id that was revoked
+	again   bool // the set says something of an id that may be kept, see retells
 }
 
 func newDraft(tx *bbolt.Tx, set *pending, base *state, k hashKey) *draft {
@@ -275,12 +276,18 @@ func (d *draft) add(e entry) {
 		return
 	}
 	was := d.revokedNow(dg)
-	d.again = d.again || was
+	d.again = d.again || was && d.retells(e)
 	d.h.count(e, was)
 	d.next.keep(e)
 	d.fresh.grow()
 	d.fresh.set(dg, true)
 	d.log.add(e)
+}
+
+// retells reports whether an entry is about an id that is named as kept. In a small log, which
+// costs nothing to rewrite, any may be.
+func (d *draft) retells(e entry) bool {
+	return d.h.carried > 0 && (d.h.entries <= smallLog || slices.Contains(d.next.kept, cptoken.KeptRevocation(e.kind, e.mesh, string(e.id))))
 }
 
 func (d *draft) withdraw(run *cptoken.RevokedRun, explicit bool) {
@@ -297,7 +304,7 @@ func (d *draft) withdraw(run *cptoken.RevokedRun, explicit bool) {
 		if !d.revokedNow(dg) {
 			continue
 		}
-		d.again = true
+		d.again = d.again || d.retells(e)
 		d.h.count(e, true)
 		d.fresh.grow()
 		d.fresh.set(dg, false)

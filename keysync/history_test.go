@@ -278,3 +278,40 @@ func TestKeptBeyondTheListIsNamed(t *testing.T) {
 		t.Errorf("of many it names %q", kept)
 	}
 }
+
+// TestWhatIsKeptCostsOthersNothing: in a large log a change to an id that is not kept does not
+// have all of it written once more, and one to an id that is named does.
+func TestWhatIsKeptCostsOthersNothing(t *testing.T) {
+	s := openNew(t)
+	mustApply(t, s, full(history1, 10, revoked(3, "kept")))
+	set := full(history2, 20)
+	for i := range smallLog/1000 + 1 {
+		ids := make([]string, 1000)
+		for j := range ids {
+			ids[j] = uuidOf(1000*i + j)
+		}
+		set.Changes = append(set.Changes, revoked(3, ids...))
+	}
+	mustApply(t, s, set)
+	before := s.state.head.entries
+	mustApply(t, s, delta(history2, 20, 21, withdrawn(21, uuidOf(5)), revoked(21, uuidOf(6))))
+	if after := s.state.head.entries; after <= before {
+		t.Errorf("the log was written again: %d entries became %d", before, after)
+	}
+	mustApply(t, s, delta(history2, 21, 22, withdrawn(22, "kept")))
+	if kept := s.View().Kept(); len(kept) != 0 {
+		t.Errorf("what was withdrawn is named: %q", kept)
+	}
+}
+
+// TestNamesThatGatesReadComeFirst: who reads acknowledgements stops after so many names.
+func TestNamesThatGatesReadComeFirst(t *testing.T) {
+	s := openNew(t)
+	mustApply(t, s, full(history1, 10, revoked(3, "kept")))
+	mustApply(t, s, full(history2, 20, skipped(20, "kind:strange", nil)))
+	_, names := s.Skipped()
+	_, lacks := cptoken.SplitKept(names)
+	if len(lacks) == 0 || len(lacks) == len(names) || !slices.Equal(names[:len(lacks)], lacks) {
+		t.Errorf("the names are %q", names)
+	}
+}

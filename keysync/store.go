@@ -173,7 +173,7 @@ func (s *Store) Proof() []byte { return s.view.Load().position }
 // what it was told, with the vocabulary that it was made with.
 func (s *Store) Skipped() (vocabulary int, names []string) {
 	v := s.view.Load()
-	return v.Vocabulary(), slices.Concat(v.kept, v.skipped)
+	return v.Vocabulary(), slices.Concat(v.skipped, v.kept) // gates read the first, and a reader may stop
 }
 
 // Instance returns the random id of this copy, a UUID. It tells apart control
