@@ -177,10 +177,14 @@ func (k *PublicKey) WithState(s KeyState) *PublicKey {
 // too, and nil where that is nothing.
 func (k *PublicKey) Within(other *PublicKey) *PublicKey {
 	a, b := k.Registered, other.Registered
-	if a == nil || b == nil {
-		return k
-	}
 	c := *k
+	switch {
+	case b == nil:
+		return k
+	case a == nil:
+		c.Registered = b
+		return &c
+	}
 	c.Registered = &Constraints{
 		Zones: common(a.Zones, b.Zones), Scopes: common(a.Scopes, b.Scopes), MaxLifetime: a.MaxLifetime,
 		AllowNoExpiry: a.AllowNoExpiry && b.AllowNoExpiry, AllowNoID: a.AllowNoID && b.AllowNoID,
@@ -188,7 +192,7 @@ func (k *PublicKey) Within(other *PublicKey) *PublicKey {
 	if a.MaxLifetime == 0 || b.MaxLifetime > 0 && b.MaxLifetime < a.MaxLifetime {
 		c.Registered.MaxLifetime = b.MaxLifetime
 	}
-	if nothing := c.Registered; len(nothing.Zones) == 0 && len(a.Zones) > 0 || len(nothing.Scopes) == 0 && len(a.Scopes) > 0 {
+	if both := c.Registered; len(both.Zones) == 0 && len(a.Zones) > 0 || len(both.Scopes) == 0 && len(a.Scopes) > 0 {
 		return nil
 	}
 	return &c

@@ -39,18 +39,22 @@ const MaxKeySetsLen = MaxKeySets * 160
 // Unix time of the last fetch. A use that [ParseKeySets] refuses is left out: the global
 // would refuse the zone's connection for it.
 func FormatKeySets(uses []KeySetUse) string {
-	latest := slices.Clone(uses)
+	latest := slices.DeleteFunc(slices.Clone(uses), func(u KeySetUse) bool {
+		_, err := parseKeySet(u.line())
+		return err != nil
+	})
 	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Or(clock.Order(b.Last, a.Last), cmp.Compare(a.Set, b.Set)) })
 	latest = latest[:min(len(latest), MaxKeySets)]
 	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Compare(a.Set, b.Set) })
-	var lines []string
-	for _, u := range latest {
-		line := u.Set + " " + strconv.FormatUint(u.Count, 10) + " " + strconv.FormatInt(u.Last.Unix(), 10)
-		if _, err := parseKeySet(line); err == nil {
-			lines = append(lines, line)
-		}
+	lines := make([]string, len(latest))
+	for i, u := range latest {
+		lines[i] = u.line()
 	}
 	return strings.Join(lines, "\n")
+}
+
+func (u KeySetUse) line() string {
+	return u.Set + " " + strconv.FormatUint(u.Count, 10) + " " + strconv.FormatInt(u.Last.Unix(), 10)
 }
 
 // ParseKeySets is the inverse of [FormatKeySets].

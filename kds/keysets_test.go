@@ -97,6 +97,9 @@ func TestWhatAGlobalWouldRefuseIsNotReported(t *testing.T) {
 	for _, set := range []string{"", "zone/", "zone/x", "user", "dataplane", "dataplane/", "dataplane/a b", "dataplane/A", "zone\nzone", "zone 1 1", "dataplane/" + strings.Repeat("m", 300)} {
 		uses = append(uses, kds.KeySetUse{Set: set, Count: 1, Last: at})
 	}
+	for i := range kds.MaxKeySets { // they take no place from what can be told
+		uses = append(uses, kds.KeySetUse{Set: fmt.Sprintf("strange/%d", i), Count: 1, Last: at.Add(time.Hour)})
+	}
 	uses = append(uses, kds.KeySetUse{Set: "dataplane/before", Last: time.Unix(-1, 0)}, kds.KeySetUse{Set: "dataplane/after", Last: time.Unix(253402300800, 0)})
 	got, err := kds.ParseKeySets(kds.FormatKeySets(uses))
 	if err != nil || !reflect.DeepEqual(got, uses[:1]) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
@@ -29,6 +30,9 @@ func watch(conn net.Conn, under *preauth.Conn) net.Conn {
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	w.frames.take(p[:n])
+	if len(w.frames.open) > maxOpen {
+		return 0, federation.Errorf(federation.TooLarge, "more than %d incomplete messages on a connection", maxOpen)
+	}
 	if w.frames.kept != w.told {
 		if over := w.under.Keep(w.frames.kept); over != nil {
 			return 0, over
@@ -51,6 +55,9 @@ const (
 	messageHead   = 5
 	// costMessage is what a message occupies besides its bytes.
 	costMessage = 256
+	// maxOpen is far more than the streams that a connection may have: gRPC passes over data
+	// of streams that were never opened, and of those that it ended.
+	maxOpen = 1024
 )
 
 // frames follows what a client sends, and knows how much of it are incomplete messages.

@@ -3,7 +3,11 @@ package server
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net"
 	"testing"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/preauth"
 )
 
 func frame(kind, flags byte, stream uint32, payload []byte) []byte {
@@ -78,6 +82,41 @@ func TestWhatIsKeptOfMessages(t *testing.T) {
 		if f.kept != want {
 			t.Fatalf("seed %d: %d bytes are kept, counted were %d", seed, want, f.kept)
 		}
+	}
+}
+
+// TestIncompleteMessagesOfAConnectionAreBounded: gRPC drops data of streams that do not exist,
+// so what is known of streams has a bound of its own.
+func TestIncompleteMessagesOfAConnectionAreBounded(t *testing.T) {
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := preauth.New(preauth.Config{}).Listen(raw, "test", false)
+	defer l.Close()
+	client, err := net.Dial("tcp", raw.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	sent := []byte(clientPreface)
+	for i := range uint32(maxOpen + 1) {
+		sent = append(sent, frame(frameData, 0, 2*i+1, make([]byte, 1))...)
+	}
+	if _, err := client.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(server, server.(*preauth.Conn))
+	for buf := make([]byte, 1<<10); err == nil; {
+		_, err = w.Read(buf)
+	}
+	if federation.AsError(err).Code != federation.TooLarge {
+		t.Errorf("the connection ends with %v", err)
 	}
 }
 
