@@ -70,8 +70,9 @@ func (s *State) withdrawCutOff(index uint64, op *storepb.WithdrawCutOff) (uint64
 	case ok:
 		s.log.Del(s.edit, old.logged)
 		s.cutOffs.Del(s.edit, id)
-	case s.level < LevelWithdrawals || s.checkMesh(id.Kind, id.Mesh) != nil || s.dropCutOffTombstone(id, s.began):
-		return 0, nil // else a zone may keep one that a lost past had set
+	case s.level < LevelWithdrawals, s.checkMesh(id.Kind, id.Mesh) != nil,
+		s.dropCutOffTombstone(id, s.began): // else a zone may keep one that a lost past had set
+		return 0, nil
 	}
 	s.append(index, logEntry{what: cutOffWithdrawn, id: cptoken.KeyID(id), at: s.time})
 	return 1, nil

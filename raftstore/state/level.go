@@ -13,8 +13,7 @@ package state
 //	   can be expelled; former seal keys are remembered
 //	4  the state knows its lineage, a loss can be proved, and a key be blocked
 //	5  zones are told which certificates were expelled
-//	6  what is not there, or was withdrawn in a former history, can be withdrawn: a zone
-//	   may keep it
+//	6  what a zone may keep can be withdrawn, replaced secrets do not come back
 //
 // The vocabulary of each is in vocabulary.go.
 const Level = 6

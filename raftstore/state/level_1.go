@@ -2,6 +2,5 @@
 
 package state
 
-// Level makes of this program one that is a feature level older, so that tests can
-// upgrade a cluster from it.
+// Level makes of this program an older one, from which tests upgrade a cluster.
 const Level = 1

@@ -76,7 +76,8 @@ func (s *State) resealSecret(next *storepb.ClusterSecret) error {
 // keepSecrets has a state that goes back in time keep the generations that the replaced
 // one has and the backup lacks: the former ones, and those made since.
 func (s *State) keepSecrets(replaced *State) {
-	if s.cluster == replaced.cluster && replaced.NextSecret() >= s.NextSecret() {
+	next, was := s.NextSecret(), replaced.NextSecret()
+	if s.cluster == replaced.cluster && (was > next || was == next && replaced.level >= LevelWithdrawals) {
 		s.secrets = replaced.secrets
 	}
 }

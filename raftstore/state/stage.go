@@ -19,13 +19,13 @@ const (
 
 func (s *State) stagePart(by string, op *storepb.StagePart) (uint64, error) {
 	old, ok := s.stages.Get(op.StageId)
+	if err := checkPart(old, op); err != nil {
+		return 0, err
+	}
 	if !ok && s.stages.Len() >= maxStages {
 		if err := s.dropOldestStage(); err != nil {
 			return 0, err
 		}
-	}
-	if err := checkPart(old, op); err != nil {
-		return 0, err
 	}
 	next := &storepb.Stage{Id: op.StageId, By: by, BegunMs: s.time}
 	if ok {

@@ -37,7 +37,7 @@ func withFormer(check *storepb.SealCheck, former []string) *storepb.SealCheck {
 // its keys are sealed under it until the next rotation, and it proves nothing.
 func (s *State) keepTrust(replaced *State) {
 	former := slices.Concat(s.sealCheck.GetFormerIds(), replaced.sealCheck.GetFormerIds())
-	if s.cluster == replaced.cluster && slices.Contains(replaced.sealCheck.GetFormerIds(), s.SealKeyID()) {
+	if replaced.level >= LevelWithdrawals && s.cluster == replaced.cluster && slices.Contains(replaced.sealCheck.GetFormerIds(), s.SealKeyID()) {
 		s.sealCheck = replaced.sealCheck
 	}
 	s.sealCheck = withFormer(s.sealCheck, former)
