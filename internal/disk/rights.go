@@ -71,8 +71,12 @@ func CheckSecret(what, path string, info fs.FileInfo) error {
 		WithReason(TooOpen).WithHint("take that away: chmod 600 %s, with an owner or a group that this program runs as", path)
 }
 
-// CheckWritten refuses a file that others may write.
+// CheckWritten refuses a file that others may write. A device belongs to the system, which
+// says who may.
 func CheckWritten(what, path string, info fs.FileInfo) error {
+	if info.Mode()&fs.ModeCharDevice != 0 {
+		return nil
+	}
 	if r := RightsOf(info); r.Write {
 		return writable(what, path, r)
 	}

@@ -192,8 +192,9 @@ func (api *API) verifyUser(ctx context.Context, token string) (*cptoken.Claims, 
 		claims, err = api.cfg.Verifier.Verify(api.store.View(), cptoken.User, token)
 	}
 	if cptoken.ReasonOf(err) == cptoken.UnknownKey {
-		if sealed := api.store.CanSign(); sealed != nil {
-			err = sealed // it may be the key of which this member cannot tell whether it is whole
+		if api.store.CanSign() != nil { // it may be the key of which this member cannot tell whether it is whole
+			err = federation.Errorf(federation.Unavailable, "this member cannot check the token now, as it lacks a seal key").WithReason("sealed").
+				WithHint("ask another member; which seal key this one lacks is in its log and in global seal status")
 		}
 	}
 	result := "accepted"

@@ -132,7 +132,7 @@ func (api *API) postRestore(a *act, w http.ResponseWriter, r *http.Request) erro
 	_ = control.SetWriteDeadline(time.Time{}) // the answer comes when all is done
 	ctx, cancel := context.WithTimeout(r.Context(), applyTimeout)
 	defer cancel()
-	o, before := a.origin("restore", strconv.FormatBool(opts.Force)), api.store.ClusterID()
+	o, before := a.origin("restore", strconv.FormatBool(opts.Force), opts.Cluster, strconv.FormatUint(uint64(opts.Generation), 10)), api.store.ClusterID()
 	backup, change, err := api.store.Restore(ctx, o, opts, arriving{r.Body, control})
 	if err != nil {
 		return err

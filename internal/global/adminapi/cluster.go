@@ -44,8 +44,9 @@ type Cluster interface {
 	// one that was started to follow without a vote.
 	TransferLead(id string) error
 	Remove(id string, force bool) error
-	// CertificateKeys are the names of the keys of the certificates that the node has
-	// shown to this member on connections that are open; its own are never among them.
+	// CertificateKeys are the names of the keys of the certificates that the node shows to
+	// this member on its open connections, and of the one that it showed last; its own are
+	// never among them.
 	CertificateKeys(node string) []string
 	// OwnCertificateKey is the name of the key of the certificate that this member shows.
 	OwnCertificateKey() string

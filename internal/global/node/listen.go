@@ -81,8 +81,8 @@ func (c *Config) bind(flag string, addr Addr) (net.Listener, error) {
 	return listener, nil
 }
 
-// listenAdmin makes the admin socket, which only this process's user may connect to. It is called with the folder locked, so
-// that no other node's socket is taken away.
+// listenAdmin makes the admin socket, which only this process's user may connect to. It is
+// called with the folder locked, so that no other node's socket is taken away.
 func (c *Config) listenAdmin() (net.Listener, error) {
 	path, err := filepath.Abs(filepath.Join(c.DataDir, adminSocket))
 	if err != nil {
@@ -100,7 +100,9 @@ func (c *Config) listenAdmin() (net.Listener, error) {
 	var listener net.Listener
 	disk.Private(func() { listener, err = net.Listen("unix", path) })
 	if err == nil {
-		err = os.Chmod(path, 0o600) // nobody executes it
+		if err = os.Chmod(path, 0o600); err != nil { // nobody executes it
+			listener.Close()
+		}
 	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making the admin socket %s: %w", path, err)

@@ -167,7 +167,8 @@ func (p *peers) Join(ctx context.Context, r peer.JoinRequest) error {
 
 func (p *peers) ReadIndex() (uint64, error) { return p.store.ReadIndex() }
 
-func (p *peers) Judge(ctx context.Context, node string) error {
+// CheckMember is part of peer.Node.
+func (p *peers) CheckMember(ctx context.Context, node string) error {
 	members := p.MemberIDs()
 	if !p.store.IsLeader() {
 		to, err := p.leader()
@@ -178,9 +179,7 @@ func (p *peers) Judge(ctx context.Context, node string) error {
 		if err != nil {
 			return err
 		}
-		if at.Members != nil { // a leader of a former version names none
-			members = at.Members
-		}
+		members = at.Members
 	}
 	if !slices.Contains(members, node) {
 		return peer.NoMember(node)
@@ -204,7 +203,7 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 		return peer.ReportAnswer{}, notLeading()
 	}
 	if !slices.Contains(p.MemberIDs(), r.Member) {
-		return peer.ReportAnswer{}, federation.Errorf(federation.Forbidden, "node %.64q is no member", r.Member).WithReason("removed")
+		return peer.ReportAnswer{}, peer.NoMember(r.Member)
 	}
 	p.membership.Heard(r)
 	for _, s := range r.Shown {

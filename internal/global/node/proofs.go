@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
 
@@ -32,7 +33,7 @@ func (p *peers) expelledCertificate(cert *x509.Certificate) error {
 
 func expelled(who string) error {
 	return federation.Errorf(federation.Forbidden, "%s was expelled", who).WithReason("expelled").
-		WithHint("an administrator can take that back: global certs readmit, global cluster readmit; see global certs expelled")
+		WithHint(peer.ExpelledHint)
 }
 
 // CertificateKeys implements adminapi.Cluster.

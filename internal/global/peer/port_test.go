@@ -40,19 +40,19 @@ type node struct {
 	judged error
 }
 
-func (n node) ClusterID() string                       { return n.id }
-func (n node) MemberIDs() []string                     { return []string{dialling} }
-func (n node) Judge(context.Context, string) error     { return n.judged }
-func (n node) Applied() uint64                         { return 42 }
-func (n node) Hello(from Hello) Hello                  { return Hello{NodeID: "n1", Address: from.Address} }
-func (n node) Promise(Promise) error                   { return n.err }
-func (n node) Join(context.Context, JoinRequest) error { return n.err }
-func (n node) Report(r Report) (ReportAnswer, error)   { return ReportAnswer{Full: !r.Full}, n.err }
-func (n node) Picture() (Picture, error)               { return Picture{}, n.err }
-func (n node) Now() time.Time                          { return time.Unix(1, 0) }
-func (n node) ReadIndex() (uint64, error)              { return 7, n.err }
-func (n node) Audit(audit.Query) (audit.Page, error)   { return audit.Page{}, nil }
-func (n node) Standing(Standing) Standings             { return Standings{} }
+func (n node) ClusterID() string                         { return n.id }
+func (n node) MemberIDs() []string                       { return []string{dialling} }
+func (n node) CheckMember(context.Context, string) error { return n.judged }
+func (n node) Applied() uint64                           { return 42 }
+func (n node) Hello(from Hello) Hello                    { return Hello{NodeID: "n1", Address: from.Address} }
+func (n node) Promise(Promise) error                     { return n.err }
+func (n node) Join(context.Context, JoinRequest) error   { return n.err }
+func (n node) Report(r Report) (ReportAnswer, error)     { return ReportAnswer{Full: !r.Full}, n.err }
+func (n node) Picture() (Picture, error)                 { return Picture{}, n.err }
+func (n node) Now() time.Time                            { return time.Unix(1, 0) }
+func (n node) ReadIndex() (uint64, error)                { return 7, n.err }
+func (n node) Audit(audit.Query) (audit.Page, error)     { return audit.Page{}, nil }
+func (n node) Standing(Standing) Standings               { return Standings{} }
 
 func (n node) SeeZone(_ context.Context, z string) (federation.Zone, error) {
 	return federation.Zone{Name: z}, n.err

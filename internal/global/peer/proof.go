@@ -110,10 +110,13 @@ type refusalOf struct {
 // maxRefusal bounds what is shown of a refusal's text.
 const maxRefusal = 500
 
+// ExpelledHint tells who was expelled what can be done about it.
+const ExpelledHint = "an administrator can take that back: global certs readmit, global cluster readmit; see global certs expelled"
+
 // refusalHints are the reasons that the acceptor's part gives, with what to do about each.
 var refusalHints = map[string]string{
 	reasonSealKey: sealKeyHint,
-	"expelled":    "an administrator can take that back: global certs readmit, global cluster readmit; see global certs expelled",
+	"expelled":    ExpelledHint,
 	"other_node":  "",
 }
 

@@ -25,9 +25,9 @@ type Node interface {
 	ClusterID() string
 	// MemberIDs are the nodes that are members, as this node sees it.
 	MemberIDs() []string
-	// Judge returns nil for a node that is a member in the leader's view, which a node that
+	// CheckMember returns nil for a node that is a member in the leader's view, which a node that
 	// does not lead asks for.
-	Judge(ctx context.Context, node string) error
+	CheckMember(ctx context.Context, node string) error
 	Applied() uint64
 	Hello(from Hello) Hello
 	Promise(p Promise) error
@@ -141,7 +141,7 @@ func speaksForItself(ctx context.Context, node string) error {
 // still in the eyes of a node that does not lead.
 func forwarded(n Node, api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := n.Judge(r.Context(), proofOf(r.Context()).Node); err != nil {
+		if err := n.CheckMember(r.Context(), proofOf(r.Context()).Node); err != nil {
 			apierr.WriteError(w, err)
 			return
 		}

@@ -61,7 +61,9 @@ func (c *Config) listenSocket() (net.Listener, error) {
 	var listener net.Listener
 	disk.Private(func() { listener, err = net.Listen("unix", path) })
 	if err == nil {
-		err = os.Chmod(path, 0o600) // nobody executes it
+		if err = os.Chmod(path, 0o600); err != nil { // nobody executes it
+			listener.Close()
+		}
 	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "making the socket %s: %w", path, err).

@@ -15,7 +15,7 @@ import (
 func (a *Authenticator) Plausible(ctx context.Context, credential string) error {
 	methods := [...]keyring.Method{a.cfg.Settings.Method(cptoken.TypeDataplane), a.cfg.Settings.Method(cptoken.TypeIngress)}
 	var refusal error
-	kind, said := "", saidKind(credential)
+	kind := ""
 	for _, method := range methods {
 		if method == keyring.None {
 			return nil
@@ -29,7 +29,7 @@ func (a *Authenticator) Plausible(ctx context.Context, credential string) error 
 		}
 		// What is said of the method that the token is of tells most: it is that of the key
 		// that signed it or, where no key did, the one that it names itself.
-		if refusal == nil || cptoken.ReasonOf(refusal) == cptoken.WrongKind || kindOf(method) == said {
+		if refusal == nil || cptoken.ReasonOf(refusal) == cptoken.WrongKind || kindOf(method) == saidKind(credential) {
 			refusal, kind = err, kindOf(method)
 		}
 	}

@@ -135,6 +135,9 @@ func (q states) account(ctx context.Context, r Reviewer, proxyType, token string
 
 func (q states) nothing() error { return q.s.CheckNothing() }
 
+// Kind is what the caller was counted under.
+func (a *Admission) Kind() string { return kindOf(a.Method) }
+
 // Proved lists what the token of an accepted proxy proves, in the words of a
 // statement: proxyType, mesh, name and tag/NAME; and zone, workload and serviceAccount. It is
 // empty, not nil, where nothing was to be proved.

@@ -70,8 +70,11 @@ func newAccess(cfg Config) (*access, error) {
 			}
 			return c, err
 		},
-		Same: func(a, b credentials) bool { return reflect.DeepEqual(a, b) },
-		Use:  a.use,
+		Same: func(a, b credentials) bool {
+			a.Warnings, b.Warnings = nil, nil // of the files, not of what is in them
+			return reflect.DeepEqual(a, b)
+		},
+		Use: a.use,
 		Failed: func(err error) {
 			cfg.Logger.Warn("new credentials for Kubernetes' API cannot be used, the former stay in use",
 				"error", err, "hint", federation.AsError(err).Hint)
@@ -113,7 +116,7 @@ func (a *access) use(c credentials) error {
 		return err
 	}
 	for _, warning := range c.Warnings {
-		a.cfg.Logger.Warn(warning)
+		a.cfg.Logger.Warn("a file with a credential for Kubernetes' API may be read by others", "detail", warning)
 	}
 	if old := a.now.Swap(server); old != nil {
 		old.http.CloseIdleConnections()

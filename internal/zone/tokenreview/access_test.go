@@ -206,7 +206,7 @@ func TestFilesThatOthersMayUse(t *testing.T) {
 			if (err == nil) != readable || err != nil && (federation.AsError(err).Reason != disk.TooOpen || !strings.Contains(err.Error(), path)) {
 				t.Errorf("kubeconfig %q, %s of mode %#o: %v", tt.kubeconfig, tt.file, mode, err)
 			}
-			if warned := strings.Count(log.String(), "may be read by others"); (warned == 1) != (tt.warned && mode == 0o644) || warned > 1 {
+			if warned := strings.Count(log.String(), "level=WARN"); (warned == 1) != (tt.warned && mode == 0o644) || warned > 1 {
 				t.Errorf("kubeconfig %q, %s of mode %#o: %d warnings", tt.kubeconfig, tt.file, mode, warned)
 			}
 			if err == nil {

@@ -79,7 +79,7 @@ func (s *Server) check(ctx context.Context, about *authz.AttributeContext) (*aut
 	}
 	response, err := allowed(admission, about)
 	if err != nil { // of a token that was accepted
-		s.cfg.Auth.Count(string(admission.Claims.Kind), err)
+		s.cfg.Auth.Count(admission.Kind(), err)
 	}
 	return response, err
 }
