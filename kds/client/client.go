@@ -157,9 +157,14 @@ func New(cfg Config) *Client {
 }
 
 // stableAfter is how long a connection must have lasted for the next failure to
-// count as the first one. A connection that is admitted and at once lost again,
-// over and over, must not be made at the pace of a first retry.
+// count as the first one; a shorter one has as much less forgotten. A connection that is
+// admitted and at once lost again, over and over, must not be made at the pace of a first retry.
 const stableAfter = 30 * time.Second
+
+// remembered returns how many of the earlier failures count after a connection that lasted.
+func remembered(failures int, lasted time.Duration) int {
+	return int(float64(failures) * max(0, 1-lasted.Seconds()/stableAfter.Seconds()))
+}
 
 // Run connects, and connects again, until ctx ends; it then returns nil. It
 // returns an error only where the configuration names no address.
@@ -178,9 +183,7 @@ func (c *Client) Run(ctx context.Context) error {
 			c.disconnected(address, nil)
 			return nil
 		}
-		if clock.Since(began) >= stableAfter {
-			failures = 0
-		}
+		failures = remembered(failures, clock.Since(began))
 		wait := c.backoff(failures)
 		failures++
 		next++

@@ -65,6 +65,15 @@ func TestSetReader(t *testing.T) {
 	}
 }
 
+// TestAConnectionMakesUpForFailures: as much as it lasted, and one that was lost at once for none.
+func TestAConnectionMakesUpForFailures(t *testing.T) {
+	for lasted, want := range map[time.Duration]int{0: 12, time.Second: 11, stableAfter / 2: 6, stableAfter - time.Second: 0, stableAfter: 0, time.Hour: 0} {
+		if got := remembered(12, lasted); got != want {
+			t.Errorf("after %v: %d, want %d", lasted, got, want)
+		}
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	c := New(Config{Addresses: []string{"a", "b"}, BackoffMin: 100 * time.Millisecond, BackoffMax: time.Second})
 	for _, r := range []float64{0, 0.999999} {
