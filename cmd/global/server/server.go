@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	console "github.com/meridiankds/meridian/internal/cli"
 	configfile "github.com/meridiankds/meridian/internal/config"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/audit"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/keyring"
@@ -201,7 +202,7 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if room < 1 || room > maxAuditRoom {
 		return globalnode.Config{}, console.Usage(federation.InvalidField("--audit-room", "must be from 1 to %d, in MiB", maxAuditRoom))
 	}
-	addr := func(flag string) globalnode.Addr { return globalnode.Addr{HostPort: c.String(flag)} }
+	addr := func(flag string) endpoints.Addr { return endpoints.Addr{HostPort: c.String(flag)} }
 	return globalnode.Config{
 		DataDir: c.String("data-dir"),
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),

@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/disk"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
@@ -31,21 +32,14 @@ const (
 // DefaultElectionTimeout is how long members wait for a leader that is silent.
 const DefaultElectionTimeout = raftstore.DefaultElectionTimeout
 
-// Addr is an address to listen on.
-type Addr struct {
-	HostPort string
-	// MayMove lets the node take a free port where this one is taken.
-	MayMove bool
-}
-
 // Config is what a Node is made from.
 type Config struct {
 	DataDir     string
-	API         Addr // HTTP; empty HostPort: no such port
-	APITLS      Addr
-	KDS         Addr
-	Peer        Addr
-	Diagnostics Addr
+	API         endpoints.Addr // HTTP; empty HostPort: no such port
+	APITLS      endpoints.Addr
+	KDS         endpoints.Addr
+	Peer        endpoints.Addr
+	Diagnostics endpoints.Addr
 	// ProxyProtocolFrom are balancers that tell with PROXY protocol whose connection they
 	// pass on.
 	ProxyProtocolFrom []netip.Prefix
@@ -206,8 +200,8 @@ func (c *Config) validateJoin() error {
 }
 
 // addresses are the ports by the flag that names each.
-func (c *Config) addresses() map[string]Addr {
-	return map[string]Addr{
+func (c *Config) addresses() map[string]endpoints.Addr {
+	return map[string]endpoints.Addr{
 		"--api-addr": c.API, "--api-tls-addr": c.APITLS, "--kds-addr": c.KDS,
 		"--peer-addr": c.Peer, "--diagnostics-addr": c.Diagnostics,
 	}

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/disk"
@@ -29,7 +28,7 @@ func (c *Config) listen() (*listeners, error) {
 	l := &listeners{}
 	for _, port := range []struct {
 		flag string
-		addr Addr
+		addr endpoints.Addr
 		into *net.Listener
 	}{
 		{"--api-addr", c.API, &l.api},
@@ -41,7 +40,7 @@ func (c *Config) listen() (*listeners, error) {
 		if port.addr.HostPort == "" {
 			continue
 		}
-		listener, err := c.bind(port.flag, port.addr)
+		listener, err := port.addr.Listen(port.flag, c.Logger)
 		if err != nil {
 			l.close()
 			return nil, err
@@ -54,31 +53,6 @@ func (c *Config) listen() (*listeners, error) {
 		}
 	}
 	return l, nil
-}
-
-// bind listens on one address, or on a free port in its place if it may move.
-func (c *Config) bind(flag string, addr Addr) (net.Listener, error) {
-	listener, err := net.Listen("tcp", addr.HostPort)
-	if err == nil {
-		return listener, nil
-	}
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return nil, federation.Errorf(federation.Invalid, "%s %s cannot be listened on: %w", flag, addr.HostPort, err)
-	}
-	if !addr.MayMove {
-		return nil, federation.Errorf(federation.Conflict, "%s %s is taken by another process", flag, addr.HostPort).
-			WithHint("stop it, or name another address with %s", flag)
-	}
-	host, _, err := net.SplitHostPort(addr.HostPort)
-	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "%s: %w", flag, err)
-	}
-	listener, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return nil, federation.Errorf(federation.Unavailable, "%s: %s is taken, and no free port was found: %w", flag, addr.HostPort, err)
-	}
-	c.Logger.Warn("the default port is taken, using a free one", "flag", flag, "default", addr.HostPort, "address", listener.Addr().String())
-	return listener, nil
 }
 
 // listenAdmin makes the admin socket, which only this process's user may connect to. It is

@@ -18,7 +18,7 @@ import (
 
 // binds are the only files that listen. The last one is for nodes that stand alone, on
 // loopback.
-var binds = []string{"internal/global/node/listen.go", "internal/zone/node/node.go", "internal/zone/node/socket.go", "raftstore/raftnet/layer.go"}
+var binds = []string{"internal/endpoints/listen.go", "internal/global/node/listen.go", "internal/zone/node/node.go", "internal/zone/node/socket.go", "raftstore/raftnet/layer.go"}
 
 // programOf is whose port a file serves; "" for both.
 func programOf(file string) string {
@@ -343,6 +343,8 @@ func doorsIn(n ast.Node) (names []string) {
 		of, _ := selector.X.(*ast.Ident)
 		switch {
 		case of != nil && (of.Name == "net" || of.Name == "tls") && strings.HasPrefix(selector.Sel.Name, "Listen"):
+			return []string{""}
+		case selector.Sel.Name == "Listen" && len(n.Args) == 2: // of endpoints.Addr
 			return []string{""}
 		case selector.Sel.Name == "Listen" && len(n.Args) == 3 && text(n.Args[1]) != "":
 			return []string{text(n.Args[1])} // of a budget

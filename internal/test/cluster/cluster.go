@@ -11,6 +11,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
@@ -137,7 +138,7 @@ func (g *Global) Start() {
 		g.AwaitReady()
 		return
 	}
-	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
+	free := endpoints.Addr{HostPort: "127.0.0.1:0"}
 	cfg := globalnode.Config{
 		DataDir: g.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
 		KDSAuth: federation.AuthToken, KDSPlain: g.kdsPlain, ControlPlaneKey: g.controlPlaneKey, Version: "test", Logger: g.log,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
@@ -130,7 +131,7 @@ const electionTimeout = 3 * globalnode.DefaultElectionTimeout
 
 // config is the line with which every member is started.
 func (c *Globals) config(g *Global) globalnode.Config {
-	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
+	free := endpoints.Addr{HostPort: "127.0.0.1:0"}
 	return globalnode.Config{
 		DataDir: g.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
 		Advertise: g.Name, Expect: len(c.join), Join: c.join, NonVoter: g.NonVoter, DialPeers: c.Net.Dialer(g.Name),

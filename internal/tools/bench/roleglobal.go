@@ -62,7 +62,7 @@ func newGlobalRole() (methods, func()) {
 }
 
 func (g *globalRole) start(_ context.Context, in globalStart) (endpoints.Endpoints, error) {
-	free := globalnode.Addr{HostPort: "127.0.0.1:0"}
+	free := endpoints.Addr{HostPort: "127.0.0.1:0"}
 	cfg := globalnode.Config{
 		DataDir: in.Dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
 		KDSAuth: federation.AuthToken, KDSPlain: in.Plain, LocalhostIsAdmin: true, Bootstrap: true,

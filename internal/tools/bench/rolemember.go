@@ -26,7 +26,7 @@ const stabilize = 200 * time.Millisecond
 func (m memberStart) prepare(cfg *globalnode.Config) (err error) {
 	secret := func(name string) string { return filepath.Join(m.Secrets, name) }
 	cfg.Bootstrap, cfg.Expect, cfg.Join, cfg.NonVoter, cfg.Stabilize = false, len(m.Join), m.Join, m.NonVoter, stabilize
-	cfg.Peer = globalnode.Addr{HostPort: m.Peer}
+	cfg.Peer = endpoints.Addr{HostPort: m.Peer}
 	if cfg.Seal, err = issue.LoadSealKeys(secret("seal.key")); err != nil {
 		return err
 	}

@@ -41,6 +41,8 @@ type Config struct {
 	DPAddr          string // TLS, for proxies
 	APIAddr         string // HTTP, for operators; empty: none
 	DiagnosticsAddr string // empty: none
+	// MayMove names the flags of ports that take a free one where theirs is taken.
+	MayMove []string
 	// DPTLS holds the certificate shown to proxies. Where it is nil the zone makes
 	// its own, under DataDir, and renews it.
 	DPTLS    *tlsutil.Source

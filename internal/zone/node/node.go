@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
-	"syscall"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -95,7 +95,8 @@ func (n *Node) open() (err error) {
 		if port.address == "" {
 			continue
 		}
-		if *port.into, err = listen(port.flag, port.address); err != nil {
+		address := endpoints.Addr{HostPort: port.address, MayMove: slices.Contains(n.cfg.MayMove, port.flag)}
+		if *port.into, err = address.Listen(port.flag, n.cfg.Logger); err != nil {
 			return err
 		}
 	}
@@ -175,19 +176,6 @@ func (n *Node) clientConfig() kdsclient.Config {
 func (n *Node) link() proxyport.Link {
 	s := n.client.Status()
 	return proxyport.Link{Connected: s.Connected, Address: s.Address, Member: s.Member, Kind: s.Kind, Since: s.Since, LastError: s.LastError}
-}
-
-func listen(flag, address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, federation.Errorf(federation.Conflict, "%s %s is taken by another process", flag, address).
-			WithHint("stop it, or name another address with %s; port 0 takes a free one", flag)
-	}
-	if err != nil {
-		return nil, federation.Errorf(federation.Invalid, "%s %s cannot be listened on: %w", flag, address, err).
-			WithHint("name an address of this machine with %s", flag)
-	}
-	return listener, nil
 }
 
 // Endpoints tells where the node listens.
