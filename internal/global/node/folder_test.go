@@ -44,7 +44,7 @@ func (l *logs) String() string {
 }
 
 func devConfig(dir string, to *logs) *Config {
-	free := Addr{HostPort: "127.0.0.1:0"}
+	free := endpoints.Addr{HostPort: "127.0.0.1:0"}
 	return &Config{
 		DataDir: dir, API: free, APITLS: free, KDS: free, Peer: free, Diagnostics: free,
 		KDSAuth: federation.AuthToken, Version: "test", Logger: slog.New(slog.NewTextHandler(to, nil)),
@@ -187,6 +187,25 @@ func TestOrdinaryEndIsQuiet(t *testing.T) {
 	}
 	if s := to.String(); strings.Contains(s, "level=ERROR") || strings.Contains(s, "accept connection") {
 		t.Errorf("logged:\n%s", s)
+	}
+}
+
+// TestTheAdministratorsTokenIsKept: not each start leaves another one behind, and one that is
+// of no use is replaced.
+func TestTheAdministratorsTokenIsKept(t *testing.T) {
+	dir, to := t.TempDir(), new(logs)
+	issued := func() int {
+		runUntilReady(t, prepared(t, dir, to))
+		return strings.Count(to.String(), "issued an administrator's token")
+	}
+	if first, second := issued(), issued(); first != 1 || second != 1 {
+		t.Errorf("%d tokens after one start, %d after two", first, second)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "admin.token"), []byte("eyJhbGciOiJSUzI1NiJ9.e30.AAAA\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := issued(); n != 2 {
+		t.Errorf("%d tokens after the file was damaged", n)
 	}
 }
 

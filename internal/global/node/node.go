@@ -49,6 +49,7 @@ type Node struct {
 	peers     *peers
 	audit     *audit.Log
 	slow      *throttle.Limiter
+	verifier  *cptoken.Verifier
 	keyring   *keyring.Keyring // of zone tokens that let a control plane join
 	rekeyed   chan struct{}    // tells judgeSessions that this node's own keys changed
 	ready     chan struct{}
@@ -116,13 +117,13 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.verified = n.metrics.Counter("tokens_verified_total", "Tokens that were shown to this member, by kind and result: accepted, or the reason.", "kind", "result")
-	verifier := cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
+	n.verifier = cptoken.NewVerifier(cptoken.VerifierOptions{Now: n.cfg.Now, CacheBytes: cacheBytes})
 	if err := n.openKeyring(); err != nil {
 		return err
 	}
-	n.kds = kdsserver.New(n.kdsConfig(identity.Cluster, verifier))
+	n.kds = kdsserver.New(n.kdsConfig(identity.Cluster))
 	n.api = adminapi.New(adminapi.Config{
-		Store: n.store, Leads: n.peers.leading, Fleet: n.fleet, Verifier: verifier, Logger: n.cfg.Logger.With("component", "api"),
+		Store: n.store, Leads: n.peers.leading, Fleet: n.fleet, Verifier: n.verifier, Logger: n.cfg.Logger.With("component", "api"),
 		Members: n.peers.MemberIDs, Cluster: n.peers, Losses: n.peers.losses,
 		Version: n.cfg.Version, Hostname: hostname(), LocalhostIsAdmin: n.cfg.LocalhostIsAdmin, Now: n.cfg.Now,
 		Roles: n.cfg.Roles.Roles,
@@ -155,11 +156,11 @@ func (n *Node) storeConfig() raftstore.Config {
 	}
 }
 
-func (n *Node) kdsConfig(cluster string, verifier *cptoken.Verifier) kdsserver.Config {
+func (n *Node) kdsConfig(cluster string) kdsserver.Config {
 	cfg := kdsserver.Config{
 		Source: zoneSource{n.store, n.peers.losses}, Catalog: kumaCatalog{n.store},
 		Authenticator: sealedGate{zones: admission.New(admission.Config{
-			Store: admissionStore{n.store, n.peers, n.keyring}, Verifier: verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
+			Store: admissionStore{n.store, n.peers, n.keyring}, Verifier: n.verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),
 		}), store: n.store, verified: n.verified},
 		Relay:   relay{n},

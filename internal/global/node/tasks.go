@@ -9,15 +9,17 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/tokenfile"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
-// adminTokenLife bounds what a stray copy of admin.token is good for. The token is
-// issued anew at each start, and the command line uses the admin socket.
+// adminTokenLife bounds what a stray copy of admin.token is good for. A start issues it
+// anew where half of that is over, and the command line uses the admin socket.
 const adminTokenLife = 30 * 24 * time.Hour
 
 // latest is what this member has to report now.
@@ -89,8 +91,21 @@ func (n *Node) warnUnproven(ctx context.Context) error {
 	}
 }
 
-// writeAdminToken leaves a fresh administrator's token in the data folder.
+// adminTokenHolds reports whether the token of an earlier start is good for a while longer.
+func (n *Node) adminTokenHolds() bool {
+	raw, err := tokenfile.Read(n.adminTokenFile(), func(string) {})
+	if err != nil {
+		return false
+	}
+	c, err := n.verifier.Verify(n.store.View(), cptoken.User, raw)
+	return err == nil && clock.Left(c.ExpiresAt, n.cfg.Now()) > adminTokenLife/2
+}
+
+// writeAdminToken leaves an administrator's token in the data folder.
 func (n *Node) writeAdminToken(ctx context.Context) error {
+	if n.adminTokenHolds() {
+		return nil
+	}
 	signer, err := n.store.Signer(cptoken.User, "")
 	if err != nil {
 		return err
