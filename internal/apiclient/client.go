@@ -44,6 +44,7 @@ type client struct {
 	// waits is told why a change is sent again; nil: nobody is.
 	waits    func(error)
 	patience time.Duration
+	proxy    func(*http.Request) (*url.URL, error) // nil: none in between
 }
 
 // newClient returns a client of the target; agent is what it calls itself,
@@ -83,6 +84,7 @@ func newClient(t Target, agent string) (*client, error) {
 			transport.TLSClientConfig.Certificates = []tls.Certificate{*own.Current().Certificate}
 		}
 	}
+	c.proxy = transport.Proxy
 	c.http = &http.Client{
 		Transport: transport,
 		// The token is for this node, not for where it points.
@@ -270,5 +272,8 @@ func (c *client) node() string { return c.target.Service.Node }
 
 // notOurs adds the hint for an answer that no node of ours gives.
 func (c *client) notOurs(err *federation.Error) error {
+	if port := c.wrongPort(); port != "" {
+		return err.WithHint("%s", port)
+	}
 	return err.WithHint("is this the address of a %s? name it with %s", c.node(), c.target.Service.AddressFlag)
 }

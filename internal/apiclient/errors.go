@@ -32,8 +32,34 @@ func (c *client) failure(err error, unknown bool, req *http.Request) error {
 			"the %s at %s got the request and then nothing came back: %w", c.node(), c.target, reason(err)).
 			WithHint("%s", c.unknownHint(req.Header.Get(apitypes.HeaderRequestID)))
 	}
-	e := federation.Errorf(federation.Unavailable, "cannot reach the %s at %s: %w", c.node(), c.target, reason(err))
+	through := ""
+	if c.proxy != nil {
+		if u, proxyErr := c.proxy(req); proxyErr == nil && u != nil {
+			through = " through the proxy " + u.Host
+		}
+	}
+	e := federation.Errorf(federation.Unavailable, "cannot reach the %s at %s%s: %w", c.node(), c.target, through, reason(err))
+	if through != "" {
+		return e.WithHint("HTTP_PROXY and HTTPS_PROXY name the proxy; NO_PROXY=%s goes there directly", req.URL.Hostname())
+	}
 	return e.WithHint("%s", c.unreachableHint(err))
+}
+
+// otherPorts are the default ports that are not the HTTP API, and what speaks there.
+var otherPorts = map[string]string{
+	"5678": "where proxies connect to a zone", "5680": "for health and metrics", "5683": "where globals connect to each other", "5685": "where zones connect to a global",
+}
+
+// wrongPort says that the target is likely another port than the HTTP API; "" where not.
+func (c *client) wrongPort() string {
+	u, err := url.Parse(c.target.Address)
+	if err != nil || c.target.Service.Default != DefaultAPI {
+		return ""
+	}
+	if what, ok := otherPorts[u.Port()]; ok {
+		return "port " + u.Port() + " is " + what + "; the HTTP API is at http://" + net.JoinHostPort(u.Hostname(), "5681") + ", a global's over TLS at port 5682"
+	}
+	return ""
 }
 
 // reason shortens what the net package says to what an operator needs.
@@ -60,9 +86,12 @@ func (c *client) unreachableHint(err error) string {
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
 	flag := c.target.Service.AddressFlag
+	port := c.wrongPort()
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "run the command again"
+	case port != "" && !errors.Is(err, syscall.ECONNREFUSED):
+		return port
 	case errors.As(err, &unknownCA) && c.target.CAFile == "":
 		return "give the CA of the " + c.node() + " with --ca-file, or take it from the node's folder with --data-dir"
 	case errors.As(err, &unknownCA):

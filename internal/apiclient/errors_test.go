@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,5 +234,41 @@ func TestNoErrorShowsTheToken(t *testing.T) {
 		if text := fmt.Sprintf("%v %+v", err, federation.AsError(err)); strings.Contains(text, "secret") {
 			t.Errorf("shows the token: %s", text)
 		}
+	}
+}
+
+// TestAnotherPortIsNamed: who asks where proxies, zones or members connect hears so, and
+// where the API is.
+func TestAnotherPortIsNamed(t *testing.T) {
+	hint := func(s Service, address string, err error) string {
+		return (&client{target: Target{Service: s, Address: address}}).unreachableHint(err)
+	}
+	garbled := errors.New("malformed HTTP response")
+	for port := range otherPorts {
+		if got := hint(API("global"), "http://host:"+port, garbled); !strings.Contains(got, "port "+port+" is ") || !strings.Contains(got, "http://host:5681") {
+			t.Errorf("of port %s it says %q", port, got)
+		}
+	}
+	for _, got := range []string{
+		hint(API("global"), "http://host:5681", garbled), hint(API("global"), "http://host:5685", syscall.ECONNREFUSED), hint(ProxyPort(), "https://host:5678", garbled),
+	} {
+		if strings.Contains(got, "is where") {
+			t.Errorf("of a right port, or where nobody listens, it says %q", got)
+		}
+	}
+}
+
+// TestAProxyOfTheEnvironmentIsNamed: it is between the command and the node, and nobody typed it.
+func TestAProxyOfTheEnvironmentIsNamed(t *testing.T) {
+	g, err := NewGlobal(Target{Service: API("global"), Address: "http://192.0.2.1:5681"}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.c.proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://user:secret@127.0.0.1:1") }
+	g.c.http.Transport.(*http.Transport).Proxy = g.c.proxy
+	_, err = g.Keys(t.Context())
+	if e := federation.AsError(err); e == nil || !strings.Contains(e.Detail, "through the proxy 127.0.0.1:1: ") ||
+		!strings.Contains(e.Hint, "NO_PROXY=192.0.2.1") || strings.Contains(e.Detail+e.Hint, "secret") {
+		t.Errorf("got %+v", e)
 	}
 }

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -136,8 +138,29 @@ func (l *line) takeFlag(words []string) ([]string, error) {
 		}
 		use.words = words[:2]
 	}
+	if _, ok := flag.(*cli.DurationFlag); ok {
+		use.words = slices.Clone(use.words)
+		use.words[len(use.words)-1] = hours(use.words[len(use.words)-1])
+	}
 	l.flags = append(l.flags, use)
 	return words[len(use.words):], nil
+}
+
+// days is a length of time that begins with days, behind "--flag=" or alone.
+var days = regexp.MustCompile(`^(-.*=)?(\d{1,6})d((?:\d.*)?)$`)
+
+// hours writes the days of a length of time, which Go does not know, as hours: 1d12h as
+// 24h12h. A day has 24 of them.
+func hours(word string) string {
+	m := days.FindStringSubmatch(word)
+	if m == nil {
+		return word
+	}
+	n, err := strconv.Atoi(m[2])
+	if err != nil {
+		return word
+	}
+	return m[1] + strconv.Itoa(24*n) + "h" + m[3]
 }
 
 // isFlag reports whether a word that should be a value is a flag of this

@@ -107,7 +107,7 @@ func usageFault(c *cli.Context, err error, _ bool) error {
 	}
 	switch lookup(c.Command.Flags, flagName(name, err)).(type) {
 	case *cli.DurationFlag:
-		why = "is not a length of time: write 30s, 15m or 720h"
+		why = "is not a length of time: write 30s, 15m, 720h or 30d"
 	case *cli.IntFlag, *cli.UintFlag, *cli.Int64Flag, *cli.Uint64Flag:
 		why = "is not a whole number in range"
 	case *cli.BoolFlag:

@@ -112,7 +112,7 @@ func TestUsageErrors(t *testing.T) {
 		{"get zones west", `prog get zones takes no arguments, got "west"`, "see `prog get zones --help`"},
 		{"get zones --zone", "--zone needs a value", "see `prog get zones --help`"},
 		{"get zones --zone --wait 5s", "--zone needs a value", "see `prog get zones --help`"},
-		{"get zones --wait soon", `--wait: "soon" is not a length of time: write 30s, 15m or 720h`, "see `prog get zones --help`"},
+		{"get zones --wait soon", `--wait: "soon" is not a length of time: write 30s, 15m, 720h or 30d`, "see `prog get zones --help`"},
 		{"get zones --count many", `--count: "many" is not a whole number in range`, "see `prog get zones --help`"},
 		{"get zones --yes=perhaps", `--yes: "perhaps" is neither true nor false`, "see `prog get zones --help`"},
 		{"get keys " + jwt, "a token or key must not be an argument", "others on this machine can read arguments: give a file, or - for standard input"},
@@ -136,7 +136,7 @@ func TestUsageErrors(t *testing.T) {
 func TestBadEnvironmentIsNamed(t *testing.T) {
 	t.Setenv("PROG_WAIT", "soon")
 	code, out, errs := runScript("get", "zones")
-	want := "prog: error: PROG_WAIT: \"soon\" is not a length of time: write 30s, 15m or 720h\nprog: hint: see `prog get zones --help`\n"
+	want := "prog: error: PROG_WAIT: \"soon\" is not a length of time: write 30s, 15m, 720h or 30d\nprog: hint: see `prog get zones --help`\n"
 	if code != ExitUsage || out != "" || errs != want {
 		t.Errorf("exit %d\nout  %q\nerr  %s\nwant %s", code, out, errs, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -60,13 +61,17 @@ refuse good tokens. --force goes on all the same. Zones that are offline are
 named: they take the key before they count as online again.
 
 Examples:
-  global keys activate zone-token 2
+  global keys activate zone-token 2 --wait 30s
   global keys activate dataplane-token 2 --mesh default --force`,
 		Flags: client.Flags(client.MeshFlag(),
+			&cli.DurationFlag{Name: "wait", Usage: "how `LONG` to wait for who lacks the key; 0: not at all"},
 			&cli.BoolFlag{Name: "force", Usage: "do not wait for who lacks the key, and have them refuse its tokens until they hold it"},
 			console.OutputFlag()),
 		Action: func(c *cli.Context) error {
-			step := keyStep{usage: "global keys activate KIND KEY", take: (*apiclient.Global).ActivateKey}
+			if c.Duration("wait") < 0 {
+				return console.Usage(federation.InvalidField("--wait", "must not be negative"))
+			}
+			step := keyStep{usage: "global keys activate KIND KEY", take: activateWithin(console.VoiceOf(c.App), c.Duration("wait"))}
 			step.end = func(change apitypes.KeyChange) error {
 				if c.Bool("force") {
 					return nil // who forces it has seen to those that cannot be waited for
@@ -87,6 +92,28 @@ Examples:
 				}
 			})
 		},
+	}
+}
+
+// activateWithin activates a key, and tries again while somebody lacks it, for as long as
+// it may.
+func activateWithin(voice *console.Voice, wait time.Duration) func(*apiclient.Global, context.Context, apitypes.KeyStepRequest) (apitypes.KeyChange, error) {
+	return func(g *apiclient.Global, ctx context.Context, r apitypes.KeyStepRequest) (change apitypes.KeyChange, err error) {
+		if wait == 0 {
+			return g.ActivateKey(ctx, r)
+		}
+		var refusal error
+		done, err := voice.Wait(ctx, console.Poll{Every: pollEvery, For: wait, Check: func(ctx context.Context) (bool, string, error) {
+			change, refusal = g.ActivateKey(ctx, r)
+			if e := federation.AsError(refusal); e != nil && e.Reason == "not_held" {
+				return false, e.Detail, nil
+			}
+			return true, "", refusal
+		}})
+		if err == nil && !done {
+			err = refusal
+		}
+		return change, err
 	}
 }
 
