@@ -76,6 +76,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		certs.Command(),
 		snapshot.Command(),
 		seal.Command(),
+		cluster.Status(),
 		cluster.Command(),
 		cluster.Health(),
 		tokens.WhoAmI(),

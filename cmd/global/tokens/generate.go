@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -84,7 +85,11 @@ Examples:
 				return err
 			}
 			request := apitypes.ZoneTokenRequest{Zone: zone, Scope: console.Words(c.StringSlice("scope")), ValidFor: d}
-			return printToken(c)(g.ZoneToken(c.Context, request))
+			if err := printToken(c)(g.ZoneToken(c.Context, request)); err != nil {
+				return err
+			}
+			warnUnknown(c, g, zone)
+			return nil
 		},
 	}
 }
@@ -146,7 +151,8 @@ func GenerateUserToken() *cli.Command {
 	return &cli.Command{
 		Name:  "user-token",
 		Usage: "issue the token of an operator",
-		Description: `Members of the group admin may do everything, every other user may read everything.
+		Description: `Members of the group admin may do everything and others nothing, unless a roles file
+says otherwise (docs/access.md).
 
 Examples:
   global generate user-token --name jane --group admin --valid-for 720h > jane.token
@@ -207,6 +213,23 @@ func requiredZone(c *cli.Context) (string, error) {
 		return "", err
 	}
 	return zone, client.CheckName("--zone", zone, "--zone west")
+}
+
+// warnUnknown says that the token is for a zone that is not there, while others are: its
+// name may be misspelt. Who may not read zones is told nothing.
+func warnUnknown(c *cli.Context, g *apiclient.Global, zone string) {
+	if _, err := g.Zone(c.Context, zone); federation.CodeOf(err) != federation.NotFound {
+		return
+	}
+	zones, err := g.Zones(c.Context)
+	if err != nil || len(zones) == 0 {
+		return
+	}
+	names := make([]string, len(zones))
+	for i, z := range zones {
+		names[i] = z.Name
+	}
+	console.VoiceOf(c.App).Warn("no zone %s has connected or been applied yet; known: %s", zone, console.Names(names))
 }
 
 // printToken returns what to do with the answer to a request for a token.

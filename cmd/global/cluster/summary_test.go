@@ -1,0 +1,66 @@
+package cluster
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meridiankds/meridian/internal/apitypes"
+	console "github.com/meridiankds/meridian/internal/cli"
+)
+
+func TestSummary(t *testing.T) {
+	voters := func(live ...bool) apitypes.Cluster {
+		c := apitypes.Cluster{Leader: "1", AnsweredBy: "1"}
+		for i, l := range live {
+			c.Members = append(c.Members, apitypes.Member{Address: "global-" + string(rune('1'+i)), Voter: true, Leader: i == 0, Live: l})
+		}
+		return c
+	}
+	zone := func(name string, online bool, behind uint64) apitypes.ZoneState {
+		return apitypes.ZoneState{Name: name, Enabled: true, Online: online, Sessions: []apitypes.Session{{Online: online, Behind: &behind}}}
+	}
+	diverged := voters(true, true, true)
+	diverged.Members[2].Diverged = true
+	off := voters(true, true, true)
+	off.Members[1].Clock = &apitypes.MemberClock{AheadSeconds: 60, Off: true}
+	lost := voters(true, true, true)
+	lost.Losses = []apitypes.Loss{{}}
+	newer := voters(true, true, true)
+	newer.NewerHistories = []string{"a"}
+	warned := voters(true, true, true)
+	warned.Warning = "something"
+	leaderless := voters(true, true, true)
+	leaderless.Members[0].Leader = false
+	reader := voters(true, true, true)
+	reader.Members = append(reader.Members, apitypes.Member{Address: "reader", NonVoter: true})
+
+	for _, tt := range []struct {
+		members apitypes.Cluster
+		zones   []apitypes.ZoneState
+		says    string
+		code    int
+	}{
+		{voters(true, true, true), nil, "3 of 3 voters live, tolerates the loss of 1; leader global-1; 0 zones; no alarms", console.ExitOK},
+		{reader, nil, "3 of 3 voters live, tolerates the loss of 1; leader global-1", console.ExitOK},
+		{voters(true, true, true), []apitypes.ZoneState{zone("a", true, 0), zone("b", true, 3), zone("c", false, 0), {Name: "d"}},
+			"3 zones: 1 behind (b), 1 offline (c); no alarms", console.ExitOK},
+		{voters(true, true, false), nil, "2 of 3 voters live, tolerates the loss of 0", console.ExitPending},
+		{voters(true, true, true, true), nil, "4 of 4 voters live, tolerates the loss of 1", console.ExitOK},
+		{voters(true, true, true, true, false), nil, "4 of 5 voters live, tolerates the loss of 1", console.ExitOK},
+		{voters(true), []apitypes.ZoneState{zone("a", true, 0)}, "1 of 1 voter live, tolerates the loss of 0; leader global-1; 1 zone; no alarms", console.ExitPending},
+		{diverged, nil, "1 alarm: member global-3 has diverged", console.ExitPending},
+		{off, nil, "1 alarm: the clock of member global-2 is off by +1m0s", console.ExitPending},
+		{lost, nil, "1 alarm: 1 losses", console.ExitPending},
+		{newer, nil, "1 alarm: zones hold a newer history", console.ExitPending},
+		{warned, nil, "1 alarm: something", console.ExitPending},
+		{leaderless, nil, "no leader; 0 zones; 1 alarm: no leader is known", console.ExitPending},
+	} {
+		s := summarize(tt.members, tt.zones)
+		if got := s.String(); !strings.Contains(got, tt.says) {
+			t.Errorf("it says %q, not %q", got, tt.says)
+		}
+		if got := console.ExitCode(s.verdict()); got != tt.code {
+			t.Errorf("%q: exit code %d, want %d", tt.says, got, tt.code)
+		}
+	}
+}
