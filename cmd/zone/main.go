@@ -43,6 +43,7 @@ func newApp(streams console.IO) *cli.App {
 it has from the global, also while the global is away.`
 	app.Commands = []*cli.Command{
 		serverCommand(),
+		devCommand(),
 		proxyCommand(),
 		generateCommand(),
 		getCommand(),

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
@@ -20,7 +22,38 @@ import (
 )
 
 func serverCommand() *cli.Command {
-	flags := []cli.Flag{
+	flags := serverFlags()
+	return &cli.Command{
+		Name:  "server",
+		Usage: "run a zone control plane",
+		Description: `Serves proxies from its own copy of keys and revocations, and keeps it current
+from the global for as long as that answers.
+
+Examples:
+   zone server --zone west --global-address global.example.com:5685 \
+      --cp-token-file west.token --ca-file ca.crt --data-dir /var/lib/meridian-west
+
+   # beside a global on one laptop: free ports in place of those it has
+   zone server --zone west --global-address 127.0.0.1:5685 --cp-token-file west.token \
+      --ca-file meridian-data/tls/ca.crt --data-dir west-data \
+      --api-addr 127.0.0.1:0 --diagnostics-addr 127.0.0.1:0`,
+		Flags: flags,
+		Action: func(c *cli.Context) error {
+			if err := console.NoArguments(c); err != nil {
+				return err
+			}
+			cfg, err := configured(c, flags)
+			if err != nil {
+				return err
+			}
+			return run(c.Context, cfg, nil)
+		},
+	}
+}
+
+// serverFlags are those of a zone that runs.
+func serverFlags() []cli.Flag {
+	return []cli.Flag{
 		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` with the names of these flags as keys"},
 		&cli.StringFlag{Name: "zone", Usage: "`NAME` of the zone", EnvVars: []string{"ZONE_NAME"}},
 		&cli.StringSliceFlag{Name: "global-address", Usage: "`HOST:PORT` of a global's KDS port; several may be given", EnvVars: []string{"ZONE_GLOBAL_ADDRESS"}},
@@ -45,43 +78,45 @@ func serverCommand() *cli.Command {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
 	}
-	return &cli.Command{
-		Name:  "server",
-		Usage: "run a zone control plane",
-		Description: `Serves proxies from its own copy of keys and revocations, and keeps it current
-from the global for as long as that answers.
+}
 
-Examples:
-   zone server --zone west --global-address global.example.com:5685 \
-      --cp-token-file west.token --ca-file ca.crt --data-dir /var/lib/meridian-west
-
-   # beside a global on one laptop: free ports in place of those it has
-   zone server --zone west --global-address 127.0.0.1:5685 --cp-token-file west.token \
-      --ca-file meridian-data/tls/ca.crt --data-dir west-data \
-      --api-addr 127.0.0.1:0 --diagnostics-addr 127.0.0.1:0`,
-		Flags: flags,
-		Action: func(c *cli.Context) error {
-			if err := console.NoArguments(c); err != nil {
-				return err
-			}
-			if path := c.String("config"); path != "" {
-				if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, keyring.Section); err != nil {
-					return err
-				}
-			}
-			cfg, err := zoneConfig(c)
-			if err != nil {
-				return err
-			}
-			node, err := zonenode.New(cfg)
-			if err != nil {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return node.Run(ctx)
-		},
+// configured is the configuration by --config and the flags, which count more.
+func configured(c *cli.Context, flags []cli.Flag) (zonenode.Config, error) {
+	if path := c.String("config"); path != "" {
+		if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, keyring.Section); err != nil {
+			return zonenode.Config{}, err
+		}
 	}
+	return zoneConfig(c)
+}
+
+// run runs a zone until a signal comes, and calls ready once it serves; nil: nothing is
+// called.
+func run(ctx context.Context, cfg zonenode.Config, ready func(*zonenode.Node) error) error {
+	node, err := zonenode.New(cfg)
+	if err != nil {
+		return err
+	}
+	// A second signal is not to end the process while the zone stops.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	ended := make(chan struct{})
+	group.Go(func() error {
+		defer close(ended)
+		return node.Run(ctx)
+	})
+	group.Go(func() error {
+		select {
+		case <-node.Ready():
+			if ready != nil {
+				return ready(node)
+			}
+		case <-ended:
+		}
+		return nil
+	})
+	return group.Wait()
 }
 
 // zoneConfig turns the flags into a configuration.

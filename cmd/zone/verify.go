@@ -39,7 +39,7 @@ Examples:
   global generate zone-token --zone west | zone verify --token-file - --proxy-type ingress`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the proxy's token, - for standard input [the token itself in " + tokenEnv + "]"},
-			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", Value: "dataplane"},
+			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", Value: "dataplane", DefaultText: "what a zone token is for, else dataplane"},
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the data plane proxy", Value: "default"},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the data plane proxy carries for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
@@ -66,6 +66,9 @@ func verify(c *cli.Context, tags console.Tags) error {
 	if err != nil {
 		return err
 	}
+	if !c.IsSet("proxy-type") {
+		proxyType = typeFor(token, proxyType)
+	}
 	target, err := resolve(c, apiclient.ProxyPort(), c.String("dp-address"), "")
 	if err != nil {
 		return err
@@ -86,6 +89,21 @@ func verify(c *cli.Context, tags console.Tags) error {
 		return err
 	}
 	return tell(c.App.Writer, format, verdictOf(identity, err), err)
+}
+
+// typeFor is the type of proxy that a zone token is for, where the user does not say;
+// otherwise it is other.
+func typeFor(token, other string) string {
+	t, err := cptoken.Inspect(token)
+	if err != nil || t.Claims.Kind != cptoken.Zone {
+		return other
+	}
+	for _, proxyType := range proxyTypes {
+		if slices.Contains(t.Claims.Scope, cptoken.Scope(proxyType)) {
+			return proxyType
+		}
+	}
+	return other
 }
 
 // proxyToken reads the token to ask about.

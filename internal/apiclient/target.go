@@ -12,6 +12,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/tokenfile"
@@ -129,8 +130,8 @@ func (t Target) LogValue() slog.Value { return slog.StringValue(t.Address) }
 
 // Resolve decides which node to talk to, and as whom. The address is the first
 // of: the flag; the node of the data folder that the flag --data-dir names; the
-// environment; the node of the data folder that the environment names; the
-// default.
+// environment; the node of the data folder that the environment names; the one
+// that runs in the folder that `dev` makes in the present one; the default.
 //
 // A data folder speaks for its own node only. Where the address came from
 // elsewhere its token and CA are not used: they would go to a stranger. And the
@@ -266,8 +267,38 @@ func (r *resolver) address() (folders, error) {
 		e, err := r.read(dir)
 		return folders{fromEnv: e}, err
 	}
+	if dir := devFolder(r.service.Node); dir != "" {
+		e, err := r.read(dir)
+		return folders{fromEnv: e}, err
+	}
 	r.found = r.service.Default
 	return folders{}, nil
+}
+
+// devFolder returns the data folder of the one node of its kind that runs below the
+// present folder where `dev` puts it: meridian-data of a global, NAME-data of a zone. One
+// that others may write, or that is another user's, is passed over: it says who is asked.
+func devFolder(node string) string {
+	names, err := filepath.Glob("*-data")
+	if err != nil {
+		return ""
+	}
+	found := ""
+	for _, name := range names {
+		info, err := os.Lstat(name)
+		if err != nil || !info.IsDir() || disk.RightsOf(info).Write {
+			continue
+		}
+		e, err := endpoints.Read(name)
+		if err != nil || (node == "zone") != (e.DP != "") {
+			continue
+		}
+		if found != "" {
+			return "" // nobody said which
+		}
+		found = name
+	}
+	return found
 }
 
 func (r *resolver) read(dir string) (endpoints.Endpoints, error) {

@@ -273,3 +273,52 @@ func TestTokensGoWhereTheyAreFor(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatDevMakesIsFound: the one node of its kind that runs below the present folder is
+// asked where nobody says another, unless others could have put it there.
+func TestWhatDevMakesIsFound(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, e := range map[string]endpoints.Endpoints{
+		"meridian-data": {API: "127.0.0.1:1111"}, "west-data": {API: "127.0.0.1:2222", DP: "127.0.0.1:3333"},
+		"other": {API: "127.0.0.1:4444", DP: "127.0.0.1:4445"},
+	} {
+		if err := os.Mkdir(name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Write(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := func(s Service, flags Flags, env map[string]string) string {
+		t.Helper()
+		target, err := Resolve(s, flags, func(name string) string { return env[name] }, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return target.Address
+	}
+	for _, tt := range []struct{ got, want string }{
+		{found(API("global"), Flags{}, nil), "http://127.0.0.1:1111"},
+		{found(API("zone"), Flags{}, nil), "http://127.0.0.1:2222"},
+		{found(ProxyPort(), Flags{}, nil), "https://127.0.0.1:3333"},
+		{found(API("zone"), Flags{DataDir: "other"}, nil), "http://127.0.0.1:4444"},
+		{found(API("zone"), Flags{Address: "http://127.0.0.1:5"}, nil), "http://127.0.0.1:5"},
+		{found(API("zone"), Flags{}, map[string]string{"ZONE_DATA_DIR": "other"}), "http://127.0.0.1:4444"},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("found %s, want %s", tt.got, tt.want)
+		}
+	}
+	if err := os.Chmod("meridian-data", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if got := found(API("global"), Flags{}, nil); got != DefaultAPI {
+		t.Errorf("in a folder that others may write it found %s", got)
+	}
+	if err := os.Rename("other", "east-data"); err != nil {
+		t.Fatal(err)
+	}
+	if got := found(ProxyPort(), Flags{}, nil); got != ProxyPort().Default {
+		t.Errorf("of two zones it found %s", got)
+	}
+}

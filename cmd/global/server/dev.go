@@ -3,12 +3,13 @@ package server
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 )
 
@@ -51,7 +52,7 @@ func devConfig(c *cli.Context) (globalnode.Config, error) {
 		return cfg, err
 	}
 	for flag, port := range map[string]struct {
-		addr     *globalnode.Addr
+		addr     *endpoints.Addr
 		loopback string
 	}{
 		"api-addr":         {&cfg.API, "127.0.0.1:5681"},
@@ -61,22 +62,20 @@ func devConfig(c *cli.Context) (globalnode.Config, error) {
 		"diagnostics-addr": {&cfg.Diagnostics, "127.0.0.1:5680"},
 	} {
 		if !c.IsSet(flag) {
-			*port.addr = globalnode.Addr{HostPort: port.loopback, MayMove: true}
+			*port.addr = endpoints.Addr{HostPort: port.loopback, MayMove: true}
 		}
 	}
 	return cfg, nil
 }
 
-// greet tells a newcomer what to type next.
+// greet tells a newcomer what to type next, from whatever directory.
 func greet(out io.Writer, node *globalnode.Node, dataDir string) error {
 	e := node.Endpoints()
-	ca := e.CAFile
-	if wd, err := os.Getwd(); err == nil {
-		if short, err := filepath.Rel(wd, ca); err == nil && len(short) < len(ca) {
-			ca = short
-		}
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return federation.Errorf(federation.Internal, "finding the data directory: %w", err)
 	}
-	_, err := fmt.Fprintf(out, `
+	_, err = fmt.Fprintf(out, `
 Meridian global is up.
 
   HTTP API      http://%s    (https://%s)
@@ -90,13 +89,8 @@ forwarder: forward that port to nobody.
 Next, in another terminal:
 
   export GLOBAL_DATA_DIR=%s
-  umask 077
-  global get global-secrets
-  global generate control-plane-token --zone west > west.token
-  zone server --zone west --global-address %s --cp-token-file west.token \
-    --ca-file %s --data-dir west-data \
-    --api-addr 127.0.0.1:0 --diagnostics-addr 127.0.0.1:0
+  zone dev west
 
-`, e.API, e.APITLS, e.KDS, e.CAFile, e.AdminTokenFile, dataDir, e.KDS, ca)
+`, e.API, e.APITLS, e.KDS, e.CAFile, e.AdminTokenFile, dir)
 	return err
 }

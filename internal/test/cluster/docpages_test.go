@@ -112,7 +112,8 @@ var (
 	comment    = regexp.MustCompile(`\s+#( .*)?$`)
 	toldError  = regexp.MustCompile(`\s+# error: (.*)$`)
 	toldCode   = regexp.MustCompile(`\s+# exits with (\d+)`)
-	server     = regexp.MustCompile(`^(?:\w+=\S+ )*(?:global (?:dev|server)|zone server)\b`)
+	server     = regexp.MustCompile(`^(?:\w+=\S+ )*(?:global (?:dev|server)|zone (?:dev|server))\b`)
+	devZone    = regexp.MustCompile(`\bzone dev (\S+)`)
 	dataDir    = regexp.MustCompile(`--data-dir[ =](\S+)`)
 	background = regexp.MustCompile(`\s*&$`)
 )
@@ -132,6 +133,9 @@ func typed(line string) string {
 	}
 	bare := comment.ReplaceAllString(line, "")
 	dir := "meridian-data"
+	if m := devZone.FindStringSubmatch(bare); m != nil {
+		dir = m[1] + "-data"
+	}
 	if m := dataDir.FindStringSubmatch(bare); m != nil {
 		dir = m[1]
 	}

@@ -28,6 +28,7 @@ var writers = map[string]string{
 	"keysync/store.go Open":                  "at the start; what is left is emptied",
 	"internal/disk/datadir.go OpenDataDir":   "at the start, which it ends",
 	"internal/disk/datadir.go writeMark":     "at the start, which it ends",
+	"cmd/zone/dev.go devToken":               "at the start, which it ends",
 	"internal/endpoints/endpoints.go Write":  "at the start, which it ends",
 	"internal/endpoints/endpoints.go Remove": "at the end",
 	"internal/net/tlsutil/file.go WriteFile": "who calls it is in this list",

@@ -42,10 +42,12 @@ global() {
 
 zone() {
     elsewhere "$@"
-    if [ "$1" = server ]; then
-        case " ${moved[*]} " in *" --dp-addr "*) ;; *) moved+=(--dp-addr "$port_dp") ;; esac
-        exec zone "${moved[@]}"
-    fi
+    case "$1" in
+        dev | server)
+            case " ${moved[*]} " in *" --dp-addr "*) ;; *) moved+=(--dp-addr "$port_dp") ;; esac
+            exec zone "${moved[@]}"
+            ;;
+    esac
     command zone "${moved[@]}"
 }
 
@@ -89,7 +91,7 @@ once() {
 step() {
     note "$1"
     case "$1" in
-        "zone verify"* | "global keys activate"* | *"| global apply"*) within once "$1" || { cat .said && failed "$1"; } ;;
+        "zone verify"* | *"| global apply"*) within once "$1" || { cat .said && failed "$1"; } ;;
         *) # in this shell: it may set variables and start jobs
             eval "$1" || failed "$1"
             return
