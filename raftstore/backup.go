@@ -40,7 +40,7 @@ func usableWith(b *state.BackupContents, next *state.State, seal *issue.SealKeys
 	if err != nil {
 		return nil, err
 	}
-	for k := range next.Records() {
+	for _, k := range next.Records() {
 		if k.Sealed() == nil {
 			continue
 		}
@@ -117,7 +117,7 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	if !s.IsLeader() {
 		return Backup{}, Change{}, s.notLeader()
 	}
-	spool, err := s.spool(in)
+	spool, sum, err := s.spool(in)
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
@@ -138,6 +138,10 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
+	commit := &storepb.CommitRestore{Sha256: sum, Force: opts.Force}
+	if made, ok := s.made(o, "restore", &storepb.Command{Op: &storepb.Command_CommitRestore{CommitRestore: commit}}); ok {
+		return b.Info, changeOf(made), nil // what it replaced is no longer there to judge it by
+	}
 	may := func() error { return s.mayTakePlace(s.fsm.current(), &b, secret, opts) }
 	if err := may(); err != nil {
 		return Backup{}, Change{}, err
@@ -146,11 +150,11 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 	if err := st.MayBeReplaced(opts.Force); err != nil {
 		return Backup{}, Change{}, err
 	}
-	history, err := newHistory(s.cfg, st.History(), b.Info.Revision.History)
+	commit.History, err = newHistory(s.cfg, st.History(), b.Info.Revision.History)
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
-	change, err := s.sendBackup(ctx, o, spool, &storepb.CommitRestore{History: history, Force: opts.Force}, may)
+	change, err := s.sendBackup(ctx, o, spool, commit, may)
 	if err != nil {
 		return Backup{}, Change{}, err
 	}
@@ -160,31 +164,33 @@ func (s *Store) Restore(ctx context.Context, o Origin, opts RestoreOptions, in i
 }
 
 // spool copies what comes over the network to a file that the next start removes,
-// so that it can be checked as a whole before anything is made of it.
-func (s *Store) spool(in io.Reader) (_ *os.File, err error) {
+// so that it can be checked as a whole before anything is made of it. It returns the
+// SHA-256 of it too.
+func (s *Store) spool(in io.Reader) (_ *os.File, sha []byte, err error) {
 	f, err := os.CreateTemp(filepath.Join(s.cfg.Dir, disk.SnapshotsDir), "restore-*.tmp")
 	if err != nil {
-		return nil, disk.Unwritable(s.cfg.Dir, err)
+		return nil, nil, disk.Unwritable(s.cfg.Dir, err)
 	}
+	sum := sha256.New()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
 		}
 	}()
 	source := &sourceReader{Reader: io.LimitReader(in, state.MaxBackup+1)}
-	switch n, err := io.Copy(f, source); {
+	switch n, err := io.Copy(io.MultiWriter(f, sum), source); {
 	case source.failed != nil:
-		return nil, federation.Errorf(federation.Invalid, "the backup did not arrive: %w", source.failed).
+		return nil, nil, federation.Errorf(federation.Invalid, "the backup did not arrive: %w", source.failed).
 			WithHint("send it again; nothing was changed")
 	case err != nil:
-		return nil, disk.Unwritable(f.Name(), err)
+		return nil, nil, disk.Unwritable(f.Name(), err)
 	case n > state.MaxBackup:
-		return nil, federation.Errorf(federation.TooLarge, "the backup has more than %d bytes", int64(state.MaxBackup))
+		return nil, nil, federation.Errorf(federation.TooLarge, "the backup has more than %d bytes", int64(state.MaxBackup))
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, disk.Unreadable(f.Name(), err)
+		return nil, nil, disk.Unreadable(f.Name(), err)
 	}
-	return f, nil
+	return f, sum.Sum(nil), nil
 }
 
 // sourceReader keeps an error of a source apart from one of where it is copied to.
@@ -208,7 +214,7 @@ func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit
 		return Change{}, disk.Unreadable(spool.Name(), err)
 	}
 	commit.RestoreId = uuid.NewString()
-	sum, buf := sha256.New(), make([]byte, state.RestorePartBytes)
+	buf := make([]byte, state.RestorePartBytes)
 	for more := true; more; {
 		n, err := io.ReadFull(spool, buf)
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
@@ -218,7 +224,6 @@ func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit
 		if n == 0 {
 			break
 		}
-		sum.Write(buf[:n])
 		part := &storepb.RestorePart{RestoreId: commit.RestoreId, Part: commit.Parts, Data: bytes.Clone(buf[:n])}
 		if _, err := s.propose(ctx, Origin{By: o.By}, "", &storepb.Command{Op: &storepb.Command_RestorePart{RestorePart: part}}); err != nil {
 			s.forgetRestore(ctx, o, commit.RestoreId)
@@ -226,7 +231,6 @@ func (s *Store) sendBackup(ctx context.Context, o Origin, spool *os.File, commit
 		}
 		commit.Parts++
 	}
-	commit.Sha256 = sum.Sum(nil)
 	if err := may(); err != nil {
 		s.forgetRestore(ctx, o, commit.RestoreId)
 		return Change{}, err

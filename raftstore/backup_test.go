@@ -248,9 +248,19 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	m.stop()
 	m = start(t, alone(t, dir, sealKeys(t, line, foreignLine))).awaitReady()
-	if _, _, err := m.Restore(context.Background(), ann, RestoreOptions{}, bytes.NewReader(foreign)); err != nil {
-		t.Errorf("with its seal key in the file: %v", err)
+	was, twice := m.ClusterID(), Origin{By: "ann", RequestID: "r1"}
+	_, change, err := m.Restore(context.Background(), twice, RestoreOptions{}, bytes.NewReader(foreign))
+	if err != nil || change.Replaced != was || m.ClusterID() == was {
+		t.Errorf("with its seal key in the file: %+v, %v; want the state of cluster %s replaced", change, err, was)
 	}
+	// The answer is the same once it holds state, and is the one that it replaces.
+	revokeOn(t, m, "since")
+	_, again, err := m.Restore(context.Background(), twice, RestoreOptions{}, bytes.NewReader(foreign))
+	if err != nil || again != change || !m.View().Revoked(cptoken.Zone, "", "since") {
+		t.Errorf("the same request again: %+v, %v, want %+v", again, err, change)
+	}
+	_, _, err = m.Restore(context.Background(), Origin{By: "ann", RequestID: "r2"}, RestoreOptions{}, bytes.NewReader(foreign))
+	wantCode(t, err, federation.Conflict, "holds_state")
 	if _, err := m.PrepareKey(context.Background(), ann, cptoken.Zone, ""); err != nil {
 		t.Errorf("a key after it: %v", err)
 	}
@@ -330,7 +340,7 @@ func TestBackupHoldsNoPrivateKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := save(t, m)
-	for k := range m.fsm.current().Records() {
+	for _, k := range m.fsm.current().Records() {
 		key, err := m.open(k)
 		if err != nil {
 			t.Fatal(err)

@@ -64,7 +64,7 @@ func TestSealsAreBoundWithTheSecret(t *testing.T) {
 	}
 	bound := func() (n, all int) {
 		st := m.fsm.current()
-		for k := range st.Records() {
+		for _, k := range st.Records() {
 			all++
 			if _, err := m.cfg.Seal.Open(st.Cluster(), refOf(k), sealedFrom(k.Sealed())); err == nil {
 				n++

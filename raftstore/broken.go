@@ -43,7 +43,7 @@ func (s *Store) brokenIn(st *state.State) *brokenKeys {
 	}
 	b := &brokenKeys{of: st.KeysVersion(), errs: map[cptoken.KeyID]error{}}
 	held := s.cfg.Seal.IDs()
-	for k := range st.Records() {
+	for _, k := range st.Records() {
 		if k.Sealed() == nil || !slices.Contains(held, k.Sealed().SealKeyId) {
 			continue
 		}

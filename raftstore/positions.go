@@ -156,22 +156,31 @@ func (s *Store) ProveLoss(ctx context.Context, shownBy string, position []byte) 
 // MayProve reports whether a proof of loss may begin a history now.
 func (s *Store) MayProve() bool { return s.fsm.current().MayProve(s.cfg.Now().UnixMilli()) }
 
-// ConfirmLoss takes the alarms of losses away. With adopt it begins a history above those
-// that were shown. On the leader only.
-func (s *Store) ConfirmLoss(ctx context.Context, o Origin, adopt bool, shown []federation.History) (Change, error) {
+// ConfirmLoss takes the alarms of losses away, and returns how many. With adopt it begins a
+// history above those that were shown, of which there must be one. On the leader only.
+func (s *Store) ConfirmLoss(ctx context.Context, o Origin, adopt bool, shown []federation.History) (losses int, c Change, err error) {
 	op := &storepb.ConfirmLoss{}
+	cmd := &storepb.Command{Op: &storepb.Command_ConfirmLoss{ConfirmLoss: op}}
 	if adopt {
-		history, err := newHistory(s.cfg, append(shown, s.fsm.current().History())...)
-		if err != nil {
-			return Change{}, err
+		if op.Adopt, err = newHistory(s.cfg, append(shown, s.fsm.current().History())...); err != nil {
+			return 0, Change{}, err
 		}
-		op.Adopt = history
+		if _, made := s.made(o, "confirm-loss", cmd); !made && len(shown) == 0 {
+			return 0, Change{}, federation.Errorf(federation.Conflict, "no zone has shown a history that is newer than this cluster's: there is none to adopt").
+				WithReason("nothing_shown").WithHint("look at the warnings of global cluster status; to confirm a loss, leave --adopt out")
+		}
 	}
-	out, err := s.propose(ctx, o, "confirm-loss", &storepb.Command{Op: &storepb.Command_ConfirmLoss{ConfirmLoss: op}})
+	out, err := s.propose(ctx, o, "confirm-loss", cmd)
 	if err != nil {
-		return Change{}, err
+		return 0, Change{}, err
 	}
-	return changeOf(out), nil
+	c = changeOf(out)
+	// The limit of one history an hour, which is lifted too, counts as well, and the history.
+	losses = max(0, int(c.Changed)-1)
+	if adopt {
+		losses = max(0, losses-1)
+	}
+	return losses, c, nil
 }
 
 // Loss is a loss that was proved and that no operator has confirmed.

@@ -199,3 +199,37 @@ func TestWhatAnotherNodeHadIsNotItsOwn(t *testing.T) {
 		t.Errorf("it takes %+v for its own", own)
 	}
 }
+
+// TestALossIsConfirmedOnce: a request that is sent again is told how many losses it
+// confirmed, and begins no second history.
+func TestALossIsConfirmedOnce(t *testing.T) {
+	ctx := context.Background()
+	for name, adopt := range map[string]bool{"confirmed": false, "adopted": true} {
+		t.Run(name, func(t *testing.T) {
+			m, lost := wentBack(t, 1)
+			if _, err := m.ProveLoss(ctx, "zone west", lost[0]); err != nil {
+				t.Fatal(err)
+			}
+			var shown []federation.History
+			if adopt {
+				shown = append(shown, federation.History{ID: "00000000000000ff", Created: 1 << 42})
+			}
+			o := Origin{By: "ann", RequestID: "r1"}
+			n, change, err := m.ConfirmLoss(ctx, o, adopt, shown)
+			if err != nil || n != 1 || len(m.Losses()) != 0 {
+				t.Fatalf("%d losses were confirmed, %d are left: %v", n, len(m.Losses()), err)
+			}
+			revokeOn(t, m, "since")
+			again, second, err := m.ConfirmLoss(ctx, o, adopt, nil) // nobody shows the history any more
+			if err != nil || again != n || second != change {
+				t.Errorf("again: %d losses, %+v, %v; want %d, %+v", again, second, err, n, change)
+			}
+			n, _, err = m.ConfirmLoss(ctx, Origin{By: "ann", RequestID: "r2"}, adopt, nil)
+			if adopt {
+				wantCode(t, err, federation.Conflict, "nothing_shown")
+			} else if err != nil || n != 0 {
+				t.Errorf("another request: %d losses, %v", n, err)
+			}
+		})
+	}
+}

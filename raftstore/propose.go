@@ -38,10 +38,7 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 	if err := s.fsm.current().MayPropose(cmd); err != nil {
 		return outcome{}, err
 	}
-	cmd.TimeMs, cmd.By = s.cfg.Now().UnixMilli(), o.By
-	if o.RequestID != "" {
-		cmd.RequestId = o.RequestID + "/" + verb
-	}
+	cmd.TimeMs, cmd.By, cmd.RequestId = s.cfg.Now().UnixMilli(), o.By, o.idOf(verb)
 	data, err := state.EncodeCommand(cmd)
 	if err != nil {
 		return outcome{}, federation.Errorf(federation.Invalid, "the change cannot be written: %w", err)
@@ -67,6 +64,23 @@ func (s *Store) replicate(ctx context.Context, o Origin, verb string, cmd *store
 			WithHint("look whether it was made, then try again")
 	}
 	return out, state.ResultError(out.result)
+}
+
+// idOf is the request id of one of the changes that a request makes; "" where it has none.
+func (o Origin) idOf(verb string) string {
+	if o.RequestID == "" {
+		return ""
+	}
+	return o.RequestID + "/" + verb
+}
+
+// made returns what a change came to that was made before under the same request id and
+// must not be made again. What it would be judged by may be another by now.
+func (s *Store) made(o Origin, verb string, cmd *storepb.Command) (outcome, bool) {
+	st := s.fsm.current()
+	cmd.RequestId = o.idOf(verb)
+	result := st.Made(cmd)
+	return outcome{result, st}, result != nil
 }
 
 // notLeader refuses a write and names the node that takes it.
@@ -98,7 +112,12 @@ func (s *Store) replicationError(err error) error {
 		WithHint("look whether it was made, then try again")
 }
 
-// changeOf is the answer to writes that have no record to show.
+// changeOf is the answer to writes that have no record to show. A change that was made
+// before, under the same request id, is in force where it was made, not only at the head.
 func changeOf(out outcome) Change {
-	return Change{Revision: out.state.Revision(), Changed: out.result.GetChanged()}
+	rev := out.state.Revision()
+	if at := out.result.GetIndex(); at >= out.state.Began() {
+		rev.Index = min(rev.Index, at)
+	}
+	return Change{Revision: rev, Changed: out.result.GetChanged(), Replaced: out.result.GetDetail()}
 }

@@ -47,7 +47,7 @@ type Sealing struct {
 func (s *Store) Sealing() Sealing {
 	st := s.fsm.current()
 	have := Sealing{Active: st.SealKeyID(), Held: s.cfg.Seal.IDs(), Sealed: map[string]int{}, Secret: st.NextSecret() - 1}
-	for k := range st.Records() {
+	for _, k := range st.Records() {
 		if k.Sealed() != nil {
 			have.Sealed[k.Sealed().SealKeyId]++
 		}
@@ -105,7 +105,7 @@ func (s *Store) lacks(st *state.State) *lacking {
 	if id := st.SealKeyID(); id != "" && !slices.Contains(held, id) {
 		l.sealKeys = append(l.sealKeys, id)
 	}
-	for k := range st.Records() {
+	for _, k := range st.Records() {
 		if k.Sealed() == nil || slices.Contains(held, k.Sealed().SealKeyId) {
 			continue
 		}
@@ -197,7 +197,7 @@ func (s *Store) Reseal(ctx context.Context, o Origin) (Resealed, error) {
 // seal keys.
 func resealBatch(st *state.State, seal *issue.SealKeys, stale func(*state.KeyRecord) bool) (*storepb.Reseal, error) {
 	batch, size := &storepb.Reseal{}, 0
-	for k := range st.Records() {
+	for _, k := range st.Records() {
 		if k.Sealed() == nil || !stale(k) {
 			continue
 		}

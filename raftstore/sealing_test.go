@@ -68,7 +68,7 @@ func TestNoPrivateKeyOnDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	var needles [][]byte
-	for k := range m.fsm.current().Records() {
+	for _, k := range m.fsm.current().Records() {
 		key, err := m.open(k)
 		if err != nil {
 			t.Fatal(err)

@@ -43,8 +43,9 @@ func (s *Store) RotateSecret(ctx context.Context, o Origin) (generation uint32, 
 			return 0, err
 		}
 		cmd := &storepb.Command{Level: state.LevelSecret, Op: &storepb.Command_AddSecret{AddSecret: secret}}
-		if _, err = s.propose(ctx, o, "rotate-secret", cmd); err == nil {
-			return secret.Generation, nil
+		out, err := s.propose(ctx, o, "rotate-secret", cmd)
+		if err == nil {
+			return out.state.NextSecret() - 1, nil
 		}
 		if reason := federation.AsError(err).Reason; attempt >= serialAttempts || reason != "generation" && reason != "seal_key_changed" {
 			return 0, err

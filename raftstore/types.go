@@ -36,6 +36,9 @@ type Change struct {
 	Revision federation.Revision
 	// Changed counts the items that were not so already.
 	Changed uint64
+	// Replaced is the cluster whose state a restore replaced, where the backup is of
+	// another one.
+	Replaced string
 }
 
 // RemoveOptions say why a key may go although valid tokens of it may exist.

@@ -157,8 +157,7 @@ func (s *State) forgotten(e idEntry) bool {
 		e.expires*1000 < s.watermark-cptoken.PruneAfter.Milliseconds()
 }
 
-func (s *State) pruneExpired() uint64 {
-	var n uint64
+func (s *State) pruneExpired() (n uint64) {
 	s.share()
 	for id, list := range s.lists.All() {
 		var names []string
@@ -191,8 +190,7 @@ func (s *State) pruneExpired() uint64 {
 
 // pruneTombstones drops old tombstones and raises the floor to the newest index
 // of them: who stands below it is no longer told everything.
-func (s *State) pruneTombstones() uint64 {
-	var n uint64
+func (s *State) pruneTombstones() (n uint64) {
 	oldest := s.watermark - tombstoneLife.Milliseconds()
 	s.share()
 	for at, e := range s.log.All() {

@@ -32,7 +32,9 @@ func TestRestoreInTheCore(t *testing.T) {
 	c.refused("conflict", "", commit("r", 2, data, 0)) // a history that is not newer
 	damaged := bytes.Clone(data)
 	damaged[500] ^= 1
-	c.ok(commit("r", 2, data, 2))
+	if r := c.ok(commit("r", 2, data, 2)); r.Detail != "" {
+		t.Errorf("the cluster's own backup replaced cluster %q", r.Detail)
+	}
 	c.refused("conflict", "no_restore", commit("r", 2, data, 3))
 	c.ok(part("d", 0, damaged))
 	c.refused("invalid", "damaged", commit("d", 1, damaged, 3))

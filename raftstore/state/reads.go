@@ -8,6 +8,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/raftstore/ptree"
 	"github.com/meridiankds/meridian/raftstore/storepb"
 )
 
@@ -35,11 +36,16 @@ func (s *State) Watermark() time.Time { return millis(s.watermark) }
 
 // Keys returns all keys by kind, mesh and serial.
 func (s *State) Keys() []Key {
-	keys := make([]Key, 0, s.keys.Len())
-	for _, k := range s.keys.All() {
-		keys = append(keys, k.Key)
+	return each(&s.keys, func(k *KeyRecord) Key { return k.Key })
+}
+
+// each returns the entries of a tree as of makes them, in their order.
+func each[K, V, T any](t *ptree.Tree[K, V], of func(V) T) []T {
+	all := make([]T, 0, t.Len())
+	for _, v := range t.All() {
+		all = append(all, of(v))
 	}
-	return keys
+	return all
 }
 
 // Key returns one key.
@@ -50,15 +56,9 @@ func (s *State) Key(id cptoken.KeyID) (Key, bool) {
 	return Key{}, false
 }
 
-// Records yields all keys with what is sealed, by kind, mesh and serial.
-func (s *State) Records() iter.Seq[*KeyRecord] {
-	return func(yield func(*KeyRecord) bool) {
-		for _, k := range s.keys.All() {
-			if !yield(k) {
-				return
-			}
-		}
-	}
+// Records returns all keys with what is sealed, by kind, mesh and serial.
+func (s *State) Records() []*KeyRecord {
+	return each(&s.keys, func(k *KeyRecord) *KeyRecord { return k })
 }
 
 // Record returns one key with what is sealed.
@@ -83,11 +83,7 @@ func (s *State) NextSerial(kind cptoken.Kind, mesh string) uint64 {
 
 // Zones returns all zones by name, deleted ones too.
 func (s *State) Zones() []federation.Zone {
-	zones := make([]federation.Zone, 0, s.zones.Len())
-	for _, z := range s.zones.All() {
-		zones = append(zones, *z)
-	}
-	return zones
+	return each(&s.zones, func(z *federation.Zone) federation.Zone { return *z })
 }
 
 // Zone returns the record of a zone, also of a deleted one.
@@ -100,11 +96,7 @@ func (s *State) Zone(name string) (federation.Zone, bool) {
 
 // Meshes returns all meshes by name.
 func (s *State) Meshes() []Mesh {
-	meshes := make([]Mesh, 0, s.meshes.Len())
-	for _, m := range s.meshes.All() {
-		meshes = append(meshes, *m)
-	}
-	return meshes
+	return each(&s.meshes, func(m *Mesh) Mesh { return *m })
 }
 
 // Mesh returns the record of a mesh.
@@ -123,11 +115,7 @@ func (s *State) RevocationCount(kind cptoken.Kind, mesh string) int {
 
 // CutOffs returns all cut-offs by kind, mesh and kid.
 func (s *State) CutOffs() []CutOff {
-	cutOffs := make([]CutOff, 0, s.cutOffs.Len())
-	for _, c := range s.cutOffs.All() {
-		cutOffs = append(cutOffs, c.CutOff)
-	}
-	return cutOffs
+	return each(&s.cutOffs, func(c *cutOffRecord) CutOff { return c.CutOff })
 }
 
 // Size counts keys, zones, deleted ones too, and revoked ids.
@@ -140,11 +128,7 @@ func (s *State) Size() (keys, zones, revocations int) {
 
 // Stages are the ids of changes whose parts wait for their commit.
 func (s *State) Stages() []string {
-	var ids []string
-	for id := range s.stages.All() {
-		ids = append(ids, id)
-	}
-	return ids
+	return each(&s.stages, func(p *storepb.Stage) string { return p.Id })
 }
 
 // Revocations returns at most limit revocations of a kind and mesh, those whose ids
@@ -199,18 +183,15 @@ func (s *State) Revocations(kind cptoken.Kind, mesh, after string, limit int) []
 
 // floorUID returns a UUID that is not greater than any whose text comes after s.
 func floorUID(s string) cptoken.UUID {
-	if u, ok := cptoken.ParseUUID(s); ok {
-		return u
-	}
-	return cptoken.UUID{}
+	u, _ := cptoken.ParseUUID(s) // zero where it is none
+	return u
 }
 
 // SealKeyID is the id of the seal key under which new keys are sealed.
 func (s *State) SealKeyID() string { return s.sealCheck.GetSealed().GetSealKeyId() }
 
 // KeysOf returns the keys of a kind and mesh by serial.
-func (s *State) KeysOf(kind cptoken.Kind, mesh string) []Key {
-	var found []Key
+func (s *State) KeysOf(kind cptoken.Kind, mesh string) (found []Key) {
 	for _, k := range s.keysOf(kind, mesh) {
 		found = append(found, k.Key)
 	}

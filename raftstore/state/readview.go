@@ -28,11 +28,7 @@ func (v ReadView) Head() (cluster string, rev federation.Revision) {
 
 // Meshes returns the names of all meshes, in order.
 func (v ReadView) Meshes() []string {
-	names := make([]string, 0, v.s.meshes.Len())
-	for name := range v.s.meshes.All() {
-		names = append(names, name)
-	}
-	return names
+	return each(&v.s.meshes, func(m *Mesh) string { return m.Name })
 }
 
 // Keys returns the public keys of a kind that are not removed, registered ones too,

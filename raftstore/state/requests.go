@@ -21,13 +21,13 @@ import (
 // What makes something new each time is answered from memory, for as long as the
 // thing that it made is there and as new as it was.
 
-// stillMade reports whether a command must not be applied again. A restore never is:
-// it would take back what was written since, and begin yet another history. One that
-// makes a key is not, as long as the key that the earlier result speaks of is there. Of a generated key
-// it is not enough that it exists: once it signs or retires, who asks for a
+// stillMade reports whether a command must not be applied again. What begins a history, or
+// a generation of the secret, never is: it would make yet another, and a restore take back
+// what was written since. One that makes a key is not, as long as the key that the earlier result speaks of is there. Of
+// a generated key it is not enough that it exists: once it signs or retires, who asks for a
 // prepared one means the next.
 func (s *State) stillMade(cmd *storepb.Command, old *storepb.Result) bool {
-	if cmd.GetCommitRestore() != nil {
+	if cmd.GetCommitRestore() != nil || cmd.GetConfirmLoss().GetAdopt() != nil || cmd.GetAddSecret() != nil {
 		return true
 	}
 	p := cmd.GetPrepareKey()
@@ -57,6 +57,23 @@ func stillHolds(cmd *storepb.Command, changed uint64, err error) bool {
 	return false
 }
 
+// requested returns what was made before under a command's request id. A refusal is
+// remembered for who asks, and answers nobody else: see remember.
+func (s *State) requested(cmd *storepb.Command) (old *storepb.Request, repeated bool) {
+	old, known := s.requests.Get(cmd.RequestId)
+	return old, known && cmd.RequestId != "" && old.Result.Code == ""
+}
+
+// Made returns what a command came to when it was made before, under the same request id,
+// where it must not be applied again; nil where it may.
+func (s *State) Made(cmd *storepb.Command) *storepb.Result {
+	old, repeated := s.requested(cmd)
+	if !repeated || string(old.What) != string(s.identify(cmd)) || !s.stillMade(cmd, old.Result) {
+		return nil
+	}
+	return old.Result
+}
+
 // A Request is what became of a change that was asked for under a request id.
 type Request struct {
 	// Verb is the change: one request may make several.
@@ -73,8 +90,7 @@ type Request struct {
 
 // Requests returns what is remembered of changes whose request id begins with prefix,
 // in the order in which they were applied.
-func (s *State) Requests(prefix string) []Request {
-	var found []Request
+func (s *State) Requests(prefix string) (found []Request) {
 	for id, r := range s.requests.From(prefix) {
 		rest, ok := strings.CutPrefix(id, prefix)
 		if !ok || prefix == "" {
@@ -94,9 +110,9 @@ func (s *State) Requests(prefix string) []Request {
 // requestDigest is the length of what is remembered of a request.
 const requestDigest = 16
 
-// identify returns a digest of what a command asks for. Of a key it leaves out
-// serial and material, which differ each time that the same is asked.
-func identify(cmd *storepb.Command) []byte {
+// identify returns a digest of what a command asks for. It leaves out what differs each time
+// that the same is asked: of a key serial and material, a history's id, a new secret.
+func (s *State) identify(cmd *storepb.Command) []byte {
 	if cmd.RequestId == "" {
 		return nil
 	}
@@ -110,6 +126,14 @@ func identify(cmd *storepb.Command) []byte {
 		what.Op = &storepb.Command_CommitStage{CommitStage: &storepb.CommitStage{Digest: op.CommitStage.Digest}}
 	case *storepb.Command_CommitRestore:
 		what.Op = &storepb.Command_CommitRestore{CommitRestore: &storepb.CommitRestore{Sha256: op.CommitRestore.Sha256, Force: op.CommitRestore.Force}}
+	case *storepb.Command_ConfirmLoss:
+		if s.level >= LevelWithdrawals && op.ConfirmLoss.Adopt != nil {
+			what.Op = &storepb.Command_ConfirmLoss{ConfirmLoss: &storepb.ConfirmLoss{Adopt: &storepb.History{}}}
+		}
+	case *storepb.Command_AddSecret:
+		if s.level >= LevelWithdrawals {
+			what.Op = &storepb.Command_AddSecret{AddSecret: &storepb.ClusterSecret{}}
+		}
 	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(what)
 	if err != nil {

@@ -70,6 +70,47 @@ func TestARepeatedPreparation(t *testing.T) {
 	c.refused(federation.Conflict, "wrong_state", under("trace/activate", cmdActivate(step(cptoken.Zone, "", 2))))
 }
 
+// What makes something new each time is made once under a request id, although the command
+// has another id or secret each time; members of a former level take it for another request.
+func TestWhatIsNewEachTimeIsMadeOnce(t *testing.T) {
+	for level := uint32(LevelLineage); level <= Level; level++ {
+		c := newCore(t)
+		c.s.level = level
+		adopted := byte(1)
+		for name, cmd := range map[string]func() *storepb.Command{
+			"adopt": func() *storepb.Command {
+				adopted++
+				next := &storepb.History{Id: historyID(adopted), CreatedMs: testTime + int64(adopted)}
+				return under("a/confirm-loss", &storepb.Command{Op: &storepb.Command_ConfirmLoss{ConfirmLoss: &storepb.ConfirmLoss{Adopt: next}}})
+			},
+			"secret": func() *storepb.Command {
+				next := &storepb.ClusterSecret{Generation: c.s.NextSecret(), Sealed: fakeSealed()}
+				return under("b/rotate-secret", &storepb.Command{Op: &storepb.Command_AddSecret{AddSecret: next}})
+			},
+		} {
+			first := c.ok(cmd())
+			history, secrets := c.s.history, len(c.s.secrets)
+			c.ok(cmdRevoke(cptoken.Zone, "", 0, randomUUID()))
+			if level < LevelWithdrawals {
+				c.refused(federation.Conflict, "request_id_reused", cmd())
+			} else if again := c.ok(cmd()); again != first || c.s.Made(cmd()) != first {
+				t.Errorf("%s at level %d: %v, then %v", name, level, first, again)
+			}
+			if c.s.history != history || len(c.s.secrets) != secrets {
+				t.Errorf("%s at level %d was made twice", name, level)
+			}
+		}
+		// Without adopting there is nothing that is new: what is lost since is confirmed too.
+		confirm := func() *storepb.Command {
+			return under("c/confirm-loss", &storepb.Command{Op: &storepb.Command_ConfirmLoss{ConfirmLoss: &storepb.ConfirmLoss{}}})
+		}
+		c.ok(confirm())
+		if c.s.Made(confirm()) != nil || c.s.Made(cmdRevoke(cptoken.Zone, "", 0, "x")) != nil {
+			t.Error("a command that may be applied again is answered from memory")
+		}
+	}
+}
+
 // A repetition starts the ten minutes anew, and leaves no trace of the first.
 func TestARepetitionIsRemembered(t *testing.T) {
 	c := newCore(t)

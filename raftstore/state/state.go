@@ -153,16 +153,14 @@ func (s *State) execute(index uint64, cmd *storepb.Command) *storepb.Result {
 	s.time = max(s.time, min(cmd.TimeMs, latest))
 	s.forgetRequests()
 
-	what := identify(cmd)
-	old, repeated := s.requests.Get(cmd.RequestId)
-	// A refusal is remembered for who asks, and answers nobody else: see remember.
-	repeated = repeated && cmd.RequestId != "" && old.Result.Code == ""
-	switch {
-	case repeated && string(old.What) != string(what):
+	what := s.identify(cmd)
+	old, repeated := s.requested(cmd)
+	if repeated && string(old.What) != string(what) {
 		return reject(index, federation.Errorf(federation.Conflict, "this request id was used for another request").
 			WithReason("request_id_reused").WithHint("use a new request id for each request"))
-	case repeated && s.stillMade(cmd, old.Result):
-		return old.Result
+	}
+	if made := s.Made(cmd); made != nil {
+		return made
 	}
 	before := *s
 	s.share()
@@ -181,6 +179,9 @@ func (s *State) execute(index uint64, cmd *storepb.Command) *storepb.Result {
 		return result
 	}
 	result := &storepb.Result{Index: s.applied, Changed: changed} // a restore moves it
+	if before.cluster != s.cluster {
+		result.Detail = before.cluster
+	}
 	if s.level >= LevelLineage && changed > 0 && moves(cmd) {
 		s.revision = s.applied
 	}

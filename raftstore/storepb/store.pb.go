@@ -2746,7 +2746,9 @@ type Result struct {
 	// The Raft index at which the command was applied.
 	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// Empty where it was accepted; else a federation.Code.
-	Code   string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// Why it was refused; of a restore that was made the cluster whose state it replaced,
+	// where the backup was of another one.
 	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
 	Hint   string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`

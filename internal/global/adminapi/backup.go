@@ -132,16 +132,13 @@ func (api *API) postRestore(a *act, w http.ResponseWriter, r *http.Request) erro
 	_ = control.SetWriteDeadline(time.Time{}) // the answer comes when all is done
 	ctx, cancel := context.WithTimeout(r.Context(), applyTimeout)
 	defer cancel()
-	o, before := a.origin("restore", strconv.FormatBool(opts.Force), opts.Cluster, strconv.FormatUint(uint64(opts.Generation), 10)), api.store.ClusterID()
+	o := a.origin("restore", strconv.FormatBool(opts.Force), opts.Cluster, strconv.FormatUint(uint64(opts.Generation), 10))
 	backup, change, err := api.store.Restore(ctx, o, opts, arriving{r.Body, control})
 	if err != nil {
 		return err
 	}
 	a.note(slog.String("backup", backup.Revision.String()), slog.String("cluster", backup.ClusterID), slog.String("revision", change.Revision.String()))
-	done := apitypes.RestoreResult{Backup: BackupJSON(backup), Revision: change.Revision.String()}
-	if before != backup.ClusterID {
-		done.Replaced = before
-	}
+	done := apitypes.RestoreResult{Backup: BackupJSON(backup), Revision: change.Revision.String(), Replaced: change.Replaced}
 	_ = control.SetWriteDeadline(time.Now().Add(stallTimeout))
 	return reply(w, http.StatusOK, done)
 }

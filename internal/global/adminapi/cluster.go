@@ -331,12 +331,7 @@ func (api *API) postConfirmLoss(a *act, w http.ResponseWriter, r *http.Request) 
 	}
 	a.note(slog.Bool("adopt", body.Adopt))
 	shown, _ := api.newerHistories()
-	if body.Adopt && len(shown) == 0 {
-		return federation.Errorf(federation.Conflict, "no zone has shown a history that is newer than this cluster's: there is none to adopt").
-			WithReason("nothing_shown").WithHint("look at the warnings of global cluster status; to confirm a loss, leave --adopt out")
-	}
-	lost := len(api.store.Losses())
-	change, err := api.store.ConfirmLoss(r.Context(), a.origin("confirm loss", boolText(body.Adopt)), body.Adopt, shown)
+	lost, change, err := api.store.ConfirmLoss(r.Context(), a.origin("confirm loss", boolText(body.Adopt)), body.Adopt, shown)
 	if err != nil {
 		return err
 	}

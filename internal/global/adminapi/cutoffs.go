@@ -71,10 +71,10 @@ func (api *API) postWithdrawCutOff(a *act, w http.ResponseWriter, r *http.Reques
 		return federation.InvalidField("before", "and reason have no place in a withdrawal")
 	}
 	a.noteCutOff(id)
-	if _, ok := api.cutOff(id); !ok {
-		return notFound("there is no such cut-off: see global get cut-offs")
-	}
 	c, err := api.store.WithdrawCutOff(r.Context(), a.origin("withdraw cut-off", string(id.Kind), id.Mesh, id.KID), id)
+	if err == nil && c.Changed == 0 { // one that is not here a zone may keep: it was withdrawn already
+		err = notFound("there is no such cut-off: see global get cut-offs")
+	}
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,9 @@ func (api *API) postExpel(a *act, w http.ResponseWriter, r *http.Request) error 
 func (api *API) deleteExpelled(a *act, w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	a.note(slog.String("readmitted", clip(id)))
-	if err := api.store.Readmit(r.Context(), a.origin("readmit", id), id); err != nil {
+	origin := a.origin("readmit", id)
+	err := api.store.Readmit(r.Context(), origin, id)
+	if _, again := api.repeated(err, origin); err != nil && !again {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -70,10 +70,15 @@ func (api *API) putPublicKey(a *act, w http.ResponseWriter, r *http.Request) err
 // deletePublicKey refuses from now on every token of the key. Its kid is spent.
 func (api *API) deletePublicKey(a *act, w http.ResponseWriter, r *http.Request) error {
 	k, id, err := api.publicKey(a, r)
+	origin := a.origin("remove key", id.String())
+	if was, ok := api.repeated(err, origin); ok {
+		k = raftstore.Key{ID: id, State: cptoken.Removed, Index: was.Revision.Index, Registered: &cptoken.Constraints{}}
+		return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(k), CutOff: cutOffText(k)})
+	}
 	if err != nil {
 		return err
 	}
-	removed, err := api.store.RemoveKey(r.Context(), a.origin("remove key", id.String()), id, raftstore.RemoveOptions{Force: true})
+	removed, err := api.store.RemoveKey(r.Context(), origin, id, raftstore.RemoveOptions{Force: true})
 	if err != nil {
 		return err
 	}

@@ -51,10 +51,10 @@ func (api *API) getRequest(a *act, w http.ResponseWriter, r *http.Request) error
 }
 
 // repeated returns what a change came to that was made before under the same request id
-// by the same caller, and of which err now says that there is nothing to change: its
-// first answer was lost, and the second must not be that nothing is there.
+// by the same caller, and of which err now says that there is nothing to change, or that
+// it is not as it was: the first answer was lost, and the second must not be that.
 func (api *API) repeated(err error, o raftstore.Origin) (raftstore.Request, bool) {
-	if federation.CodeOf(err) != federation.NotFound {
+	if code := federation.CodeOf(err); code != federation.NotFound && code != federation.Conflict {
 		return raftstore.Request{}, false
 	}
 	for _, c := range api.store.Requests(o.RequestID) {

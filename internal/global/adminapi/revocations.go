@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/idlist"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -73,7 +74,7 @@ func (api *API) whatToRevoke(body apitypes.RevokeRequest) (kind cptoken.Kind, me
 	if len(body.IDs) == 0 {
 		return "", "", nil, federation.InvalidField("ids", "are missing: send ids, or a token")
 	}
-	unique, err := checkIDs("ids", body.IDs)
+	unique, err := idlist.Unique("ids", body.IDs)
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -179,7 +180,7 @@ func (api *API) postWithdraw(a *act, w http.ResponseWriter, r *http.Request) err
 	if len(body.IDs) == 0 {
 		return federation.InvalidField("ids", "are missing")
 	}
-	ids, err := checkIDs("ids", body.IDs)
+	ids, err := idlist.Unique("ids", body.IDs)
 	if err != nil {
 		return err
 	}

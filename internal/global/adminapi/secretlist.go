@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/idlist"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 // putList adds to a list of revoked ids. What the written list lacks is withdrawn
@@ -22,9 +23,21 @@ func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secr
 	}
 	change := apitypes.SecretChange{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name()}
 	added, withdrawn := idsOf(ids), []string(nil)
+	revoking := a.origin("revoke", append([]string{string(ref.kind), ref.mesh}, ids...)...)
+	withdrawing := a.withdrawal(r, ref, ids)
 	made := api.store.RevocationCount(ref.kind, ref.mesh) == 0
 	if !ref.addOnly {
-		if withdrawn, err = api.missing(r, ref, ids); err != nil {
+		withdrawn, err = api.missing(r, ref, ids)
+		more, again := api.repeated(err, revoking)
+		less, all := api.repeated(err, withdrawing)
+		if all || again && api.store.RevocationCount(ref.kind, ref.mesh) == len(ids) { // the list is not as it was, but as was written
+			if change.Added, change.Withdrawn = int(more.Changed), int(less.Changed); !all {
+				less.Revision = more.Revision
+			}
+			change.Revision = less.Revision.String()
+			return reply(w, http.StatusOK, change)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -37,14 +50,14 @@ func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secr
 	// First what is added: should the second step fail, too much is refused, never
 	// too little.
 	if len(added) > 0 {
-		c, err := api.store.Revoke(ctx, a.origin("revoke", append([]string{string(ref.kind), ref.mesh}, ids...)...), ref.kind, ref.mesh, added, "")
+		c, err := api.store.Revoke(ctx, revoking, ref.kind, ref.mesh, added, "")
 		if err != nil {
 			return err
 		}
 		change.Added, change.Revision = int(c.Changed), c.Revision.String()
 	}
 	if len(withdrawn) > 0 {
-		c, err := api.store.Withdraw(ctx, a.origin("withdraw", append([]string{string(ref.kind), ref.mesh}, withdrawn...)...), ref.kind, ref.mesh, withdrawn)
+		c, err := api.store.Withdraw(ctx, withdrawing, ref.kind, ref.mesh, withdrawn)
 		if err != nil {
 			return err
 		}
@@ -90,15 +103,30 @@ func (api *API) missing(r *http.Request, ref secretRef, given []string) ([]strin
 	return missing, nil
 }
 
+// withdrawal is the origin of a withdrawal of what a list had that the caller saw and is not
+// among the given ids.
+func (a *act) withdrawal(r *http.Request, ref secretRef, given []string) raftstore.Origin {
+	seen, _ := ifMatch(r)
+	return a.origin("withdraw from list", slices.Concat([]string{string(ref.kind), ref.mesh, strings.Join(seen, ",")}, given)...)
+}
+
 // deleteList withdraws everything on a list.
 func (api *API) deleteList(a *act, w http.ResponseWriter, r *http.Request, ref secretRef) error {
 	if ref.addOnly {
 		return unknownSecret()
 	}
+	change := apitypes.SecretChange{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name()}
+	origin, err := a.withdrawal(r, ref, nil), error(nil)
+	var withdrawn []string
 	if api.store.RevocationCount(ref.kind, ref.mesh) == 0 {
-		return unknownSecret()
+		err = unknownSecret()
+	} else {
+		withdrawn, err = api.missing(r, ref, nil)
 	}
-	withdrawn, err := api.missing(r, ref, nil)
+	if was, again := api.repeated(err, origin); again {
+		change.Withdrawn, change.Revision = int(was.Changed), was.Revision.String()
+		return reply(w, http.StatusOK, change)
+	}
 	if err != nil {
 		return err
 	}
@@ -107,14 +135,13 @@ func (api *API) deleteList(a *act, w http.ResponseWriter, r *http.Request, ref s
 			WithReason("would_withdraw").
 			WithHint("withdraw in parts with POST /v1/revocations/withdraw")
 	}
-	c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", append([]string{string(ref.kind), ref.mesh}, withdrawn...)...), ref.kind, ref.mesh, withdrawn)
+	c, err := api.store.Withdraw(r.Context(), origin, ref.kind, ref.mesh, withdrawn)
 	if err != nil {
 		return err
 	}
 	a.note(slog.Uint64("withdrawn", uint64(c.Changed)))
-	return reply(w, http.StatusOK, apitypes.SecretChange{
-		Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name(), Withdrawn: int(c.Changed), Revision: c.Revision.String(),
-	})
+	change.Withdrawn, change.Revision = int(c.Changed), c.Revision.String()
+	return reply(w, http.StatusOK, change)
 }
 
 // ifMatch returns the entity tags of If-Match (RFC 9110, section 13.1.1) and
@@ -139,29 +166,7 @@ func parseIDList(text string) ([]string, error) {
 			ids = append(ids, id)
 		}
 	}
-	return checkIDs("data", ids)
-}
-
-// checkIDs checks ids that are to be revoked or withdrawn and leaves out
-// repetitions. It repeats no id in its errors: somebody may have put a whole
-// token there.
-func checkIDs(field string, ids []string) ([]string, error) {
-	seen := make(map[string]bool, len(ids))
-	unique := make([]string, 0, len(ids))
-	for i, id := range ids {
-		why := idlist.Bad(id)
-		if id == "" {
-			why = "is empty"
-		}
-		if why != "" {
-			return nil, federation.InvalidField(field, "id number %d %s", i+1, why)
-		}
-		if !seen[id] {
-			seen[id] = true
-			unique = append(unique, id)
-		}
-	}
-	return unique, nil
+	return idlist.Unique("data", ids)
 }
 
 func idsOf(ids []string) []cptoken.RevokedID {

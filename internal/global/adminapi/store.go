@@ -81,7 +81,7 @@ type Proposer interface {
 
 	// ConfirmLoss takes the alarms of losses away. With adopt it begins a history above
 	// those that were shown.
-	ConfirmLoss(ctx context.Context, o raftstore.Origin, adopt bool, shown []federation.History) (raftstore.Change, error)
+	ConfirmLoss(ctx context.Context, o raftstore.Origin, adopt bool, shown []federation.History) (losses int, c raftstore.Change, err error)
 
 	Expel(ctx context.Context, o raftstore.Origin, e raftstore.Expelled) error
 	Readmit(ctx context.Context, o raftstore.Origin, id string) error

@@ -98,3 +98,24 @@ func Bad(id string) string {
 	}
 	return ""
 }
+
+// Unique checks the ids of a field and leaves out repetitions. It repeats no id in its
+// errors, for the same reason.
+func Unique(field string, ids []string) ([]string, error) {
+	seen := make(map[string]bool, len(ids))
+	unique := make([]string, 0, len(ids))
+	for i, id := range ids {
+		why := Bad(id)
+		if id == "" {
+			why = "is empty"
+		}
+		if why != "" {
+			return nil, federation.InvalidField(field, "id number %d %s", i+1, why)
+		}
+		if !seen[id] {
+			seen[id] = true
+			unique = append(unique, id)
+		}
+	}
+	return unique, nil
+}

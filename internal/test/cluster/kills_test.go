@@ -136,7 +136,9 @@ func TestKilledAtRandomInstants(t *testing.T) {
 		before, begun := w.count(), time.Now()
 		m.kill()
 		Eventually(t, "a write after a kill", func() bool { return w.count() > before+4 }) // 4 may have been under way
-		longest = max(longest, time.Since(begun))
+		took := time.Since(begun)
+		longest = max(longest, took)
+		t.Logf("kill %d of %d, of member %s: writes again after %s", i+1, *kills, m.name, took.Round(time.Millisecond))
 		m.start()
 		m.endpoints(m.dir)
 		west.expect(good, "accepted")

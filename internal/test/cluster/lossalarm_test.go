@@ -33,6 +33,10 @@ func TestALossIsToldUntilItIsConfirmed(t *testing.T) {
 	var said string
 	g, west, disk := startLone(t, slog.New(slog.NewTextHandler(&log, nil)), false)
 	lost := issueAndRevoke(t, g, 2)
+	cutOff := []string{"revoke", "--yes", "--kind", "dataplane-token", "--mesh", "default"}
+	if code, said := g.asOperator(append(cutOff, "--before", "now")...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, said)
+	}
 	west.WaitCurrent(g)
 	if code, said := g.asOperator("cluster", "status"); code != 0 {
 		t.Errorf("before the loss: exit code %d\n%s", code, said)
@@ -84,15 +88,19 @@ func TestALossIsToldUntilItIsConfirmed(t *testing.T) {
 		return strings.Contains(said, strings.Join(what, ", "))
 	}
 	Eventually(t, "the zone to show what it keeps", func() bool {
-		return keeps("2 revoked ids and 0 cut-offs", "zone-token "+ids[0], "zone-token "+ids[1])
+		return keeps("2 revoked ids and 1 cut-offs", "zone-token "+ids[0], "zone-token "+ids[1])
 	})
 	west.wantRefused("what was lost", lost...)
-	for i, left := range [][]string{{"1 revoked ids and 0 cut-offs", "zone-token " + ids[1]}, nil} {
+	for i, left := range [][]string{{"1 revoked ids and 1 cut-offs", "zone-token " + ids[1]}, {"0 revoked ids and 1 cut-offs"}} {
 		if code, said := g.asOperator("revoke", "--withdraw", "--yes", "--kind", "zone-token", ids[i]); code != 0 {
 			t.Fatalf("exit code %d\n%s", code, said)
 		}
 		Eventually(t, "the zone to give up what is withdrawn", func() bool { return west.accepts(lost[i]) && keeps(left...) })
 	}
+	if code, said := g.asOperator(append(cutOff, "--withdraw", "--cut-off")...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, said)
+	}
+	Eventually(t, "the zone to give up the cut-off", func() bool { return keeps() })
 
 	if code, said := g.asOperator("cluster", "confirm-loss"); code != 0 || !strings.Contains(said, "1 loss is confirmed") {
 		t.Errorf("exit code %d\n%s", code, said)
