@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,24 +24,67 @@ const (
 	floodFactor = 3     // of what valid callers get beside an equal load of the processor
 )
 
-// flood attacks every port of a global and a zone at once, one shape after the other,
-// then one shape with few descriptors, and with attackers at the valid callers' address.
-func flood(ctx context.Context, s *scope) error {
-	if err := s.floodOnce(ctx, "", 0, "127.0.0.2", floodShapes); err != nil || s.quick {
-		return err
-	}
-	for _, limit := range []int{1024, 4096} {
-		if err := s.floodOnce(ctx, "/"+strconv.Itoa(limit), limit, "127.0.0.2", floodShapes[:1]); err != nil {
-			return err
-		}
-	}
-	return s.floodOnce(ctx, "/one-address", 0, "127.0.0.1", floodShapes[:1])
+// floodCase is one way to attack, and where.
+type floodCase struct {
+	name        string // as --flood-cases has it
+	shape       string
+	descriptors int    // 0: as many as this process has
+	from        string // the attackers' address; "": one each
 }
 
-// floodOnce starts a global and a zone and attacks them.
-func (s *scope) floodOnce(ctx context.Context, suffix string, descriptors int, from string, shapes []string) error {
-	return s.apart("flood"+strings.ReplaceAll(suffix, "/", "-"), func(s *scope) error {
-		s.descriptors = descriptors
+// strangersAddress is not the valid callers'.
+const strangersAddress = "127.0.0.2"
+
+// floodCases are all shapes of attack, then some with few descriptors, from the valid
+// callers' address, and from an address each.
+func floodCases() (cases []floodCase) {
+	for _, shape := range floodShapes {
+		cases = append(cases, floodCase{shape, shape, 0, strangersAddress})
+	}
+	return append(cases,
+		floodCase{"1024", "silent", 1024, strangersAddress}, floodCase{"4096", "silent", 4096, strangersAddress},
+		floodCase{"one-address", "silent", 0, "127.0.0.1"}, floodCase{"addresses", "silent", 0, ""},
+		floodCase{"1024-one-address", "silent", 1024, "127.0.0.1"})
+}
+
+// flood attacks every port of a global and a zone at once, one case after the other.
+func flood(ctx context.Context, s *scope) error {
+	cases := floodCases()
+	if s.quick {
+		cases = cases[:len(floodShapes)]
+	}
+	if s.floodCases != "" {
+		names := strings.Split(s.floodCases, ",")
+		cases = slices.DeleteFunc(floodCases(), func(c floodCase) bool { return !slices.Contains(names, c.name) })
+		if len(cases) != len(names) {
+			return usageError(fmt.Sprintf("--flood-cases %.200q: there are %s", s.floodCases, floodNames()))
+		}
+	}
+	for len(cases) > 0 { // those of the same limit share their programs
+		same := 1
+		for same < len(cases) && cases[same].descriptors == cases[0].descriptors {
+			same++
+		}
+		if err := s.floodPrograms(ctx, cases[:same]); err != nil {
+			return err
+		}
+		cases = cases[same:]
+	}
+	return nil
+}
+
+func floodNames() string {
+	var names []string
+	for _, c := range floodCases() {
+		names = append(names, c.name)
+	}
+	return strings.Join(names, ",")
+}
+
+// floodPrograms starts a global and a zone and attacks them.
+func (s *scope) floodPrograms(ctx context.Context, cases []floodCase) error {
+	return s.apart("flood-"+cases[0].name, func(s *scope) error {
+		s.descriptors = cases[0].descriptors
 		c, err := s.startCluster(ctx, 1)
 		if err != nil {
 			return err
@@ -58,22 +100,17 @@ func (s *scope) floodOnce(ctx context.Context, suffix string, descriptors int, f
 		if err := z.accepts(ctx, question); err != nil {
 			return err
 		}
-		ports, err := floodPorts(c, z, from)
-		if err != nil {
+		f := flooded{scope: s, zone: z, question: question, procs: map[string]int{"global": c.members[0].pid(), "zone": z.pid()}, idle: map[string]float64{}}
+		if f.ports, err = floodPorts(c, z); err != nil {
 			return err
 		}
-		span := s.floodSpan
-		if s.quick {
-			span = 2 * time.Second
-		}
-		procs, idle := map[string]int{"global": c.members[0].pid(), "zone": z.pid()}, map[string]float64{}
-		for name, pid := range procs {
-			if idle[name], err = statusField(pid, "VmRSS:"); err != nil {
+		for name, pid := range f.procs {
+			if f.idle[name], err = statusField(pid, "VmRSS:"); err != nil {
 				return err
 			}
 		}
-		for _, shape := range shapes {
-			if err := s.floodShape(ctx, shape, suffix, span, ports, procs, idle, z, question); err != nil {
+		for _, attack := range cases {
+			if err := f.attack(ctx, attack); err != nil {
 				return err
 			}
 		}
@@ -81,65 +118,80 @@ func (s *scope) floodOnce(ctx context.Context, suffix string, descriptors int, f
 	})
 }
 
-func floodPorts(c *cluster, z *zone, from string) ([]floodPort, error) {
+// flooded are the programs that are attacked, and what they occupied before.
+type flooded struct {
+	*scope
+	zone     *zone
+	question apitypes.AuthenticateRequest
+	ports    []floodPort
+	procs    map[string]int
+	idle     map[string]float64
+}
+
+func floodPorts(c *cluster, z *zone) ([]floodPort, error) {
 	m := c.members[0]
 	zone, err := endpoints.Read(z.dir)
 	if err != nil {
 		return nil, err
 	}
 	host := func(url string) string { return strings.TrimPrefix(strings.TrimPrefix(url, "https://"), "http://") }
-	api := []string{"/v1/revocations/bulk"}
+	api, ready := []string{"/v1/revocations/bulk"}, []string{"/ready"}
+	index, public := []string{"/", "/v1/status"}, []string{"/metrics", "/ready", "/healthy"}
 	ports := []floodPort{
-		{host(zone.DP), from, true, []string{"/bootstrap", "/v1/authenticate/batch", "/envoy.service.auth.v3.Authorization/Check",
-			"/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"}},
-		{host(m.ends.APITLS), from, true, api}, {host(m.ends.API), from, false, api},
-		{m.ends.KDS, from, true, []string{"/kuma.mesh.v1alpha1.GlobalKDSService/HealthCheck"}},
-		{m.ends.Peer, from, true, nil}, {host(m.ends.Diagnostics), from, false, []string{"/ready"}},
-		{host(zone.API), from, false, []string{"/tokens/dataplane"}}, {host(zone.Diagnostics), from, false, []string{"/ready"}},
+		{Address: host(zone.DP), TLS: true, Open: []string{"/v1/jwks/zone", "/nothing"}, Paths: []string{"/bootstrap", "/v1/authenticate/batch",
+			"/envoy.service.auth.v3.Authorization/Check", "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"}},
+		{Address: host(m.ends.APITLS), TLS: true, Paths: api, Open: index}, {Address: host(m.ends.API), Paths: api, Open: index},
+		{Address: m.ends.KDS, TLS: true, Paths: []string{"/kuma.mesh.v1alpha1.GlobalKDSService/HealthCheck"}},
+		{Address: m.ends.Peer, TLS: true},
+		{Address: host(m.ends.Diagnostics), Paths: ready, Open: public},
+		{Address: host(zone.API), Paths: []string{"/tokens/dataplane"}, Open: index}, {Address: host(zone.Diagnostics), Paths: ready, Open: public},
 	}
 	return slices.DeleteFunc(ports, func(p floodPort) bool { return p.Address == "" }), nil
 }
 
-// floodShape runs one shape, and the same time beside a load that is not ours.
-func (s *scope) floodShape(ctx context.Context, shape, suffix string, span time.Duration, ports []floodPort, procs map[string]int, idle map[string]float64, z *zone, q apitypes.AuthenticateRequest) error {
-	for _, pid := range procs {
+// attack runs one case, and a part of the time beside a load that is not ours.
+func (f flooded) attack(ctx context.Context, attack floodCase) error {
+	for _, pid := range f.procs {
 		// The kernel forgets its peak; where it may not, the peak is that of the start too.
 		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
 	}
-	attack := attackStart{Shape: shape, Ports: ports, PerPort: s.pick(200, 40)}
-	under, err := s.floodCallers(ctx, span, attack, z, q)
-	if err != nil {
-		return fmt.Errorf("valid callers under %s: %w", shape, err)
+	span := f.floodSpan
+	if f.quick {
+		span = 2 * time.Second
 	}
-	name := "flood" + suffix + "/" + shape
+	under, err := f.callers(ctx, span, attackStart{Shape: attack.shape, From: attack.from, Ports: f.ports, PerPort: f.pick(200, 40)})
+	if err != nil {
+		return fmt.Errorf("valid callers under %s: %w", attack.name, err)
+	}
+	name := "flood/" + attack.name
 	for _, program := range []string{"global", "zone"} {
-		peak, err := statusField(procs[program], "VmHWM:")
+		peak, err := statusField(f.procs[program], "VmHWM:")
 		if err != nil {
 			return err
 		}
-		if s.quick && peak-idle[program] > floodMemory {
-			return fmt.Errorf("%s: the %s takes %.0f MB more than when it is idle", name, program, (peak-idle[program])/1e6)
+		if f.quick && peak-f.idle[program] > floodMemory {
+			return fmt.Errorf("%s: the %s takes %.0f MB more than when it is idle", name, program, (peak-f.idle[program])/1e6)
 		}
-		if err := s.report.add(measured(name+"/"+program+"-memory", max(0, peak-idle[program])/1e6, "MB above idle").within(floodMemory / 1e6)); err != nil {
+		if err := f.report.add(measured(name+"/"+program+"-memory", max(0, peak-f.idle[program])/1e6, "MB above idle").within(floodMemory / 1e6)); err != nil {
 			return err
 		}
 	}
-	if s.quick { // where the machine decides what timings say
+	if f.quick { // where the machine decides what timings say
 		return nil
 	}
 	// As many threads as those that attack and those that are attacked.
-	alone, err := s.floodCallers(ctx, span/2, attackStart{Shape: "busy", PerPort: 2 * runtime.NumCPU(), Ports: ports[:1]}, z, q)
+	alone, err := f.callers(ctx, span/4, attackStart{Shape: "busy", PerPort: 2 * runtime.NumCPU(), Ports: f.ports[:1]})
 	if err != nil {
 		return err
 	}
-	return s.report.add(measured(name+"/valid-p99", under.Seconds()*1000, "ms").beside(alone.Seconds() * 1000).times(floodFactor))
+	return f.report.add(measured(name+"/valid-p99", under.Seconds()*1000, "ms").beside(alone.Seconds() * 1000).times(floodFactor))
 }
 
-// floodCallers has a valid caller connect anew and ask, again and again beside an attack
-// by another process, and returns the 99th percentile. A caller that is not served fails
-// the row.
-func (s *scope) floodCallers(ctx context.Context, span time.Duration, attack attackStart, z *zone, q apitypes.AuthenticateRequest) (_ time.Duration, err error) {
-	attackers, err := s.role("attack", "attack-"+attack.Shape)
+// callers has a valid caller connect anew and ask, again and again beside an attack by
+// another process, and returns the 99th percentile. A caller that is not served fails the
+// row.
+func (f flooded) callers(ctx context.Context, span time.Duration, attack attackStart) (_ time.Duration, err error) {
+	attackers, err := f.role("attack", "attack-"+attack.Shape)
 	if err != nil {
 		return 0, err
 	}
@@ -149,7 +201,7 @@ func (s *scope) floodCallers(ctx context.Context, span time.Duration, attack att
 	}
 	ctx, cancel := context.WithTimeout(ctx, span)
 	defer cancel()
-	ends, err := endpoints.Read(z.dir)
+	ends, err := endpoints.Read(f.zone.dir)
 	if err != nil {
 		return 0, err
 	}
@@ -157,13 +209,14 @@ func (s *scope) floodCallers(ctx context.Context, span time.Duration, attack att
 	if err != nil {
 		return 0, err
 	}
-	body, err := json.Marshal(q)
+	body, err := json.Marshal(f.question)
 	if err != nil {
 		return 0, err
 	}
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: tlsutil.Client(roots), DisableKeepAlives: true}}
 	url := "https://" + strings.TrimPrefix(ends.DP, "https://") + "/v1/authenticate"
-	profiled := s.profileProgram(ctx, strings.TrimPrefix(ends.Diagnostics, "http://"), "zone-"+attack.Shape)
+	load := loadNow()
+	profiled := f.profileProgram(ctx, strings.TrimPrefix(ends.Diagnostics, "http://"), "zone-"+attack.Shape)
 	var took []time.Duration
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -184,6 +237,6 @@ func (s *scope) floodCallers(ctx context.Context, span time.Duration, attack att
 	if len(took) == 0 {
 		return 0, errors.New("no valid caller was measured")
 	}
-	slices.Sort(took)
-	return took[len(took)*99/100], nil
+	f.report.note("%s: %d calls, median %.1f ms, p99 %.1f ms; %s", attack.Shape, len(took), ms(median(took)), ms(percentile(took, 99)), load.since())
+	return percentile(took, 99), nil
 }

@@ -92,3 +92,34 @@ func machine() string {
 	}
 	return model + ", " + kernel
 }
+
+// load is what the processors of this machine had to do, in the kernel's ticks.
+type load struct{ busy, all float64 }
+
+func loadNow() (l load) {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return l
+	}
+	first, _, _ := strings.Cut(string(data), "\n")
+	for i, field := range strings.Fields(first) {
+		ticks, err := strconv.ParseFloat(field, 64)
+		if err != nil || i > 8 { // the name; guests are counted as users already
+			continue
+		}
+		if l.all += ticks; i != 4 && i != 5 { // idle, and waiting for a disk
+			l.busy += ticks
+		}
+	}
+	return l
+}
+
+// since says how busy the machine has been.
+func (l load) since() string {
+	now := loadNow()
+	text := fmt.Sprintf("processors %.0f %% busy", 100*(now.busy-l.busy)/max(1, now.all-l.all))
+	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
+		text += ", load " + strings.Join(strings.Fields(string(data))[:3], " ")
+	}
+	return text
+}

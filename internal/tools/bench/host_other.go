@@ -18,4 +18,13 @@ func anonymousMemory(int) (float64, error) { return 0, errNeedsLinux }
 
 func openFiles(int) (int, error) { return 0, errNeedsLinux }
 
+func statusField(int, string) (float64, error) { return 0, errNeedsLinux }
+
+// load is nothing here.
+type load struct{}
+
+func loadNow() load { return load{} }
+
+func (load) since() string { return "the load of the machine is not known" }
+
 func machine() string { return "not Linux" }

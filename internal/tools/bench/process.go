@@ -18,10 +18,11 @@ import (
 type bench struct {
 	bin   string // folder of the binaries
 	quick bool
-	// floodSpan is how long each shape of a flood lasts.
-	floodSpan time.Duration
-	report    *report
-	scratch   string // on disk: a folder for rows to work in
+	// floodSpan is how long each case of a flood lasts, floodCases which there are; empty: all.
+	floodSpan  time.Duration
+	floodCases string
+	report     *report
+	scratch    string // on disk: a folder for rows to work in
 	// profiles is where profiles of the processor are written; empty: none.
 	profiles string
 }

@@ -22,24 +22,27 @@ type attackRole struct {
 // attackStart says how to attack what: so many callers a port, each again and again.
 type attackStart struct {
 	Shape   string      `json:"shape"`
+	From    string      `json:"from"` // the callers' address; "": one each
 	Ports   []floodPort `json:"ports"`
 	PerPort int         `json:"perPort"`
 }
 
-// floodPort is one port under attack, and from which address.
+// floodPort is one port under attack.
 type floodPort struct {
 	Address string   `json:"address"`
-	From    string   `json:"from"`
 	TLS     bool     `json:"tls"`
 	Paths   []string `json:"paths"` // of requests that are large; none: the port takes no HTTP
+	Open    []string `json:"open"`  // that anybody may ask for
+
+	from net.IP // of one caller
 }
 
 // floodShapes are the ways to attack every port.
-var floodShapes = []string{"silent", "nearly", "expensive", "handshakes", "headers"}
+var floodShapes = []string{"silent", "nearly", "expensive", "handshakes", "headers", "requests"}
 
 // attacks run once for each caller, and return when its connection ended.
 var attacks = map[string]func(ctx context.Context, p floodPort){
-	"silent": floodSilent, "nearly": floodNearly, "expensive": floodExpensive, "handshakes": floodHandshakes, "headers": floodHeaders,
+	"silent": floodSilent, "nearly": floodNearly, "expensive": floodExpensive, "handshakes": floodHandshakes, "headers": floodHeaders, "requests": floodRequests,
 	"busy": func(ctx context.Context, _ floodPort) { // attacks nobody, and takes the processor
 		for ctx.Err() == nil {
 		}
@@ -59,8 +62,13 @@ func (a *attackRole) start(_ context.Context, in attackStart) (none, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
+	callers := 0
 	for _, p := range in.Ports {
 		for range in.PerPort {
+			callers++
+			if p.from = net.ParseIP(in.From); p.from == nil {
+				p.from = net.IPv4(127, 1, byte(callers>>8), byte(callers))
+			}
 			a.running.Go(func() {
 				for ctx.Err() == nil {
 					attack(ctx, p)
@@ -73,7 +81,7 @@ func (a *attackRole) start(_ context.Context, in attackStart) (none, error) {
 
 // dial opens a connection from the attackers' address.
 func (p floodPort) dial(ctx context.Context) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.From)}, Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: p.from}, Timeout: 5 * time.Second}
 	return d.DialContext(ctx, "tcp", p.Address)
 }
 
@@ -129,6 +137,41 @@ func floodHeaders(ctx context.Context, p floodPort) {
 	untilClosed(ctx, conn)
 }
 
+// floodRequests asks for what anybody may have, and for what they may not, as fast as it is
+// answered.
+func floodRequests(ctx context.Context, p floodPort) {
+	if len(p.Open) == 0 {
+		floodHandshakes(ctx, p)
+		return
+	}
+	transport, scheme := p.transport()
+	defer transport.CloseIdleConnections()
+	for i := 0; ctx.Err() == nil; i++ {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+p.Address+p.Open[i%len(p.Open)], nil)
+		if err != nil {
+			return
+		}
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+}
+
+// transport is a connection of its own.
+func (p floodPort) transport() (_ *http.Transport, scheme string) {
+	scheme = "http://"
+	if p.TLS {
+		scheme = "https://"
+	}
+	return &http.Transport{
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
+		TLSClientConfig: whoever(), ForceAttemptHTTP2: true,
+	}, scheme
+}
+
 // floodNearly sends requests that lack one byte.
 func floodNearly(ctx context.Context, p floodPort) {
 	p.post(ctx, func(path string) (io.Reader, int64) {
@@ -167,15 +210,8 @@ func (p floodPort) post(ctx context.Context, body func(path string) (io.Reader, 
 		floodSilent(ctx, p)
 		return
 	}
-	scheme := "http://"
-	transport := &http.Transport{
-		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
-		TLSClientConfig: whoever(), ForceAttemptHTTP2: true,
-	}
+	transport, scheme := p.transport()
 	defer transport.CloseIdleConnections()
-	if p.TLS {
-		scheme = "https://"
-	}
 	var calls sync.WaitGroup
 	for _, path := range p.Paths {
 		calls.Go(func() {

@@ -38,7 +38,7 @@ func rows() []row {
 		{name: "start", about: "an empty global, until it is ready", run: start},
 		{name: "growth", about: "how the main figures grow with zones and revoked ids", byName: true, run: growth},
 		{name: "soak", about: "ten minutes of everything at once, with --quick one: does anything grow", byName: true, run: soak},
-		{name: "flood", about: "every port attacked at once, two minutes a shape: memory and valid callers", byName: true, quick: true, run: flood},
+		{name: "flood", about: "every port attacked at once, two minutes a case: memory and valid callers", byName: true, quick: true, run: flood},
 		{name: "size", about: "the programs on disk", run: size},
 	}
 }
