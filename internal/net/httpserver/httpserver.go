@@ -86,6 +86,7 @@ func (s Server) Run(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(errorLog{name: s.Name, log: s.Logger, lines: lines}, "", 0),
 		ConnContext:       preauth.ConnContext,
+		ConnState:         preauth.ConnState,
 		HTTP2:             http2Bounds(),
 		// Else OPTIONS * would be answered to anybody, and not in our shape.
 		DisableGeneralOptionsHandler: true,

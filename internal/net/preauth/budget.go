@@ -70,12 +70,15 @@ type Budget struct {
 	ledger  *ledger
 	ports   map[string]*port
 	changed chan struct{} // closed when somebody leaves; nil: nobody waits
+	// waiting are the arrivals of all ports, mostWaiting how many there may be.
+	waiting, mostWaiting int
 }
 
 // port is what is counted of one port.
 type port struct {
-	name  string
-	bytes int64
+	name     string
+	bytes    int64
+	arrivals arrivals
 	Counts
 }
 
@@ -85,7 +88,7 @@ type Counts struct {
 	// Evicted gave their place to others, Refused had to leave at once, Late had not
 	// proved who they are in time.
 	Evicted, Refused, Late uint64
-	// Waits counts connections that had to wait in the accept queue.
+	// Waits counts connections that had to wait until somebody else left.
 	Waits uint64
 }
 
@@ -118,6 +121,8 @@ func New(cfg Config) *Budget {
 		held:    newHoldings(fit.Authenticated),
 		ledger:  newLedger(cfg.Bytes, base+costRequest+firstRequest, base),
 		ports:   map[string]*port{},
+
+		mostWaiting: fit.Waiting,
 	}
 }
 
@@ -160,8 +165,8 @@ func (b *Budget) port(name string) *port {
 	return p
 }
 
-// change runs f on the ledger and evicts whom it returns, outside of the lock.
-func (b *Budget) change(f func(l *ledger, now time.Time) (evicted []*entry)) {
+// update runs f on the ledger and evicts whom it returns, outside of the lock.
+func (b *Budget) update(f func(l *ledger, now time.Time) (evicted []*entry)) {
 	b.mu.Lock()
 	evicted := f(b.ledger, b.cfg.Now())
 	b.left(evicted)
@@ -181,7 +186,15 @@ func (b *Budget) left(gone []*entry) {
 	}
 }
 
-// wake has who waits in the accept queue look again. The lock is held.
+// change is closed when somebody has left. The lock is held.
+func (b *Budget) change() <-chan struct{} {
+	if b.changed == nil {
+		b.changed = make(chan struct{})
+	}
+	return b.changed
+}
+
+// wake has who waits look again. The lock is held.
 func (b *Budget) wake() {
 	if b.changed != nil {
 		close(b.changed)
@@ -200,6 +213,6 @@ func (b *Budget) evict(evicted []*entry) {
 	if len(evicted) > 0 {
 		b.lines.Log(context.Background(), b.cfg.Logger, slog.LevelWarn,
 			"unauthenticated callers hold as much as they may, the least advanced of the address that holds most was evicted",
-			slog.String("server", evicted[0].port.name), slog.String("source", evicted[0].unit.source.Unit.String()))
+			slog.String("server", evicted[0].port.name), slog.Any("source", evicted[0].unit.source.Unit))
 	}
 }

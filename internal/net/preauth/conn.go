@@ -54,6 +54,8 @@ type Conn struct {
 	phase   phase
 	version uint16 // of TLS, once the phase is phaseEnding
 	records records
+
+	pending pending
 }
 
 // headerRoom is more than a PROXY header that the library accepts may have.
@@ -177,12 +179,17 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	} else {
 		n, err = c.Conn.Read(p)
 	}
+	if n > 0 {
+		if over := c.pends(func(p *pending) { p.came += int64(n) }); over != nil {
+			return 0, over
+		}
+	}
 	if n > 0 && !c.proved.Load() {
 		c.mu.Lock()
 		shaking := c.shaking
 		c.mu.Unlock()
 		// First, since it is held while it waits for its turn.
-		c.budget.change(func(l *ledger, now time.Time) []*entry {
+		c.budget.update(func(l *ledger, now time.Time) []*entry {
 			if c.entry == nil {
 				return nil
 			}
@@ -258,6 +265,10 @@ func (c *Conn) Proved(id Identity) error {
 	c.pause()
 	if displaced != nil {
 		_ = displaced.Close()
+	}
+	if err := c.pends(func(*pending) {}); err != nil { // what came before is theirs, too
+		_ = c.Close()
+		return err
 	}
 	return nil
 }

@@ -30,5 +30,5 @@ func RaiseDescriptors(log *slog.Logger) {
 	n := Descriptors()
 	fit := fitTo(n)
 	log.Info("connections fit the limit of open files", "limit", n,
-		"unauthenticated", fit.Unauthenticated, "authenticated", fit.Authenticated, "reserved", fit.Reserved)
+		"unauthenticated", fit.Unauthenticated, "waiting", fit.Waiting, "authenticated", fit.Authenticated, "reserved", fit.Reserved)
 }

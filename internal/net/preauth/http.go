@@ -74,15 +74,24 @@ func (b *Budget) Handler(next http.Handler, refuse func(http.ResponseWriter, err
 		defer cancel(nil)
 		req := &Request{conn: c, cancel: cancel, control: http.NewResponseController(w), cost: costRequest + int64(len(r.RequestURI)) + headerCost(r.Header)}
 		defer func() {
+			req.ends()
 			if idle := req.end(); idle {
 				c.renew()
 			}
 		}()
-		if err := req.begin(r.ProtoMajor > 1); err != nil {
+		length := r.ContentLength
+		if r.Body == nil || r.Body == http.NoBody {
+			length = 0
+		}
+		err := req.begins(r.ProtoMajor, length)
+		if err == nil {
+			err = req.begin(r.ProtoMajor > 1)
+		}
+		if err != nil {
 			refuse(w, err)
 			return
 		}
-		if r.Body != nil && r.Body != http.NoBody {
+		if length != 0 {
 			r.Body = &body{r.Body, req}
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, requestKey{}, req)))
@@ -128,6 +137,8 @@ type Request struct {
 	streams bool                     // nothing of the body is kept
 	control *http.ResponseController // nil: it is answered
 	lost    error
+
+	store unread // of its body, of the lock of what is pending; nothing: it is over
 }
 
 // RequestFrom returns the request of a context; nil: there is none.
@@ -139,7 +150,7 @@ func RequestFrom(ctx context.Context) *Request {
 // begin charges a request whose headers are complete.
 func (r *Request) begin(http2 bool) (err error) {
 	c := r.conn
-	c.budget.change(func(l *ledger, now time.Time) (evicted []*entry) {
+	c.budget.update(func(l *ledger, now time.Time) (evicted []*entry) {
 		switch {
 		case c.holder != nil:
 			if err = c.budget.held.grow(c.holder, r.cost); err == nil {
@@ -187,7 +198,7 @@ func (r *Request) read(n int64) {
 		r.hold(n)
 		return
 	}
-	c.budget.change(func(l *ledger, now time.Time) []*entry {
+	c.budget.update(func(l *ledger, now time.Time) []*entry {
 		if r.entry == nil || r.entry.gone {
 			return nil
 		}
@@ -252,7 +263,7 @@ func (r *Request) end() (idle bool) {
 	r.control = nil
 	r.mu.Unlock()
 	c := r.conn
-	c.budget.change(func(l *ledger, now time.Time) []*entry {
+	c.budget.update(func(l *ledger, now time.Time) []*entry {
 		if r.holder != nil {
 			_ = c.budget.held.grow(r.holder, -r.cost) // giving back never fails
 		}
@@ -275,7 +286,7 @@ type body struct {
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.request.reads(b.ReadCloser.Read, p)
 	b.request.conn.rest()
 	if n > 0 {
 		b.request.read(int64(n))

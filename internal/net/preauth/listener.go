@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -16,45 +15,58 @@ type listener struct {
 	budget *Budget
 	port   *port
 	secure bool
-	once   sync.Once
-	closed chan struct{}
+
+	begin    sync.Once
+	gathered chan struct{} // closed when nobody gathers any more
+	arrived  chan struct{} // somebody is in line
+	failed   chan error    // of taking connections from the system
+	end      sync.Once
+	closed   chan struct{}
 }
 
 // Listen returns l, whose connections are charged to the budget under the name of a
 // port. secure tells that TLS is spoken there, with a configuration of [Budget.TLS]. A
-// nil listener stays nil. Connections of Unix sockets are let through: who can open one
-// is trusted, and has descriptors of its own.
+// nil listener stays nil. Unix sockets are let through: who can open one is trusted, and
+// has descriptors of its own.
 func (b *Budget) Listen(l net.Listener, name string, secure bool) net.Listener {
 	if l == nil {
 		return nil
 	}
-	return &listener{Listener: l, budget: b, port: b.port(name), secure: secure, closed: make(chan struct{})}
+	if _, ok := SourceOf(l.Addr()); !ok {
+		return l
+	}
+	return &listener{
+		Listener: l, budget: b, port: b.port(name), secure: secure,
+		gathered: make(chan struct{}), arrived: make(chan struct{}, 1), failed: make(chan error), closed: make(chan struct{}),
+	}
 }
 
 // Accept implements net.Listener. Where nobody can make room, the connections that come
-// stay in the system's queue.
+// stay in line.
 func (l *listener) Accept() (net.Conn, error) {
+	l.begin.Do(func() { go l.gather() })
 	for {
-		raw, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		source, ok := SourceOf(raw.RemoteAddr())
-		if !ok {
-			return raw, nil
-		}
-		proxied := slices.ContainsFunc(l.budget.cfg.Proxies, func(p netip.Prefix) bool { return containsRemote(p, raw) })
-		c := l.budget.newConn(raw, l.port, l.secure, proxied)
-		switch l.admit(c, source) {
-		case admitted:
+		c, changed := l.admit()
+		if c != nil {
 			c.start()
 			return c, nil
-		case wait: // the listener was closed meanwhile
-			_ = raw.Close()
-			return nil, net.ErrClosed
-		case refused:
-			_ = raw.Close()
 		}
+		again := time.NewTimer(recently) // who has just advanced may stall by then
+		if changed == nil {
+			again.Stop()
+		}
+		select {
+		case <-l.arrived:
+		case <-changed:
+		case <-again.C:
+		case err := <-l.failed:
+			again.Stop()
+			return nil, err
+		case <-l.closed:
+			again.Stop()
+			return nil, net.ErrClosed
+		}
+		again.Stop()
 	}
 }
 
@@ -64,53 +76,67 @@ func containsRemote(p netip.Prefix, raw net.Conn) bool {
 	return ok && p.Contains(tcp.AddrPort().Addr().Unmap())
 }
 
-// admit waits until the ledger lets the connection in, or refuses it.
-func (l *listener) admit(c *Conn, source Source) verdict {
+// maxTries is how many of those who wait are tried before somebody leaves: where one has to
+// go on waiting, somebody who holds less may be let in.
+const maxTries = 4
+
+// admit lets in whose turn it is. changed is closed when it is worth another look; nil:
+// nobody waits.
+func (l *listener) admit() (c *Conn, changed <-chan struct{}) {
 	b := l.budget
-	for first := true; ; first = false {
+	for range maxTries {
 		b.mu.Lock()
-		now := b.cfg.Now()
-		e, evicted, v := b.ledger.enter(source, l.port, now, func() { _ = c.Close() })
+		from, t := l.port.arrivals.next()
+		if t == nil {
+			b.mu.Unlock()
+			return nil, changed
+		}
+		a := t.value
+		e, evicted, v := b.ledger.enter(a.source, l.port, b.cfg.Now(), func() { _ = c.Close() })
 		b.left(evicted)
 		switch v {
 		case admitted:
-			c.entry, c.source = e, source
+			c = b.newConn(a.raw, l.port, l.secure, a.proxied)
+			c.entry, c.source = e, a.source
 			l.port.Connections++
 		case refused:
 			l.port.Refused++
 		case wait:
-			if first {
-				l.port.Waits++
-			}
+			l.waits(a)
+			changed = b.change()
 		}
-		var changed chan struct{}
-		if v == wait {
-			if b.changed == nil {
-				b.changed = make(chan struct{})
-			}
-			changed = b.changed
+		if v != wait {
+			from.remove(t)
+			b.waiting--
+			b.wake()
 		}
 		b.mu.Unlock()
 		b.evict(evicted)
 		switch v {
-		case refused:
-			b.lines.Log(context.Background(), b.cfg.Logger, slog.LevelWarn,
-				"too many unauthenticated connections from one address, one more was closed",
-				slog.String("server", l.port.name), slog.String("source", source.Unit.String()))
-			return v
 		case admitted:
-			return v
+			return c, nil
+		case refused:
+			b.refuse(a)
 		}
-		again := time.NewTimer(recently) // who has just advanced may stall by then
-		select {
-		case <-changed:
-		case <-again.C:
-		case <-l.closed:
-			again.Stop()
-			return wait
-		}
-		again.Stop()
 	}
+	return nil, changed
+}
+
+// refuse closes an arrival.
+func (b *Budget) refuse(a *arrival) {
+	reset(a.raw)
+	b.lines.Log(context.Background(), b.cfg.Logger, slog.LevelWarn,
+		"too many unauthenticated connections from one address, one more was closed",
+		slog.String("server", a.port.name), slog.Any("source", a.source.Unit))
+}
+
+// reset closes a connection on which nothing was said, and leaves nothing of it in the
+// system.
+func reset(raw net.Conn) {
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = raw.Close()
 }
 
 // closeGrace is how long a connection may still take to its first request once its
@@ -123,8 +149,11 @@ const closeGrace = 500 * time.Millisecond
 // its answer is written.
 func (l *listener) Close() error {
 	err := l.Listener.Close()
-	l.once.Do(func() {
+	l.end.Do(func() {
 		close(l.closed)
+		l.begin.Do(func() { close(l.gathered) }) // nobody ever gathered
+		<-l.gathered
+		l.budget.dropArrivals(l.port)
 		time.AfterFunc(closeGrace, func() { l.budget.closeUnasked(l.port) })
 	})
 	return err

@@ -657,10 +657,10 @@ func TestATokenThatNamesNobody(t *testing.T) {
 
 func TestFit(t *testing.T) {
 	for limit, want := range map[int]Fit{
-		1024:    {Unauthenticated: 208, Authenticated: 624, Reserved: 192},
-		4096:    {Unauthenticated: 976, Authenticated: 2928, Reserved: 192},
-		1 << 20: {Unauthenticated: 4096, Authenticated: 1<<20 - 192 - 4096, Reserved: 192},
-		64:      {Unauthenticated: 8, Authenticated: 24, Reserved: 32},
+		1024:    {Unauthenticated: 208, Waiting: 104, Authenticated: 520, Reserved: 192},
+		4096:    {Unauthenticated: 976, Waiting: 488, Authenticated: 2440, Reserved: 192},
+		1 << 20: {Unauthenticated: 4096, Waiting: 2048, Authenticated: 1<<20 - 192 - 4096 - 2048, Reserved: 192},
+		64:      {Unauthenticated: 8, Waiting: 4, Authenticated: 20, Reserved: 32},
 	} {
 		if got := fitTo(limit); got != want {
 			t.Errorf("%d: %+v, want %+v", limit, got, want)

@@ -48,8 +48,8 @@ func TestAQueueIsFair(t *testing.T) {
 			if len(served) != 502 || !slices.Equal(served[:5], []string{"bad", "good", "bad", "good", "bad"}) {
 				t.Errorf("%s: %d were served, first %v", name, len(served), served[:5])
 			}
-			if len(q.wides) != 0 || q.free != 1 || q.waiting != 0 || q.Waits() != 502 {
-				t.Errorf("%s: %d wait for %d places, %d waited", name, q.waiting, q.free, q.Waits())
+			if len(q.line.wides) != 0 || q.free != 1 || q.line.waiting != 0 || q.Waits() != 502 {
+				t.Errorf("%s: %d wait for %d places, %d waited", name, q.line.waiting, q.free, q.Waits())
 			}
 		})
 	}
@@ -97,8 +97,8 @@ func TestAQueueIsBounded(t *testing.T) {
 			t.Errorf("the other one got %v", r)
 		}
 		time.Sleep(time.Second)
-		if q.free != 1 || q.waiting != 0 {
-			t.Errorf("%d places, %d wait", q.free, q.waiting)
+		if q.free != 1 || q.line.waiting != 0 {
+			t.Errorf("%d places, %d wait", q.free, q.line.waiting)
 		}
 	})
 }

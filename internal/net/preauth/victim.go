@@ -121,21 +121,23 @@ func (l *ledger) heldBy(s Source) int64 {
 }
 
 // hogs reports whether s holds a quarter of everything while others are here, or have
-// lately been: it is refused rather than left in the accept queue, where it would hold
-// up who comes behind it. A source that is alone waits: nobody is behind it but itself.
+// lately been: it is refused rather than left in line, where it would hold up who comes
+// behind it.
 func (l *ledger) hogs(s Source, now time.Time) bool {
-	if l.heldBy(s) < l.limit/4 {
+	return l.heldBy(s) >= l.limit/4 && !l.alone(s, now)
+}
+
+// alone reports whether nobody but s is here, or has lately been.
+func (l *ledger) alone(s Source, now time.Time) bool {
+	if len(l.wides) > 1 || len(l.wides) == 1 && l.wides[s.Wide] == nil {
 		return false
-	}
-	if len(l.wides) > 1 {
-		return true
 	}
 	for _, known := range []map[netip.Prefix]time.Time{l.proved, l.provedBefore} {
 		for unit, until := range known {
 			if unit != s.Unit && clock.Running(until, now) && !s.Wide.Contains(unit.Addr()) {
-				return true
+				return false
 			}
 		}
 	}
-	return false
+	return true
 }
