@@ -233,3 +233,30 @@ func TestALossIsConfirmedOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestAMemberThatBypassedAHistory: who applied the entry at which this one's history began, and
+// is in the former one all the same, applied another entry there.
+func TestAMemberThatBypassedAHistory(t *testing.T) {
+	m, lost := wentBack(t, 3)
+	former := m.Standing()
+	if _, err := m.ProveLoss(context.Background(), "zone west", lost[2]); err != nil {
+		t.Fatal(err)
+	}
+	now := m.Standing()
+	for name, tt := range map[string]struct {
+		history federation.History
+		raft    uint64
+		want    bool
+	}{
+		"in the former history, at its end":     {former.History, now.Raft, true},
+		"in the former history, far behind it":  {former.History, now.Raft + 100, true},
+		"in the former history, before its end": {former.History, now.Raft - 1, false},
+		"in the present one":                    {now.History, now.Raft, false},
+		"in a newer one":                        {federation.History{ID: "x", Created: now.History.Created + 1}, now.Raft, false},
+		"in none":                               {federation.History{}, now.Raft, false},
+	} {
+		if got := m.Bypassed(disk.Standing{Node: "another", History: tt.history, Raft: tt.raft}); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

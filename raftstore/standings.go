@@ -113,6 +113,15 @@ func (s *Store) Furthest() disk.Standing {
 // put back.
 func (s *Store) Recorded() disk.Standing { return s.memory.was }
 
+// Bypassed reports whether a member is in an older history than this one although it applied
+// the entry at which this one's began. Raft takes two logs for the same where their leaders
+// happened to have the same terms, and lineages of two histories cannot be compared.
+func (s *Store) Bypassed(o disk.Standing) bool {
+	st := s.fsm.current()
+	began, offset := st.Began(), st.Applied()-st.RaftApplied()
+	return began > offset && !o.History.IsZero() && o.History.Compare(st.History()) < 0 && o.Raft >= began-offset
+}
+
 // LastIndex is the last index of Raft's log: of now, or of when the node was opened.
 func (s *Store) LastIndex() uint64 {
 	if r := s.raft.Load(); r != nil {

@@ -44,12 +44,14 @@ func (p *peers) Standing(s peer.Standing) peer.Standings {
 }
 
 // differs reports whether a member applied something else at an index that this one has
-// applied too, in the same history.
+// applied too: in the same history, or where this one's began.
 func (p *peers) differs(s disk.Standing) bool {
-	return len(s.Lineage) > 0 && p.store.PlaceOf(federation.Revision{History: s.History, Index: s.Index}, s.Lineage) == state.Absent
+	return p.store.Bypassed(s) ||
+		len(s.Lineage) > 0 && p.store.PlaceOf(federation.Revision{History: s.History, Index: s.Index}, s.Lineage) == state.Absent
 }
 
-// startStanding compares before Raft starts: a voter that has less than it had does not run.
+// startStanding compares before Raft starts: a voter that has less than it had does not run,
+// nor does one that most of the voters contradict.
 func (p *peers) startStanding(ctx context.Context) error {
 	own := p.store.Recorded()
 	if own.Voters > 1 { // a lone one has nobody to get it from, and proves the loss instead
@@ -59,13 +61,20 @@ func (p *peers) startStanding(ctx context.Context) error {
 	}
 	var mu sync.Mutex
 	var barred error
+	against := 0
 	p.eachPeer(ctx, p.membership.Known(), peer.Standing{Standing: own}, func(id string, a peer.Standings) {
 		mu.Lock()
 		defer mu.Unlock()
 		if err := p.store.Less(a.Seen, "node "+id); err != nil && barred == nil {
 			barred = err
 		}
+		if a.Diverged {
+			against++
+		}
 	})
+	if barred == nil && own.Voters > 1 && 2*against > own.Voters {
+		return p.contradicted(ctx, own)
+	}
 	return barred
 }
 
@@ -167,10 +176,7 @@ func (n *Node) judgeDiverged(ctx context.Context, own disk.Standing, from []stri
 		}
 	}
 	if 2*against > voters {
-		p.handOver(ctx, own)
-		return federation.Errorf(federation.Conflict, "this node has diverged: at index %d of history %s most members have applied something else", own.Raft, own.History.ID).
-			WithReason(raftstore.ReasonDiverged).
-			WithHint("save its data directory to find out why (docs/backup.md, \"After a disk went back\"), then empty it, and it joins as a new node")
+		return p.contradicted(ctx, own)
 	}
 	slices.Sort(from)
 	if len(from) > 0 && voters < 3 { // which of the two is wrong nobody can tell
@@ -189,6 +195,15 @@ func (n *Node) judgeDiverged(ctx context.Context, own disk.Standing, from []stri
 		}
 	}
 	return nil
+}
+
+// contradicted has a member that most of the voters contradict hand over its position, and is
+// the error with which it stops.
+func (p *peers) contradicted(ctx context.Context, own disk.Standing) error {
+	p.handOver(ctx, own)
+	return federation.Errorf(federation.Conflict, "this node has diverged: at index %d of history %s most members have applied something else", own.Raft, own.History.ID).
+		WithReason(raftstore.ReasonDiverged).
+		WithHint("save its data directory to find out why (docs/backup.md, \"After a disk went back\"), then empty it, and it joins as a new node")
 }
 
 // Diverged is part of adminapi.Cluster: the members that are known to differ.
