@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/disk"
 	"github.com/meridiankds/meridian/raftstore/raftnet"
 )
 
@@ -34,13 +35,9 @@ func (m mute) Standing(peer.Standing) (none peer.Standings) {
 	return none
 }
 
-// TestWhoDoesNotAnswerBarsNobody: a peer whose connection works, and which takes the question,
-// is waited for no longer than standingTimeout, at a start as later.
-func TestWhoDoesNotAnswerBarsNobody(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: waits for the 5 s that a peer may take to answer")
-	}
-	ctx, cancel := context.WithCancel(t.Context())
+// openStore opens a store that does not run.
+func openStore(t *testing.T) (*raftstore.Store, *issue.SealKeys) {
+	t.Helper()
 	line, err := issue.NewSealKey()
 	if err != nil {
 		t.Fatal(err)
@@ -53,11 +50,43 @@ func TestWhoDoesNotAnswerBarsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer layer.Close()
+	t.Cleanup(func() { layer.Close() })
 	store, err := raftstore.Open(raftstore.Config{Dir: t.TempDir(), Layer: layer, Seal: seal, Bootstrap: true, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return store, seal
+}
+
+// TestWhoAsksIsRemembered: a member may reach this one and not be reached by it. Comes it back
+// with less, it is told what it had.
+func TestWhoAsksIsRemembered(t *testing.T) {
+	store, _ := openStore(t)
+	p := &peers{store: store}
+	more := disk.Standing{Node: "another", Raft: 57, Voter: true, Voters: 3}
+	if first := p.Standing(peer.Standing{Standing: more}); first.Seen.Raft != 0 || first.Own.Node != store.NodeID() {
+		t.Errorf("who was never seen is told %+v", first)
+	}
+	less := more
+	less.Raft = 40
+	for range 2 {
+		if seen := p.Standing(peer.Standing{Standing: less}).Seen; seen.Raft != more.Raft || !seen.Voter {
+			t.Errorf("a member that comes back with less is told %+v, want %+v", seen, more)
+		}
+	}
+	if other := p.Standing(peer.Standing{Standing: disk.Standing{Node: "a third one", Raft: 1}}); other.Seen.Raft != 0 {
+		t.Errorf("another member is told %+v", other.Seen)
+	}
+}
+
+// TestWhoDoesNotAnswerBarsNobody: a peer whose connection works, and which takes the question,
+// is waited for no longer than standingTimeout, at a start as later.
+func TestWhoDoesNotAnswerBarsNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: waits for the 5 s that a peer may take to answer")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	store, seal := openStore(t)
 	ca, err := tlsutil.NewAuthority("test", time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -26,10 +26,10 @@ import (
 
 var kills = flag.Int("kills", 25, "how often a process is killed at a random instant")
 
-// post revokes an id over the API of a node and reports whether it was acknowledged. It
-// asks whoever listens where the node said that it does.
-func (m *node) post(id string) bool {
-	e, err := endpoints.Read(m.dir)
+// postRevocation revokes an id over the API of the member of a directory and reports whether
+// it was acknowledged. It asks whoever listens where the member said that it does.
+func postRevocation(dir, id string) bool {
+	e, err := endpoints.Read(dir)
 	if err != nil {
 		return false
 	}
@@ -64,7 +64,7 @@ func (c *nodes) write(n int) *writers {
 					return
 				default:
 				}
-				if id := uuid.NewString(); c.all[at%len(c.all)].post(id) {
+				if id := uuid.NewString(); postRevocation(c.all[at%len(c.all)].dir, id) {
 					w.mu.Lock()
 					w.acknowledged = append(w.acknowledged, id)
 					w.mu.Unlock()

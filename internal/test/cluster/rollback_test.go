@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -44,8 +43,13 @@ type loneDisk struct {
 // global's disk.
 func startLone(t *testing.T, log *slog.Logger, logOnly bool) (*Global, *Zone, loneDisk) {
 	t.Helper()
-	g := StartGlobal(t, log)
-	relay := NewRelay(t, g.KDS())
+	return equipLone(StartGlobal(t, log), logOnly)
+}
+
+// equipLone is startLone with a global that runs.
+func equipLone(g *Global, logOnly bool) (*Global, *Zone, loneDisk) {
+	g.t.Helper()
+	relay := NewRelay(g.t, g.KDS())
 	west := g.StartZone("west", relay.Addr())
 	west.WaitCurrent(g)
 	g.Stop()
@@ -55,10 +59,13 @@ func startLone(t *testing.T, log *slog.Logger, logOnly bool) (*Global, *Zone, lo
 	return g, west, d
 }
 
-// goBack puts the copy back.
-func (d loneDisk) goBack() {
+// goBack puts the copy back. A load that is under way is told when the global has ended.
+func (d loneDisk) goBack(loads ...*tokenLoad) {
 	d.g.t.Helper()
 	d.g.Stop()
+	for _, l := range loads {
+		l.membersGoBack()
+	}
 	d.copy.putBack()
 	d.g.Start()
 	d.relay.Retarget(d.g.KDS())
@@ -81,17 +88,22 @@ func copyPrivate(t testing.TB, to, from string) {
 	}
 }
 
+func copyFile(t testing.TB, to, from string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // putBack puts the copy in the place of what the global, which is stopped, has now.
 func (p putBack) putBack() {
 	p.g.t.Helper()
 	if p.logOnly {
-		data, err := os.ReadFile(filepath.Join(p.copy, "raft.db"))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(p.g.Dir, "raft.db"), data, 0o600)
-		}
-		if err != nil {
-			p.g.t.Fatal(err)
-		}
+		copyFile(p.g.t, filepath.Join(p.g.Dir, "raft.db"), filepath.Join(p.copy, "raft.db"))
 		return
 	}
 	if err := os.RemoveAll(p.g.Dir); err != nil {
@@ -128,37 +140,55 @@ func (z *Zone) accepts(token string) bool {
 	return err == nil
 }
 
-// TestALoneGlobalIsRolledBack is what a VM snapshot does: revocations that were
+// TestALoneGlobalIsRolledBack is what a VM snapshot does, under load: revocations that were
 // acknowledged are gone from the global, and the indexes that they had are given out anew.
-// No zone accepts what it had revoked, none misses what is revoked from then on, and the
-// loss is known.
+// The zone accepts nothing that it had revoked, misses nothing that is revoked from then on,
+// and the loss is known. A global that is alone runs in any case: nobody else has more.
 func TestALoneGlobalIsRolledBack(t *testing.T) {
-	for name, logOnly := range map[string]bool{"its directory": false, "raft.db alone": true} {
+	for name, tt := range map[string]struct{ server, logOnly bool }{
+		"its directory": {}, "raft.db alone": {logOnly: true},
+		"the directory of a server": {server: true}, "raft.db alone of a server": {server: true, logOnly: true},
+	} {
 		t.Run(name, func(t *testing.T) {
-			g, west, disk := startLone(t, quiet, logOnly)
-			lost := issueAndRevoke(t, g, 20)
-			west.WaitCurrent(g)
-			before := west.Revision()
-			disk.goBack()
-
-			again := issueAndRevoke(t, g, 20)
-			west.wantRefused("what was revoked after the disk went back", again...)
-			west.wantRefused("what was revoked before the disk went back", lost...)
-			west.WaitCurrent(g)
-			if west.Revision().History == before.History {
-				t.Errorf("the zone stands at %s, in the history of before", west.Revision())
+			t.Parallel()
+			lone := StartGlobal
+			if tt.server {
+				lone = func(t testing.TB, log *slog.Logger, _ ...Option) *Global { return StartGlobals(t, log, 1).Members[0] }
 			}
+			g, west, disk := equipLone(lone(t, quiet), tt.logOnly)
+			load := loadOn(t, west, g)
+			load.goesOn("before the disk goes back")
+			before := west.Revision()
+			disk.goBack(load)
+			load.goesOn("after the disk went back")
+			Eventually(t, "the loss to be known", func() bool { return len(g.Node.Store().Losses()) > 0 })
+			load.end()
+			west.WaitCurrent(g)
 			by := "zone west"
-			if logOnly { // its own record, which is beside raft.db, knows more
+			if tt.logOnly { // its own record, which is beside raft.db, knows more
 				by = "member " + g.Node.Store().NodeID()
 			}
-			losses := g.Node.Store().Losses()
-			if len(losses) != 1 || losses[0].ShownBy != by || losses[0].Shown != before {
-				t.Errorf("losses %+v, want one that %s showed at %s", losses, by, before)
+			loss := wantOneLoss(t, g, west)
+			if loss.ShownBy != by || loss.Shown.History != before.History || loss.Shown.Index < before.Index {
+				t.Errorf("loss %+v, want one that %s showed, at %s or later", loss, by, before)
 			}
-			wantLossTold(t, g)
 		})
 	}
+}
+
+// wantOneLoss wants one loss, told where operators look, one history that began because of it,
+// and the zone in that.
+func wantOneLoss(t *testing.T, g *Global, west *Zone) raftstore.Loss {
+	t.Helper()
+	losses := g.Node.Store().Losses()
+	if len(losses) != 1 {
+		t.Fatalf("losses %+v, want one", losses)
+	}
+	if at := west.Revision(); at.History != losses[0].Began.History {
+		t.Errorf("zone west stands at %s, and the loss began %s", at, losses[0].Began)
+	}
+	wantLossTold(t, g)
+	return losses[0]
 }
 
 // wantLossTold looks for the alarm where operators look.
@@ -219,215 +249,38 @@ func TestAKeyThatAZoneKnowsAsRemovedIsReplaced(t *testing.T) {
 	}
 }
 
-// rolled is a cluster of three with a zone, and what each member's disk was before 20
-// tokens were issued and revoked.
-type rolled struct {
-	c     *Globals
-	all   []*Global
-	disks map[*Global]putBack
-	zone  *Zone
-	lost  []string
-}
-
-// startRolled starts n members, copies their disks, and revokes.
-func startRolled(t *testing.T, n int, logOnly bool) *rolled {
-	t.Helper()
-	c := StartGlobals(t, quiet, n)
-	r := &rolled{c: c, all: c.Running(), disks: map[*Global]putBack{}}
-	issueAndRevoke(t, c.Leader(), 1)
-	for _, g := range r.all {
-		g.Stop()
-	}
-	for _, g := range r.all {
-		r.disks[g] = g.copyDisk(logOnly)
-	}
-	r.launch(r.all...)
-	leader := c.Leader()
-	r.zone = leader.StartZone("west", addresses(r.all)...)
-	r.lost = issueAndRevoke(t, leader, 20)
-	r.zone.WaitCurrent(leader)
-	head := leader.Node.Store().Standing().Raft
-	for _, g := range r.all {
-		for _, o := range r.all {
-			Eventually(t, o.Name+" to remember what "+g.Name+" has", func() bool {
-				seen, _ := o.Node.Store().Remembered(g.Node.Store().NodeID())
-				return g == o || seen.Raft >= head
-			})
-		}
-	}
-	return r
-}
-
-func addresses(all []*Global) (kds []string) {
-	for _, g := range all {
-		kds = append(kds, g.KDS())
-	}
-	return kds
-}
-
-func (r *rolled) launch(globals ...*Global) {
-	for _, g := range globals {
-		g.Launch()
-	}
-	for _, g := range globals {
-		g.AwaitReady()
-	}
-}
-
-// wantRefused starts a member and wants it to refuse to run.
-func (r *rolled) wantRefused(t *testing.T, g *Global, why string) {
-	t.Helper()
-	g.Launch()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
-	defer cancel()
-	if err := g.Ended(ctx); err == nil || !strings.Contains(err.Error(), why) {
-		t.Fatalf("%s: %v, want it to say %q", g.Name, err, why)
-	}
-	g.once.Do(func() {}) // it has ended, as it should
-}
-
-// TestOneOfThreeIsRolledBack, while the others are up: it does not run, and nothing is lost.
-func TestOneOfThreeIsRolledBack(t *testing.T) {
-	for name, logOnly := range map[string]bool{"its directory": false, "raft.db alone": true} {
+// TestAZoneIsRolledBack under load: it resumes from its earlier position, which is in the past,
+// and is sent the rest.
+func TestAZoneIsRolledBack(t *testing.T) {
+	for name, only := range map[string]string{"its directory": ".", "zone.db alone": "zone.db"} {
 		t.Run(name, func(t *testing.T) {
-			r := startRolled(t, 3, logOnly)
-			back := r.c.Followers()[0]
-			back.Stop()
-			r.disks[back].putBack()
-			by := "node " // the others, before it could vote
-			if logOnly {
-				by = "its own record"
+			t.Parallel()
+			g := StartGlobal(t, quiet)
+			west := g.StartZone("west", g.KDS())
+			west.WaitCurrent(g)
+			west.Stop()
+			copied := filepath.Join(TempDir(t), "copy")
+			copyPrivate(t, copied, west.Dir)
+			west.Start()
+			load := loadOn(t, west, g)
+			load.goesOn("before the disk goes back")
+			west.Stop()
+			load.zonesGoBack()
+			if err := os.RemoveAll(filepath.Join(west.Dir, only)); err != nil {
+				t.Fatal(err)
 			}
-			r.wantNotRun(t, back, by)
-			again := issueAndRevoke(t, r.c.Leader(), 5)
-			r.zone.wantRefused("what was revoked meanwhile", again...)
-			if losses := r.c.Leader().Node.Store().Losses(); len(losses) > 0 {
+			if only == "." {
+				copyPrivate(t, west.Dir, copied)
+			} else {
+				copyFile(t, filepath.Join(west.Dir, only), filepath.Join(copied, only))
+			}
+			west.Start()
+			load.goesOn("after the disk went back")
+			load.end()
+			if losses := g.Node.Store().Losses(); len(losses) > 0 {
 				t.Errorf("losses %+v", losses)
 			}
 		})
-	}
-}
-
-// TestOneOfThreeIsRolledBackWhileAnotherIsDown: the one that is up remembers what the other
-// one had, which does not run: there is no leader until the third is back, and nothing is
-// lost.
-func TestOneOfThreeIsRolledBackWhileAnotherIsDown(t *testing.T) {
-	r := startRolled(t, 3, false)
-	followers := r.c.Followers()
-	back, down := followers[0], followers[1]
-	down.Kill()
-	back.Stop()
-	r.disks[back].putBack()
-	r.wantNotRun(t, back, "node "+r.c.Running()[0].Node.Store().NodeID())
-	r.launch(down)
-	store := r.c.Leader().Node.Store()
-	for _, token := range r.lost {
-		if parsed, err := cptoken.Parse(token); err != nil || !store.View().Revoked(cptoken.Zone, "", parsed.RevocationID()) {
-			t.Fatalf("an acknowledged revocation is lost (%v)", err)
-		}
-	}
-	if losses := store.Losses(); len(losses) > 0 {
-		t.Errorf("losses %+v", losses)
-	}
-}
-
-// TestTwoOfThreeAreRolledBack while the third is away: they elect one of themselves. The
-// third, which has what was acknowledged, proves it when it returns.
-func TestTwoOfThreeAreRolledBack(t *testing.T) {
-	r := startRolled(t, 3, false)
-	others := r.c.Followers()
-	for _, g := range r.all {
-		g.Stop()
-	}
-	// Two go back; the third keeps what it has, and stays away.
-	third := others[0]
-	var two []*Global
-	for _, g := range r.all {
-		if g != third {
-			r.disks[g].putBack()
-			two = append(two, g)
-		}
-	}
-	r.zone.Stop()
-	r.launch(two...)
-	issueAndRevoke(t, r.c.Leader(), 3)
-	r.wantRefused(t, third, "something else")
-	Eventually(t, "the loss to be known", func() bool { return len(r.c.Leader().Node.Store().Losses()) == 1 })
-	loss := r.c.Leader().Node.Store().Losses()[0]
-	if !strings.HasPrefix(loss.ShownBy, "member ") {
-		t.Errorf("loss %+v, want one that a member showed", loss)
-	}
-	wantLossTold(t, r.c.Leader())
-	// The zone returns from the former history, and keeps what it refused.
-	r.zone.globals = addresses(two)
-	r.zone.Start()
-	r.zone.WaitCurrent(r.c.Leader())
-	r.zone.wantRefused("what was revoked before", r.lost...)
-	if n := len(r.c.Leader().Node.Store().Losses()); n != 1 {
-		t.Errorf("%d losses", n)
-	}
-}
-
-// TestAllOfThreeAreRolledBack: nobody but a zone knows.
-func TestAllOfThreeAreRolledBack(t *testing.T) {
-	r := startRolled(t, 3, false)
-	for _, g := range r.all {
-		g.Stop()
-		r.disks[g].putBack()
-	}
-	r.zone.Stop()
-	r.launch(r.all...)
-	again := issueAndRevoke(t, r.c.Leader(), 25)
-	r.zone.globals = addresses(r.all)
-	r.zone.Start()
-	r.zone.wantRefused("what was revoked after the disks went back", again...)
-	r.zone.wantRefused("what was revoked before", r.lost...)
-	Eventually(t, "the loss to be known", func() bool { return len(r.c.Leader().Node.Store().Losses()) == 1 })
-	wantLossTold(t, r.c.Leader())
-}
-
-// TestMidLoadRollback stops a lone global in the middle of revoking, puts its disk back, and
-// goes on revoking: what was acknowledged stays refused where the zone had it.
-func TestMidLoadRollback(t *testing.T) {
-	g, west, disk := startLone(t, quiet, false)
-	var held []string
-	for range 30 { // the zone takes them as they come, and is cut off in between
-		held = append(held, issueAndRevoke(t, g, 1)...)
-	}
-	Eventually(t, "the zone to hold some of them", func() bool { return !west.accepts(held[len(held)/2]) })
-	held = slices.DeleteFunc(held, west.accepts)
-	g.Stop()
-	disk.copy.putBack()
-	g.Start()
-	again := issueAndRevoke(t, g, 10)
-	disk.relay.Retarget(g.KDS())
-	again = append(again, issueAndRevoke(t, g, 10)...)
-	west.wantRefused("what was revoked after the disk went back", again...)
-	west.wantRefused("what the zone had acknowledged", held...)
-	Eventually(t, "the loss to be known", func() bool { return len(g.Node.Store().Losses()) == 1 })
-}
-
-// TestAZoneIsRolledBack: it resumes from its earlier position, which is in the past, and is
-// sent the rest.
-func TestAZoneIsRolledBack(t *testing.T) {
-	g := StartGlobal(t, quiet)
-	west := g.StartZone("west", g.KDS())
-	west.WaitCurrent(g)
-	west.Stop()
-	copied := filepath.Join(TempDir(t), "copy")
-	copyPrivate(t, copied, west.Dir)
-	west.Start()
-	tokens := issueAndRevoke(t, g, 5)
-	west.WaitCurrent(g)
-	west.Stop()
-	if err := os.RemoveAll(west.Dir); err != nil {
-		t.Fatal(err)
-	}
-	copyPrivate(t, west.Dir, copied)
-	west.Start()
-	west.wantRefused("what the zone forgot", tokens...)
-	if losses := g.Node.Store().Losses(); len(losses) > 0 {
-		t.Errorf("losses %+v", losses)
 	}
 }
 

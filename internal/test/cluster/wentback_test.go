@@ -50,7 +50,7 @@ func (r *rolled) wantNotRun(t *testing.T, g *Global, by string) {
 // TestAMemberThatWentBackAndIsAlone: its own record is enough where nobody answers. Where that
 // went back as well it runs, until it meets the first one that saw more.
 func TestAMemberThatWentBackAndIsAlone(t *testing.T) {
-	r := startRolled(t, 3, false)
+	r := startRolled(t, false)
 	back, other := r.all[0], r.all[1]
 	for _, g := range r.all {
 		g.Stop()
