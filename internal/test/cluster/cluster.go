@@ -175,6 +175,13 @@ func (g *Global) Stop() {
 	})
 }
 
+// node is Node for tests that start the global again while others ask it.
+func (g *Global) node() *globalnode.Node {
+	g.starting.Lock()
+	defer g.starting.Unlock()
+	return g.Node
+}
+
 // KDS is the address for zones.
 func (g *Global) KDS() string { return g.Node.Endpoints().KDS }
 

@@ -31,7 +31,7 @@ func (g *Global) ask(method, path string, body any, header ...string) (reply, er
 		}
 		data = bytes.NewReader(text)
 	}
-	req, err := http.NewRequest(method, "http://"+g.Node.Endpoints().API+path, data)
+	req, err := http.NewRequest(method, "http://"+g.node().Endpoints().API+path, data)
 	if err != nil {
 		return reply{}, err
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -13,44 +14,60 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
+// watched is what was seen of a zone. The zone is stopped and started with mu held.
+type watched struct {
+	mu    sync.Mutex
+	held  map[string]bool // ids that it refused
+	shown time.Time
+	last  federation.Revision
+}
+
 // watch holds each zone to what may never happen to it, while everything happens.
 func (s *schedule) watch(z *Zone) {
-	held := map[string]bool{}
-	var shown time.Time
-	var last federation.Revision
+	w := s.disks.watched[z]
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-time.After(10 * time.Millisecond):
 		}
-		s.mu.Lock()
-		acknowledged := map[string]string{}
-		for id, rev := range s.once {
-			acknowledged[id] = rev
+		w.mu.Lock()
+		s.hold(z, w)
+		w.mu.Unlock()
+	}
+}
+
+// hold looks at a zone once.
+func (s *schedule) hold(z *Zone, w *watched) {
+	if time.Since(w.shown) > 100*time.Millisecond {
+		s.show(z)
+		w.shown = time.Now()
+	}
+	view := z.Node.Store().View()
+	s.mu.Lock()
+	acknowledged := map[string]string{}
+	for id, rev := range s.once {
+		acknowledged[id] = rev
+	}
+	s.mu.Unlock()
+	if rev := view.Revision(); rev.History == w.last.History && rev.Index < w.last.Index || rev.History.Compare(w.last.History) < 0 {
+		s.t.Errorf("zone %s went back from %s to %s", z.Name, w.last, rev)
+	} else {
+		w.last = rev
+	}
+	if w.held == nil {
+		w.held = map[string]bool{}
+	}
+	for id, at := range acknowledged {
+		revoked := view.Revoked(cptoken.Zone, "", id)
+		rev, err := federation.ParseRevision(at)
+		if !revoked && at != "" && err == nil && rev.History == w.last.History && w.last.Index >= rev.Index {
+			s.t.Errorf("zone %s stands at %s and accepts %s, which was acknowledged as revoked at %s", z.Name, w.last, id, at)
 		}
-		s.mu.Unlock()
-		if time.Since(shown) > 100*time.Millisecond {
-			s.show(z)
-			shown = time.Now()
+		if w.held[id] && !revoked {
+			s.t.Errorf("zone %s accepts %s again, which nobody withdrew", z.Name, id)
 		}
-		view := z.Node.Store().View()
-		if rev := view.Revision(); rev.History == last.History && rev.Index < last.Index || rev.History.Compare(last.History) < 0 {
-			s.t.Errorf("zone %s went back from %s to %s", z.Name, last, rev)
-		} else {
-			last = rev
-		}
-		for id, at := range acknowledged {
-			revoked := view.Revoked(cptoken.Zone, "", id)
-			rev, err := federation.ParseRevision(at)
-			if !revoked && at != "" && err == nil && rev.History == last.History && last.Index >= rev.Index {
-				s.t.Errorf("zone %s stands at %s and accepts %s, which was acknowledged as revoked at %s", z.Name, last, id, at)
-			}
-			if held[id] && !revoked {
-				s.t.Errorf("zone %s accepts %s again, which nobody withdrew", z.Name, id)
-			}
-			held[id] = held[id] || revoked
-		}
+		w.held[id] = w.held[id] || revoked
 	}
 }
 
@@ -88,9 +105,9 @@ func (s *schedule) show(z *Zone) {
 func (s *schedule) heal() {
 	s.c.Net.Heal()
 	s.messages.End()
-	for _, r := range s.kds {
+	for i, r := range s.kds {
 		r.Resume()
-		r.Cut()
+		r.Retarget(s.c.Members[i].KDS())
 	}
 	s.c.settled(s.t)
 	Eventually(s.t, "every zone to be admitted again", func() bool {
@@ -100,6 +117,12 @@ func (s *schedule) heal() {
 	s.c.settled(s.t)
 	for _, z := range s.zones {
 		z.WaitCurrent(s.c.Leader())
+	}
+	for _, g := range s.c.Members { // a key that zones know as removed is replaced
+		Eventually(s.t, g.Name+" to sign", func() bool {
+			_, err := g.Node.Store().Signer(cptoken.Zone, "")
+			return err == nil
+		})
 	}
 }
 
@@ -113,7 +136,11 @@ func (s *schedule) check() {
 	}
 	s.t.Logf("%d operations, %d of unknown outcome (of %d more it was learnt), %d faults, %d restores", s.done.Load(), s.unknown.Load(), s.learnt.Load(), s.faults.Load(), s.restored.Load())
 	s.t.Logf("of unknown outcome at a leader that was cut off: %d; a zone was given to a member that lagged: %d times", s.untold.Load(), s.lagged.Load())
+	s.t.Logf("disks that went back: %d of members, %d of zones, %d times all members'", s.disks.ofMembers, s.disks.ofZones, s.disks.ofAll)
 	s.t.Logf("messages: %s", s.messages.Counts())
+	if losses := leader.Node.Store().Losses(); len(losses) > 0 {
+		s.t.Errorf("losses that nothing explains: %+v; replay with -schedule.seed %d", losses, s.seed)
+	}
 	result := porcupine.CheckOperationsTimeout(idModel, s.perID(), time.Minute)
 	if result != porcupine.Ok {
 		s.t.Errorf("the history is not linearizable: %s; replay with -schedule.seed %d", result, s.seed)

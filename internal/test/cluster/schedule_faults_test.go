@@ -61,9 +61,7 @@ func (s *schedule) revokeAt(worker int, g *Global) (id, revision string) {
 		}
 		return false, known, made
 	})
-	s.mu.Lock()
-	s.once[id] = revision
-	s.mu.Unlock()
+	s.acknowledged(id, revision)
 	return id, revision
 }
 

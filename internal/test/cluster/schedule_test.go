@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/test/raftfake"
@@ -33,10 +34,14 @@ var (
 
 // What is done to one id of the list of revoked zone tokens.
 type idOp struct {
-	kind string // revoke, withdraw, read, restore
+	kind string // revoke, withdraw, read, restore; keep and go back of disks
 	id   string
 	set  bool // what a restore makes of it
 }
+
+// idState is whether an id is revoked, and whether the disks have it that are kept to be put
+// back.
+type idState struct{ revoked, kept bool }
 
 // idModel is the list as a register for each id. An operation whose outcome nobody knows
 // has no end, so that it may take effect at any time, or never.
@@ -53,17 +58,24 @@ var idModel = porcupine.Model{
 		}
 		return parts
 	},
-	Init: func() any { return false },
+	Init: func() any { return idState{} },
 	Step: func(state, input, output any) (bool, any) {
+		now := state.(idState)
 		switch op := input.(idOp); op.kind {
 		case "revoke":
-			return true, true
+			now.revoked = true
 		case "withdraw":
-			return true, false
+			now.revoked = false
 		case "restore":
-			return true, op.set
+			now.revoked = op.set
+		case "keep":
+			now.kept = now.revoked
+		case "go back":
+			now.revoked = now.kept
+		default:
+			return output.(bool) == now.revoked, now
 		}
-		return output.(bool) == state.(bool), state
+		return true, now
 	},
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v -> %v", input, output) },
 }
@@ -89,7 +101,8 @@ type schedule struct {
 	once     map[string]string // ids that are revoked once, by the revision that acknowledged it
 	backup   []byte
 	inBackup map[string]bool
-	restored atomic.Int64 // restores that may have been made
+	restored atomic.Int64 // restores that may have been made, and losses of all disks
+	disks    keptDisks
 
 	// Tokens that every zone is shown all the while, by what each zone must say.
 	good, stolen, foreign map[string]string
@@ -129,17 +142,18 @@ func (s *schedule) everyID() []string {
 	return append(append([]string{}, s.ids...), keysOf(s.once)...)
 }
 
-// perID is the history with each restore as one operation on every id.
+// perID is the history with each restore, and what is done to disks, as one operation on
+// every id.
 func (s *schedule) perID() []porcupine.Operation {
 	var all []porcupine.Operation
 	for _, op := range s.history {
 		in := op.Input.(idOp)
-		if in.kind != "restore" {
+		if in.id != "" {
 			all = append(all, op)
 			continue
 		}
 		for _, id := range s.everyID() {
-			op.Input = idOp{kind: "restore", id: id, set: s.inBackup[id]}
+			op.Input = idOp{kind: in.kind, id: id, set: s.inBackup[id]}
 			all = append(all, op)
 		}
 	}
@@ -164,7 +178,7 @@ func (s *schedule) write(g *Global, method, path string, body any, request strin
 	default:
 		data, _ = json.Marshal(b) // of types of ours
 	}
-	req, err := http.NewRequest(method, "http://"+g.Node.Endpoints().API+path, bytes.NewReader(data))
+	req, err := http.NewRequest(method, "http://"+g.node().Endpoints().API+path, bytes.NewReader(data))
 	if err != nil {
 		s.t.Error(err)
 		return 0, nil, true, false
@@ -277,11 +291,7 @@ func (s *schedule) revokeOnce(worker int, r *rand.Rand) {
 	s.mu.Lock()
 	s.once[id] = ""
 	s.mu.Unlock()
-	if rev := s.change(worker, r, "revoke", id); rev != "" {
-		s.mu.Lock()
-		s.once[id] = rev
-		s.mu.Unlock()
-	}
+	s.acknowledged(id, s.change(worker, r, "revoke", id))
 }
 
 // read is linearizable: the member makes sure that it leads, and has what was
@@ -289,7 +299,7 @@ func (s *schedule) revokeOnce(worker int, r *rand.Rand) {
 func (s *schedule) read(worker int, r *rand.Rand, id string) {
 	g := s.member(r)
 	s.record(worker, idOp{kind: "read", id: id}, func() (bool, bool, bool) {
-		store := g.Node.Store()
+		store := g.node().Store()
 		if _, err := store.ReadIndex(); err != nil {
 			return false, true, false
 		}
@@ -300,6 +310,8 @@ func (s *schedule) read(worker int, r *rand.Rand, id string) {
 // restore goes back to the backup of the beginning.
 func (s *schedule) restore(worker int, r *rand.Rand) {
 	g := s.member(r)
+	s.disks.restoring.RLock()
+	defer s.disks.restoring.RUnlock()
 	s.record(worker, idOp{kind: "restore"}, func() (bool, bool, bool) {
 		s.restored.Add(1)
 		_, _, known, made := s.write(g, "POST", "/v1/snapshot/restore?"+url.Values{"force": {"true"}}.Encode(), s.backup, uuid.NewString())
@@ -316,7 +328,7 @@ func (s *schedule) rotateOrDisable(r *rand.Rand) {
 		enabled := r.IntN(3) > 0
 		s.write(g, "PUT", "/zones/"+s.zones[0].Name, map[string]any{"type": "Zone", "name": s.zones[0].Name, "enabled": enabled}, uuid.NewString())
 	case 1:
-		for _, k := range g.Node.Store().Keys() {
+		for _, k := range g.node().Store().Keys() {
 			if k.ID.Kind == cptoken.Zone && k.State == cptoken.Retiring {
 				s.write(g, "POST", "/v1/keys/remove", apitypes.KeyStepRequest{Kind: "zone", KID: k.ID.KID, Force: true}, uuid.NewString())
 				return
@@ -334,9 +346,14 @@ func (s *schedule) rotateOrDisable(r *rand.Rand) {
 // disturb does things to the networks until the schedule ends.
 func (s *schedule) disturb() {
 	r := s.source(1 << 32)
-	s.cutTheLeader() // even the shortest schedule has each of the two once
-	s.giveAZoneToOneThatLags()
-	close(s.aimed)
+	func() {
+		defer close(s.aimed)
+		s.cutTheLeader() // even the shortest schedule has each of these once
+		s.giveAZoneToOneThatLags()
+		s.rollBackAZone(r)
+		s.rollBackAMember(r)
+		s.rollBackAll()
+	}()
 	for {
 		select {
 		case <-s.stop:
@@ -346,7 +363,7 @@ func (s *schedule) disturb() {
 		s.faults.Add(1)
 		a, b := s.member(r).Name, s.member(r).Name
 		relay := s.kds[r.IntN(len(s.kds))]
-		switch r.IntN(13) {
+		switch r.IntN(14) {
 		case 0:
 			s.c.Net.Cut(a, true)
 		case 1: // one way
@@ -376,6 +393,15 @@ func (s *schedule) disturb() {
 			s.cutTheLeader()
 		case 11:
 			s.giveAZoneToOneThatLags()
+		case 12:
+			switch r.IntN(6) {
+			case 0:
+				s.rollBackAll()
+			case 1, 2:
+				s.rollBackAMember(r)
+			default:
+				s.rollBackAZone(r)
+			}
 		default:
 			s.c.Net.Heal()
 			s.messages.Heal()
@@ -400,7 +426,10 @@ func (s *schedule) id(name string) string {
 //	go test ./internal/test/cluster -run TestRandomSchedules -schedule.for 10m -schedule.seed 42
 func TestRandomSchedules(t *testing.T) {
 	t.Parallel()
-	s := &schedule{t: t, seed: *scheduleSeed, stop: make(chan struct{}), aimed: make(chan struct{}), once: map[string]string{}, inBackup: map[string]bool{}}
+	s := &schedule{
+		t: t, seed: *scheduleSeed, stop: make(chan struct{}), aimed: make(chan struct{}), once: map[string]string{}, inBackup: map[string]bool{},
+		disks: keptDisks{members: map[*Global]putBack{}, zones: map[*Zone]string{}, watched: map[*Zone]*watched{}, lost: map[federation.History]bool{}},
+	}
 	if s.seed == 0 {
 		s.seed = rand.Uint64()
 	}
@@ -408,7 +437,9 @@ func TestRandomSchedules(t *testing.T) {
 	s.messages = newMessages(s.source(1 << 33))
 	t.Cleanup(s.messages.End) // after the nodes have ended
 	s.c = NewGlobals(t, verbose(t), 3)
-	s.c.Configure = func(cfg *globalnode.Config) { cfg.WrapTransport = raftfake.Wrap(s.messages.Raft) }
+	s.c.Configure = func(cfg *globalnode.Config) {
+		cfg.WrapTransport, cfg.AskPeers = raftfake.Wrap(s.messages.Raft), s.disks.patience
+	}
 	s.c.Launch(3)
 	for i, g := range s.c.Members {
 		relay := NewRelay(t, g.KDS())
@@ -418,6 +449,7 @@ func TestRandomSchedules(t *testing.T) {
 		}
 		z := s.c.Leader().StartZone(name, addr)
 		s.kds, s.zones = append(s.kds, relay), append(s.zones, z)
+		s.disks.watched[z] = &watched{}
 	}
 	s.zoneTokens()
 	s.secrets = signingKeysOf(t, s.c.Leader())
@@ -443,6 +475,7 @@ func TestRandomSchedules(t *testing.T) {
 		return s.c.Leader().Node.Store().Save(t.Context(), raftstore.SaveOptions{}, &backup) == nil
 	})
 	s.backup = backup.Bytes()
+	s.keepDisks()
 	var all sync.WaitGroup
 	s.messages.Begin()
 	for worker := range 4 {
