@@ -1,9 +1,10 @@
 // Command faultload loads a cluster of globals and its zones while scripts/test-faults
 // breaks the network between them, and keeps the ledger by which the run is judged.
-// It has an image of its own, FROM scratch, and plays four roles:
+// It has an image of its own, FROM scratch, and plays five roles:
 //
 //	faultload zones --first 1 --count 5    five zone control planes in one container
 //	faultload relay --forward :5685=host:5685   a link that can be slowed and stalled
+//	faultload disk keep /data/node         keeps, puts back or empties a data directory
 //	faultload load …                       issues, revokes, verifies at every zone
 //	faultload ctl WHAT                     tells the load or relay of its container
 //
@@ -19,6 +20,15 @@
 // begins to sign cannot know it. Who was away is what the global says that activates
 // the key: nobody else has this excuse. A write that was acknowledged is lost if, once all
 // faults are healed and everybody had time to catch up, a member does not list it.
+//
+// # Disks that go back
+//
+// Of one member nothing is lost, and of a zone what it has after its own word: revisions that
+// it names tell what it may accept. Where the disks of all members go back, what was
+// acknowledged since they were copied is gone. The tool expects that, and wants the one alarm
+// and the one history that begins; a zone that was seen to refuse a token as revoked goes on
+// refusing it all the same, and what was acknowledged before is lost by nobody. An alarm at
+// the end, or one more history, is not to be explained, and fails the run.
 //
 // The command is no part of what is delivered: nothing imports it and no binary
 // links it.

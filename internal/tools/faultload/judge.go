@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,6 +43,20 @@ func (l *load) handler(ctx context.Context, ca []byte, begin func()) http.Handle
 	})
 	serve("written", func(string, io.Writer) error { return l.written(ctx, 2*time.Minute) })
 	serve("rotated", func(arg string, _ io.Writer) error { return l.rotated(arg) })
+	serve("kept", func(string, io.Writer) error {
+		l.ledger.kept()
+		return nil
+	})
+	serve("went-back", func(_ string, w io.Writer) error {
+		gone, held := l.ledger.wentBack()
+		fmt.Fprintf(w, "%d acknowledged revocations are gone with the disks, %d of them are held by their zone\n", gone, held)
+		if held == 0 {
+			return errors.New("no zone knows more than the members: nothing can prove the loss")
+		}
+		return nil
+	})
+	serve("zones-went-back", func(arg string, _ io.Writer) error { return l.zonesWentBack(arg) })
+	serve("loss", func(_ string, w io.Writer) error { return l.confirm(ctx, w, time.Minute) })
 	serve("status", func(_ string, w io.Writer) error {
 		l.ledger.mu.Lock()
 		defer l.ledger.mu.Unlock()
@@ -140,6 +155,7 @@ func (l *load) finish(ctx context.Context, w io.Writer) error {
 	behind := l.catchUp(ctx, 2*time.Minute)
 	silent := l.tryAll(ctx, time.Minute)
 	gone := l.lost(ctx, w, time.Minute)
+	alarms := l.alarms(ctx)
 	l.ledger.mu.Lock()
 	defer l.ledger.mu.Unlock()
 	for _, e := range l.ledger.examples {
@@ -160,11 +176,16 @@ func (l *load) finish(ctx context.Context, w io.Writer) error {
 	g := l.ledger
 	fmt.Fprintf(w, "%d revocations acknowledged, %d verifications without an answer, %d of a key that a zone without a link had not yet\n",
 		g.acknowledged, g.unanswered, g.late())
+	fmt.Fprintf(w, "%d times all members' disks went back, and %d histories began because of it\n", g.losses, len(g.began)-1)
 	fmt.Fprintf(w, "%d operations, %d faults, writes again after p50 %d ms, max %d ms, %d valid tokens refused, %d revoked tokens accepted, %d acknowledged writes lost\n",
 		g.operations, len(g.marks), p50.Milliseconds(), most.Milliseconds(), g.wronglyRefused, g.wronglyTaken, gone)
 	switch {
 	case g.wronglyRefused+g.wronglyTaken+gone > 0:
 		return fmt.Errorf("an invariant does not hold")
+	case len(alarms) > 0:
+		return fmt.Errorf("alarms that nothing explains: %s", strings.Join(alarms, "; "))
+	case len(g.began)-1 != g.losses:
+		return fmt.Errorf("%d histories began, and %d losses were to be expected", len(g.began)-1, g.losses)
 	case len(behind) > 0:
 		return fmt.Errorf("zones that never caught up: %s", strings.Join(behind, ", "))
 	case silent > 0:
@@ -182,7 +203,7 @@ func (l *load) catchUp(ctx context.Context, most time.Duration) (behind []string
 		behind = nil
 		l.ledger.mu.Lock()
 		for n := range l.zones {
-			if !l.ledger.seen[n].Covers(l.ledger.latest) {
+			if seen := l.ledger.seen[n]; seen.IsZero() || newer(l.ledger.latest, seen) {
 				behind = append(behind, zoneName(n))
 			}
 		}
@@ -214,7 +235,7 @@ func (l *load) tryAll(ctx context.Context, most time.Duration) (silent int) {
 // lost counts the acknowledged revocations that a member does not list, though it had
 // time to catch up.
 func (l *load) lost(ctx context.Context, w io.Writer, most time.Duration) (gone int) {
-	written := l.ledger.all(revoked)
+	written := slices.DeleteFunc(l.ledger.all(revoked), func(t trial) bool { return t.gone })
 	end := time.Now().Add(most)
 	for i := range l.globals {
 		missing, err := l.missing(ctx, i, written)

@@ -31,6 +31,10 @@ type token struct {
 	tried    bool // its zone was asked about it
 	standing standing
 	inForce  federation.Revision
+	// held: its zone was seen to refuse it as revoked, and may not accept it any more. sure:
+	// it was acknowledged before the copies were made of all members' disks. gone: it was not,
+	// and these were put back: who does not hold it accepts it.
+	held, sure, gone bool
 }
 
 // ledger is what was acknowledged, and what zones were seen to do with it.
@@ -46,6 +50,14 @@ type ledger struct {
 	// refusals of a key's tokens by zones of which that is not known.
 	holds       map[string]map[int]bool
 	awayRefused map[keyAt]int
+
+	// forgot counts how often a zone's disk went back; lostPast are histories that all members
+	// fell back within, so that their indexes are given out twice; began are all that a
+	// revocation was acknowledged in, and losses how often that was to be expected.
+	forgot   map[int]int
+	lostPast map[federation.History]bool
+	began    map[federation.History]bool
+	losses   int
 
 	operations, unanswered       int
 	wronglyRefused, wronglyTaken int
@@ -72,7 +84,21 @@ func newLedger() *ledger {
 	return &ledger{
 		tokens: map[int][]*token{}, seen: map[int]federation.Revision{}, signing: map[string]federation.Revision{},
 		holds: map[string]map[int]bool{}, awayRefused: map[keyAt]int{},
+		forgot: map[int]int{}, lostPast: map[federation.History]bool{}, began: map[federation.History]bool{},
 	}
+}
+
+// newer reports whether a revision comes after another one.
+func newer(a, b federation.Revision) bool {
+	c := a.History.Compare(b.History)
+	return c > 0 || c == 0 && a.Index > b.Index
+}
+
+// has reports whether who is at a revision has what is in force at another one. The members
+// go back in the past that these are of, if at all, and what is not gone with that is in
+// every newer history. l.mu is held.
+func (l *ledger) has(at, inForce federation.Revision) bool {
+	return at.History.Compare(inForce.History) > 0 || at.Covers(inForce) && !l.lostPast[at.History]
 }
 
 // parse reads the two names of a token that the ledger needs, unverified.
@@ -137,7 +163,8 @@ func (l *ledger) acknowledgedAt(t *token, inForce federation.Revision, began, no
 	l.operations++
 	l.acknowledged++
 	t.standing, t.inForce = revoked, inForce
-	if inForce.Index > l.latest.Index {
+	l.began[inForce.History] = true
+	if newer(inForce, l.latest) {
 		l.latest = inForce
 	}
 	// Whatever key signs by now was activated before this revision.
@@ -182,9 +209,11 @@ func (l *ledger) late() (n int) {
 type trial struct {
 	*token
 	was     standing
+	wasHeld bool
 	inForce federation.Revision
 	seen    federation.Revision // the zone, before
 	signing federation.Revision // the token's key
+	forgot  int                 // of the zone
 }
 
 // try picks a token of a zone: the newest, if nobody has asked about it yet, because a
@@ -209,7 +238,7 @@ func (l *ledger) try(zone int) (trial, bool) {
 }
 
 func (l *ledger) trialOf(t *token) trial {
-	return trial{token: t, was: t.standing, inForce: t.inForce, seen: l.seen[t.zone], signing: l.signing[t.kid]}
+	return trial{token: t, was: t.standing, wasHeld: t.held, inForce: t.inForce, seen: l.seen[t.zone], signing: l.signing[t.kid], forgot: l.forgot[t.zone]}
 }
 
 // verdict is a zone's answer: the revision at which it accepted, or the reason why it
@@ -223,29 +252,83 @@ type verdict struct {
 func (l *ledger) judge(t trial, v verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if t.forgot != l.forgot[t.zone] && v != (verdict{}) {
+		l.operations++ // it may be of either disk
+		return
+	}
 	switch {
 	case !v.accepted.IsZero():
 		l.operations++
-		if seen := l.seen[t.zone]; v.accepted.Index > seen.Index {
+		if newer(v.accepted, l.seen[t.zone]) {
 			l.seen[t.zone] = v.accepted
 		}
-		if t.was == revoked && v.accepted.Covers(t.inForce) {
+		if t.was == revoked && (t.wasHeld || !t.gone && l.has(v.accepted, t.inForce)) {
 			l.wronglyTaken++
-			l.example("%s accepted %s at %s, revoked since %s", zoneName(t.zone), t.id, v.accepted, t.inForce)
+			l.example("%s accepted %s at %s, revoked since %s (refused before: %t)", zoneName(t.zone), t.id, v.accepted, t.inForce, t.wasHeld)
 		}
 	case v.refused == "":
 		l.unanswered++
 	default:
 		l.operations++
+		t.held = t.held || v.refused == "revoked"
 		if t.standing != good {
 			return
 		}
-		if v.refused == "unknown_key" && !l.holds[t.kid][t.zone] && (t.signing.IsZero() || !t.seen.Covers(t.signing)) {
+		if v.refused == "unknown_key" && !l.holds[t.kid][t.zone] && (t.signing.IsZero() || !l.has(t.seen, t.signing)) {
 			l.awayRefused[keyAt{t.kid, t.zone}]++
 			return
 		}
 		l.wronglyRefused++
 		l.example("%s refused %s as %s, seen at %s, key %s in use by %s", zoneName(t.zone), t.id, v.refused, t.seen, t.kid, t.signing)
+	}
+}
+
+// kept is told that the disks of all members, which have ended, were copied.
+func (l *ledger) kept() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, tokens := range l.tokens {
+		for _, t := range tokens {
+			t.sure = t.standing == revoked
+		}
+	}
+}
+
+// wentBack is told that the disks of all members, which have ended, are as they were when
+// they were kept. What was acknowledged since is gone, but where a zone was seen to have it.
+func (l *ledger) wentBack() (gone, held int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.losses++
+	for h := range l.began {
+		l.lostPast[h] = true
+	}
+	for zone, tokens := range l.tokens {
+		for _, t := range tokens {
+			if t.standing != revoked {
+				continue
+			}
+			t.held = t.held || l.seen[zone].Covers(t.inForce)
+			if t.gone = t.gone || !t.sure; t.gone {
+				gone++
+				if t.held {
+					held++
+				}
+			}
+		}
+	}
+	return gone, held
+}
+
+// zoneWentBack is told that the disk of a zone, which has ended, is an earlier one: it may
+// accept what it held until it has caught up.
+func (l *ledger) zoneWentBack(zone int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgot[zone]++
+	l.seen[zone] = federation.Revision{}
+	for _, t := range l.tokens[zone] {
+		t.held = false
 	}
 }
 

@@ -51,7 +51,6 @@ func TestTheLedgerSeesWhatIsWrong(t *testing.T) {
 	if got := l.condemn(1, 0); got != tok {
 		t.Fatalf("condemned %+v", got)
 	}
-	l.judge(l.trialOf(tok), verdict{refused: "revoked"})
 	l.judge(l.trialOf(tok), verdict{accepted: at(6)})
 	l.acknowledgedAt(tok, at(7), time.Now(), time.Now())
 	// A zone that does not hold it yet may accept it, one that does may not.
@@ -62,6 +61,12 @@ func TestTheLedgerSeesWhatIsWrong(t *testing.T) {
 	l.judge(l.trialOf(tok), verdict{accepted: at(7)})
 	if l.wronglyTaken != 1 || len(l.examples) != 2 {
 		t.Errorf("a revoked token was accepted and %d are counted: %q", l.wronglyTaken, l.examples)
+	}
+	// Once the zone has refused it, it may not accept it at any revision.
+	l.judge(l.trialOf(tok), verdict{refused: "revoked"})
+	l.judge(l.trialOf(tok), verdict{accepted: at(6)})
+	if l.wronglyTaken != 2 || l.wronglyRefused != 1 {
+		t.Errorf("it was accepted after it was refused, and %d are counted: %q", l.wronglyTaken, l.examples)
 	}
 }
 
@@ -122,6 +127,70 @@ func TestAKeyThatAZoneHolds(t *testing.T) {
 	}
 	if l.rotated("no answer") == nil || l.rotated(`{"key":{"kid":"3","state":"prepared"}}`) == nil {
 		t.Error("a rotation that came to nothing is taken for one")
+	}
+}
+
+// revoke has a token revoked, in force at a revision.
+func revoke(l *ledger, tok *token, inForce federation.Revision) {
+	tok.standing = asked
+	l.acknowledgedAt(tok, inForce, time.Now(), time.Now())
+}
+
+// Where all members went back, who refused a token goes on refusing it, what was acknowledged
+// before the copies stays revoked, and nothing else of that past does.
+func TestAllMembersGoBack(t *testing.T) {
+	next := func(index uint64) federation.Revision {
+		return federation.Revision{History: federation.History{ID: "i", Created: 2}, Index: index}
+	}
+	l := newLedger()
+	sure, held, seen, gone, later := enter(t, l, "1", "sure"), enter(t, l, "1", "held"), enter(t, l, "1", "seen"), enter(t, l, "1", "gone"), enter(t, l, "1", "later")
+	revoke(l, sure, at(5))
+	l.kept()
+	revoke(l, held, at(6))
+	revoke(l, seen, at(7))
+	revoke(l, gone, at(8))
+	l.judge(l.trialOf(held), verdict{refused: "revoked"})
+	l.seen[1] = at(7)
+	if n, of := l.wentBack(); n != 3 || of != 2 {
+		t.Errorf("%d are gone, of which %d are held; want 3 and 2", n, of)
+	}
+	revoke(l, later, at(6)) // by the members, in the past that they share no more with the zone
+	l.judge(l.trialOf(later), verdict{accepted: at(8)})
+	l.judge(l.trialOf(gone), verdict{accepted: next(9)})
+	if l.wronglyTaken != 0 {
+		t.Fatalf("%q", l.examples)
+	}
+	for i, tok := range []*token{sure, held, seen, later} {
+		if l.judge(l.trialOf(tok), verdict{accepted: next(9)}); l.wronglyTaken != i+1 {
+			t.Errorf("%s was accepted in the new history, and is not counted", tok.id)
+		}
+	}
+	if !newer(l.seen[1], at(100)) || l.latest != at(8) {
+		t.Errorf("the zone was seen at %s, and %s is the latest", l.seen[1], l.latest)
+	}
+}
+
+// A zone whose disk went back may accept what it held, until it names a revision that has it.
+func TestAZoneGoesBack(t *testing.T) {
+	l := newLedger()
+	tok := enter(t, l, "1", "a")
+	revoke(l, tok, at(7))
+	l.judge(l.trialOf(tok), verdict{refused: "revoked"})
+	before := l.trialOf(tok)
+	l.zoneWentBack(1)
+	l.judge(before, verdict{refused: "revoked"})
+	l.judge(l.trialOf(tok), verdict{accepted: at(6)})
+	if l.wronglyTaken != 0 || tok.held || l.seen[1] != at(6) {
+		t.Fatalf("%+v, %q", tok, l.examples)
+	}
+	l.judge(l.trialOf(tok), verdict{accepted: at(7)})
+	if l.wronglyTaken != 1 {
+		t.Error("it has caught up, accepts a revoked token, and that is not counted")
+	}
+	l.judge(l.trialOf(tok), verdict{refused: "revoked"})
+	l.judge(l.trialOf(tok), verdict{accepted: at(6)})
+	if l.wronglyTaken != 2 {
+		t.Error("what it refused it accepts again, and that is not counted")
 	}
 }
 

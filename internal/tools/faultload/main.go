@@ -26,7 +26,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("which role: zones, relay, load or ctl")
+		return errors.New("which role: zones, relay, load, disk or ctl")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	switch args[0] {
@@ -51,6 +51,15 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return runLoad(ctx, *globals, *hosts)
+	case "disk":
+		only := flags.String("only", "", "the file that goes back; all of them where none is named")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		if flags.NArg() < 2 {
+			return errors.New("disk wants keep, back or empty, and directories")
+		}
+		return runDisk(flags.Arg(0), *only, flags.Args()[1:])
 	case "ctl":
 		return ask(ctx, args[1:], os.Stdin, os.Stdout)
 	}
