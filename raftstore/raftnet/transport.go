@@ -34,11 +34,18 @@ type Config struct {
 	Logger    hclog.Logger
 }
 
+// inFlight is how many appends may be under way to one member. Two and more are a pipeline of
+// Raft's, which can end in a deadlock where a member refuses one, or is lost, while the next
+// ones are sent (github.com/hashicorp/raft/issues/612): the leader's heartbeats go on, so that
+// nobody else is elected, but that member is sent no entry any more, and the leader does not
+// stop when it is told to. Entries that come meanwhile go with the next append.
+const inFlight = 1
+
 // NewTransport returns the transport of a member. It closes Layer with itself.
 func NewTransport(c Config) *Transport {
 	return &Transport{NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  newPeerLayer(advertised{c.Layer, c.Advertise}, c.Self),
-		MaxPool: peerConnections, Timeout: peerTimeout,
+		MaxPool: peerConnections, Timeout: peerTimeout, MaxRPCsInFlight: inFlight,
 		Logger: c.Logger, MsgpackUseNewTimeFormat: true, ServerAddressProvider: c.Addresses,
 	})}
 }

@@ -116,21 +116,8 @@ func (m *messages) next(wire, from, to string, may func(fate) bool) (fate, time.
 	return f, wait
 }
 
-// pipelines is how seldom Raft may send appends on a stream of their own, on which they
-// pass here unseen, as they always do outside of tests.
-const pipelines = 16
-
 // Raft is the Intercept of every member.
 func (m *messages) Raft(rpc raftfake.RPC, send func() error) error {
-	if rpc.Kind == raftfake.RPCPipeline {
-		m.mu.Lock()
-		refused := !m.off && m.random.IntN(pipelines) > 0
-		m.mu.Unlock()
-		if refused {
-			return errLostMessage
-		}
-		return send()
-	}
 	f, wait := m.next("raft", rpc.From, rpc.To, func(f fate) bool {
 		return rpc.Kind != raftfake.RPCSnapshot || f != twice && f != lateCopy
 	})

@@ -15,9 +15,6 @@ const (
 	RPCPreVote    = "pre-vote"
 	RPCSnapshot   = "snapshot"
 	RPCTimeoutNow = "timeout-now"
-	// RPCPipeline opens a stream of appends, which are not seen one by one any more.
-	// Refused, Raft goes on with single ones.
-	RPCPipeline = "pipeline"
 )
 
 // RPC is one request of Raft's to another member.
@@ -30,7 +27,7 @@ type RPC struct {
 // request, which a connection cannot lose, double or overtake: for tests. send sends one
 // copy and returns when it was answered. Raft gets the error that Intercept returns, or
 // the answer to the copy that was answered last until then. Copies of all but a snapshot
-// and a pipeline may also be sent later: they arrive late, and nobody gets the answer.
+// may also be sent later: they arrive late, and nobody gets the answer.
 type Intercept func(rpc RPC, send func() error) error
 
 // errUnanswered is what Raft gets where nothing was sent.
@@ -120,17 +117,6 @@ func (t intercepted) AppendEntries(id raft.ServerID, target raft.ServerAddress, 
 	return exchange(t, t.rpc(id, RPCAppend), args, resp, func(q *raft.AppendEntriesRequest, r *raft.AppendEntriesResponse) error {
 		return t.inner.AppendEntries(id, target, q, r)
 	})
-}
-
-// AppendEntriesPipeline implements raft.Transport.
-func (t intercepted) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (p raft.AppendPipeline, err error) {
-	if t.once(t.rpc(id, RPCPipeline), func() error {
-		p, err = t.inner.AppendEntriesPipeline(id, target)
-		return nil
-	}) != nil {
-		return nil, raft.ErrPipelineReplicationNotSupported
-	}
-	return p, err
 }
 
 // RequestVote implements raft.Transport.
