@@ -174,18 +174,23 @@ func (s *schedule) rollBackAll() {
 	}
 	s.mu.Unlock()
 	s.launch(s.c.Members...)
+	told, made := false, false
 	Eventually(s.t, "the loss to be known, and confirmed", func() bool {
 		for _, g := range s.c.Members {
 			var status apitypes.Cluster
 			answer, err := g.ask(http.MethodGet, "/v1/cluster", nil)
-			if err != nil || json.Unmarshal(answer.body, &status) != nil || len(status.Losses)+len(status.NewerHistories) == 0 {
+			if err != nil || json.Unmarshal(answer.body, &status) != nil {
 				continue
 			}
+			if len(status.Losses)+len(status.NewerHistories) == 0 {
+				made = made || told // the answer to the confirmation was lost
+				continue
+			}
+			told, made = true, false
 			confirm := apitypes.ConfirmLossRequest{Adopt: len(status.NewerHistories) > 0}
-			_, _, _, made := s.write(g, http.MethodPost, "/v1/cluster/confirm-loss", confirm, uuid.NewString())
-			return made
+			s.write(g, http.MethodPost, "/v1/cluster/confirm-loss", confirm, uuid.NewString())
 		}
-		return false
+		return made
 	})
 	s.disks.ofAll++
 }
