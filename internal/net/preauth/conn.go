@@ -56,6 +56,7 @@ type Conn struct {
 	records records
 
 	pending pending
+	writing chan struct{} // has one in it while something is written
 }
 
 // headerRoom is more than a PROXY header that the library accepts may have.
@@ -63,7 +64,7 @@ const headerRoom = 4096 + 16
 
 // newConn returns a connection. Its clock runs from start on.
 func (b *Budget) newConn(raw net.Conn, p *port, secure, proxied bool) *Conn {
-	c := &Conn{Conn: raw, budget: b, port: p, remote: raw.RemoteAddr(), left: b.cfg.Deadline, shaking: secure}
+	c := &Conn{Conn: raw, budget: b, port: p, remote: raw.RemoteAddr(), left: b.cfg.Deadline, shaking: secure, writing: make(chan struct{}, 1)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if secure {
 		c.phase = phaseHello
@@ -174,6 +175,7 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		return 0, err
 	}
 	c.reads()
+	c.awaitWrites()
 	if r := c.header.reader; r != nil && r.Buffered() > 0 {
 		n, err = r.Read(p) // what came with the header
 	} else {
@@ -205,7 +207,26 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 // Write implements net.Conn.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writes()
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
 	return c.Conn.Write(p)
+}
+
+// awaitWrites waits until what is being written is. Whoever sends and does not take the
+// answers would have them queue: HTTP/2 keeps ten thousand answers to pings, and more of
+// them than the pings have bytes. Members and zones speak protocols that keep less.
+func (c *Conn) awaitWrites() {
+	c.pending.mu.Lock()
+	version := c.pending.version
+	c.pending.mu.Unlock()
+	if c.proved.Load() && version != 2 {
+		return
+	}
+	select {
+	case c.writing <- struct{}{}:
+		<-c.writing
+	case <-c.ctx.Done():
+	}
 }
 
 // mark changes the entry of a connection that has proved nothing.
