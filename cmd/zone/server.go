@@ -100,6 +100,7 @@ func run(ctx context.Context, cfg zonenode.Config, ready func(*zonenode.Node) er
 	// A second signal is not to end the process while the zone stops.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, func() { cfg.Logger.Info("stopping") })()
 	group, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	group.Go(func() error {
@@ -116,7 +117,11 @@ func run(ctx context.Context, cfg zonenode.Config, ready func(*zonenode.Node) er
 		}
 		return nil
 	})
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	cfg.Logger.Info("stopped")
+	return nil
 }
 
 // zoneConfig turns the flags into a configuration.

@@ -112,6 +112,7 @@ func run(ctx context.Context, cfg globalnode.Config, ready func(*globalnode.Node
 	// A second signal is not to end the process while the node stops.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, func() { cfg.Logger.Info("stopping") })()
 	group, groupCtx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	group.Go(func() error {
@@ -126,7 +127,11 @@ func run(ctx context.Context, cfg globalnode.Config, ready func(*globalnode.Node
 			return ready(node)
 		}
 	})
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	cfg.Logger.Info("stopped")
+	return nil
 }
 
 // nodeFlags are those that `global server` and `global dev` share.

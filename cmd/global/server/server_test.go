@@ -56,6 +56,9 @@ func TestCommandsRunUntilTheirContextEnds(t *testing.T) {
 			if code := <-ended; code != console.ExitOK {
 				t.Fatalf("exit code %d\n%s", code, errs.String())
 			}
+			if log := errs.String(); !strings.Contains(log, "msg=stopping") || !strings.Contains(log, "msg=stopped") {
+				t.Errorf("it does not say that it stops, and when it has:\n%s", log)
+			}
 			if _, err := endpoints.Read(dir); err == nil {
 				t.Errorf("the node is gone and its data directory still says that it is at %s", e.API)
 			}
