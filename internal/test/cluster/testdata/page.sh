@@ -45,6 +45,7 @@ zone() {
     case "$1" in
         dev | server)
             case " ${moved[*]} " in *" --dp-addr "*) ;; *) moved+=(--dp-addr "$port_dp") ;; esac
+            case " ${moved[*]} " in *" --api-addr "*) ;; *) moved+=(--api-addr 127.0.0.1:0 --diagnostics-addr 127.0.0.1:0) ;; esac
             exec zone "${moved[@]}"
             ;;
     esac
