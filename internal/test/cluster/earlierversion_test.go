@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/meridiankds/meridian/federation"
@@ -54,9 +55,16 @@ func (m *node) take(p programs) {
 	m.awaitReady()
 }
 
+// take ends a zone in order: after a kill it may lack what it refused and had not
+// acknowledged yet, since it refuses before it writes.
 func (z *zoneProcess) take(p programs) {
 	z.of.t.Helper()
-	z.kill()
+	if err := z.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		z.of.t.Fatal(err)
+	}
+	if err := z.cmd.Wait(); err != nil {
+		z.of.t.Errorf("zone %s ended with %v\n%s", z.name, err, z.log.String())
+	}
 	z.bin = p
 	z.start()
 }
