@@ -162,8 +162,9 @@ func New(cfg Config) *Client {
 const stableAfter = 30 * time.Second
 
 // remembered returns how many of the earlier failures count after a connection that lasted.
+// A part of one counts as one: else connections of moments would have none ever add up.
 func remembered(failures int, lasted time.Duration) int {
-	return int(float64(failures) * max(0, 1-lasted.Seconds()/stableAfter.Seconds()))
+	return int(math.Ceil(float64(failures) * max(0, 1-lasted.Seconds()/stableAfter.Seconds())))
 }
 
 // Run connects, and connects again, until ctx ends; it then returns nil. It

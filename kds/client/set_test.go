@@ -67,10 +67,13 @@ func TestSetReader(t *testing.T) {
 
 // TestAConnectionMakesUpForFailures: as much as it lasted, and one that was lost at once for none.
 func TestAConnectionMakesUpForFailures(t *testing.T) {
-	for lasted, want := range map[time.Duration]int{0: 12, time.Second: 11, stableAfter / 2: 6, stableAfter - time.Second: 0, stableAfter: 0, time.Hour: 0} {
+	for lasted, want := range map[time.Duration]int{0: 12, time.Millisecond: 12, 5 * time.Second: 10, stableAfter / 2: 6, stableAfter - time.Second: 1, stableAfter: 0, time.Hour: 0} {
 		if got := remembered(12, lasted); got != want {
 			t.Errorf("after %v: %d, want %d", lasted, got, want)
 		}
+	}
+	if got := remembered(1, time.Millisecond); got != 1 {
+		t.Errorf("one failure before a connection of a moment counts as %d", got)
 	}
 }
 
