@@ -72,7 +72,11 @@ Examples:
 				return err
 			}
 			cfg.Zone, cfg.MayMove = zone, moving
-			return run(c.Context, cfg, func(n *zonenode.Node) error { return greet(c, zone, n.Endpoints()) })
+			node, err := zonenode.New(cfg)
+			if err != nil {
+				return err
+			}
+			return console.Serve(c.Context, cfg.Logger, node, func() error { return greet(c, zone, node.Endpoints()) })
 		},
 	}
 }

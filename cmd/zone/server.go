@@ -1,13 +1,9 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
@@ -46,7 +42,11 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return run(c.Context, cfg, nil)
+			node, err := zonenode.New(cfg)
+			if err != nil {
+				return err
+			}
+			return console.Serve(c.Context, cfg.Logger, node, nil)
 		},
 	}
 }
@@ -88,40 +88,6 @@ func configured(c *cli.Context, flags []cli.Flag) (zonenode.Config, error) {
 		}
 	}
 	return zoneConfig(c)
-}
-
-// run runs a zone until a signal comes, and calls ready once it serves; nil: nothing is
-// called.
-func run(ctx context.Context, cfg zonenode.Config, ready func(*zonenode.Node) error) error {
-	node, err := zonenode.New(cfg)
-	if err != nil {
-		return err
-	}
-	// A second signal is not to end the process while the zone stops.
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	defer context.AfterFunc(ctx, func() { cfg.Logger.Info("stopping") })()
-	group, ctx := errgroup.WithContext(ctx)
-	ended := make(chan struct{})
-	group.Go(func() error {
-		defer close(ended)
-		return node.Run(ctx)
-	})
-	group.Go(func() error {
-		select {
-		case <-node.Ready():
-			if ready != nil {
-				return ready(node)
-			}
-		case <-ended:
-		}
-		return nil
-	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	cfg.Logger.Info("stopped")
-	return nil
 }
 
 // zoneConfig turns the flags into a configuration.

@@ -1,12 +1,55 @@
 package cli
 
 import (
+	"context"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 )
+
+// Node is a server of either program.
+type Node interface {
+	// Run serves until ctx ends.
+	Run(ctx context.Context) error
+	// Ready is closed once every port serves.
+	Ready() <-chan struct{}
+}
+
+// Serve runs a node until ctx ends, or a signal comes, and says so. ready is called once
+// the node serves; nil: nothing is.
+func Serve(ctx context.Context, logger *slog.Logger, node Node, ready func() error) error {
+	// A second signal is not to end the process while the node stops.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, func() { logger.Info("stopping") })()
+	group, groupCtx := errgroup.WithContext(ctx)
+	ended := make(chan struct{})
+	group.Go(func() error {
+		defer close(ended)
+		return node.Run(groupCtx)
+	})
+	group.Go(func() error {
+		select {
+		case <-ended:
+		case <-node.Ready():
+			if ready != nil {
+				return ready()
+			}
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	logger.Info("stopped")
+	return nil
+}
 
 // NoArguments refuses words behind a command that takes flags only.
 func NoArguments(c *cli.Context) error {

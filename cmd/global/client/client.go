@@ -29,6 +29,20 @@ func Connect(c *cli.Context) (*apiclient.Global, error) {
 	return ConnectAs(c, c.String("token-file"))
 }
 
+// ConnectToShow is Connect for a command that takes no argument and shows what it hears, in
+// the format that is returned.
+func ConnectToShow(c *cli.Context) (console.Format, *apiclient.Global, error) {
+	if err := console.NoArguments(c); err != nil {
+		return "", nil, err
+	}
+	format, err := console.FormatOf(c)
+	if err != nil {
+		return "", nil, err
+	}
+	g, err := Connect(c)
+	return format, g, err
+}
+
 // ConnectAs is connect with the user token of the given file, where --token-file
 // means something else.
 func ConnectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {

@@ -43,14 +43,7 @@ Examples:
   global cluster status -o json`,
 		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
-			if err := console.NoArguments(c); err != nil {
-				return err
-			}
-			format, err := console.FormatOf(c)
-			if err != nil {
-				return err
-			}
-			g, err := client.Connect(c)
+			format, g, err := client.ConnectToShow(c)
 			if err != nil {
 				return err
 			}

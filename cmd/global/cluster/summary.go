@@ -28,14 +28,7 @@ Examples:
   global status -o json`,
 		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
-			if err := console.NoArguments(c); err != nil {
-				return err
-			}
-			format, err := console.FormatOf(c)
-			if err != nil {
-				return err
-			}
-			g, err := client.Connect(c)
+			format, g, err := client.ConnectToShow(c)
 			if err != nil {
 				return err
 			}
@@ -88,11 +81,14 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 		}
 	}
 	s.Tolerates = max(0, s.Live-s.Voters/2-1)
-	if s.Leader == "" {
+	switch {
+	case s.Leader == "":
 		s.Alarms = append(s.Alarms, "no leader is known")
+	case members.AnsweredBy != members.Leader:
+		s.Alarms = append(s.Alarms, "the leader does not answer: who is live is not known")
 	}
 	if n := len(members.Losses); n > 0 {
-		s.Alarms = append(s.Alarms, fmt.Sprintf("%d losses of acknowledged changes are not confirmed", n))
+		s.Alarms = append(s.Alarms, fmt.Sprintf("acknowledged changes were lost, and nobody has confirmed it: %d", n))
 	}
 	if len(members.NewerHistories) > 0 {
 		s.Alarms = append(s.Alarms, "zones hold a newer history")

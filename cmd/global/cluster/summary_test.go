@@ -31,6 +31,8 @@ func TestSummary(t *testing.T) {
 	warned.Warning = "something"
 	leaderless := voters(true, true, true)
 	leaderless.Members[0].Leader = false
+	follower := voters(false, false, false)
+	follower.AnsweredBy = "2"
 	reader := voters(true, true, true)
 	reader.Members = append(reader.Members, apitypes.Member{Address: "reader", NonVoter: true})
 
@@ -50,9 +52,10 @@ func TestSummary(t *testing.T) {
 		{voters(true), []apitypes.ZoneState{zone("a", true, 0)}, "1 of 1 voter live, tolerates the loss of 0; leader global-1; 1 zone; no alarms", console.ExitPending},
 		{diverged, nil, "1 alarm: member global-3 has diverged", console.ExitPending},
 		{off, nil, "1 alarm: the clock of member global-2 is off by +1m0s", console.ExitPending},
-		{lost, nil, "1 alarm: 1 losses", console.ExitPending},
+		{lost, nil, "1 alarm: acknowledged changes were lost, and nobody has confirmed it: 1", console.ExitPending},
 		{newer, nil, "1 alarm: zones hold a newer history", console.ExitPending},
 		{warned, nil, "1 alarm: something", console.ExitPending},
+		{follower, nil, "1 alarm: the leader does not answer: who is live is not known", console.ExitPending},
 		{leaderless, nil, "no leader; 0 zones; 1 alarm: no leader is known", console.ExitPending},
 	} {
 		s := summarize(tt.members, tt.zones)

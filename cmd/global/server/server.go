@@ -4,11 +4,8 @@ package server
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/cptoken/issue"
 	"github.com/meridiankds/meridian/federation"
@@ -66,7 +63,7 @@ For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 			if err != nil {
 				return err
 			}
-			return run(c.Context, cfg, func(*globalnode.Node) error { return nil })
+			return run(c.Context, cfg, nil)
 		},
 	}
 }
@@ -102,36 +99,19 @@ func serverConfig(c *cli.Context, flags []cli.Flag) (globalnode.Config, error) {
 }
 
 // run runs a node until the context ends, or a signal comes. Once it serves, ready is
-// called.
+// called; nil: nothing is.
 func run(ctx context.Context, cfg globalnode.Config, ready func(*globalnode.Node) error) error {
 	defer globalnode.Headroom()()
 	node, err := globalnode.New(cfg)
 	if err != nil {
 		return err
 	}
-	// A second signal is not to end the process while the node stops.
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	defer context.AfterFunc(ctx, func() { cfg.Logger.Info("stopping") })()
-	group, groupCtx := errgroup.WithContext(ctx)
-	ended := make(chan struct{})
-	group.Go(func() error {
-		defer close(ended)
-		return node.Run(groupCtx)
-	})
-	group.Go(func() error {
-		select {
-		case <-ended:
+	return console.Serve(ctx, cfg.Logger, node, func() error {
+		if ready == nil {
 			return nil
-		case <-node.Ready():
-			return ready(node)
 		}
+		return ready(node)
 	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	cfg.Logger.Info("stopped")
-	return nil
 }
 
 // nodeFlags are those that `global server` and `global dev` share.

@@ -83,7 +83,7 @@ func TestWhoAsksIsRemembered(t *testing.T) {
 // is waited for no longer than standingTimeout, at a start as later.
 func TestWhoDoesNotAnswerBarsNobody(t *testing.T) {
 	if testing.Short() {
-		t.Skip("skipped: waits for the 5 s that a peer may take to answer")
+		t.Skip("skipped with -short: waits for the 5 s that a peer may take to answer")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	store, seal := openStore(t)

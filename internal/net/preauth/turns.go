@@ -9,10 +9,13 @@ import (
 // time as there are processors, in turn by network, then address. A scheduler of
 // goroutines knows no turns: a valid caller would be served after all that strangers have
 // sent by then. Addresses that have lately proved themselves have places of their own.
-type turns struct{ strangers, known *Queue }
+type turns struct {
+	strangers, known *Queue
+	most             time.Duration // after which one ends, see maxTurn
+}
 
 func newTurns(places int) turns {
-	return turns{NewQueue(places, maxQueued), NewQueue(places, maxQueued)}
+	return turns{NewQueue(places, maxQueued), NewQueue(places, maxQueued), maxTurn}
 }
 
 // Waits is how many had to wait.
@@ -58,16 +61,10 @@ func (c *Conn) turn() error {
 		return nil
 	}
 	c.mu.Lock()
-	held := c.place
-	c.mu.Unlock()
-	time.AfterFunc(maxTurn, func() {
-		c.mu.Lock()
-		still := held != nil && c.place == held
-		c.mu.Unlock()
-		if still {
-			c.rest()
-		}
-	})
+	defer c.mu.Unlock()
+	if held := c.place; held != nil {
+		held.over = time.AfterFunc(c.budget.turns.most, func() { c.restIf(held) })
+	}
 	return nil
 }
 
@@ -78,8 +75,11 @@ func (c *Conn) placed() bool {
 }
 
 // place is one among those for whom the server works. left is called once it is given
-// back; nil: nobody is to know.
-type place struct{ leave, left func() }
+// back; nil: nobody is to know. over ends the turn; nil: the handshake does.
+type place struct {
+	leave, left func()
+	over        *time.Timer
+}
 
 // take waits for a place. left is called once it is given back; nil: nobody is to know.
 func (c *Conn) take(left func()) error {
@@ -96,7 +96,7 @@ func (c *Conn) take(left func()) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.place = &place{leave, left}
+	c.place = &place{leave: leave, left: left}
 	return nil
 }
 
@@ -104,10 +104,21 @@ func (c *Conn) take(left func()) error {
 func (c *Conn) rest() {
 	c.mu.Lock()
 	held := c.place
+	c.mu.Unlock()
+	c.restIf(held)
+}
+
+// restIf gives a place back, if it is still that of the connection.
+func (c *Conn) restIf(held *place) {
+	c.mu.Lock()
+	if held == nil || c.place != held {
+		c.mu.Unlock()
+		return
+	}
 	c.place = nil
 	c.mu.Unlock()
-	if held == nil {
-		return
+	if held.over != nil {
+		held.over.Stop()
 	}
 	held.leave()
 	if held.left != nil {

@@ -18,7 +18,7 @@ import (
 // oneTurn has one place for everybody.
 func oneTurn() turns {
 	q := NewQueue(1, 100)
-	return turns{q, q}
+	return turns{q, q, maxTurn}
 }
 
 func (q *Queue) isFree() bool {
@@ -36,8 +36,10 @@ func TestWhatStrangersSendTakesTurns(t *testing.T) {
 	}
 	b := New(Config{Deadline: patience})
 	b.turns = oneTurn()
+	b.turns.most = patience // however busy the machine is
 	l := b.Listen(raw, "test", false)
 	const callers, pieces = 8, 20
+	contended := make(chan struct{}) // the first works until another one waits
 	var now, most atomic.Int64
 	var serving, calling sync.WaitGroup
 	serving.Go(func() {
@@ -54,7 +56,7 @@ func TestWhatStrangersSendTakesTurns(t *testing.T) {
 						return
 					}
 					most.Store(max(most.Load(), now.Add(1)))
-					time.Sleep(time.Millisecond) // stands for the work: the others come meanwhile
+					<-contended
 					now.Add(-1)
 				}
 			})
@@ -73,6 +75,8 @@ func TestWhatStrangersSendTakesTurns(t *testing.T) {
 			_, _ = io.Copy(io.Discard, conn)
 		})
 	}
+	eventually(t, "somebody to wait for a turn", func() bool { return b.Totals().TurnWaits > 0 })
+	close(contended)
 	calling.Wait()
 	_ = l.Close()
 	serving.Wait()

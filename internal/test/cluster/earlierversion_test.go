@@ -6,11 +6,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/keysync"
 	"github.com/meridiankds/meridian/raftstore/state"
 )
 
@@ -55,16 +56,15 @@ func (m *node) take(p programs) {
 	m.awaitReady()
 }
 
-// take ends a zone in order: after a kill it may lack what it refused and had not
-// acknowledged yet, since it refuses before it writes.
-func (z *zoneProcess) take(p programs) {
+// take kills a zone under load, and starts it with other programs.
+func (z *zoneProcess) take(p programs, load *tokenLoad) {
 	z.of.t.Helper()
-	if err := z.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		z.of.t.Fatal(err)
-	}
-	if err := z.cmd.Wait(); err != nil {
-		z.of.t.Errorf("zone %s ended with %v\n%s", z.name, err, z.log.String())
-	}
+	z.kill()
+	z.readDisk(func(view *keysync.View) {
+		load.zoneIsKilled(z.name, func(token string) bool {
+			return view.Revoked(cptoken.Zone, "", revocationID(z.of.t, token))
+		})
+	})
 	z.bin = p
 	z.start()
 }
@@ -94,7 +94,7 @@ func TestUpgrade(t *testing.T) {
 			load.goesOn("with programs of the earlier version")
 			history := west.revision().History
 			if zonesFirst {
-				west.take(today)
+				west.take(today, load)
 				load.goesOn("with a newer zone")
 			}
 			leader := c.leader()
@@ -117,7 +117,7 @@ func TestUpgrade(t *testing.T) {
 			}
 			for _, z := range zones {
 				if z.bin != today {
-					z.take(today)
+					z.take(today, load)
 				}
 			}
 			load.goesOn("with today's programs")

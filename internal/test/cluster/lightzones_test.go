@@ -136,6 +136,13 @@ func (z *lightZone) waits(g *Global) bool {
 	return online && strings.Contains(s.Nack, "which this member does not know: it waits")
 }
 
+// waitsForGood reports whether it waits and knows a newer history. Else what it knows may be
+// of the past that the global is about to find lost, and the full state comes in a moment.
+func (z *lightZone) waitsForGood(g *Global) bool {
+	_, head := g.Node.Store().Head()
+	return z.waits(g) && z.revision().History.Compare(head.History) > 0
+}
+
 // await waits for a condition of each of the zones.
 func await(t *testing.T, what string, zones []*lightZone, condition func(*lightZone) bool) {
 	t.Helper()

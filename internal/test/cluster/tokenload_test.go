@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -277,6 +278,31 @@ func (l *tokenLoad) zonesGoBack() {
 	for _, zl := range l.zones {
 		zl.mu.Lock()
 		zl.refused, zl.pending = nil, append(zl.refused, zl.pending...)
+		zl.forgot++
+		zl.mu.Unlock()
+	}
+}
+
+// zoneIsKilled is told that a zone was killed, and what its file has. A zone refuses before
+// it writes, and acknowledges afterwards: of what it refused the file may lack the last, which
+// the zone is to be told of once more, and nothing before that.
+func (l *tokenLoad) zoneIsKilled(name string, onDisk func(token string) bool) {
+	l.t.Helper()
+	for _, zl := range l.zones {
+		if zl.name != name {
+			continue
+		}
+		zl.mu.Lock()
+		kept := len(zl.refused)
+		for kept > 0 && !onDisk(zl.refused[kept-1]) {
+			kept--
+		}
+		for _, token := range zl.refused[:kept] {
+			if !onDisk(token) {
+				l.t.Errorf("zone %s refused %s, and later ones, and its file lacks it", name, revocationID(l.t, token))
+			}
+		}
+		zl.refused, zl.pending = zl.refused[:kept:kept], append(slices.Clone(zl.refused[kept:]), zl.pending...)
 		zl.forgot++
 		zl.mu.Unlock()
 	}

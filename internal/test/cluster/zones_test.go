@@ -135,6 +135,15 @@ func (z *zoneProcess) revision() federation.Revision {
 // revoked by it.
 func (z *zoneProcess) onDisk(token string) (rev federation.Revision, revoked bool) {
 	z.of.t.Helper()
+	z.readDisk(func(view *keysync.View) {
+		rev, revoked = view.Revision(), view.Revoked(cptoken.Zone, "", tokenID(z.of.t, token))
+	})
+	return rev, revoked
+}
+
+// readDisk looks at what the file of a zone that does not run holds, in a copy.
+func (z *zoneProcess) readDisk(look func(*keysync.View)) {
+	z.of.t.Helper()
 	data, err := os.ReadFile(filepath.Join(z.dir, "zone.db"))
 	if err != nil {
 		z.of.t.Fatal(err)
@@ -144,5 +153,5 @@ func (z *zoneProcess) onDisk(token string) (rev federation.Revision, revoked boo
 		z.of.t.Fatal(err)
 	}
 	defer store.Close()
-	return store.View().Revision(), store.View().Revoked(cptoken.Zone, "", tokenID(z.of.t, token))
+	look(store.View())
 }
