@@ -174,6 +174,41 @@ func TestWhoIsKnownGivesWayLast(t *testing.T) {
 	}
 }
 
+// TestAllWhoAreRefusedLeave at once, however many they are: nobody may come after them who
+// would have the listener look again.
+func TestAllWhoAreRefusedLeave(t *testing.T) {
+	now := time.Now()
+	g := newGate(t, Config{Descriptors: 1 << 20, Bytes: 8 * costConnection, Now: func() time.Time { return now }})
+	g.b.mu.Lock()
+	g.b.ledger.prove(from(t, "192.0.2.1"), now) // so that the flood is not alone
+	g.b.mu.Unlock()
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		for {
+			conn, err := g.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			g.b.mu.Lock()
+			conn.(*Conn).entry.working = true // nobody takes its place
+			g.b.mu.Unlock()
+		}
+	}()
+	defer func() { _ = g.Close(); <-accepting }()
+	const flood = 60
+	g.b.mu.Lock() // until all are in the system's queue
+	for range flood {
+		g.dial("127.0.0.2")
+	}
+	g.b.mu.Unlock()
+	eventually(t, "each to be let in or refused", func() bool {
+		s := g.b.Stats()["test"]
+		return g.waiting() == 0 && s.Refused > 0 && s.Connections+int64(s.Refused)+int64(s.Evicted) == flood+1
+	})
+}
+
 // TestClosingDropsWhoWaits: a port that is closed leaves nobody in line.
 func TestClosingDropsWhoWaits(t *testing.T) {
 	g := newGate(t, Config{})

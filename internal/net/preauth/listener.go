@@ -76,15 +76,16 @@ func containsRemote(p netip.Prefix, raw net.Conn) bool {
 	return ok && p.Contains(tcp.AddrPort().Addr().Unmap())
 }
 
-// maxTries is how many of those who wait are tried before somebody leaves: where one has to
-// go on waiting, somebody who holds less may be let in.
+// maxTries is how many of those who have to go on waiting are tried before somebody leaves:
+// somebody who holds less may be let in. Who is refused is no try: nobody may come after them
+// for whom those behind them would be looked at.
 const maxTries = 4
 
 // admit lets in whose turn it is. changed is closed when it is worth another look; nil:
 // nobody waits.
 func (l *listener) admit() (c *Conn, changed <-chan struct{}) {
 	b := l.budget
-	for range maxTries {
+	for waits := 0; waits < maxTries; {
 		b.mu.Lock()
 		from, t := l.port.arrivals.next()
 		if t == nil {
@@ -102,6 +103,7 @@ func (l *listener) admit() (c *Conn, changed <-chan struct{}) {
 		case refused:
 			l.port.Refused++
 		case wait:
+			waits++
 			l.waits(a)
 			changed = b.change()
 		}
