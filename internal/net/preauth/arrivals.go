@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // arrival is a connection that was taken from the system's queue, and is nothing yet but a
@@ -13,6 +14,7 @@ type arrival struct {
 	source  Source
 	proxied bool
 	port    *port
+	came    time.Time
 	waited  bool // it had to, and is counted
 }
 
@@ -72,7 +74,7 @@ func (l *listener) arrive(raw net.Conn) {
 		return
 	}
 	b, key := l.budget, KeyOf(source)
-	a := &arrival{raw: raw, source: source, port: l.port}
+	a := &arrival{raw: raw, source: source, port: l.port, came: b.cfg.Now()}
 	a.proxied = slices.ContainsFunc(b.cfg.Proxies, func(p netip.Prefix) bool { return containsRemote(p, raw) })
 	b.mu.Lock()
 	for b.waiting >= b.mostWaiting && b.alone(source, key) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 )
@@ -54,6 +55,36 @@ func (g *gate) accept() netip.AddrPort {
 	}
 	g.t.Cleanup(func() { conn.Close() })
 	return conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+}
+
+// serve lets in until the test ends whom the listener lets in, and tells each of them to the
+// functions. It returns who was let in of those who connected.
+func (g *gate) serve(each ...func(*Conn)) (in func(caller net.Conn) *Conn) {
+	var mu sync.Mutex
+	all := map[string]*Conn{}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := g.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			for _, f := range each {
+				f(conn.(*Conn))
+			}
+			mu.Lock()
+			all[conn.RemoteAddr().String()] = conn.(*Conn)
+			mu.Unlock()
+		}
+	}()
+	g.t.Cleanup(func() { _ = g.Close(); <-done })
+	return func(caller net.Conn) *Conn {
+		mu.Lock()
+		defer mu.Unlock()
+		return all[caller.LocalAddr().String()]
+	}
 }
 
 func (g *gate) waiting() int {
@@ -106,6 +137,23 @@ func TestTheNewestOfAnAddressIsFirst(t *testing.T) {
 	eventually(t, "all to be in line", func() bool { return g.waiting() == 21 })
 	if next := g.accept(); next != last {
 		t.Errorf("%v was let in before %v", next, last)
+	}
+}
+
+// TestWhoCameBeforeTakesNoPlace: whoever came after a flood from its own address is let in
+// before it, and stays while all who came before are let in.
+func TestWhoCameBeforeTakesNoPlace(t *testing.T) {
+	const room, flood = 8, 60
+	g := newGate(t, Config{Descriptors: 1 << 20, Bytes: room * costConnection})
+	for range flood {
+		g.dial("127.0.0.1")
+	}
+	last := g.dial("127.0.0.1")
+	eventually(t, "all to be in line", func() bool { return g.waiting() == flood+1 })
+	in := g.serve()
+	eventually(t, "the rest to be let in", func() bool { return g.waiting() == 0 && g.b.Stats()["test"].Evicted == flood+2-room })
+	if conn := in(last); conn == nil || conn.ctx.Err() != nil {
+		t.Error("who came last is out")
 	}
 }
 
@@ -182,21 +230,11 @@ func TestAllWhoAreRefusedLeave(t *testing.T) {
 	g.b.mu.Lock()
 	g.b.ledger.prove(from(t, "192.0.2.1"), now) // so that the flood is not alone
 	g.b.mu.Unlock()
-	accepting := make(chan struct{})
-	go func() {
-		defer close(accepting)
-		for {
-			conn, err := g.Accept()
-			if err != nil {
-				return
-			}
-			defer conn.Close()
-			g.b.mu.Lock()
-			conn.(*Conn).entry.working = true // nobody takes its place
-			g.b.mu.Unlock()
-		}
-	}()
-	defer func() { _ = g.Close(); <-accepting }()
+	g.serve(func(c *Conn) {
+		g.b.mu.Lock()
+		defer g.b.mu.Unlock()
+		c.entry.working = true // nobody takes its place
+	})
 	const flood = 60
 	g.b.mu.Lock() // until all are in the system's queue
 	for range flood {

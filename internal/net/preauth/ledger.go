@@ -35,7 +35,7 @@ type entry struct {
 	bytes  int64
 	raw    int64 // of a connection: what came over the network since it was settled
 	stage  stage
-	begun  time.Time // of the connection or request
+	begun  time.Time // of a request; when a connection came, or was settled
 	moved  time.Time // when it last advanced
 	// queued: it waits for a place of the server's, no processor time was spent on it.
 	// working: the server works on it. Neither can be hurried by its caller.
@@ -94,8 +94,8 @@ const (
 	refused          // its source holds much, and keeps others waiting
 )
 
-// enter admits a connection, having evicted whoever has to give it room.
-func (l *ledger) enter(s Source, p *port, now time.Time, evict func()) (e *entry, evicted []*entry, v verdict) {
+// enter admits a connection that came at a time, having evicted whoever has to give it room.
+func (l *ledger) enter(s Source, p *port, came, now time.Time, evict func()) (e *entry, evicted []*entry, v verdict) {
 	for l.bytes+l.base > l.limit {
 		victim := l.victim(s, l.base, nil, now)
 		if victim == nil {
@@ -107,7 +107,7 @@ func (l *ledger) enter(s Source, p *port, now time.Time, evict func()) (e *entry
 		evicted = append(evicted, l.leave(victim)...)
 	}
 	u := l.unitOf(s)
-	e = &entry{unit: u, begun: now, moved: now, evict: evict, port: p}
+	e = &entry{unit: u, begun: came, moved: now, evict: evict, port: p}
 	u.entries[e] = struct{}{}
 	u.conns++
 	l.conns++

@@ -51,7 +51,7 @@ func newBook() *book {
 
 func (b *book) come(s Source) (*entry, []*entry, verdict) {
 	b.now = b.now.Add(time.Millisecond)
-	return b.enter(s, &b.port, b.now, nil)
+	return b.enter(s, &b.port, b.now, b.now, nil)
 }
 
 func (b *book) check(t interface{ Fatalf(string, ...any) }) {
@@ -355,7 +355,7 @@ func BenchmarkEvict(b *testing.B) {
 	now := time.Now()
 	for i := 0; b.Loop(); i++ {
 		s, _ := sourceOfAddr(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
-		l.enter(s, &p, now, nil)
+		l.enter(s, &p, now, now, nil)
 		now = now.Add(time.Millisecond)
 	}
 }

@@ -93,7 +93,7 @@ func (l *listener) admit() (c *Conn, changed <-chan struct{}) {
 			return nil, changed
 		}
 		a := t.value
-		e, evicted, v := b.ledger.enter(a.source, l.port, b.cfg.Now(), func() { _ = c.Close() })
+		e, evicted, v := b.ledger.enter(a.source, l.port, a.came, b.cfg.Now(), func() { _ = c.Close() })
 		b.left(evicted)
 		switch v {
 		case admitted:
