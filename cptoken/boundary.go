@@ -35,17 +35,14 @@ func (c *Claims) CheckControlPlane(zone string) error {
 	if c.Kind != ControlPlane && c.Kind != Zone {
 		return wrongKind(ControlPlane, c.Kind)
 	}
-	if err := c.checkZone(zone); err != nil {
-		return err
-	}
 	if c.Kind == ControlPlane {
-		return nil
+		return c.checkZone(zone)
 	}
 	if len(c.Scope) == 0 || slices.ContainsFunc(c.Scope, func(s Scope) bool { return s != ScopeCP }) {
 		return Refuse(OutOfScope, "the zone token is good for %s, a zone control plane's for cp alone", scopeList(c.Scope)).
 			WithHint("issue one with: global generate control-plane-token --zone %s", zone)
 	}
-	return nil
+	return c.checkZone(zone)
 }
 
 // checkZone refuses a token of another zone, or of none.

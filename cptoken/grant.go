@@ -118,5 +118,5 @@ func splitScopes(joined string) []Scope {
 // RemovedKey is the Refusal for a grant whose key is not there any more.
 func (g *Grant) RemovedKey() *Refusal {
 	return Refuse(KeyRemoved, "the key %s that signed the %s was removed", g.Key.KID, g.Key.Kind.TokenName()).
-		WithHint("issue a new one with: global generate %s", g.Key.Kind.TokenName())
+		WithHint("%s", anew(g.Key.Kind))
 }

@@ -61,8 +61,7 @@ func wrongKind(want, is Kind) *Refusal {
 }
 
 func expired(c *Claims) *Refusal {
-	return Refuse(Expired, "the %s expired at %s", c.Kind.TokenName(), stamp(c.ExpiresAt)).
-		WithHint("issue a new one with: global generate %s", c.Kind.TokenName())
+	return Refuse(Expired, "the %s expired at %s", c.Kind.TokenName(), stamp(c.ExpiresAt)).WithHint("%s", anew(c.Kind))
 }
 
 func issuedAhead(c *Claims, now time.Time) *Refusal {
@@ -72,7 +71,7 @@ func issuedAhead(c *Claims, now time.Time) *Refusal {
 
 func expiresUnissued(c *Claims) *Refusal {
 	return Refuse(Malformed, "the %s expires at %s, which is not after it was issued (%s)", c.Kind.TokenName(), stamp(c.ExpiresAt), stamp(c.IssuedAt)).
-		WithHint("issue a new one with: global generate %s", c.Kind.TokenName())
+		WithHint("%s", anew(c.Kind))
 }
 
 func notYetValid(c *Claims) *Refusal {
@@ -91,8 +90,7 @@ func missingID(kind Kind) *Refusal {
 }
 
 func revoked(kind Kind, id string) *Refusal {
-	return Refuse(Revoked, "the %s with the id %.80q is revoked", kind.TokenName(), id).
-		WithHint("issue a new one with: global generate %s", kind.TokenName())
+	return Refuse(Revoked, "the %s with the id %.80q is revoked", kind.TokenName(), id).WithHint("%s", anew(kind))
 }
 
 func cutOff(c *Claims, before time.Time) *Refusal {
@@ -101,7 +99,16 @@ func cutOff(c *Claims, before time.Time) *Refusal {
 		r = Refuse(IssuedBeforeCutOff, "every %s issued before %s is refused, and this one does not say when it was (iat)",
 			c.Kind.TokenName(), stamp(before))
 	}
-	return r.WithHint("issue a new one with: global generate %s", c.Kind.TokenName())
+	return r.WithHint("%s", anew(c.Kind))
+}
+
+// anew says how to get another token of a kind. Who has lost the last user token cannot ask
+// for one with it: the node itself gives an administrator's.
+func anew(kind Kind) string {
+	if kind == User {
+		return "issue a new one on the machine of a global: global admin-token --data-dir DIR; who has another good token can also: global generate user-token"
+	}
+	return "issue a new one with: global generate " + kind.TokenName()
 }
 
 func emptyZone(kind Kind) *Refusal {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/global/adminapi"
 )
 
@@ -53,9 +52,9 @@ func newFake(log string) *fake {
 		reply(w, apitypes.WhoAmI{Name: "jane", Groups: []string{"ops", "audit"}, Via: "token", Roles: []string{"auditor"}})
 	})
 	f.mux.HandleFunc("POST /v1/revocations", f.revoke)
-	f.mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(endpoints.ServiceHeader, "global") })
+	f.mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(apitypes.HeaderService, "global") })
 	f.mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(endpoints.ServiceHeader, "global")
+		w.Header().Set(apitypes.HeaderService, "global")
 		if _, err := os.Stat(filepath.Join(filepath.Dir(log), "sick")); err == nil {
 			http.Error(w, "not ready", http.StatusServiceUnavailable)
 		}

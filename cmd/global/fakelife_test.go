@@ -120,7 +120,12 @@ func (f *fake) life() {
 		}
 		reply(w, list)
 	})
+	stored := map[string]apitypes.Zone{}
 	f.mux.HandleFunc("GET /zones/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if z, ok := stored[r.PathValue("name")]; ok {
+			reply(w, z)
+			return
+		}
 		if name := r.PathValue("name"); name != "west" && name != "same" {
 			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no zone " + name})
 			return
@@ -136,6 +141,7 @@ func (f *fake) life() {
 		if err := json.NewDecoder(r.Body).Decode(&z); err != nil {
 			panic(err)
 		}
+		stored[z.Name] = z
 		reply(w, z)
 	})
 	f.mux.HandleFunc("PUT /meshes/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -160,6 +166,7 @@ func (f *fake) life() {
 			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no zone nowhere"})
 			return
 		}
+		delete(stored, r.PathValue("name"))
 		reply(w, apitypes.Zone{Type: "Zone", Name: r.PathValue("name")})
 	})
 	f.mux.HandleFunc("GET /v1/zones/{name}", func(w http.ResponseWriter, r *http.Request) {

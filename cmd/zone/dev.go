@@ -91,7 +91,11 @@ func joinDev(c *cli.Context, zone string) error {
 		dir = zone + "-data"
 	}
 	e, err := endpoints.Read(c.String("global-data-dir"))
-	if err == nil && (e.KDS == "" || e.AdminSocket == "") {
+	if err == nil && e.KDS != "" && e.AdminSocket == "" {
+		return federation.Errorf(federation.Invalid, "the path of %s is too long for an admin socket, of which %d characters are the most", c.String("global-data-dir"), endpoints.MaxSocketPath).
+			WithHint("start `global dev` with a --data-dir of a shorter path")
+	}
+	if err == nil && e.KDS == "" {
 		err = federation.Errorf(federation.NotFound, "in %s runs no global", c.String("global-data-dir"))
 	}
 	if err != nil {
@@ -168,6 +172,6 @@ Next, in another terminal:
   global generate zone-token --zone %s | zone verify --token-file -
   global inspect zones
 
-`, zone, c.StringSlice("global-address")[0], e.DP, e.API, e.CAFile, global, dir, zone)
+`, zone, c.StringSlice("global-address")[0], e.DP, e.API, e.CAFile, console.Quoted(global), console.Quoted(dir), zone)
 	return err
 }

@@ -79,7 +79,7 @@ func setup(env *testscript.Env) error {
 	env.Defer(socket.Close)
 	// A global on the port where somebody may look for the zone.
 	global := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(endpoints.ServiceHeader, "global")
+		w.Header().Set(apitypes.HeaderService, "global")
 		io.WriteString(w, `{"node":"n1","cluster":"c1"}`)
 	}))
 	env.Defer(global.Close)
@@ -188,9 +188,9 @@ func fakeZone(dir string) http.Handler {
 		}
 		reply(w, 200, statusFor(empty()))
 	})
-	mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(endpoints.ServiceHeader, "zone") })
+	mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(apitypes.HeaderService, "zone") })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(endpoints.ServiceHeader, "zone")
+		w.Header().Set(apitypes.HeaderService, "zone")
 		if empty() {
 			problem(w, 503, "no_keys", "zone west knows no keys yet", "zone status shows what keeps it")
 		}

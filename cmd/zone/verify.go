@@ -137,7 +137,7 @@ func verdictOf(identity apitypes.Identity, refusal error) verdict {
 // tell prints the verdict. A refusal is the command's error as well; in a table
 // it is that alone.
 func tell(w io.Writer, format console.Format, v verdict, refusal error) error {
-	if v.Accepted || format != console.FormatTable {
+	if v.Accepted || !format.IsTable() {
 		if err := console.Print(w, format, v, func() io.WriterTo { return identityLines(v.Identity, time.Now()) }); err != nil {
 			return err
 		}

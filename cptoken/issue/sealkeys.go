@@ -95,7 +95,7 @@ func ReadSealFile(path string) ([]byte, error) {
 
 func sealFileError(path, format string, args ...any) *federation.Error {
 	return federation.Errorf(federation.Invalid, "seal key file %s %s", path, fmt.Sprintf(format, args...)).
-		WithHint("give the file with --seal-key-file; a new cluster's is made with: global generate seal-key")
+		WithHint("name the file that the other members have, or had, with --seal-key-file; a new cluster's is made with: (umask 077 && global generate seal-key > seal.key)")
 }
 
 // ParseSealKeys reads the content of a seal key file: on each line the standard

@@ -141,6 +141,9 @@ func (c *client) attempt(ctx context.Context, q call) error {
 	case a.status >= 300:
 		return c.refusal(q, a)
 	}
+	if err := c.otherService(a); err != nil {
+		return err
+	}
 	if q.header != nil {
 		*q.header = a.header
 	}

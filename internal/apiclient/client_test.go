@@ -16,7 +16,6 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
@@ -219,7 +218,7 @@ func TestHealth(t *testing.T) {
 			mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.healthy) })
 			mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.ready) })
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set(endpoints.ServiceHeader, "zone")
+				w.Header().Set(apitypes.HeaderService, "zone")
 				mux.ServeHTTP(w, r)
 			}))
 			t.Cleanup(server.Close)

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -57,16 +59,37 @@ func (c *client) wrongPort() string {
 		return ""
 	}
 	if what, ok := otherPorts[u.Port()]; ok {
-		return "port " + u.Port() + " is " + what + "; the HTTP API is at http://" + net.JoinHostPort(u.Hostname(), "5681") + ", a global's over TLS at port 5682"
+		return "port " + u.Port() + " is " + what + "; " + c.apiPorts()
 	}
 	return ""
+}
+
+// apiPorts says where the HTTP API is, unless the node was told otherwise.
+func (c *client) apiPorts() string {
+	host := "HOST"
+	if u, err := url.Parse(c.target.Address); err == nil && u.Hostname() != "" {
+		host = u.Hostname()
+	}
+	return "the HTTP API is at http://" + net.JoinHostPort(host, "5681") + ", a global's over TLS at port 5682"
 }
 
 // reason shortens what the net package says to what an operator needs.
 func reason(err error) error {
 	var op *net.OpError
 	var sys *os.SyscallError
+	var dns *net.DNSError
+	var unknownCA x509.UnknownAuthorityError
 	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return fmt.Errorf("the name %s is not known to this machine (DNS)", dns.Name)
+	case errors.As(err, &dns):
+		return fmt.Errorf("the name %s could not be resolved: the name server gives no answer", dns.Name)
+	case errors.As(err, &unknownCA):
+		return errors.New("its certificate is signed by a CA that is not known here")
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return errors.New("it does not speak TLS")
+	case closed(err):
+		return errors.New("it closed the connection without an answer")
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("no answer in time")
 	case errors.Is(err, context.Canceled):
@@ -79,19 +102,31 @@ func reason(err error) error {
 	return err
 }
 
+// closed reports whether the other end ended a connection without a word.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // unreachableHint says what to do about a connection that did not come about.
 func (c *client) unreachableHint(err error) string {
 	var unknownCA x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
+	var dns *net.DNSError
 	flag := c.target.Service.AddressFlag
 	port := c.wrongPort()
 	switch {
+	case errors.As(err, &dns):
+		return "check the name in " + flag + ", or write the IP address there"
 	case errors.Is(err, context.Canceled):
 		return "run the command again"
 	case port != "" && !errors.Is(err, syscall.ECONNREFUSED):
 		return port
+	case strings.Contains(err.Error(), "certificate required"):
+		return "that port takes nodes with a certificate only, as where globals connect to each other; " + c.apiPorts()
+	case closed(err) && strings.HasPrefix(c.target.Address, "http:"):
+		return "does the port speak TLS? then write https:// in " + flag + "; " + c.apiPorts()
 	case errors.As(err, &unknownCA) && c.target.CAFile == "":
 		return "give the CA of the " + c.node() + " with --ca-file, or take it from the node's folder with --data-dir"
 	case errors.As(err, &unknownCA):
@@ -101,7 +136,7 @@ func (c *client) unreachableHint(err error) string {
 	case errors.As(err, &invalid):
 		return "the certificate of the " + c.node() + " must be replaced, or a clock is wrong"
 	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return "that port does not speak TLS: write http:// in " + flag
+		return "write http:// in " + flag + ", or name a port that speaks TLS"
 	case errors.Is(err, syscall.EACCES) && strings.HasPrefix(c.target.Address, "unix:"):
 		return "only the user that the node runs as may use this socket"
 	}
@@ -110,6 +145,13 @@ func (c *client) unreachableHint(err error) string {
 
 // refusal turns an answer of status 300 and above into the error that it is.
 func (c *client) refusal(q call, a answer) error {
+	if err := c.otherService(a); err != nil {
+		return err
+	}
+	if strings.HasPrefix(a.header.Get("Content-Type"), "application/grpc") {
+		return federation.Errorf(federation.Invalid, "what answers at %s speaks gRPC: zones connect to a global there (KDS)", c.target).
+			WithHint("%s", c.apiPorts())
+	}
 	if a.status < 400 {
 		return c.notOurs(federation.Errorf(federation.Internal, "%s answers with a redirect (status %d)", c.target, a.status))
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
-	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
 // Health asks the health port of a node. It returns nil where the node lives and
@@ -25,6 +24,8 @@ func Health(ctx context.Context, t Target, agent string) error {
 		switch {
 		case err != nil:
 			return err
+		case c.otherService(a) != nil:
+			return c.otherService(a)
 		case a.status != http.StatusOK && a.status != http.StatusServiceUnavailable:
 			return c.notOurs(federation.Errorf(federation.Internal, "%s answered /%s with status %d", t, question.path, a.status))
 		}
@@ -41,14 +42,21 @@ func Health(ctx context.Context, t Target, agent string) error {
 // rightService returns an error unless the answer says that it is of the node that
 // was to be asked: a global and a zone on one host have the same default port.
 func (c *client) rightService(a answer) error {
-	switch said := a.header.Get(endpoints.ServiceHeader); said {
-	case c.node():
-		return nil
-	case "global", "zone":
-		return federation.Errorf(federation.Invalid, "what answers at %s is a %s, not a %s", c.target, said, c.node()).
-			WithHint("name the %s's port with %s, or its folder with --data-dir", c.node(), c.target.Service.AddressFlag)
+	if err := c.otherService(a); err != nil || a.header.Get(apitypes.HeaderService) == c.node() {
+		return err
 	}
 	return c.notOurs(federation.Errorf(federation.Internal, "what answers at %s does not say that it is a %s", c.target, c.node()))
+}
+
+// otherService is the error of an answer that says that it is of the other program; nil of
+// any other.
+func (c *client) otherService(a answer) error {
+	said := a.header.Get(apitypes.HeaderService)
+	if said == c.node() || said != "global" && said != "zone" {
+		return nil
+	}
+	return federation.Errorf(federation.Invalid, "what answers at %s is a %s, not a %s", c.target, said, c.node()).
+		WithHint("name the %s's port with %s, or its directory with --data-dir", c.node(), c.target.Service.AddressFlag)
 }
 
 // unwell is the error for a node that says of itself that it cannot work, with

@@ -306,6 +306,17 @@ func (r *resolver) read(dir string) (endpoints.Endpoints, error) {
 	if err != nil {
 		return e, err
 	}
+	other := ""
+	switch {
+	case r.service.Node == "global" && e.DP != "":
+		other = "zone"
+	case r.service.Node == "zone" && e.KDS != "":
+		other = "global"
+	}
+	if other != "" {
+		return e, federation.Errorf(federation.Invalid, "%s is the data directory of a %s, not of a %s", dir, other, r.service.Node).
+			WithHint("name the %s's with --data-dir or %s_DATA_DIR, or its address with %s", r.service.Node, strings.ToUpper(r.service.Node), r.service.AddressFlag)
+	}
 	r.folder = dir
 	if r.found = r.socket(e); r.found != "" {
 		return e, nil
@@ -346,19 +357,33 @@ func first(candidates ...string) string {
 // check refuses an address that cannot be one, and one where the token could be
 // read on its way. host:port alone is read as the service's own scheme.
 func (t *Target) check() error {
-	if !strings.Contains(t.Address, "://") {
-		scheme, _, _ := strings.Cut(t.Service.Default, "://")
-		t.Address = scheme + "://" + t.Address
+	flag, given := t.Service.AddressFlag, t.Address
+	scheme, port, _ := strings.Cut(t.Service.Default, "://")
+	port = port[strings.LastIndexByte(port, ':'):]
+	if strings.Contains(given, "@") {
+		return federation.InvalidField(flag, "an address must not hold a user name or password").
+			WithHint("give a token with --token-file")
+	}
+	if !strings.Contains(given, "://") {
+		if !strings.Contains(given, ":") && given != "" {
+			return federation.InvalidField(flag, "%.100q names no port", given).
+				WithHint("write %s %s", flag, scheme+"://"+given+port)
+		}
+		t.Address = scheme + "://" + given
 	}
 	u, err := url.Parse(t.Address)
-	bad := federation.InvalidField(t.Service.AddressFlag, "%.100q is not an address", t.Address).
+	bad := federation.InvalidField(flag, "%.100q is not an address", given).
 		WithHint("write http://HOST:PORT, https://HOST:PORT or unix:///PATH")
+	if _, host, _ := strings.Cut(t.Address, "://"); strings.Count(host, ":") > 1 && !strings.Contains(host, "[") {
+		return federation.InvalidField(flag, "%.100q is not an address", given).
+			WithHint("an IPv6 address stands in brackets: %s://[::1]%s", scheme, port)
+	}
 	switch {
 	case err != nil:
 		return bad
-	case u.User != nil:
-		return federation.InvalidField(t.Service.AddressFlag, "an address must not hold a user name or password").
-			WithHint("give a token with --token-file")
+	case u.Scheme == "unix" && len(u.Path) > endpoints.MaxSocketPath:
+		return federation.InvalidField(flag, "the path of the socket has %d characters, and no system opens one of more than %d", len(u.Path), endpoints.MaxSocketPath).
+			WithHint("name it from a directory nearer by, or keep the node's data in a directory with a shorter path")
 	case u.Scheme == "unix" && u.Host == "" && u.Path != "":
 		return nil
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":

@@ -69,3 +69,7 @@ type WhoAmI struct {
 	// revoker, auditor. Without any the caller may do nothing else.
 	Roles []string `json:"roles"`
 }
+
+// HeaderService names, in every answer of a node's HTTP ports, what answers: "global" or
+// "zone". The ports of both have the same defaults, and the wrong one would be believed.
+const HeaderService = "Meridian-Service"

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/internal/spelling"
 )
 
 // node is a program or a command of it: what a word on the command line leads to.
@@ -108,7 +110,7 @@ func (l *line) takeWord(word string) error {
 	}
 	names := visibleNames(at.children)
 	hint := fmt.Sprintf("the commands are: %s", strings.Join(names, ", "))
-	if near := nearest(word, names); near != "" {
+	if near := spelling.Nearest(word, names); near != "" {
 		hint = fmt.Sprintf("did you mean `%s %s`?", l.command(), near)
 	}
 	return Usagef(hint, "%s: unknown command %.40q", l.command(), word)
@@ -129,6 +131,9 @@ func (l *line) takeFlag(words []string) ([]string, error) {
 	}
 	flag := l.find(name)
 	if flag == nil {
+		if short, ok := l.attached(words[0]); ok {
+			return l.takeFlag(append(short, words[1:]...))
+		}
 		return nil, l.unknownFlag(name)
 	}
 	use := flagUse{name: name, words: words[:1]}
@@ -144,6 +149,18 @@ func (l *line) takeFlag(words []string) ([]string, error) {
 	}
 	l.flags = append(l.flags, use)
 	return words[len(use.words):], nil
+}
+
+// attached cuts a flag of one letter off its value: -ojson is -o json.
+func (l *line) attached(word string) ([]string, bool) {
+	if len(word) < 3 || word[0] != '-' || word[1] == '-' {
+		return nil, false
+	}
+	flag, ok := l.find(word[1:2]).(cli.DocGenerationFlag)
+	if !ok || !flag.TakesValue() {
+		return nil, false
+	}
+	return []string{word[:2], word[2:]}, true
 }
 
 // days is a length of time that begins with days, behind "--flag=" or alone.
@@ -209,7 +226,7 @@ func (l *line) unknownFlag(name string) error {
 			known = append(known, f.Names()...)
 		}
 	}
-	if near := nearest(name, known); near != "" {
+	if near := spelling.Nearest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %s?", dashed(near))
 	}
 	return Usagef(hint, "%s: unknown flag %.40s", l.command(), dashed(name))
@@ -218,7 +235,7 @@ func (l *line) unknownFlag(name string) error {
 // check finds what only the whole line shows.
 func (l *line) check() error {
 	at := l.leaf()
-	if len(at.children) > 0 {
+	if len(at.children) > 0 && !l.acts() {
 		if len(l.path) == 1 && len(l.flags) == 0 {
 			l.help = true // the bare program
 			return nil
@@ -235,6 +252,14 @@ func (l *line) check() error {
 		return Usagef(fmt.Sprintf("see `%s --help`", l.command()), "%s takes no arguments, got %.40q", l.command(), l.args[0])
 	}
 	return nil
+}
+
+// acts reports whether a command that has commands does something by itself: it is given a
+// flag of its own.
+func (l *line) acts() bool {
+	at := l.leaf()
+	return at.command != nil && at.command.Action != nil &&
+		slices.ContainsFunc(l.flags, func(use flagUse) bool { return lookup(at.flags, use.name) != nil })
 }
 
 // arranged returns the words in the order that urfave/cli reads: each flag
@@ -275,41 +300,4 @@ func dashed(name string) string {
 		return "-" + name
 	}
 	return "--" + name
-}
-
-// nearest returns the candidate that a typing mistake of at most two letters
-// leads away from, or "".
-func nearest(word string, candidates []string) string {
-	best, found := 3, ""
-	for _, c := range candidates {
-		if d := distance(word, c); d < best && d < len(c) {
-			best, found = d, c
-		}
-	}
-	return found
-}
-
-// distance is the number of letters to insert, delete or replace to make b of a.
-// Words of more than 40 letters are not compared.
-func distance(a, b string) int {
-	if len(a) > 40 || len(b) > 40 {
-		return 40
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

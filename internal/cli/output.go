@@ -11,31 +11,44 @@ import (
 )
 
 // Format is how data is shown.
-type Format string
+type Format struct {
+	name string
+	// bare leaves the header of a table out, names all but its first column too.
+	bare, names, wide bool
+}
 
 // The formats. Scripts should use JSON or YAML: a table may gain columns.
-const (
-	FormatTable Format = "table"
-	FormatJSON  Format = "json"
-	FormatYAML  Format = "yaml"
+var (
+	FormatTable = Format{name: "table"}
+	FormatWide  = Format{name: "wide", wide: true}
+	FormatJSON  = Format{name: "json"}
+	FormatYAML  = Format{name: "yaml"}
 )
 
-// OutputFlag returns the flag --output, -o.
+// String is the format as -o takes it.
+func (f Format) String() string { return f.name }
+
+// IsTable reports whether people are shown the data, and not programs.
+func (f Format) IsTable() bool { return f.name == FormatTable.name || f.wide }
+
+// OutputFlag returns the flag --output, -o. [Run] gives --no-headers and --quiet to each
+// command that has it, and --watch to those that only show.
 func OutputFlag() cli.Flag {
 	return &cli.StringFlag{
-		Name: "output", Aliases: []string{"o"}, Value: string(FormatTable),
-		Usage: "show the result as `FORMAT`: table, json or yaml",
+		Name: "output", Aliases: []string{"o"}, Value: FormatTable.name,
+		Usage: "show the result as `FORMAT`: table, wide, json or yaml",
 	}
 }
 
 // FormatOf returns the format that the command line asks for.
 func FormatOf(c *cli.Context) (Format, error) {
-	switch f := Format(c.String("output")); f {
-	case FormatTable, FormatJSON, FormatYAML:
-		return f, nil
-	default:
-		return "", Usagef("use -o table, -o json or -o yaml", "--output: %.20q is not a format", string(f))
+	for _, f := range []Format{FormatTable, FormatWide, FormatJSON, FormatYAML} {
+		if f.name == c.String("output") {
+			f.bare, f.names = c.Bool("no-headers"), c.Bool("quiet")
+			return f, nil
+		}
 	}
+	return Format{}, Usagef("use -o table, -o wide, -o json or -o yaml", "--output: %.20q is not a format", c.String("output"))
 }
 
 // Print writes data in the format; table draws it where a table is asked for.
@@ -43,14 +56,18 @@ func FormatOf(c *cli.Context) (Format, error) {
 func Print(w io.Writer, f Format, data any, table func() io.WriterTo) error {
 	var out []byte
 	var err error
-	switch f {
-	case FormatJSON:
+	switch f.name {
+	case FormatJSON.name:
 		out, err = json.MarshalIndent(data, "", "  ")
 		out = append(out, '\n')
-	case FormatYAML:
+	case FormatYAML.name:
 		out, err = yaml.Marshal(data)
 	default:
-		_, err := table().WriteTo(w)
+		shown := table()
+		if t, ok := shown.(*Table); ok {
+			t.format = f
+		}
+		_, err := shown.WriteTo(w)
 		return writeFailed(err)
 	}
 	if err != nil {

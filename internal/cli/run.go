@@ -83,6 +83,7 @@ func prepare(app *cli.App) {
 		for _, c := range commands {
 			c.HideHelp = true
 			c.OnUsageError = usageFault
+			addShowing(c)
 			each(c.Subcommands)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"strings"
 	"time"
 
@@ -77,4 +78,15 @@ func Counted(n int, one, many string) string {
 // Fetched says how often a key set was fetched at a zone, and when last.
 func Fetched(set string, count uint64, last, now time.Time) string {
 	return fmt.Sprintf("%s, %s, last %s", set, Counted(int(min(count, math.MaxInt)), "time", "times"), Moment(last, now, "never"))
+}
+
+// unquoted is what a shell takes as it stands.
+var unquoted = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// Quoted writes a word as a shell reads it back.
+func Quoted(word string) string {
+	if unquoted.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

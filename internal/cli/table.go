@@ -17,10 +17,18 @@ import (
 type Table struct {
 	header []string
 	rows   [][]string
+	wide   int // how many columns only -o wide shows, the last ones
+	format Format
 }
 
 // NewTable returns a table with these columns.
 func NewTable(header ...string) *Table { return &Table{header: header} }
+
+// Wide adds columns that only -o wide shows. It is called before the first row.
+func (t *Table) Wide(header ...string) *Table {
+	t.header, t.wide = append(t.header, header...), t.wide+len(header)
+	return t
+}
 
 // Row adds a row. Cells are cleaned; an empty one shows as "-", except in the
 // last column, so that each line has as many words as columns.
@@ -41,9 +49,18 @@ func (t *Table) Row(cells ...string) {
 func (t *Table) WriteTo(w io.Writer) (int64, error) {
 	var buf bytes.Buffer
 	tw := tabwriter.NewWriter(&buf, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(tw, strings.Join(t.header, "\t"))
+	columns := len(t.header)
+	switch {
+	case t.format.names:
+		columns = 1
+	case !t.format.wide:
+		columns -= t.wide
+	}
+	if !t.format.bare && !t.format.names {
+		fmt.Fprintln(tw, strings.Join(t.header[:columns], "\t"))
+	}
 	for _, row := range t.rows {
-		fmt.Fprintln(tw, strings.Join(row, "\t"))
+		fmt.Fprintln(tw, strings.Join(row[:columns], "\t"))
 	}
 	tw.Flush() // a bytes.Buffer takes everything
 	return buf.WriteTo(w)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/disk"
+	"github.com/meridiankds/meridian/internal/spelling"
 )
 
 // maxFile bounds the size of a file that is read.
@@ -55,8 +56,11 @@ func Apply(path string, known []string, flags Flags, sections ...string) error {
 			continue
 		}
 		if !allowed[key] {
-			return federation.Errorf(federation.Invalid, "%s: %.60q is not a setting", path, key).
-				WithHint("the settings are the names of the flags: %s", strings.Join(sorted(append(known, sections...)), ", "))
+			e := federation.Errorf(federation.Invalid, "%s: %.60q is not a setting", path, key)
+			if near := spelling.Nearest(key, append(known, sections...)); near != "" {
+				return e.WithHint("did you mean %s?", near)
+			}
+			return e.WithHint("the settings are the names of the flags: %s", strings.Join(sorted(append(known, sections...)), ", "))
 		}
 		if texts[key], err = asTexts(value); err != nil {
 			return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err).
@@ -203,6 +207,7 @@ func complaint(err error) string {
 		return "it sets " + strings.TrimSuffix(strings.TrimSpace(strings.SplitN(twice, " already", 2)[0]), ",") + " twice"
 	}
 	if _, at, ok := strings.Cut(text, "yaml: "); ok {
+		at = strings.Replace(at, "found character that cannot start any token", "a tab, or another character that cannot begin a value", 1)
 		return "it is not YAML, " + at
 	}
 	return "it is not YAML"

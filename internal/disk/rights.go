@@ -3,7 +3,9 @@ package disk
 import (
 	"io/fs"
 	"os"
+	"os/user"
 	"slices"
+	"strconv"
 
 	"github.com/meridiankds/meridian/federation"
 )
@@ -99,7 +101,41 @@ func CheckToken(what, path string, info fs.FileInfo) (warning string, err error)
 	return "", nil
 }
 
+// Owner names whose a file or directory is, for messages: "the user meridian". What nobody
+// can tell is "its owner".
+func Owner(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "its owner"
+	}
+	uid, _, ok := owner(info)
+	if !ok {
+		return "its owner"
+	}
+	id := strconv.Itoa(uid)
+	if u, err := user.LookupId(id); err == nil {
+		return "the user " + u.Username
+	}
+	return "the user " + id
+}
+
+// foreigner refuses a file or directory of another user's, who may do with it what he
+// likes; nil where it is not.
+func (p process) foreigner(what, path string, info fs.FileInfo) error {
+	uid, _, ok := owner(info)
+	if !ok || uid == 0 || uid == p.uid {
+		return nil
+	}
+	return federation.Errorf(federation.Invalid, "the %s %s belongs to %s, and this program runs as another", what, path, Owner(path)).
+		WithReason(TooOpen).WithHint("run it as %s, or give it to this one: chown -R %d %s", Owner(path), p.uid, path)
+}
+
 func writable(what, path string, r Rights) error {
+	if info, err := os.Stat(path); err == nil {
+		if err := self().foreigner(what, path, info); err != nil {
+			return err
+		}
+	}
 	return federation.Errorf(federation.Invalid, "the %s %s may be written by others (mode %#o)", what, path, r.Mode.Perm()).
 		WithReason(TooOpen).WithHint("take that away: chmod go-w %s, with an owner or a group that this program runs as", path)
 }

@@ -264,3 +264,19 @@ func TestPipesAreTokenFilesToo(t *testing.T) {
 		t.Errorf("a device, as a terminal is: %v", err)
 	}
 }
+
+// TestAForeignOwnerIsNamed: what belongs to another user is refused for that, whatever its
+// mode, with as whom to run the program.
+func TestAForeignOwnerIsNamed(t *testing.T) {
+	p := process{65532, []int{65532}}
+	path := t.TempDir() // Owner looks at what is there
+	for uid, foreign := range map[uint32]bool{0: false, 65532: false, 1000: true} {
+		err := p.foreigner("data directory", path, file{0o700 | fs.ModeDir, uid, 1000})
+		if foreign != (err != nil) {
+			t.Errorf("of user %d: %v", uid, err)
+		}
+		if e := federation.AsError(err); foreign && (!strings.Contains(e.Detail, "belongs to "+Owner(path)) || !strings.Contains(e.Hint, "run it as "+Owner(path))) {
+			t.Errorf("of user %d: %s; hint: %s", uid, e.Detail, e.Hint)
+		}
+	}
+}

@@ -13,8 +13,13 @@ import (
 	"strconv"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 )
+
+// MaxSocketPath is the longest path of a Unix socket on Linux (sun_path). A node whose
+// data directory makes a longer one has no socket there.
+const MaxSocketPath = 107
 
 // FileName is the file's name in the data folder.
 const FileName = "endpoints.json"
@@ -54,13 +59,13 @@ func Read(dir string) (Endpoints, error) {
 		return Endpoints{}, federation.Errorf(federation.NotFound, "no node has run in %s: %s is not there", dir, FileName).
 			WithHint("start one there, or name its address with --address")
 	case err != nil:
-		return Endpoints{}, federation.Errorf(federation.Internal, "reading %s: %w", path, err)
+		return Endpoints{}, unreadable(dir, path, err)
 	case info.Size() > maxFile:
 		return Endpoints{}, federation.Errorf(federation.Invalid, "%s has %d bytes: no node wrote that", path, info.Size())
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return Endpoints{}, federation.Errorf(federation.Internal, "reading %s: %w", path, err)
+		return Endpoints{}, unreadable(dir, path, err)
 	}
 	var e Endpoints
 	if err := json.Unmarshal(data, &e); err != nil {
@@ -68,6 +73,15 @@ func Read(dir string) (Endpoints, error) {
 			WithHint("restart the node to have it written anew, or name the address with --address")
 	}
 	return e, nil
+}
+
+// unreadable is the error of a file that is there and cannot be read.
+func unreadable(dir, path string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return federation.Errorf(federation.Forbidden, "this user may not look into the data directory %s", dir).
+			WithHint("run the command as %s, as whom the node runs, or name its address with --address and give a token", disk.Owner(dir))
+	}
+	return federation.Errorf(federation.Internal, "reading %s: %w", path, err)
 }
 
 // Remove takes the file away when the node ends. A file that is not there is as

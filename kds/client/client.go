@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -217,7 +218,7 @@ func (c *Client) backoff(failures int) time.Duration {
 // retrying logs why a connection ended or could not be made, and when the next
 // attempt is.
 func (c *Client) retrying(address string, err error, wait time.Duration) {
-	e := wire.ErrorOf(err)
+	e := throughProxy(c.aboutToken(wire.ErrorOf(err)), address, http.ProxyFromEnvironment)
 	c.disconnected(address, e)
 	attrs := []any{"address", address, "cause", e.Error(), "retry_in", wait.Round(time.Millisecond).String()}
 	if e.Reason != "" {

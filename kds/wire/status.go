@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -68,6 +69,11 @@ func ErrorOf(err error) *federation.Error {
 		code = federation.Unauthenticated // as StatusOf has it
 	}
 	e := federation.Errorf(code, "%s", Printable(st.Message())).WithCause(err)
+	for _, d := range disconnections {
+		if m := d.says.FindStringSubmatch(st.Message()); code == federation.Unavailable && m != nil {
+			return federation.Errorf(code, d.detail, toAny(m[1:])...).WithCause(err).WithHint("%s", d.hint)
+		}
+	}
 	if reason, _ := grpcerr.InfoOf(st); reason != "" {
 		e = e.WithReason(reason)
 	}
@@ -79,6 +85,32 @@ func ErrorOf(err error) *federation.Error {
 		e = e.WithHint("--ca-file must name the CA certificate of the global, and --global-address a name in its certificate")
 	}
 	return e
+}
+
+// disconnections are what gRPC says of connections that did not come about, in words of
+// the operator's own and with what to do.
+var disconnections = []struct {
+	says         *regexp.Regexp
+	detail, hint string
+}{
+	{regexp.MustCompile(`lookup (\S+?)(?: on \S+)?: no such host`), "the name %s of the global is not known to this machine (DNS)",
+		"check the name in --global-address, or write the IP address there"},
+	{regexp.MustCompile(`lookup (\S+?)(?: on \S+)?: `), "the name %s of the global could not be resolved: the name server gives no answer",
+		"check the name server of this machine, or write the IP address in --global-address"},
+	{regexp.MustCompile(`missing selected ALPN property`), "what answers at the address of the global speaks TLS without HTTP/2: it does not offer h2 (ALPN)",
+		"a balancer before the global ends TLS: let it pass TLS through, or have its own TLS offer h2"},
+	{regexp.MustCompile(`first record does not look like a TLS handshake`), "what answers at the address of the global does not speak TLS",
+		"is the port in --global-address the KDS port (5685)? a global that was started with --kds-tls=false takes zones with --global-tls=false"},
+	{regexp.MustCompile(`error reading server preface: (?:EOF|.*reset|.*frame)`), "what answers at the address of the global does not speak gRPC",
+		"is the port in --global-address the KDS port of a global (5685)?"},
+}
+
+func toAny(words []string) []any {
+	all := make([]any, len(words))
+	for i, w := range words {
+		all[i] = Printable(w)
+	}
+	return all
 }
 
 // hintFor tells a zone's operator what to do about what the global said.
@@ -94,6 +126,8 @@ func hintFor(reason string) string {
 		return "the token belongs to another zone: compare --zone with the zone that the token was issued for"
 	}
 	switch reason {
+	case kds.ReasonMissingToken:
+		return "no control plane token was given: name its file with --cp-token-file; global generate control-plane-token --zone NAME makes one"
 	case kds.ReasonZoneDisabled:
 		return "an operator of the global disabled this zone; applying it with enabled: true admits it"
 	case kds.ReasonZoneDeleted:

@@ -33,11 +33,11 @@ func Connect(c *cli.Context) (*apiclient.Global, error) {
 // the format that is returned.
 func ConnectToShow(c *cli.Context) (console.Format, *apiclient.Global, error) {
 	if err := console.NoArguments(c); err != nil {
-		return "", nil, err
+		return console.Format{}, nil, err
 	}
 	format, err := console.FormatOf(c)
 	if err != nil {
-		return "", nil, err
+		return format, nil, err
 	}
 	g, err := Connect(c)
 	return format, g, err

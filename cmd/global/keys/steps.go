@@ -170,18 +170,18 @@ func namedKey(c *cli.Context, usage string) (console.Format, *apiclient.Global, 
 	var none apitypes.Key
 	format, err := console.FormatOf(c)
 	if err != nil {
-		return "", nil, none, err
+		return console.Format{}, nil, none, err
 	}
 	if err := console.Arguments(c, 2, 2, usage); err != nil {
-		return "", nil, none, err
+		return console.Format{}, nil, none, err
 	}
 	kind, mesh, err := client.KindAndMesh(c, "KIND", c.Args().Get(0))
 	if err != nil {
-		return "", nil, none, err
+		return console.Format{}, nil, none, err
 	}
 	g, err := client.Connect(c)
 	if err != nil {
-		return "", nil, none, err
+		return console.Format{}, nil, none, err
 	}
 	key, err := findKey(c, g, kind, mesh, c.Args().Get(1))
 	return format, g, key, err

@@ -3,31 +3,21 @@
 package resources
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"reflect"
 
 	"github.com/urfave/cli/v2"
-	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
-	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
-
-// maxResources bounds a file of resources.
-const maxResources = 1 << 20
 
 // Apply returns the command `global apply`.
 func Apply() *cli.Command {
 	return &cli.Command{
 		Name:  "apply",
-		Usage: "make or replace zones, meshes, secrets and public keys from a file",
+		Usage: "make or replace zones, meshes, secrets and public keys from files",
 		Description: `The file is YAML or JSON; several resources are separated by lines of three dashes.
 A resource is replaced as a whole: a relay that the file does not have any more is taken
 away. What protects a zone, its auth and that it is disabled, must be in the file. To cut
@@ -55,6 +45,7 @@ A public key verifies tokens that are issued elsewhere, within these bounds:
   maxLifetime: 720h      # left out: any
   allowNoExpiry: false   # whether tokens may lack exp
   allowNoID: false       # whether tokens may lack jti
+
 A GlobalSecret or a Secret, which has a mesh too, is a signing key with a serial
 greater than all before, or a list of revoked ids; its data is base64:
 
@@ -62,146 +53,86 @@ greater than all before, or a list of revoked ids; its data is base64:
   name: zone-token-revocations
   data: MGQ0Y2QzNWMtOGI1ZS00YmE0LThiOGMtMGIzZDZmNmJiNWM0
 
+With --dry-run nothing is changed: what would be is shown as a diff against what the
+global holds. A directory stands for its files *.yaml, *.yml and *.json.
+
 Examples:
   global apply -f zone.yaml
-  kubectl get … | global apply -f -`,
-		Flags: client.Flags(&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` with the resources, - for standard input"}),
+  global apply -f zones/ --dry-run
+  cat zone.yaml mesh.yaml | global apply -f -`,
+		Flags: client.Flags(fileFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "change nothing, and show what would be"}),
 		Action: func(c *cli.Context) error {
-			if err := console.NoArguments(c); err != nil {
-				return err
-			}
-			name, err := console.Required(c, "file", "-f zone.yaml")
-			if err != nil {
-				return err
-			}
-			resources, err := readResources(c, name)
-			if err != nil {
-				return err
-			}
-			g, err := client.Connect(c)
-			if err != nil {
-				return err
-			}
-			for _, r := range resources {
-				done, err := r.apply(c, g)
+			return eachResource(c, func(g *apiclient.Global, r resource) error {
+				if c.Bool("dry-run") {
+					return r.showDiff(c, g)
+				}
+				done, err := r.put(c, g)
 				if err != nil {
 					return err
 				}
-				if err := console.Write(c.App.Writer, fmt.Appendf(nil, "%s is %s\n", r.title, done)); err != nil {
-					return err
-				}
-			}
-			return nil
+				return console.Tell(c, r.title+" is "+done)
+			})
 		},
 	}
 }
 
-// resource is one document of a file, read and checked.
-type resource struct {
-	title string // "zone west"
-	// apply says what was done: "applied", or more exactly where that is known.
-	apply func(*cli.Context, *apiclient.Global) (done string, err error)
+// fileFlag is -f of the commands that read resources.
+func fileFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` or directory with the resources, - for standard input; may be repeated"}
 }
 
-// readResources reads all of a file before anything is applied.
-func readResources(c *cli.Context, name string) ([]resource, error) {
-	in := c.App.Reader
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, federation.Errorf(federation.Invalid, "reading resources: %w", err)
-		}
-		defer f.Close()
-		in = f
+// eachResource reads all files, and only then does something with each resource in them.
+func eachResource(c *cli.Context, do func(*apiclient.Global, resource) error) error {
+	if err := console.NoArguments(c); err != nil {
+		return err
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxResources+1))
-	switch {
-	case err != nil:
-		return nil, federation.Errorf(federation.Invalid, "reading resources: %w", err)
-	case len(data) > maxResources:
-		return nil, federation.Errorf(federation.TooLarge, "%s has more than %d bytes", name, maxResources)
+	names := c.StringSlice("file")
+	if len(names) == 0 {
+		return console.Usagef("for example -f zone.yaml", "%s: --file is missing", c.Command.HelpName)
 	}
-	var resources []resource
-	for i, doc := range bytes.Split(append([]byte("\n"), data...), []byte("\n---")) {
-		if len(bytes.TrimSpace(doc)) == 0 {
-			continue
-		}
-		r, err := readResource(doc)
-		if err != nil {
-			e := federation.AsError(err)
-			return nil, federation.Errorf(federation.Invalid, "%s, resource %d: %s", name, i+1, e.Detail).WithHint("%s", e.Hint)
-		}
-		resources = append(resources, r)
-	}
-	if len(resources) == 0 {
-		return nil, federation.Errorf(federation.Invalid, "%s holds no resource", name).WithHint("global apply --help shows one")
-	}
-	return resources, nil
-}
-
-func readResource(doc []byte) (resource, error) {
-	var head struct {
-		Type string `json:"type"`
-		Name string `json:"name"`
-	}
-	if err := yaml.Unmarshal(doc, &head); err != nil {
-		return resource{}, federation.Errorf(federation.Invalid, "is neither YAML nor JSON: %w", err)
-	}
-	if head.Type == apitypes.TypePublicKey {
-		return readPublicKey(doc)
-	}
-	if err := federation.ValidateName("name", head.Name); err != nil {
-		return resource{}, err
-	}
-	switch head.Type {
-	case apitypes.TypeZone:
-		var z apitypes.Zone
-		return resource{"zone " + head.Name, func(c *cli.Context, g *apiclient.Global) (string, error) {
-			return applyZone(c.Context, g, z)
-		}}, strictly(doc, &z)
-	case apitypes.TypeMesh:
-		var m apitypes.Mesh
-		return resource{"mesh " + head.Name, func(c *cli.Context, g *apiclient.Global) (string, error) {
-			_, err := g.ApplyMesh(c.Context, m)
-			return applied, err
-		}}, strictly(doc, &m)
-	}
-	if head.Type == apitypes.TypeGlobalSecret || head.Type == apitypes.TypeSecret {
-		return secretResource(doc, head.Type)
-	}
-	return resource{}, federation.InvalidField("type", "%.40q is not what can be applied: use Zone, Mesh, GlobalSecret, Secret or PublicKey", head.Type)
-}
-
-// applied is what is said of resources of which a repetition cannot be told from a change.
-const applied = "applied"
-
-// applyZone replaces a zone's record and says what that came to.
-func applyZone(ctx context.Context, g *apiclient.Global, z apitypes.Zone) (done string, err error) {
-	before, err := g.Zone(ctx, z.Name)
-	made := federation.CodeOf(err) == federation.NotFound
-	if err != nil && !made {
-		return "", err
-	}
-	after, err := g.ApplyZone(ctx, z)
+	resources, err := readFiles(c, names)
 	if err != nil {
-		return "", err
+		return err
 	}
-	before.ModificationTime, after.ModificationTime = nil, nil
-	switch {
-	case made:
-		return "created", nil
-	case reflect.DeepEqual(before, after):
-		return "unchanged", nil
+	g, err := client.Connect(c)
+	if err != nil {
+		return err
 	}
-	return "changed", nil
-}
-
-// strictly reads a resource and refuses fields that it does not have.
-func strictly(doc []byte, into any) error {
-	if err := yaml.UnmarshalStrict(doc, into); err != nil {
-		return federation.Errorf(federation.Invalid, "%w", err)
+	for _, r := range resources {
+		if err := do(g, r); err != nil {
+			return r.at(err)
+		}
 	}
 	return nil
+}
+
+// Delete returns the command `global delete`, which deletes what files name, or one thing by
+// its name.
+func Delete() *cli.Command {
+	return &cli.Command{
+		Name:  "delete",
+		Usage: "delete zones, meshes, signing keys and public keys",
+		Description: `With -f it deletes what the files name, one after the other; what is gone already is
+passed over.
+
+Examples:
+  global delete zone west
+  global delete -f zone.yaml`,
+		Flags:       client.Flags(fileFlag(), &cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
+		Subcommands: []*cli.Command{DeleteZone(), DeleteMesh(), DeletePublicKey(), DeleteGlobalSecret(), DeleteSecret()},
+		Action: func(c *cli.Context) error {
+			return eachResource(c, func(g *apiclient.Global, r resource) error {
+				if err := console.Agree(c, "delete "+r.title); err != nil {
+					return err
+				}
+				done, err := r.remove(c, g)
+				if err != nil {
+					return err
+				}
+				return console.Tell(c, r.title+" is "+done)
+			})
+		},
+	}
 }
 
 // DeleteZone returns the command `global delete zone`.

@@ -1,9 +1,12 @@
 package resources
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,31 +16,97 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/yamldoc"
 )
 
+// keyDoc is a PublicKey as it stands in a file. What only an answer has is ignored.
+type keyDoc struct {
+	Type          string        `json:"type"`
+	Kind          string        `json:"kind"`
+	Mesh          string        `json:"mesh"`
+	KID           string        `json:"kid"`
+	Key           string        `json:"key"`
+	Zones         []string      `json:"zones"`
+	Scopes        []string      `json:"scopes"`
+	MaxLifetime   string        `json:"maxLifetime"`
+	AllowNoExpiry bool          `json:"allowNoExpiry"`
+	AllowNoID     bool          `json:"allowNoID"`
+	Fingerprint   *yamldoc.Node `json:"fingerprint"`
+	NotInKeySet   *yamldoc.Node `json:"notInKeySet"`
+	By            *yamldoc.Node `json:"by"`
+	CreationTime  *yamldoc.Node `json:"creationTime"`
+}
+
 // readPublicKey reads a resource PublicKey and checks what makes its address.
-func readPublicKey(doc []byte) (resource, error) {
-	var k apitypes.PublicKey
-	if err := strictly(doc, &k); err != nil {
+func readPublicKey(root *yamldoc.Node) (resource, error) {
+	var d keyDoc
+	if err := yamldoc.Bind(root, &d, true); err != nil {
 		return resource{}, err
 	}
-	kind, err := cptoken.ParseKind("kind", k.Kind)
+	wrong := func(field string, err error) error {
+		line := root.Line
+		if n := root.Get(field); n != nil {
+			line = n.Line
+		}
+		e := federation.AsError(err)
+		return yamldoc.At(line, "", "%s", e.Detail).WithHint("%s", e.Hint)
+	}
+	kind, err := cptoken.ParseKind("kind", d.Kind)
 	if err != nil {
-		return resource{}, err
+		return resource{}, wrong("kind", err)
 	}
-	if err := kind.ValidateScope(k.Mesh); err != nil {
-		return resource{}, err
+	if err := kind.ValidateScope(d.Mesh); err != nil {
+		return resource{}, wrong("mesh", err)
 	}
-	if err := cptoken.ValidateKID("kid", k.KID); err != nil {
-		return resource{}, err
+	if err := cptoken.ValidateKID("kid", d.KID); err != nil {
+		return resource{}, wrong("kid", err)
 	}
-	if _, err := cptoken.ParsePublicPEM("key", []byte(k.Key)); err != nil {
-		return resource{}, err
+	if _, err := cptoken.ParsePublicPEM("key", []byte(d.Key)); err != nil {
+		return resource{}, wrong("key", err)
 	}
-	return resource{"public key " + k.KID + " of " + tokensOf(kind, k.Mesh), func(c *cli.Context, g *apiclient.Global) (string, error) {
-		_, err := g.ApplyPublicKey(c.Context, k)
-		return applied, err
-	}}, nil
+	return keyResource(kind, apitypes.PublicKey{Type: d.Type, Kind: d.Kind, Mesh: d.Mesh, KID: d.KID, Key: d.Key, Zones: d.Zones, Scopes: d.Scopes,
+		MaxLifetime: d.MaxLifetime, AllowNoExpiry: d.AllowNoExpiry, AllowNoID: d.AllowNoID}), nil
+}
+
+// keyResource is a registered public key. The key under a kid never changes, so that a
+// difference is one of its bounds.
+func keyResource(kind cptoken.Kind, k apitypes.PublicKey) resource {
+	bounds := func(of apitypes.PublicKey) apitypes.PublicKey {
+		of.Kind, of.Key, of.Fingerprint, of.NotInKeySet, of.By, of.CreationTime = kind.TokenName(), "", "", "", "", nil
+		if d, err := time.ParseDuration(of.MaxLifetime); err == nil {
+			of.MaxLifetime = d.String()
+		}
+		if kind == cptoken.Zone && len(of.Scopes) == 0 {
+			of.Scopes = []string{string(cptoken.ScopeEgress), string(cptoken.ScopeIngress)}
+		}
+		slices.Sort(of.Scopes)
+		slices.Sort(of.Zones)
+		return of
+	}
+	want := bounds(k)
+	return resource{
+		title: "public key " + k.KID + " of " + tokensOf(kind, k.Mesh), want: want,
+		have: func(ctx context.Context, g *apiclient.Global) (any, error) {
+			all, err := g.PublicKeys(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, have := range all {
+				if have.Kind == string(kind) && have.Mesh == k.Mesh && have.KID == k.KID {
+					return bounds(have), nil
+				}
+			}
+			return nil, nil
+		},
+		apply: func(c *cli.Context, g *apiclient.Global) error {
+			_, err := g.ApplyPublicKey(c.Context, k)
+			return err
+		},
+		del: func(ctx context.Context, g *apiclient.Global) error {
+			_, err := g.DeletePublicKey(ctx, kind.TokenName(), k.Mesh, k.KID)
+			return err
+		},
+	}
 }
 
 // tokensOf names a kind of token, with the mesh where it has one.

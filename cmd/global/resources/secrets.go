@@ -3,39 +3,82 @@ package resources
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-// secretResource is a signing key or a list of revoked ids in a file of resources.
-func secretResource(doc []byte, kind string) (resource, error) {
-	var s apitypes.Secret
-	if err := strictly(doc, &s); err != nil {
-		// Nothing of what may be a private key belongs in an error.
-		return resource{}, federation.InvalidField("data", "is no base64, or a field is not one of type, mesh, name and data")
-	}
+// secretResource is a signing key or a list of revoked ids. A list gains what the file has;
+// a key that is there under its serial never changes.
+func secretResource(s apitypes.Secret) resource {
 	title := "global secret " + s.Name
-	if kind == apitypes.TypeSecret {
-		if s.Mesh == "" {
-			s.Mesh = "default"
-		}
+	if s.Type == apitypes.TypeSecret {
 		title = "secret " + s.Name + " of mesh " + s.Mesh
-	} else if s.Mesh != "" {
-		return resource{}, federation.InvalidField("mesh", "a GlobalSecret belongs to no mesh: use type Secret")
 	}
-	return resource{title, func(c *cli.Context, g *apiclient.Global) (string, error) {
-		change, err := g.ApplySecret(c.Context, s)
-		if err == nil {
-			tellWaiting(c, change)
+	isKey := strings.Contains(s.Name, "signing-key")
+	return resource{
+		title: title, want: shownSecret(s, isKey),
+		have: func(ctx context.Context, g *apiclient.Global) (any, error) {
+			found, err := secretOf(ctx, g, s)
+			if err == nil && !isKey {
+				found.Data = gained(found.Data, s.Data)
+			}
+			return orNothing(shownSecret(found, isKey), err)
+		},
+		apply: func(c *cli.Context, g *apiclient.Global) error {
+			change, err := g.ApplySecret(c.Context, s)
+			if err == nil {
+				tellWaiting(c, change)
+			}
+			return err
+		},
+		del: func(ctx context.Context, g *apiclient.Global) error {
+			_, err := g.DeleteSecret(ctx, s.Mesh, s.Name)
+			return err
+		},
+	}
+}
+
+func secretOf(ctx context.Context, g *apiclient.Global, s apitypes.Secret) (apitypes.Secret, error) {
+	if s.Mesh == "" {
+		return g.GlobalSecret(ctx, s.Name)
+	}
+	return g.Secret(ctx, s.Mesh, s.Name)
+}
+
+// gained are those ids of a list that a file names, of which the list has no more to gain.
+func gained(have, named []byte) []byte {
+	ids := strings.Split(string(have), ",")
+	var both []string
+	for _, id := range strings.Split(string(named), ",") {
+		if slices.Contains(ids, strings.TrimSpace(id)) {
+			both = append(both, id)
 		}
-		return applied, err
-	}}, nil
+	}
+	return []byte(strings.Join(both, ","))
+}
+
+// secretShown is a secret without what must not be seen: the ids of a list, and of a key its
+// name alone.
+type secretShown struct {
+	Type string   `json:"type"`
+	Mesh string   `json:"mesh,omitempty"`
+	Name string   `json:"name"`
+	IDs  []string `json:"ids,omitempty"`
+}
+
+func shownSecret(s apitypes.Secret, isKey bool) secretShown {
+	shown := secretShown{Type: s.Type, Mesh: s.Mesh, Name: s.Name}
+	if !isKey && len(s.Data) > 0 {
+		shown.IDs = strings.Split(string(s.Data), ",")
+	}
+	return shown
 }
 
 // tellWaiting says what a key that was written still waits for before it signs.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
+	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 )
@@ -91,6 +92,6 @@ Next, in another terminal:
   export GLOBAL_DATA_DIR=%s
   zone dev west
 
-`, e.API, e.APITLS, e.KDS, e.CAFile, e.AdminTokenFile, dir)
+`, e.API, e.APITLS, e.KDS, e.CAFile, e.AdminTokenFile, console.Quoted(dir))
 	return err
 }

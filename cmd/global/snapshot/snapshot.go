@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,13 +42,15 @@ func snapshotSave() *cli.Command {
 		Usage:     "save a backup to a file, or - for standard output",
 		ArgsUsage: "FILE",
 		Description: `The file is written in full and checked before it takes its name. It comes from the
-leader and holds every change that was acknowledged before.
+leader and holds every change that was acknowledged before. A file that is there is
+replaced with --force only, or by who says yes on a terminal.
 
 Examples:
   global snapshot save meridian.snapshot
   global snapshot save - | age -r age1… > meridian.snapshot.age`,
 		Flags: client.Flags(
 			&cli.BoolFlag{Name: "stale", Usage: "take the state of any member, also without a leader"},
+			&cli.BoolFlag{Name: "force", Usage: "replace FILE where it is there"},
 			console.OutputFlag()),
 		Action: saveSnapshot,
 	}
@@ -59,6 +62,9 @@ func saveSnapshot(c *cli.Context) error {
 		return err
 	}
 	if err := console.Arguments(c, 1, 1, "global snapshot save FILE"); err != nil {
+		return err
+	}
+	if err := agreeToReplace(c, c.Args().First()); err != nil {
 		return err
 	}
 	g, err := client.Connect(c)
@@ -77,6 +83,34 @@ func saveSnapshot(c *cli.Context) error {
 		console.VoiceOf(c.App).Say("saved %d bytes, revision %s, sha256 %s", b.Bytes, b.Revision, b.SHA256)
 	}
 	return err
+}
+
+// agreeToReplace refuses a name under which something is that is no file, and asks before a
+// file is replaced.
+func agreeToReplace(c *cli.Context, name string) error {
+	info, err := os.Stat(name)
+	switch {
+	case name == "-" || errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return cannotWrite(name, err)
+	case info.IsDir():
+		return federation.Errorf(federation.Invalid, "%s is a directory", name).
+			WithHint("name a file in it, for example %s", filepath.Join(name, "meridian.snapshot"))
+	case !info.Mode().IsRegular():
+		return federation.Errorf(federation.Invalid, "%s is no regular file", name).WithHint("write to it with: global snapshot save - > %s", name)
+	case c.Bool("force"):
+		return nil
+	}
+	voice := console.VoiceOf(c.App)
+	if voice.Interactive() {
+		yes, err := voice.Confirm("replace " + name)
+		if yes || err != nil {
+			return err
+		}
+	}
+	return federation.Errorf(federation.Conflict, "%s is there already: nothing was saved", name).
+		WithHint("name another file, or replace it with --force")
 }
 
 // saveTo writes a backup beside its place and gives it its name when it is complete
@@ -106,8 +140,12 @@ func saveTo(ctx context.Context, g *apiclient.Global, stale bool, name string) (
 }
 
 func cannotWrite(name string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err // it names a file that is there for a moment
+	}
 	return federation.Errorf(federation.Invalid, "%s cannot be written: %w", name, err).
-		WithHint("name a file in a folder that you may write to and that has room")
+		WithHint("name a file in a directory that you may write to and that has room")
 }
 
 // copyBackup copies a backup from the node and checks it on the way.

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
@@ -72,13 +73,16 @@ func adminSocket(dirs ...string) (string, error) {
 		path = e.AdminSocket
 	}
 	_, err := os.Stat(path)
-	switch {
+	switch whole, _ := filepath.Abs(path); {
+	case errors.Is(err, fs.ErrNotExist) && len(whole) > endpoints.MaxSocketPath:
+		return "", federation.Errorf(federation.Invalid, "the path of %s is too long for an admin socket: %d characters, and %d are the most", whole, len(whole), endpoints.MaxSocketPath).
+			WithHint("start the node with a --data-dir of a shorter path")
 	case errors.Is(err, fs.ErrNotExist):
 		return "", federation.Errorf(federation.NotFound, "no global runs in %s: %s is not there", dir, path).
 			WithHint("name the data folder of a running node with --data-dir")
 	case errors.Is(err, fs.ErrPermission):
 		return "", federation.Errorf(federation.Forbidden, "%s may not be opened by this user", path).
-			WithHint("run the command as the user that the node runs as")
+			WithHint("run the command as %s, as whom the node runs", disk.Owner(dir))
 	case err != nil:
 		return "", federation.Errorf(federation.Internal, "looking for the admin socket: %w", err)
 	}

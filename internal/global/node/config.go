@@ -151,7 +151,7 @@ func (c *Config) Validate() error {
 	}
 	if c.Seal == nil {
 		return federation.Errorf(federation.Invalid, "--seal-key-file is missing: signing keys are never stored unsealed").
-			WithHint("make one with `global generate seal-key > seal.key && chmod 600 seal.key` and keep a copy elsewhere")
+			WithHint("name the file that the other members have, or had; a new cluster's is made with: (umask 077 && global generate seal-key > seal.key)")
 	}
 	if c.TLS == nil {
 		return federation.Errorf(federation.Invalid, "the TLS material is missing")

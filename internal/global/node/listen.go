@@ -20,9 +20,6 @@ type listeners struct {
 // adminSocket is the name of the admin socket in the data folder.
 const adminSocket = "admin.sock"
 
-// maxSocketPath is the longest path of a Unix socket on Linux (sun_path).
-const maxSocketPath = 107
-
 // listen binds every TCP port, or none.
 func (c *Config) listen() (*listeners, error) {
 	l := &listeners{}
@@ -62,9 +59,9 @@ func (c *Config) listenAdmin() (net.Listener, error) {
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "finding the data folder: %w", err)
 	}
-	if len(path) > maxSocketPath {
+	if len(path) > endpoints.MaxSocketPath {
 		c.Logger.Warn("the data folder's path is too long for an admin socket: `global admin-token` will not work",
-			"path", path, "longest", maxSocketPath)
+			"path", path, "longest", endpoints.MaxSocketPath)
 		return nil, nil
 	}
 	// A socket left by a killed process refuses to be bound again.

@@ -326,7 +326,7 @@ func (n *Node) serveReady(ctx context.Context) error {
 }
 
 func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
-	s.Logger, s.Budget = n.cfg.Logger, n.budget
+	s.Service, s.Logger, s.Budget = "global", n.cfg.Logger, n.budget
 	group.Go(func() error { return s.Run(ctx) })
 }
 

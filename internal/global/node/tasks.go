@@ -154,7 +154,6 @@ func (n *Node) diagnostics() http.Handler {
 
 func answer(w http.ResponseWriter, ok bool) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set(endpoints.ServiceHeader, "global")
 	if !ok {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte("not ready\n"))

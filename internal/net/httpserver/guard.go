@@ -10,21 +10,25 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
 // guard stands before every handler: it keeps a defect in one request from being
 // silent, and strangers from keeping connections.
 type guard struct {
-	name  string
-	next  http.Handler
-	tests func(*http.Request) bool // nil: none
-	log   *slog.Logger
-	lines *loglimit.Limiter
+	name string
+	// service is what every answer is said to come from.
+	service string
+	next    http.Handler
+	tests   func(*http.Request) bool // nil: none
+	log     *slog.Logger
+	lines   *loglimit.Limiter
 }
 
 // ServeHTTP implements http.Handler.
 func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(apitypes.HeaderService, g.service)
 	out := &answer{ResponseWriter: w, keep: g.tests != nil && g.tests(r)}
 	if len(r.TransferEncoding) > 0 {
 		// A request that had a Content-Length too may mean something else to a proxy

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 )
 
@@ -86,6 +87,20 @@ func ask(t *testing.T, address, request string) string {
 		t.Fatalf("the connection stays open: %v after %q", err, answer)
 	}
 	return string(answer)
+}
+
+// TestAnswersNameTheirService: a global and a zone have the same default ports, and a client
+// tells by this who answered, also where it was refused.
+func TestAnswersNameTheirService(t *testing.T) {
+	address, _ := startServer(t, Server{Service: "zone", Handler: http.NotFoundHandler()})
+	resp, err := http.Get("http://" + address + "/nowhere")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := resp.Header.Get(apitypes.HeaderService); got != "zone" || resp.StatusCode != http.StatusNotFound {
+		t.Errorf("status %d, the service %q", resp.StatusCode, got)
+	}
 }
 
 func TestADefectIsSeenAndAnswered(t *testing.T) {

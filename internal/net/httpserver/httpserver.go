@@ -37,6 +37,7 @@ const (
 // Server is one port.
 type Server struct {
 	Name     string       // for the log: "api", "diagnostics"
+	Service  string       // what answers, in each answer's header: "global" or "zone"
 	Listener net.Listener // nil: the port is not wanted, and Run has nothing to do
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain HTTP
@@ -77,7 +78,7 @@ func (s Server) Run(ctx context.Context) error {
 	}
 	limited := budget.Listen(s.Listener, s.Name, s.TLS != nil)
 	server := &http.Server{
-		Handler:           guard{name: s.Name, next: budget.Handler(s.Handler, apierr.WriteError), tests: s.TestsTokens, log: s.Logger, lines: lines},
+		Handler:           guard{name: s.Name, service: s.Service, next: budget.Handler(s.Handler, apierr.WriteError), tests: s.TestsTokens, log: s.Logger, lines: lines},
 		TLSConfig:         budget.TLS(s.TLS),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,

@@ -101,7 +101,8 @@ func KeepIdentity(role Role) func(*x509.Certificate) error {
 		case err != nil:
 			return err
 		case id.Role != role:
-			return federation.Errorf(federation.Invalid, "the TLS certificate names the %s %s, a %s's is needed", id.Role, id.Name, role)
+			return federation.Errorf(federation.Invalid, "the TLS certificate names the %s %s, a %s's is needed", id.Role, id.Name, role).
+				WithHint("%s", "name it with --tls-cert-file and --tls-key-file; "+made[role])
 		case own != (Identity{}) && id != own:
 			return federation.Errorf(federation.Invalid, "the TLS certificate names %s, this process runs as %s", id.URI(), own.URI()).
 				WithHint("restart it to have it run as another")
@@ -110,6 +111,9 @@ func KeepIdentity(role Role) func(*x509.Certificate) error {
 		return nil
 	}
 }
+
+// made says what makes a certificate of a role.
+var made = map[Role]string{RoleNode: "`global certs node` makes one", RoleZone: "`global certs zone` makes one"}
 
 // User returns the operator whom a client certificate names, held against the CAs
 // of this moment: a connection may outlive its certificate, and a CA. cluster is the

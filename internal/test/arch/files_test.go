@@ -35,7 +35,7 @@ var filesRead = map[string]string{
 	"cmd/global/certs keyNamed":                public,
 	"cmd/global/snapshot openBackup":           sealed,
 	"cmd/global/revocations openIDs":           given,
-	"cmd/global/resources readResources":       given,
+	"cmd/global/resources readFile":            given,
 	"internal/zone/node Node.proxyCA":          public,
 	"internal/zone/agent Agent.request":        public,
 	"internal/zone/agent readFile":             public,

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/yamldoc"
 	"github.com/meridiankds/meridian/internal/zone/resource"
-	"github.com/meridiankds/meridian/internal/zone/yamldoc"
 	"github.com/meridiankds/meridian/kds/kuma"
 )
 

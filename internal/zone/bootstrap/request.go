@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/yamldoc"
 	"github.com/meridiankds/meridian/internal/zone/resource"
-	"github.com/meridiankds/meridian/internal/zone/yamldoc"
 )
 
 // MaxBytes bounds the body of a request: the proxy's resource, and room for a

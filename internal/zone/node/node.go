@@ -232,7 +232,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 }
 
 func (n *Node) runHTTP(group *errgroup.Group, ctx context.Context, s httpserver.Server) {
-	s.Logger, s.Budget = n.cfg.Logger, n.budget
+	s.Service, s.Logger, s.Budget = "zone", n.cfg.Logger, n.budget
 	group.Go(func() error { return s.Run(ctx) })
 }
 

@@ -10,15 +10,13 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/disk"
+	"github.com/meridiankds/meridian/internal/endpoints"
 )
 
 // socketName is the zone's HTTP API in its data folder, for whoever may open it:
 // operators on this host need no token, and none can be sent to a stranger who
 // took the port of a zone that was killed.
 const socketName = "api.sock"
-
-// maxSocketPath is the longest path of a Unix socket on Linux (sun_path).
-const maxSocketPath = 107
 
 // dialSocket bounds the question whether somebody serves the socket; the answer
 // comes from the kernel.
@@ -29,7 +27,7 @@ const dialSocket = time.Second
 // serves its socket no more.
 func (c *Config) alone() error {
 	path, err := filepath.Abs(filepath.Join(c.DataDir, socketName))
-	if err != nil || len(path) > maxSocketPath {
+	if err != nil || len(path) > endpoints.MaxSocketPath {
 		return nil
 	}
 	conn, err := net.DialTimeout("unix", path, dialSocket)
@@ -48,9 +46,9 @@ func (c *Config) listenSocket() (net.Listener, error) {
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "finding the data folder: %w", err)
 	}
-	if len(path) > maxSocketPath {
+	if len(path) > endpoints.MaxSocketPath {
 		c.Logger.Warn("the data folder's path is too long for a socket: `zone status` needs --address and a token",
-			"path", path, "longest", maxSocketPath)
+			"path", path, "longest", endpoints.MaxSocketPath)
 		return nil, nil
 	}
 	// A socket left by a killed process refuses to be bound again.

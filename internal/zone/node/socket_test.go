@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/disk"
+	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/test/tempdir"
 )
 
@@ -108,7 +109,7 @@ func TestASecondZoneInTheFolderIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestAPathTooLongForASocket(t *testing.T) {
-	dir := filepath.Join(tempdir.Short(t), strings.Repeat("x", maxSocketPath))
+	dir := filepath.Join(tempdir.Short(t), strings.Repeat("x", endpoints.MaxSocketPath))
 	node, err := New(config(dir))
 	if err != nil {
 		t.Fatal(err)

@@ -15,11 +15,9 @@ import (
 func (s *Server) Diagnostics() http.Handler {
 	return routes{
 		"/healthy": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set(serviceHeader, "zone")
 			apierr.WriteJSON(w, http.StatusOK, health{Status: "healthy"})
 		}},
 		"/ready": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set(serviceHeader, "zone")
 			err := s.unready()
 			if err == nil {
 				err = s.cfg.Store.Unwritten()
@@ -35,9 +33,6 @@ func (s *Server) Diagnostics() http.Handler {
 		}},
 	}
 }
-
-// serviceHeader is endpoints.ServiceHeader: what answers names itself.
-const serviceHeader = "Meridian-Service"
 
 type health struct {
 	Status string `json:"status"`

@@ -3,7 +3,7 @@ package resource
 import (
 	"cmp"
 
-	"github.com/meridiankds/meridian/internal/zone/yamldoc"
+	"github.com/meridiankds/meridian/internal/yamldoc"
 )
 
 // ParseFile reads the resource of an operator's file, in YAML or JSON. A field

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/zone/yamldoc"
+	"github.com/meridiankds/meridian/internal/yamldoc"
 )
 
 // The bounds of what a resource names.

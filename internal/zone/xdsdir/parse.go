@@ -16,7 +16,7 @@ import (
 	cache "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/zone/yamldoc"
+	"github.com/meridiankds/meridian/internal/yamldoc"
 )
 
 // MaxFile bounds a file, in bytes.

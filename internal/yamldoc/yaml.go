@@ -32,7 +32,7 @@ func parseYAML(data []byte, most int) (*Node, error) {
 			break
 		}
 		if err != nil {
-			return nil, complaint(err)
+			return nil, complaint(data, err)
 		}
 		if empty(&doc) {
 			continue
@@ -89,9 +89,14 @@ func empty(doc *yaml.Node) bool {
 	return len(doc.Content) == 0 || doc.Content[0].Kind == yaml.ScalarNode && doc.Content[0].ShortTag() == "!!null"
 }
 
-// complaint is the library's error as ours, with its line.
-func complaint(err error) error {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
+// complaint is the library's error as ours, with its line. A tab has its own: the library
+// names it, and the line, by what it took it for.
+func complaint(data []byte, err error) error {
+	said := err.Error()
+	if line := tabbed(data); line > 0 && (strings.Contains(said, "cannot start any token") || strings.Contains(said, "tab character")) {
+		return At(line, "", "not YAML: a tab indents it").WithHint("indent with blanks")
+	}
+	text := strings.TrimPrefix(said, "yaml: ")
 	line := 1
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		number, said, _ := strings.Cut(rest, ": ")
@@ -106,6 +111,18 @@ func complaint(err error) error {
 }
 
 const maxComplaint = 200
+
+// tabbed returns the first line that a tab indents, 0 where none is.
+func tabbed(data []byte) int {
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		if indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]; bytes.ContainsRune(indent, '\t') && len(bytes.TrimSpace(text)) > 0 {
+			return line
+		}
+	}
+	return 0
+}
 
 // yamlReader turns the library's nodes into ours.
 type yamlReader struct{ left, most int } // values that may come, of how many

@@ -5,6 +5,8 @@ import (
 	"math/big"
 	"reflect"
 	"strings"
+
+	"github.com/meridiankds/meridian/internal/spelling"
 )
 
 // Bind stores the document in the struct that into points to. Members find
@@ -59,7 +61,7 @@ func (b binder) structure(n *Node, v reflect.Value, path string) error {
 				return err
 			}
 		case b.strict:
-			return At(m.Line, join(path, m.Name), "is not known here, which has: %s", strings.Join(names(v.Type()), ", "))
+			return unknown(m, path, names(v.Type()))
 		}
 	}
 	return nil
@@ -106,7 +108,11 @@ func scalar(n *Node, v reflect.Value, path string) error {
 			v.SetBool(n.Text == "true")
 			return nil
 		}
-		return At(n.Line, path, "must be true or false, is %s", n.Kind)
+		e := At(n.Line, path, "must be true or false, is %s", n.Kind)
+		if meant, ok := truth[strings.ToLower(n.Text)]; ok && n.Kind == Text {
+			e = e.WithHint("write %s, without quotes", meant)
+		}
+		return e
 	case reflect.Uint32, reflect.Uint64, reflect.Uint:
 		whole, ok := integer(n)
 		if !ok || !whole.IsUint64() || v.OverflowUint(whole.Uint64()) {
@@ -116,6 +122,19 @@ func scalar(n *Node, v reflect.Value, path string) error {
 		return nil
 	}
 	panic("yamldoc: a field of a type that Bind does not know: " + v.Type().String())
+}
+
+// truth is what words mean that are written for true and false.
+var truth = map[string]string{"true": "true", "yes": "true", "on": "true", "y": "true", "false": "false", "no": "false", "off": "false", "n": "false"}
+
+// unknown is the error of a member that the struct does not have, which is likely one of
+// those that it has, misspelt.
+func unknown(m Member, path string, known []string) error {
+	e := At(m.Line, join(path, m.Name), "is not known here, which has: %s", strings.Join(known, ", "))
+	if near := spelling.Nearest(m.Name, known); near != "" {
+		e = e.WithHint("did you mean %s?", near)
+	}
+	return e
 }
 
 // integer reads a whole number, also one that is written as 80.0, 8e1 or "80".
