@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,10 +22,10 @@ const (
 	againEvery = 250 * time.Millisecond
 )
 
-// leaderless are the reasons with which a node says that it found no leader for a
+// Leaderless reports whether a node says with this reason that it found no leader for a
 // change, and that nothing was changed.
-var leaderless = map[string]bool{
-	"no_leader": true, "not_leader": true, "peer_unreachable": true, "leader_lost": true,
+func Leaderless(reason string) bool {
+	return slices.Contains([]string{"no_leader", "not_leader", "peer_unreachable", "leader_lost"}, reason)
 }
 
 // again makes attempts at a call for as long as the only obstacle is an election. All
@@ -35,7 +36,7 @@ func (c *client) again(ctx context.Context, q call, attempt func(call) error) er
 	for deadline := time.Now().Add(c.patience); ; {
 		err := attempt(q)
 		e := federation.AsError(err)
-		if e == nil || e.Code != federation.Unavailable || !leaderless[e.Reason] || q.method == http.MethodGet || !q.upload.repeatable() {
+		if e == nil || e.Code != federation.Unavailable || !Leaderless(e.Reason) || q.method == http.MethodGet || !q.upload.repeatable() {
 			return err
 		}
 		pause := max(e.RetryAfter, againEvery)

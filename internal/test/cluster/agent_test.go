@@ -140,7 +140,7 @@ func TestAgentAtAZone(t *testing.T) {
 			}
 		}
 	}
-	if !zoneLog.has("reason=revoked") || !strings.Contains(log.text.String(), "connected with the new token") {
-		t.Errorf("the logs do not tell: %s", &log.text)
+	if !zoneLog.has("reason=revoked") || !strings.Contains(log.String(), "connected with the new token") {
+		t.Errorf("the logs do not tell: %s", log)
 	}
 }

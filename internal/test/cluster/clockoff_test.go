@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
@@ -42,22 +45,41 @@ func (l *logLines) have(parts ...string) bool {
 	return false
 }
 
+// String is all that was logged.
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // issue asks a member for a token of zone west.
 func (g *Global) issue(t *testing.T) (token string, status int, detail string) {
 	t.Helper()
-	r, err := g.ask("POST", "/tokens/zone", apitypes.ZoneTokenRequest{Zone: "west", Scope: []string{"egress"}, ValidFor: "1h"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := g.led(t, "/tokens/zone", apitypes.ZoneTokenRequest{Zone: "west", Scope: []string{"egress"}, ValidFor: "1h"})
 	return strings.TrimSpace(string(r.body)), r.status, string(r.body)
+}
+
+// led asks a member for a change until it finds a leader, as clients do.
+func (g *Global) led(t *testing.T, path string, in any) (r reply) {
+	t.Helper()
+	request := uuid.NewString()
+	Eventually(t, g.Name+" to find the leader", func() bool {
+		var err error
+		r, err = g.ask("POST", path, in, "X-Request-Id", request)
+		var problem struct {
+			Reason string `json:"reason"`
+		}
+		return err == nil && (r.status < 500 || json.Unmarshal(r.body, &problem) != nil || !apiclient.Leaderless(problem.Reason))
+	})
+	return r
 }
 
 // cutOffNow refuses every zone token that was issued by now, at the leader or elsewhere.
 func (c *Globals) cutOffNow(t *testing.T, at *Global) time.Time {
 	t.Helper()
-	r, err := at.ask("POST", "/v1/cut-offs", apitypes.CutOffRequest{Kind: "zone-token", Before: apitypes.CutOffNow})
+	r := at.led(t, "/v1/cut-offs", apitypes.CutOffRequest{Kind: "zone-token", Before: apitypes.CutOffNow})
 	var got apitypes.CutOffResult
-	if err != nil || r.status != 200 || json.Unmarshal(r.body, &got) != nil {
+	if err := json.Unmarshal(r.body, &got); err != nil || r.status != 200 {
 		t.Fatalf("a cut-off: %v %d %s", err, r.status, r.body)
 	}
 	return *got.Before
@@ -82,7 +104,7 @@ func TestAMemberWhoseClockIsOff(t *testing.T) {
 			id := wrong.Node.Store().NodeID()
 			t.Cleanup(func() {
 				if t.Failed() {
-					t.Log(lines.text.String())
+					t.Log(lines)
 				}
 			})
 			right := c.Members[0]
