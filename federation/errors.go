@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -113,22 +114,19 @@ func InvalidField(field, format string, args ...any) *Error {
 	}
 }
 
-// CodeOf returns the code of the first Error in err's chain, "" for nil, and
-// Internal for any other error.
+// CodeOf returns the code of what [AsError] makes of err, "" for nil.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""
 	}
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return Internal
+	return AsError(err).Code
 }
 
 // AsError returns the first Error in err's chain, or wraps err as Internal with
 // a detail that repeats nothing of err, so that what is sent to a caller cannot
-// leak what a library put into its message. It returns nil for nil.
+// leak what a library put into its message. A call that ended before its answer was there,
+// because who made it has gone or its time was over, is Unavailable: nothing is wrong here.
+// It returns nil for nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
@@ -136,6 +134,12 @@ func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
 		return e
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return &Error{Code: Unavailable, Detail: "the call was ended before its answer was there", cause: err}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Code: Unavailable, Detail: "it was not done in the time that it may take", cause: err}
 	}
 	return &Error{Code: Internal, Detail: "internal error, see this node's log", cause: err}
 }

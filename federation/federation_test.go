@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,6 +114,11 @@ func TestErrors(t *testing.T) {
 	foreign := AsError(errors.New("the password is 12345"))
 	if foreign.Code != Internal || strings.Contains(foreign.Error(), "12345") {
 		t.Errorf("a library's message went into %q", foreign.Error())
+	}
+	for _, ended := range []error{context.Canceled, fmt.Errorf("reading: %w", context.Canceled), context.DeadlineExceeded} {
+		if e := AsError(ended); e.Code != Unavailable || CodeOf(ended) != Unavailable || strings.Contains(e.Error(), "internal") || !errors.Is(e, ended) {
+			t.Errorf("%v, of a caller that has gone or a time that is over, is %s: %s", ended, e.Code, e)
+		}
 	}
 	e := Errorf(Unavailable, "no leader")
 	changed := e.WithHint("wait %d s", 3).WithReason("no_leader").WithCause(fs.ErrClosed)

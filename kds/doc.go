@@ -25,8 +25,10 @@
 // Every call carries metadata: client-id, the zone that it speaks for; kds-version
 // v3; version; features; and authorization, "Bearer " and a control plane token
 // or a zone token whose only scope is cp. A zone of Meridian adds the feature
-// "meridian" and meridian-instance, which names one control plane of the zone
-// and stays the same over restarts. Every call is authenticated before a byte of
+// "meridian", meridian-instance, which names one control plane of the zone
+// and stays the same over restarts, and meridian-connection, which counts the connections
+// of that instance: members remember sessions each for themselves, and the number tells
+// which was the last. Every call is authenticated before a byte of
 // its messages is read. The zone of the credential must equal client-id, and on
 // GlobalToZoneSync node.id of the first request, and of any later one that has it.
 //

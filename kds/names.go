@@ -50,6 +50,7 @@ const (
 	MDInstance      = "meridian-instance"
 	MDVocabulary    = "meridian-vocabulary"
 	MDTrusts        = "meridian-trusts"
+	MDConnection    = "meridian-connection"
 
 	KDSVersion       = "v3"
 	FeatureHealth    = "zone-ping-health"
@@ -58,6 +59,7 @@ const (
 	MaxVersionLen    = 128
 	MaxInstanceLen   = 128
 	MaxVocabularyLen = 20
+	MaxConnectionLen = 20
 	MaxAuthorization = 9 << 10 // the largest token, and its scheme
 	MaxTrustsLen     = 2 << 10
 )

@@ -67,6 +67,7 @@ type Credentials struct {
 	Remote        net.Addr
 	Instance      string // metadata meridian-instance, may be empty
 	Version       string // metadata version, may be empty
+	Connection    uint64 // metadata meridian-connection, 0 where it is absent or no number
 	Vocabulary    string // metadata meridian-vocabulary, may be empty
 	Trusts        string // metadata meridian-trusts, may be empty
 	Shows         string // the CA that vouches for Certificate, by its fingerprint

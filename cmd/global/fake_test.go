@@ -119,10 +119,10 @@ func (f *fake) zones() {
 			{Name: "east", Enabled: true, LastSeen: before(3 * time.Hour)},
 			{Name: "north", Sessions: []apitypes.Session{}},
 			{Name: "west", Enabled: true, Online: true, Sessions: []apitypes.Session{
-				{Instance: "5f0c6a4e-aaaa", Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true,
+				{Instance: "5f0c6a4e-aaaa", Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true, Revision: revision,
 					Behind: &none, Authenticated: true, Method: "Control Plane Token", TokenSerial: 1,
 					KeySets: []apitypes.KeySetUse{{Set: "dataplane/default", Count: 1, Last: *before(49 * time.Minute)}, {Set: "zone", Count: 9, Last: *before(36 * time.Minute)}}},
-				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Nack: "disk full", Unheeded: []string{"lists of zone tokens", "cut-offs"}},
+				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Revision: revision, Nack: "disk full", Unheeded: []string{"lists of zone tokens", "cut-offs"}},
 			}},
 		}))
 	})
@@ -264,6 +264,9 @@ func (f *fake) revoke(w http.ResponseWriter, r *http.Request) {
 		body.Kind, body.IDs = "zone", []string{"d602fcb4-c4e4-44d6-8fad-1c40fb97c3ca"}
 	}
 	result := apitypes.RevokeResult{Kind: body.Kind, Mesh: body.Mesh, Revision: "0123456789abcdef-1795324516000@42", IDs: body.IDs}
+	if body.Kind == "user" {
+		result.InForce = apitypes.AtGlobal
+	}
 	if slices.Contains(body.IDs, "at-kuma") {
 		result.Unheeding = []apitypes.UnheedingZone{{Zone: "old", Version: "2.8.8", What: "lists of zone tokens"}, {Zone: "older", What: "lists of zone tokens"}}
 	}

@@ -184,7 +184,7 @@ func (f *fake) life() {
 					Method: "none", Verdict: "expired"},
 			}},
 			Relay: &apitypes.Relay{Meshes: []string{"default"}}, Revision: "0123456789abcdef-1795324516000@42",
-			Waits: []string{"activation of zone-token-signing-key-2"},
+			Waits: []string{"activation of zone-token-signing-key-2"}, AnsweredBy: "n1", Leader: true, AgeSeconds: 0.7,
 		})
 	})
 }

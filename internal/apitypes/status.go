@@ -72,6 +72,12 @@ type ZoneDetail struct {
 	Revision string     `json:"revision"` // the global's
 	// Waits says what cannot go on until this zone has acknowledged more.
 	Waits []string `json:"waits"`
+	// AnsweredBy is the member whose picture this is, and Leader whether it leads: another
+	// member shows what the leader told it last. AgeSeconds is how old the oldest report in
+	// it is.
+	AnsweredBy string  `json:"answeredBy"`
+	Leader     bool    `json:"leader"`
+	AgeSeconds float64 `json:"ageSeconds"`
 }
 
 // Status is the answer of GET /v1/status.

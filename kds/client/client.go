@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -56,6 +57,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Now defaults to time.Now; it stamps what Sink.Heard and Status tell.
 	Now func() time.Time
+	// RanUntil is the latest time at which an earlier process is known to have worked on
+	// this copy, by its own clock; zero where none did.
+	RanUntil time.Time
 	// BackoffMin and BackoffMax bound the wait between attempts. Defaults:
 	// 200 ms and 30 s.
 	BackoffMin, BackoffMax time.Duration
@@ -85,6 +89,10 @@ type Client struct {
 	cfg Config
 	// random is in [0, 1); a field so that tests of the waits are exact.
 	random func() float64
+
+	// connections counts the attempts to connect, from where no earlier process of this
+	// copy can have come to.
+	connections atomic.Uint64
 
 	// kumaHeld is what the zone holds of a global of Kuma's; nil: not known yet. Of
 	// the goroutine of Run alone.
@@ -150,11 +158,19 @@ func New(cfg Config) *Client {
 		cfg.DetectAfter = detectAfter
 	}
 	c := &Client{cfg: cfg, random: rand.Float64}
+	c.connections.Store(firstConnection(cfg.Now(), cfg.RanUntil))
 	if cfg.Sink != nil {
 		_, rev := cfg.Sink.Position()
 		c.status.Kind = kuma.KindOf(rev) // until it connects
 	}
 	return c
+}
+
+// firstConnection is where a process begins to count its connections: above all that an
+// earlier one of the same copy can have made, also where the clock was set back since.
+func firstConnection(now, ranUntil time.Time) uint64 {
+	const perSecond = 20 // bits: no client connects a million times a second
+	return uint64(clock.Last(now, ranUntil.Add(time.Second)).Unix()) << perSecond
 }
 
 // stableAfter is how long a connection must have lasted for the next failure to

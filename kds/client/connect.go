@@ -197,6 +197,7 @@ func (c *Client) metadata(trusts string) (metadata.MD, string, error) {
 	if c.cfg.Instance != "" {
 		md.Set(kds.MDInstance, c.cfg.Instance)
 	}
+	md.Set(kds.MDConnection, strconv.FormatUint(c.connections.Add(1), 10))
 	if trusts != "" {
 		md.Set(kds.MDTrusts, trusts)
 	}

@@ -109,6 +109,7 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		return federation.Errorf(federation.Unauthenticated, "%w", err).WithReason(kds.ReasonNoZone)
 	}
 	c.Zone = zones[0]
+	connection := ""
 	c.Meridian = slices.Contains(md.Get(kds.MDFeatures), kds.FeatureMeridian)
 	for _, f := range []struct {
 		key   string
@@ -120,6 +121,7 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		{kds.MDInstance, kds.MaxInstanceLen, &c.Instance},
 		{kds.MDVocabulary, kds.MaxVocabularyLen, &c.Vocabulary},
 		{kds.MDTrusts, kds.MaxTrustsLen, &c.Trusts},
+		{kds.MDConnection, kds.MaxConnectionLen, &connection},
 	} {
 		values := md.Get(f.key)
 		switch {
@@ -135,6 +137,7 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		*f.into = values[0]
 	}
 	c.Version, c.Instance, c.Vocabulary = wire.Printable(c.Version), wire.Printable(c.Instance), wire.Printable(c.Vocabulary)
+	c.Connection, _ = strconv.ParseUint(connection, 10, 64) // it orders what is shown, and nothing else
 	// Thousands of zones trust the same CAs: they share one text.
 	c.Trusts = unique.Make(wire.Printable(c.Trusts)).Value()
 	return nil

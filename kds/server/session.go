@@ -16,6 +16,9 @@ type Session struct {
 	Version  string // as it says itself
 	Member   string // this member
 	Remote   string // its address
+	// Connection counts the connections of the instance, by its own word; 0 where it does
+	// not say.
+	Connection uint64
 
 	Connected    time.Time
 	Disconnected time.Time // zero while open
@@ -73,17 +76,18 @@ func newSession(c *call, instance, member string, now time.Time) *session {
 		call: c,
 		id:   sessionKey{zone: c.creds.Zone, instance: instance},
 		view: Session{
-			Zone:      c.creds.Zone,
-			Instance:  instance,
-			Version:   c.creds.Version,
-			Member:    member,
-			Remote:    c.remote(),
-			Connected: now,
-			LastHeard: now,
-			Admission: c.admission,
-			Meridian:  c.creds.Meridian,
-			Trusts:    c.creds.Trusts,
-			Shows:     c.creds.Shows,
+			Zone:       c.creds.Zone,
+			Instance:   instance,
+			Version:    c.creds.Version,
+			Member:     member,
+			Remote:     c.remote(),
+			Connection: c.creds.Connection,
+			Connected:  now,
+			LastHeard:  now,
+			Admission:  c.admission,
+			Meridian:   c.creds.Meridian,
+			Trusts:     c.creds.Trusts,
+			Shows:      c.creds.Shows,
 		},
 	}
 }

@@ -50,10 +50,13 @@ func revokeFile(c *cli.Context, format console.Format) error {
 		}
 		return console.Sentence(text)
 	})
-	if err != nil || bulk.Withdraw {
+	if err != nil {
 		return err
 	}
-	return inForce(console.VoiceOf(c.App), result.Kind, result.Mesh, result.Unheeding)
+	if bulk.Withdraw {
+		return awaitZones(c, g, result.Revision, result.InForce)
+	}
+	return inForce(c, g, result.Revision, result.InForce, scope{result.Kind, result.Mesh, result.Unheeding})
 }
 
 // openIDs opens the file of ids, or standard input, and says how long it is.
@@ -173,10 +176,17 @@ func cutOff(c *cli.Context, format console.Format) error {
 		}
 		return console.Sentence(fmt.Sprintf("%s issued before %s is refused from revision %s on", what, result.Before.Format(time.RFC3339), result.Revision))
 	})
-	if err != nil || result.Before == nil {
+	if err != nil {
 		return err
 	}
-	return inForce(console.VoiceOf(c.App), result.Kind, result.Mesh, result.Unheeding)
+	where := apitypes.AtGlobal
+	if kind.AtZones() {
+		where = apitypes.AtZones
+	}
+	if result.Before == nil {
+		return awaitZones(c, g, result.Revision, where)
+	}
+	return inForce(c, g, result.Revision, where, scope{result.Kind, result.Mesh, result.Unheeding})
 }
 
 // cutOffTime reads the time of a cut-off. What now is the global says: the latest clock
@@ -207,13 +217,17 @@ func withdrawIDs(c *cli.Context, format console.Format, ids []string) error {
 	if err != nil {
 		return err
 	}
-	return console.Print(c.App.Writer, format, result, func() io.WriterTo {
+	err = console.Print(c.App.Writer, format, result, func() io.WriterTo {
 		text := fmt.Sprintf("withdrew the revocation of %s at revision %s", ofKind(result.Withdrawn, result.Kind, result.Mesh), result.Revision)
 		if rest := len(ids) - result.Withdrawn; rest > 0 {
 			text += fmt.Sprintf(" (%d not revoked, or named twice)", rest)
 		}
 		return console.Sentence(text)
 	})
+	if err != nil {
+		return err
+	}
+	return awaitZones(c, g, result.Revision, result.InForce)
 }
 
 // ofKind counts tokens of a kind: "2 zone-tokens", "1 dataplane-token of mesh m".

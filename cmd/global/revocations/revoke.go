@@ -31,10 +31,13 @@ nothing is revoked. With --before everything of a kind is refused that was issue
 earlier, with --kid only what that key signed. --withdraw takes back what is named
 in the same way: ids, a file of them, or with --cut-off the cut-off.
 
+On a terminal, or with --wait, the command waits until the zones hold the change, says which
+do not and since when they are offline, and ends with the exit code 3 where one does not.
+
 Examples:
   global revoke --token-file stolen.token --reason "laptop lost"
   global revoke 0e120ec9-6b42-495d-9758-07b59fe86fb9 --kind zone-token
-  global revoke JTI --kind dataplane-token --mesh default
+  global revoke JTI --kind dataplane-token --mesh default --wait 30s
   global revoke --kind zone-token --ids-file leaked.txt --reason "backup stolen"
   global revoke --kind user-token --before 2026-11-22T06:30:00Z --reason "audit"
   global revoke --kind zone-token --withdraw JTI
@@ -50,6 +53,7 @@ Examples:
 			client.MeshFlag(),
 			&cli.StringFlag{Name: "reason", Usage: "`WHY`, kept with the revocation"},
 			&cli.StringFlag{Name: "user-token-file", Usage: "`FILE` with your user token [GLOBAL_TOKEN_FILE, or the token itself in GLOBAL_TOKEN]"},
+			waitFlag(),
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
 			console.OutputFlag())),
 		Action: revoke,
@@ -113,7 +117,7 @@ func revoke(c *cli.Context) error {
 	if err := console.Print(c.App.Writer, format, total, func() io.WriterTo { return revoked(total) }); err != nil {
 		return err
 	}
-	return inForce(console.VoiceOf(c.App), total.Kind, total.Mesh, total.Unheeding)
+	return inForce(c, g, total.Revision, total.InForce, scope{total.Kind, total.Mesh, total.Unheeding})
 }
 
 func revoked(r apitypes.RevokeResult) io.WriterTo {
@@ -142,6 +146,9 @@ func oneWay(c *cli.Context) error {
 	}
 	if n := len(c.String("reason")); n > federation.MaxReason {
 		return console.Usage(federation.InvalidField("--reason", "has %d bytes, at most %d are kept", n, federation.MaxReason))
+	}
+	if c.Duration("wait") < 0 {
+		return console.Usagef("give a time such as 30s", "--wait is less than 0")
 	}
 	switch {
 	case ways > 1:

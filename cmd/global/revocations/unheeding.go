@@ -4,25 +4,40 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
-// inForce is the end of a command that refused tokens: with the exit code 3 where zones
-// do not heed it. Only another key helps there.
-func inForce(voice *console.Voice, kind, mesh string, zones []apitypes.UnheedingZone) error {
-	if len(zones) == 0 {
-		return nil
+// scope is which tokens a command refused, and the zones that do not heed it.
+type scope struct {
+	kind, mesh string
+	unheeding  []apitypes.UnheedingZone
+}
+
+// inForce is the end of a command that refused tokens: it waits for the zones, and ends with
+// the exit code 3 where one does not hold the change, or does not heed it. Only another key
+// helps there.
+func inForce(c *cli.Context, g *apiclient.Global, revision, where string, s scope) error {
+	waited := awaitZones(c, g, revision, where)
+	if len(s.unheeding) == 0 {
+		return waited
 	}
-	names := make([]string, len(zones))
-	for i, z := range zones {
+	voice := console.VoiceOf(c.App)
+	if waited != nil {
+		voice.Warn("%s", waited)
+	}
+	names := make([]string, len(s.unheeding))
+	for i, z := range s.unheeding {
 		names[i] = fmt.Sprintf("%s (%s)", z.Zone, strings.TrimSpace("Kuma "+z.Version))
 		voice.Warn("%s does not heed %s", names[i], z.What)
 	}
 	return console.Pending(federation.Errorf(federation.Unavailable, "these zones go on accepting the tokens: %s", console.Names(names)).
-		WithHint("%s", otherKey(kind, mesh)))
+		WithHint("%s", otherKey(s.kind, s.mesh)))
 }
 
 // otherKey says how to replace the key of a kind of tokens at zones that run Kuma's

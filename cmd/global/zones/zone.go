@@ -76,6 +76,7 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 		f.Add("relays at most", cmp.Or(z.Relay.MaxValidity, "24h"))
 	}
 	f.Add("global's revision", z.Revision)
+	f.Add("answered by", answeredBy(z))
 	for _, w := range z.Waits {
 		f.Add("waits on it", w)
 	}
@@ -84,6 +85,15 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 		all = append(all, sessionFields(s, z.Revision, now))
 	}
 	return all
+}
+
+// answeredBy says whose picture this is and how old it may be.
+func answeredBy(z apitypes.ZoneDetail) string {
+	who := "member " + z.AnsweredBy + ", the leader"
+	if !z.Leader {
+		who = "member " + z.AnsweredBy + ", which does not lead"
+	}
+	return fmt.Sprintf("%s; what members report is up to %s old", who, console.Span(time.Duration((z.AgeSeconds+1)*float64(time.Second))))
 }
 
 func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fields {

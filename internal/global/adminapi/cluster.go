@@ -80,6 +80,7 @@ const StaleHeader = "Meridian-Stale"
 // hears from every member which zones are online.
 var leadersView = map[string]bool{
 	"GET /v1/zones":                     true,
+	"GET /v1/zones/{zone}":              true,
 	"GET /zones/_overview":              true,
 	"GET /v1/keys/{kind}/{kid}/holding": true,
 	"GET /v1/cluster":                   true,

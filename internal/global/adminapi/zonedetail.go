@@ -18,8 +18,9 @@ func (api *API) getZoneDetail(a *act, w http.ResponseWriter, r *http.Request) er
 	_, head := api.store.Head()
 	seen := api.observed()[z.Name]
 	detail := apitypes.ZoneDetail{
-		ZoneState: zoneStateJSON(z, seen, head), Relay: zoneJSON(z).Relay,
+		ZoneState: seen.State(z, head), Relay: zoneJSON(z).Relay,
 		Created: stamp(z.Created), Modified: stamp(z.Modified), Revision: head.String(), Waits: api.waitsOn(z.Name),
+		AnsweredBy: api.store.NodeID(), Leader: api.cfg.Cluster == nil || api.cfg.Leads(), AgeSeconds: seen.Age.Seconds(),
 	}
 	now := api.cfg.Now()
 	for i := range detail.Sessions {

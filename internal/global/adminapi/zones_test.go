@@ -199,11 +199,11 @@ func TestZoneStates(t *testing.T) {
 // An open session that comes before a closed one must not make a zone look gone.
 func TestOverviewPutsOnlineLast(t *testing.T) {
 	now := time.Now()
-	o := overviewJSON(federation.Zone{Name: "west", Enabled: true}, []fleet.Session{
+	o := fleet.Zone{Sessions: []fleet.Session{
 		{Zone: "west", Instance: "a", Connected: now, LastHeard: now, Online: true},
 		{Zone: "west", Instance: "b", Connected: now.Add(time.Second), Disconnected: now.Add(2 * time.Second)},
 		{Zone: "west", Instance: "c", Connected: now.Add(time.Second), LastHeard: now.Add(3 * time.Second)}, // member silent
-	})
+	}}.Overview(federation.Zone{Name: "west", Enabled: true})
 	subs := o.ZoneInsight.Subscriptions
 	if len(subs) != 3 || subs[2].ID != "a" || subs[2].DisconnectTime != nil {
 		t.Fatalf("subscriptions %+v, want the online one last", subs)

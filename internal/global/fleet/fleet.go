@@ -23,6 +23,9 @@ type Session struct {
 	Version  string
 	Member   string
 	Remote   string
+	// Connection counts the instance's connections, by its own word: a later one has a
+	// higher number, at whichever member. 0 where it does not say.
+	Connection uint64
 
 	Connected    time.Time
 	Disconnected time.Time // zero while the session is open
@@ -266,26 +269,32 @@ func (f *Fleet) Sessions() []Session {
 	return all
 }
 
-// Zone is what is known of the sessions of one zone.
+// Zone is what is shown of one zone.
 type Zone struct {
 	Name     string
 	Online   bool
 	LastSeen time.Time
-	Sessions []Session
+	Sessions []Session // the last one of each instance
+	// Age is how long ago the oldest report came that Sessions are from.
+	Age time.Duration
 }
 
 // Zones returns every zone that has or had a session, ordered by name.
 func (f *Fleet) Zones() []Zone {
+	now, ages := f.now(), f.ages()
 	var zones []Zone
 	for rest := f.Sessions(); len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].Zone == rest[0].Zone {
 			n++
 		}
-		z := Zone{Name: rest[0].Zone, Sessions: rest[:n:n]}
+		z := Zone{Name: rest[0].Zone, Sessions: rows(rest[:n], now)}
 		for i := range z.Sessions {
 			z.Online = z.Online || z.Sessions[i].Online
-			z.LastSeen = clock.Last(z.LastSeen, z.Sessions[i].lastSeen())
+			z.Age = max(z.Age, ages[z.Sessions[i].Member])
+		}
+		for i := range rest[:n] {
+			z.LastSeen = clock.Last(z.LastSeen, rest[i].lastSeen())
 		}
 		zones = append(zones, z)
 		rest = rest[n:]

@@ -30,6 +30,17 @@ func (f *Fleet) Heard(member string) (ago time.Duration, ok bool) {
 	return clock.Elapsed(r.at, f.now()), true
 }
 
+// ages are how long ago each member's report came, or the leader told it.
+func (f *Fleet) ages() map[string]time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, ages := f.now(), make(map[string]time.Duration, len(f.reports))
+	for member, r := range f.reports {
+		ages[member] = clock.Elapsed(r.at, now)
+	}
+	return ages
+}
+
 // Reports returns the reports that are believed, for members that ask the leader for
 // its picture. Nothing in them may be changed.
 func (f *Fleet) Reports() []Report {
@@ -66,7 +77,7 @@ func (f *Fleet) Recall(leadership uint64, own string, picture []Report, until ti
 		if !there[r.Member] {
 			there[r.Member] = true
 			r.Told, r.LeaseUntil = true, until
-			f.reports[r.Member] = received{Report: r, leadership: leadership}
+			f.reports[r.Member] = received{Report: r, leadership: leadership, at: f.now()}
 		}
 	}
 	for member := range f.reports {

@@ -23,8 +23,8 @@ func (f *Fleet) Trust(members []string, zones []federation.Zone) apitypes.Trust 
 		items = append(items, t)
 	}
 	known := map[string][]Session{}
-	for _, z := range f.Zones() {
-		known[z.Name] = z.Sessions
+	for _, s := range f.Sessions() {
+		known[s.Zone] = append(known[s.Zone], s)
 	}
 	for _, z := range zones {
 		if !z.Deleted && z.Enabled && !z.FirstSeen.IsZero() {

@@ -48,6 +48,7 @@ func (n *Node) measure() {
 	m.Gauge("revocations", "Revoked ids by kind and mesh.", []string{"kind", "mesh"}, n.revocationSamples)
 	m.Gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires.", []string{"file", "subject"}, n.certificateSamples)
 	m.Gauge("zones", "Zones by state, as this member knows them.", []string{"state"}, n.zoneSamples)
+	m.Gauge("zone_offline", "1 for each zone that is enabled and not online, as this member knows.", []string{"zone"}, n.offlineSamples)
 	m.Gauge("zone_behind_changes", "Changes that a connected control plane of a zone has not acknowledged.", []string{"zone", "zone_instance"}, n.lagSamples)
 	m.Gauge("zone_token_expiry_timestamp_seconds", "When the credential of a connected control plane of a zone expires.", []string{"zone", "zone_instance"}, n.expirySamples)
 	m.Gauge("kds_connections", "Connections of zones that are open.", nil, func() []metrics.Sample { return metrics.One(n.kds.Stats().Connections) })
@@ -149,11 +150,28 @@ func (n *Node) revocationSamples() (samples []metrics.Sample) {
 	return samples
 }
 
-func (n *Node) zoneSamples() []metrics.Sample {
+// online are the zones that are, as this member knows.
+func (n *Node) online() map[string]bool {
 	online := map[string]bool{}
 	for _, z := range n.fleet.Zones() {
 		online[z.Name] = z.Online
 	}
+	return online
+}
+
+// offlineSamples name the zones that an operator expects to be online.
+func (n *Node) offlineSamples() (samples []metrics.Sample) {
+	online := n.online()
+	for _, z := range n.store.Zones() {
+		if !z.Deleted && z.Enabled && !online[z.Name] {
+			samples = append(samples, metrics.Sample{Labels: []string{z.Name}, Value: 1})
+		}
+	}
+	return samples
+}
+
+func (n *Node) zoneSamples() []metrics.Sample {
+	online := n.online()
 	count := map[string]int{"online": 0, "offline": 0, "disabled": 0}
 	for _, z := range n.store.Zones() {
 		switch {
@@ -234,8 +252,8 @@ func (p *propagation) head(rev federation.Revision, now time.Time) {
 	}
 }
 
-// sessions notes what zones acknowledged since the last call. What a zone had when
-// it connected says nothing about how long it took.
+// sessions notes what zones acknowledged since the last call. What was there when a zone
+// connected, it had or not, says nothing about how long changes take.
 func (p *propagation) sessions(sessions []kdsserver.Session, now time.Time) {
 	open := make(map[sessionKey]federation.Revision, len(sessions))
 	for i := range sessions {
@@ -246,7 +264,7 @@ func (p *propagation) sessions(sessions []kdsserver.Session, now time.Time) {
 		key := sessionKey{s.Zone, s.Instance}
 		open[key] = s.Acked
 		before, known := p.acked[key]
-		if at, ok := p.applied[s.Acked]; ok && known && !before.IsZero() && before != s.Acked {
+		if at, ok := p.applied[s.Acked]; ok && known && !before.IsZero() && before != s.Acked && !clock.Earlier(at, s.Connected) {
 			p.seconds.Observe(clock.Elapsed(at, now).Seconds())
 		}
 	}

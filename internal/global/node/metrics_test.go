@@ -26,6 +26,14 @@ func TestPropagation(t *testing.T) {
 	p.head(at(6), later(2*time.Hour)) // no news
 	p.sessions([]kdsserver.Session{session("new", 6), session("west", 6)}, later(time.Hour+time.Second))
 	p.sessions([]kdsserver.Session{session("new", 6), session("west", 6)}, later(time.Hour+time.Minute))
+	// Who was away and resumes takes what is old.
+	back := func(n int) kdsserver.Session {
+		s := session("back", n)
+		s.Connected = later(3 * time.Hour)
+		return s
+	}
+	p.sessions([]kdsserver.Session{back(5)}, later(3*time.Hour))
+	p.sessions([]kdsserver.Session{back(6)}, later(3*time.Hour+time.Second))
 	for i := range maxApplied + 10 {
 		p.head(at(100+i), now)
 	}

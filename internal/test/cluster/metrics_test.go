@@ -50,4 +50,12 @@ func TestMetrics(t *testing.T) {
 	wants(west.Node.Endpoints().Diagnostics,
 		"meridian_connected 1", "meridian_build_info{goversion=", `meridian_tokens_verified_total{kind="zone",result="accepted"} 1`, `meridian_tokens_verified_total{kind="zone",result="wrong_zone"} 1`,
 		`meridian_revocations{kind="zone"} 1`, "meridian_token_expiry_timestamp_seconds ", "meridian_global_heard_timestamp_seconds ", "meridian_sessions 0")
+
+	// A zone that is away is named.
+	const offline = `meridian_zone_offline{zone="west"} 1`
+	if strings.Contains(scrape(t, g.Node.Endpoints().Diagnostics), offline) {
+		t.Error("a zone that is online is shown as offline")
+	}
+	west.Stop()
+	wants(g.Node.Endpoints().Diagnostics, offline, `meridian_zones{state="offline"} 1`)
 }

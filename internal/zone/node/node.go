@@ -161,10 +161,11 @@ func (n *Node) open() (err error) {
 }
 
 func (n *Node) clientConfig() kdsclient.Config {
+	_, ranUntil := n.store.Contact()
 	cfg := kdsclient.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store, KeySets: n.keySets,
-		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, MaxSilence: n.cfg.MaxStale, Trusts: n.cfg.trusts,
+		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, RanUntil: ranUntil, MaxSilence: n.cfg.MaxStale, Trusts: n.cfg.trusts,
 	}
 	if !n.cfg.GlobalPlain {
 		cfg.TLS = n.cfg.globalTLS()
