@@ -1,6 +1,7 @@
 package kds_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"sync"
@@ -154,6 +155,33 @@ func TestNothingOlderIsSent(t *testing.T) {
 	m.source.Become(next, kdstest.Revoke(next.Index, "beyond"))
 	if p, err := wire.DecodePart(r.must()); err != nil || p.Full || p.From != at || p.To != next {
 		t.Errorf("the first that is sent is %+v (%v), want what leads from %s to %s", p, err, at, next)
+	}
+}
+
+// TestAMergingStateIsNotOfBeforeWhatAZoneClaims: nothing proves where a zone stands, and a full
+// state that was made for others a while ago would lack keys that it has.
+func TestAMergingStateIsNotOfBeforeWhatAZoneClaims(t *testing.T) {
+	m := start(t, nil)
+	sent := func(zone string, claims federation.Revision) federation.Revision {
+		t.Helper()
+		r := openRaw(t, dialRaw(t, m.addr), kds.RPCGlobalToZone, append(as(zone), kds.MDVocabulary, "1")...)
+		first := subscription(zone, kds.ChangesType, wire.ResumeVersion(kdstest.Cluster, claims))
+		first.InitialResourceVersions[kds.VersionVocabulary] = "1"
+		first.InitialResourceVersions[kds.VersionPosition] = base64.StdEncoding.EncodeToString([]byte("proves nothing"))
+		r.send(first)
+		p, err := wire.DecodePart(r.must())
+		if err != nil || !p.Full || !p.Merging {
+			t.Fatalf("%s is sent %+v (%v), want a full state that merges", zone, p, err)
+		}
+		return p.To
+	}
+	old := sent("old", kdstest.Revision(1, 1))
+	claims := m.source.Add("a")
+	if to := sent("older", kdstest.Revision(1, 1)); to != old {
+		t.Fatalf("a zone that claims no more is sent %s, want the state at %s, which there is", to, old)
+	}
+	if to := sent("west", claims); to != claims {
+		t.Errorf("a zone that says it has %s is sent the state at %s", claims, to)
 	}
 }
 

@@ -74,14 +74,24 @@ func (s *Store) positionOf(st *state.State) []byte {
 	return data
 }
 
-// openPosition reads a position of this cluster and checks its MAC; nil where it proves
-// nothing.
-func (s *Store) openPosition(st *state.State, position []byte) *storepb.Position {
+// readPosition reads a position of this cluster, which nothing proves yet; nil where it is
+// none.
+func readPosition(st *state.State, position []byte) *storepb.Position {
 	p := new(storepb.Position)
 	if len(position) == 0 || len(position) > cptoken.MaxPosition || proto.Unmarshal(position, p) != nil || p.Generation == 0 {
 		return nil
 	}
 	p.ClusterId = st.Cluster()
+	return p
+}
+
+// openPosition reads a position of this cluster and checks its MAC; nil where it proves
+// nothing.
+func (s *Store) openPosition(st *state.State, position []byte) *storepb.Position {
+	p := readPosition(st, position)
+	if p == nil {
+		return nil
+	}
 	secret, _, err := s.secretOf(st, p.Generation)
 	if err != nil {
 		return nil
@@ -96,11 +106,18 @@ func (s *Store) openPosition(st *state.State, position []byte) *storepb.Position
 // Shown is what a position that somebody shows is to this node.
 type Shown struct {
 	Standing cptoken.Standing
-	// Revision is what the position claims; zero where nothing proves it.
+	// Revision is what the position claims.
 	Revision federation.Revision
 	// Lost: it is of the present history and not in its past, as far as this node knows.
 	// NewerHistory: of one that nobody here knows.
 	Lost, NewerHistory bool
+	// More: it is beyond what the cluster had when a loss was proved that nobody has
+	// confirmed, or of a history that began and was lost in between: more was lost than
+	// that proof showed.
+	More bool
+	// Unproved: it claims what this cluster does not have, and no MAC proves it: the disks
+	// went back behind a rotation of the cluster secret, or somebody makes it up.
+	Unproved bool
 }
 
 // Place tells what a position is to this node as it stands, by the table of answers of
@@ -108,25 +125,48 @@ type Shown struct {
 func (s *Store) Place(position []byte) Shown {
 	st := s.fsm.current()
 	p := s.openPosition(st, position)
-	if p == nil {
-		return Shown{}
+	proved := p != nil
+	if !proved {
+		p = readPosition(st, position)
 	}
-	history, err := state.ParseHistory(p.History)
+	history, err := state.ParseHistory(p.GetHistory())
 	if err != nil {
 		return Shown{}
 	}
 	shown := Shown{Revision: federation.Revision{History: history, Index: p.Index}}
-	switch st.PlaceOf(history, p.Index, p.Lineage) {
-	case state.InPast:
+	place := st.PlaceOf(history, p.Index, p.Lineage)
+	lost := place == state.Ahead || place == state.Absent
+	newer := history.Compare(st.History()) > 0
+	switch {
+	case !proved:
+		shown.Unproved = lost || newer
+	case place == state.InPast:
 		shown.Standing = cptoken.InPast
-	case state.Ahead, state.Absent:
+	case lost:
 		shown.Standing, shown.Lost = cptoken.Ahead, true
+	case newer:
+		shown.Standing, shown.NewerHistory = cptoken.Ahead, true
 	default:
-		if history.Compare(st.History()) > 0 {
-			shown.Standing, shown.NewerHistory = cptoken.Ahead, true
-		}
+		shown.More = lostMore(st, history, p.Index)
 	}
 	return shown
+}
+
+// lostMore reports whether a position of a former history is beyond a loss that nobody has
+// confirmed: further than the state was when it was proved, or of a history between the two,
+// which began after what was lost and was lost as well. One of before is in the past.
+func lostMore(st *state.State, history federation.History, index uint64) bool {
+	for _, l := range st.Losses() {
+		former, err := state.ParseHistory(l.GetPosition().GetHistory())
+		next, err2 := state.ParseHistory(l.History)
+		if err != nil || err2 != nil {
+			continue
+		}
+		if history == former && index > max(l.Applied, l.Position.Index) || history.Compare(former) > 0 && history.Compare(next) < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ProveLoss begins a new history because of a position that is of the present one and not
@@ -166,7 +206,7 @@ func (s *Store) ConfirmLoss(ctx context.Context, o Origin, adopt bool, shown []f
 			return 0, Change{}, err
 		}
 		if _, made := s.made(o, "confirm-loss", cmd); !made && len(shown) == 0 {
-			return 0, Change{}, federation.Errorf(federation.Conflict, "no zone has shown a history that is newer than this cluster's: there is none to adopt").
+			return 0, Change{}, federation.Errorf(federation.Conflict, "nobody has shown what only another history could hold: there is none to adopt").
 				WithReason("nothing_shown").WithHint("look at the warnings of global cluster status; to confirm a loss, leave --adopt out")
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -40,6 +42,10 @@ type Recovery struct {
 	// newest snapshot; entries after it are taken for committed, although the members
 	// that are gone may not have had them.
 	LastIndex, Snapshot uint64
+	// Lacks is the furthest that the folder remembers of a member, where that is
+	// beyond LastIndex: what was acknowledged up to there is lost with this node's disk, or
+	// with the members that are gone. It is zero where nothing is known to be lost.
+	Lacks disk.Standing
 	// Counts of what is kept.
 	Keys, Zones, Revocations int
 }
@@ -79,10 +85,13 @@ func Recover(dir string, opts RecoverOptions) (Recovery, error) {
 		return Recovery{}, err
 	}
 	history, plan, err := found.plan(node.ID, cfg)
-	if err != nil || opts.DryRun {
+	if err != nil {
 		return plan, err
 	}
-	if err := recoverFolder(cfg, found.self(node.ID), history); err != nil {
+	if plan.Lacks = found.lacks(dir); opts.DryRun {
+		return plan, nil
+	}
+	if err := recoverFolder(cfg, found.self(node.ID), history, plan.Lacks); err != nil {
 		return plan, err
 	}
 	return plan, disk.ForgetMemory(dir)
@@ -112,6 +121,17 @@ func readFolder(dir string) (*folder, error) {
 		return nil, disk.Damaged(path, err)
 	}
 	return f, nil
+}
+
+// lacks is the furthest that standings.json has of a member, where the folder has less.
+func (f *folder) lacks(dir string) (most disk.Standing) {
+	m, _ := disk.LoadMemory(dir) // one that cannot be read was being written when the machine failed
+	for _, s := range append(slices.Collect(maps.Values(m.Others)), m.Own) {
+		if s.Raft > max(f.last, most.Raft) && s.History == f.state.History() {
+			most = s
+		}
+	}
+	return most
 }
 
 // newestSnapshot takes over the snapshot that Raft would restore.
@@ -225,6 +245,7 @@ func (f *folder) plan(id string, cfg Config) (*storepb.History, Recovery, error)
 type recoverFSM struct {
 	of      *fsm
 	history *storepb.History
+	lacks   disk.Standing
 }
 
 // Apply implements raft.FSM.
@@ -238,15 +259,30 @@ func (f recoverFSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.of.failed.Load(); err != nil {
 		return nil, err
 	}
-	next, err := f.of.state.Recovered(f.history)
+	next, err := f.of.state.Recovered(f.history, f.lost(f.of.state))
 	if err != nil {
 		return nil, err
 	}
 	return fsmSnapshot{next}, nil
 }
 
+// lost is the alarm of what the state is known to lack, nil where no position shows it.
+func (f recoverFSM) lost(st *state.State) *storepb.Loss {
+	p := readPosition(st, f.lacks.Position)
+	history, err := state.ParseHistory(p.GetHistory())
+	if err != nil {
+		return nil
+	}
+	if place := st.PlaceOf(history, p.Index, p.Lineage); place != state.Ahead && place != state.Absent {
+		return nil
+	}
+	return &storepb.Loss{
+		Position: p, ShownBy: "member " + f.lacks.Node, History: f.history, Applied: st.Revision().Index, Index: st.Applied(),
+	}
+}
+
 // recoverFolder has Raft write the snapshot and forget the log.
-func recoverFolder(cfg Config, alone raft.Configuration, history *storepb.History) (err error) {
+func recoverFolder(cfg Config, alone raft.Configuration, history *storepb.History, lacks disk.Standing) (err error) {
 	db, err := disk.OpenLog(cfg.Dir)
 	if err != nil {
 		return err
@@ -260,7 +296,7 @@ func recoverFolder(cfg Config, alone raft.Configuration, history *storepb.Histor
 	conf := raft.DefaultConfig()
 	conf.ProtocolVersion, conf.LocalID, conf.Logger = raft.ProtocolVersionMax, alone.Servers[0].ID, logger
 	_, trans := raft.NewInmemTransport(alone.Servers[0].Address) // dials nobody
-	err = raft.RecoverCluster(conf, recoverFSM{newFSM(), history}, db.Entries, db.Values, snaps, trans, alone)
+	err = raft.RecoverCluster(conf, recoverFSM{newFSM(), history, lacks}, db.Entries, db.Values, snaps, trans, alone)
 	if err = errors.Join(err, trans.Close()); err != nil {
 		return federation.Errorf(federation.Internal, "the folder %s could not be rewritten: %w", cfg.Dir, err).
 			WithHint("check that its disk is not full, and run it again")

@@ -8,6 +8,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/test/raftfake"
+	"github.com/meridiankds/meridian/raftstore/disk"
 )
 
 // TestRecover: of three members one is left. It goes on alone with everything that it
@@ -78,6 +79,52 @@ func TestRecover(t *testing.T) {
 		}
 		m.stop()
 		start(t, c.config(left)).awaitReady().stop()
+	}
+}
+
+// TestARecoveryNamesWhatIsLost: the member that is left remembers that another one had more.
+func TestARecoveryNamesWhatIsLost(t *testing.T) {
+	c := startCluster(t)
+	revoke := func(among []*member) (change Change) {
+		c.write(among, func(m *member) (err error) {
+			change, err = m.Revoke(context.Background(), Origin{By: "ann"}, cptoken.Zone, "", []cptoken.RevokedID{{ID: randomUUID()}}, "why")
+			return err
+		})
+		return change
+	}
+	before := revoke(c.members)
+	c.agree(c.members, before.Revision)
+	c.members[0].stop()
+	rest := c.members[1:]
+	lost := revoke(rest)
+	c.agree(rest, lost.Revision)
+	more := rest[0].Standing()
+	for _, m := range rest {
+		m.stop()
+	}
+	memory, err := disk.LoadMemory(c.dirs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Recover(c.dirs[0], RecoverOptions{DryRun: true}); err != nil || r.Lacks.Raft != 0 {
+		t.Fatalf("nothing is known to be lost: %+v: %v", r.Lacks, err)
+	}
+	memory.Others[more.Node] = more
+	if err := memory.Write(c.dirs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Recover(c.dirs[0], RecoverOptions{}); err != nil || r.Lacks.Node != more.Node || r.Lacks.Raft != more.Raft {
+		t.Fatalf("lacks %+v: %v", r.Lacks, err)
+	}
+	cfg := c.config(0)
+	cfg.Bootstrap = false
+	m := start(t, cfg).awaitReady()
+	losses := m.Losses()
+	if len(losses) != 1 || losses[0].ShownBy != "member "+more.Node || losses[0].Shown != lost.Revision || losses[0].Had != before.Revision {
+		t.Errorf("losses %+v, want one of %s", losses, lost.Revision)
+	}
+	if n, _, err := m.ConfirmLoss(context.Background(), Origin{By: "ann"}, false, nil); err != nil || n != 1 || !m.MayProve() {
+		t.Errorf("%d losses were confirmed: %v", n, err)
 	}
 }
 

@@ -149,6 +149,20 @@ func (s *Store) Remembered(node string) (disk.Standing, bool) {
 	return o, ok
 }
 
+// RememberShown keeps the positions that were shown and that may be of what is lost.
+func (s *Store) RememberShown(shown []disk.Shown) {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	s.memory.present.Shown, s.memory.changed = shown, true
+}
+
+// RememberedShown are those that were kept last, before the start too.
+func (s *Store) RememberedShown() []disk.Shown {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	return s.memory.present.Shown
+}
+
 // keepMemory writes what this member remembers, while it runs and once more when it ends.
 func (s *Store) keepMemory(ctx context.Context) error {
 	ticker := time.NewTicker(memoryEvery)
@@ -177,7 +191,7 @@ func (s *Store) writeMemory() {
 	}
 	s.memory.changed = false
 	s.memory.present.Own = own
-	next := disk.Memory{Own: own, Others: map[string]disk.Standing{}}
+	next := disk.Memory{Own: own, Others: map[string]disk.Standing{}, Shown: s.memory.present.Shown}
 	for id, o := range s.memory.present.Others {
 		if known[id] || len(known) == 0 {
 			next.Others[id] = o

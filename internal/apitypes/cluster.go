@@ -18,6 +18,18 @@ type Cluster struct {
 	Losses []Loss `json:"losses,omitempty"`
 	// NewerHistories are shown by zones, and nobody here knows them: the ids.
 	NewerHistories []string `json:"newerHistories,omitempty"`
+	// Doubts are revisions that somebody holds, or says so, and that this cluster does not
+	// have, beside the losses and the newer histories.
+	Doubts []Doubt `json:"doubts,omitempty"`
+}
+
+// Doubt is a revision that this cluster does not have.
+type Doubt struct {
+	ShownBy string `json:"shownBy"` // "zone west", "member <id>"
+	Shown   string `json:"shown"`
+	// Why is "waits" (it proves a loss within an hour of another one), "more" (more was lost
+	// than a loss was proved with) or "unproved" (nothing proves it).
+	Why string `json:"why"`
 }
 
 // Loss is a loss of acknowledged changes that somebody proved: a disk went back.

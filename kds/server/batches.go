@@ -81,7 +81,7 @@ type wanted struct {
 	from, head federation.Revision
 	room       int  // how many times CacheBytes the deltas that are being sent may take
 	whole      bool // a full state, one that does not go back behind from
-	merging    bool // a full state, for a zone of which nothing proves where it stands
+	merging    bool // a full state, not of before from, for a zone of which nothing proves where it stands
 }
 
 // next returns a set that leads a zone on from a revision, to head or further,

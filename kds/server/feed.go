@@ -16,11 +16,12 @@ import (
 // not acknowledged, never a copy of anything.
 type feed struct {
 	subscribed bool
-	halted     bool    // the zone refused a set; it must resume on a new stream
-	answered   bool    // the subscription has had its answer
-	resume     *resume // where the zone's copy stands is not known yet; nil: it is
-	merging    bool    // nothing proved it: the zone needs all, and keeps what it refuses
-	renew      bool    // the zone's copy is of another vocabulary: it needs all of it
+	halted     bool      // the zone refused a set; it must resume on a new stream
+	answered   bool      // the subscription has had its answer
+	resume     *resume   // where the zone's copy stands is not known yet; nil: it is
+	again      time.Time // when to ask once more where it stands; zero: at the next change
+	merging    bool      // nothing proved it: the zone needs all, and keeps what it refuses
+	renew      bool      // the zone's copy is of another vocabulary: it needs all of it
 	cursor     federation.Revision
 	inflight   []flight // oldest first
 	// unwritten are sets whose refusals are in force at the zone, and which it cannot
@@ -90,6 +91,10 @@ type resume struct {
 	waiting  bool
 }
 
+// recheckPlace is when a stream asks again where the copy of its zone stands, although
+// nothing has changed: this member may be in touch with the others by now.
+const recheckPlace = time.Second
+
 // place finds out where the copy of a zone stands that resumes. It reports false where
 // the zone knows what this member does not: it is sent nothing, because it never goes
 // back, until this member has caught up or the loss is proved.
@@ -114,6 +119,10 @@ func (st *stream) place() bool {
 		return false
 	default:
 		f.merging = true
+		if _, head := st.srv.cfg.Source.Head(); f.resume.claimed.History == head.History {
+			// A full state that is kept for others must not be of before what it says it has.
+			f.cursor = federation.Revision{History: head.History, Index: min(f.resume.claimed.Index, head.Index)}
+		}
 		st.srv.cfg.Logger.Info("nothing proves where the zone stands: it gets the full state and keeps what it refuses", attrs...)
 	}
 	if f.resume.waiting {
@@ -178,9 +187,11 @@ func (st *stream) refused(r *wire.Request) {
 // may be; nil means that only a request can change anything.
 func (st *stream) push(ctx context.Context) (<-chan struct{}, error) {
 	f := &st.feed
+	f.again = time.Time{}
 	for f.subscribed && !f.halted && len(f.inflight) < st.srv.limits.InFlight {
 		changed := st.srv.cfg.Source.Watch()
 		if !st.place() {
+			f.again = time.Now().Add(recheckPlace)
 			return changed, nil
 		}
 		_, head := st.srv.cfg.Source.Head()

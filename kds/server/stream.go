@@ -117,8 +117,10 @@ func (st *stream) untilDeadline() time.Duration {
 	if at, _ := st.deadline(); !at.IsZero() {
 		wait = max(min(wait, clock.Left(at, time.Now())), 0)
 	}
-	if at := st.kuma.again; !at.IsZero() {
-		wait = max(min(wait, clock.Left(at, time.Now())), 0)
+	for _, at := range [...]time.Time{st.kuma.again, st.feed.again} {
+		if !at.IsZero() {
+			wait = max(min(wait, clock.Left(at, time.Now())), 0)
+		}
 	}
 	return wait
 }

@@ -16,8 +16,10 @@ import (
 const MemoryFile = "standings.json"
 
 const (
-	memoryFormat = 1
-	maxMemory    = 1 << 20
+	memoryFormat = 2
+	// memoryUnshown is the format before Shown. It is read, and replaced by the next write.
+	memoryUnshown = 1
+	maxMemory     = 1 << 20
 )
 
 // Standing is how far a member has applied the log: Raft's index, and the place in the
@@ -43,8 +45,17 @@ type Memory struct {
 	Own    Standing `json:"own"`
 	// Others are the furthest standings that others reported, by node.
 	Others map[string]Standing `json:"others,omitempty"`
+	// Shown are positions that were shown to this member and that are, or may be, of what is
+	// lost: the alarm outlives a restart.
+	Shown []Shown `json:"shown,omitempty"`
 	// Checksum is the CRC-32C of the compact JSON of all before, in hexadecimal.
 	Checksum string `json:"checksum"`
+}
+
+// Shown is a position and who showed it.
+type Shown struct {
+	By       string `json:"by"`
+	Position []byte `json:"position"`
 }
 
 func (m Memory) checksum() string {
@@ -67,7 +78,7 @@ func LoadMemory(dir string) (m Memory, err error) {
 	if err == nil {
 		err = json.Unmarshal(data, &m)
 	}
-	if err == nil && (m.Format != memoryFormat || m.Checksum != m.checksum()) {
+	if err == nil && (m.Format != memoryFormat && m.Format != memoryUnshown || m.Checksum != m.checksum()) {
 		err = errors.New("its checksum does not match")
 	}
 	if err != nil {

@@ -90,11 +90,14 @@ func (s *State) beginHistory(index uint64, op *storepb.BeginHistory) (uint64, er
 	return 1, nil
 }
 
-// Recovered returns the state in a new history, after its majority was lost. Serials
-// are skipped, because the lost members may have used the next ones.
-func (s *State) Recovered(history *storepb.History) (*State, error) {
+// Recovered returns the state in a new history, after its majority was lost, with an alarm of what
+// is known to be lost, or nil. Serials are skipped, because the lost members may have used the next ones.
+func (s *State) Recovered(history *storepb.History, lost *storepb.Loss) (*State, error) {
 	next := s.Capture()
 	next.share()
+	if lost != nil && len(s.losses) < maxLosses { // as if it were proved long ago: the next proof does not wait
+		lost.AtMs, next.proved, next.losses = s.time, max(s.proved, 1), append(s.losses[:len(s.losses):len(s.losses)], lost)
+	}
 	if _, err := next.beginHistory(next.applied, &storepb.BeginHistory{History: history}); err != nil {
 		return nil, err
 	}

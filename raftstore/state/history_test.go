@@ -190,7 +190,7 @@ func (a *anything) draw() {
 func (a *anything) whole() {
 	switch n := rapid.IntRange(0, 4).Draw(a.rt, "of"); {
 	case n == 0:
-		if next, err := a.s.Recovered(a.history()); err == nil {
+		if next, err := a.s.Recovered(a.history(), nil); err == nil {
 			a.s = next
 		}
 	case n < 3 || len(a.backups) == 0:

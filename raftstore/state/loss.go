@@ -24,10 +24,7 @@ const (
 func (s *State) proveLoss(index uint64, op *storepb.ProveLoss) (uint64, error) {
 	p := op.GetPosition()
 	history, err := ParseHistory(p.GetHistory())
-	if err != nil {
-		return 0, err
-	}
-	if err := checkShown(p, op.ShownBy); err != nil {
+	if err = firstOf(err, checkShown(p, op.ShownBy)); err != nil {
 		return 0, err
 	}
 	place := s.PlaceOf(history, p.Index, p.Lineage)

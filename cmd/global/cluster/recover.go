@@ -24,6 +24,13 @@ type recovery struct {
 	Keys        int              `json:"keys"`
 	Zones       int              `json:"zones"`
 	Revocations int              `json:"revocations"`
+	Lacks       *recoveryLacks   `json:"lacks,omitempty"`
+}
+
+// recoveryLacks is what is known to be lost: a member had more.
+type recoveryLacks struct {
+	Member string `json:"member"`
+	Index  uint64 `json:"index"` // of its last entry
 }
 
 type recoveryMember struct {
@@ -85,6 +92,10 @@ func recoverCluster(c *cli.Context) error {
 	if err := console.Print(c.App.Writer, format, r, func() io.WriterTo { return recoveryFields(r) }); err != nil {
 		return err
 	}
+	if r.Lacks != nil {
+		voice.Warn("member %s had applied index %d, and the log here ends at %d: changes that were acknowledged are lost", r.Lacks.Member, r.Lacks.Index, r.LastIndex)
+		voice.Hint("another member's directory may have them; once the node runs, global cluster status shows the loss, and docs/backup.md says what to do")
+	}
 	if dry {
 		voice.Say("nothing was changed: this was a dry run")
 	}
@@ -98,6 +109,9 @@ func shownRecovery(f raftstore.Recovery, dry bool) recovery {
 	}
 	if !dry {
 		r.Revision = f.Revision.String()
+	}
+	if f.Lacks.Raft > 0 {
+		r.Lacks = &recoveryLacks{Member: f.Lacks.Node, Index: f.Lacks.Raft}
 	}
 	for _, m := range f.Members {
 		r.Members = append(r.Members, recoveryMember{ID: m.ID, Address: m.Address, Voter: m.Voter, Stays: m.ID == f.NodeID})

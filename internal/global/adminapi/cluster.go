@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/clocks"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -282,18 +283,14 @@ func alone() error {
 	return federation.Errorf(federation.Conflict, "this node is alone")
 }
 
-// Losses knows what was shown to members and is not in their past.
-type Losses interface {
-	// NewerHistories are those that nobody here knows, with who showed each.
-	NewerHistories() (histories []federation.History, by []string)
-}
+// Losses knows positions that were shown to members, of what is, or may be, lost.
+type Losses interface{ Doubts() []fleet.Doubt }
 
-// newerHistories are the histories that were shown and that nobody here knows.
-func (api *API) newerHistories() (histories []federation.History, by []string) {
-	if api.cfg.Losses != nil {
-		histories, by = api.cfg.Losses.NewerHistories()
+func (api *API) doubts() []fleet.Doubt {
+	if api.cfg.Losses == nil {
+		return nil
 	}
-	return histories, by
+	return api.cfg.Losses.Doubts()
 }
 
 // losses adds to a status what was lost, as far as it is known, and returns the warnings.
@@ -313,10 +310,13 @@ func (api *API) losses(status *apitypes.Cluster) (warnings []string) {
 		}
 		warnings = append(warnings, text)
 	}
-	histories, by := api.newerHistories()
-	for i, h := range histories {
-		status.NewerHistories = append(status.NewerHistories, h.ID)
-		warnings = append(warnings, by[i]+" holds history "+h.ID+", which is newer than this cluster's and which nobody here knows: two clusters share this name, or disks went back behind a new history; find out which, then: global cluster confirm-loss --adopt")
+	for _, d := range api.doubts() {
+		if d.Why == fleet.DoubtNewer {
+			status.NewerHistories = append(status.NewerHistories, d.Revision.History.ID)
+		} else {
+			status.Doubts = append(status.Doubts, apitypes.Doubt{ShownBy: d.By, Shown: d.Revision.String(), Why: string(d.Why)})
+		}
+		warnings = append(warnings, d.By+" holds "+d.What()+": "+d.Means()+"; "+d.Hint())
 	}
 	return warnings
 }
@@ -331,7 +331,12 @@ func (api *API) postConfirmLoss(a *act, w http.ResponseWriter, r *http.Request) 
 		return err
 	}
 	a.note(slog.Bool("adopt", body.Adopt))
-	shown, _ := api.newerHistories()
+	doubts := api.doubts()
+	shown := fleet.Histories(doubts, fleet.DoubtNewer)
+	if len(fleet.Histories(doubts, fleet.DoubtUnproved)) > 0 { // what it claims to hold is not believed
+		_, head := api.store.Head()
+		shown = append(shown, head.History)
+	}
 	lost, change, err := api.store.ConfirmLoss(r.Context(), a.origin("confirm loss", boolText(body.Adopt)), body.Adopt, shown)
 	if err != nil {
 		return err

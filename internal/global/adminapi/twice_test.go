@@ -15,6 +15,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 )
 
 // asked is a request that is sent twice under one request id.
@@ -125,13 +126,13 @@ func written(ids string) string {
 // another.
 type newerUntil struct{ e *env }
 
-// NewerHistories implements Losses.
-func (n newerUntil) NewerHistories() (histories []federation.History, by []string) {
-	shown := federation.History{ID: "00000000000000ff", Created: 1 << 42}
-	if shown.Compare(n.e.head().History) > 0 {
-		return []federation.History{shown}, []string{"zone west"}
+// Doubts implements Losses.
+func (n newerUntil) Doubts() []fleet.Doubt {
+	shown := federation.Revision{History: federation.History{ID: "00000000000000ff", Created: 1 << 42}, Index: 1}
+	if shown.History.Compare(n.e.head().History) > 0 {
+		return []fleet.Doubt{{By: "zone west", Revision: shown, Why: fleet.DoubtNewer}}
 	}
-	return nil, nil
+	return nil
 }
 
 // TestARequestThatIsSentTwice has every route that changes something answer a repetition

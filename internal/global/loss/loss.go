@@ -1,6 +1,7 @@
 package loss
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/disk"
 )
 
 // Store is what the watch needs of the replicated state; *raftstore.Store is one.
@@ -24,6 +26,8 @@ type Store interface {
 	MayProve() bool
 	ProveLoss(ctx context.Context, shownBy string, position []byte) (raftstore.Change, error)
 	Losses() []raftstore.Loss
+	RememberShown(shown []disk.Shown)
+	RememberedShown() []disk.Shown
 
 	HistoryBegan() uint64
 	Keys() []raftstore.Key
@@ -73,14 +77,13 @@ type Watch struct {
 	mu     sync.Mutex
 	shown  map[string]noted // by position
 	wake   chan struct{}
-	newer  map[federation.History]string // histories that nobody here knows, and who showed them
-	limits bool                          // it was said that a proof waits for the hour to pass
-	said   map[string]bool               // of keys
+	doubts []fleet.Doubt   // in the order of their revisions
+	said   map[string]bool // of keys
 }
 
 // New returns a Watch that has been shown nothing.
 func New(cfg Config) *Watch {
-	return &Watch{cfg: cfg, shown: map[string]noted{}, wake: make(chan struct{}, 1), newer: map[federation.History]string{}, said: map[string]bool{}}
+	return &Watch{cfg: cfg, shown: map[string]noted{}, wake: make(chan struct{}, 1), said: map[string]bool{}}
 }
 
 // Note notes a position that is not in this member's past.
@@ -125,19 +128,12 @@ func (w *Watch) Pending() []fleet.Shown {
 	return out
 }
 
-// NewerHistories are those that were shown and that nobody here knows, with who showed
-// each, in order.
-func (w *Watch) NewerHistories() (histories []federation.History, by []string) {
+// Doubts are the positions that leave a loss in doubt, as far as this member can judge:
+// who leads can.
+func (w *Watch) Doubts() []fleet.Doubt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for h := range w.newer {
-		histories = append(histories, h)
-	}
-	slices.SortFunc(histories, federation.History.Compare)
-	for _, h := range histories {
-		by = append(by, w.newer[h])
-	}
-	return histories, by
+	return slices.Clone(w.doubts)
 }
 
 // Waiting counts the positions that are not in this member's past.
@@ -149,6 +145,9 @@ func (w *Watch) Waiting() int {
 
 // Run judges what is shown, and acts where this member leads, until ctx ends.
 func (w *Watch) Run(ctx context.Context) error {
+	for _, s := range w.cfg.Store.RememberedShown() {
+		w.Note(fleet.Shown(s))
+	}
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
@@ -172,23 +171,54 @@ func (w *Watch) Run(ctx context.Context) error {
 	}
 }
 
-// judge looks at every position again: it is known by now, or proves a loss.
+// judge looks at every position again: it is known by now, or proves a loss, or leaves one
+// in doubt.
 func (w *Watch) judge(ctx context.Context) {
 	w.mu.Lock()
 	all := w.all()
 	w.mu.Unlock()
-	newer := map[federation.History]string{}
+	var doubts []fleet.Doubt
 	for _, s := range all {
-		switch place := w.cfg.Store.Place(s.Position); {
-		case place.Standing != cptoken.Ahead || clock.Elapsed(s.at, w.cfg.Now()) > shownLife:
+		place := w.cfg.Store.Place(s.Position)
+		doubt := fleet.Doubt{By: s.By, Revision: place.Revision}
+		switch {
+		case clock.Elapsed(s.at, w.cfg.Now()) > shownLife:
 			w.forget(s.Position)
+			continue
 		case place.NewerHistory:
-			newer[place.Revision.History] = s.By
-		case w.cfg.Store.IsLeader():
-			w.prove(ctx, s.Shown)
+			doubt.Why = fleet.DoubtNewer
+		case place.Lost && !w.cfg.Store.IsLeader():
+			continue // the leader proves it
+		case place.Lost && w.prove(ctx, s.Shown):
+			continue
+		case place.Lost:
+			doubt.Why = fleet.DoubtWaits
+		case place.More:
+			doubt.Why = fleet.DoubtMore
+		case place.Unproved && !w.cfg.Store.IsLeader():
+			continue // it may lack the secret
+		case place.Unproved:
+			doubt.Why = fleet.DoubtUnproved
+		default:
+			w.forget(s.Position)
+			continue
 		}
+		doubts = addDoubt(doubts, doubt)
 	}
-	w.sayNewer(newer)
+	w.sayDoubts(doubts)
+	w.remember()
+}
+
+// remember keeps what is left over a restart of this member.
+func (w *Watch) remember() {
+	var left []disk.Shown
+	for _, s := range w.Pending() {
+		left = append(left, disk.Shown(s))
+	}
+	slices.SortFunc(left, func(a, b disk.Shown) int { return bytes.Compare(a.Position, b.Position) })
+	if !slices.EqualFunc(left, w.cfg.Store.RememberedShown(), func(a, b disk.Shown) bool { return a.By == b.By && bytes.Equal(a.Position, b.Position) }) {
+		w.cfg.Store.RememberShown(left)
+	}
 }
 
 func (w *Watch) forget(position []byte) {
@@ -197,31 +227,55 @@ func (w *Watch) forget(position []byte) {
 	delete(w.shown, string(position))
 }
 
-// sayNewer raises the alarm of each history that is shown and not known, once.
-func (w *Watch) sayNewer(newer map[federation.History]string) {
+// addDoubt adds a doubt: of those of one reason and history the furthest stands for all, since
+// every zone may show one.
+func addDoubt(doubts []fleet.Doubt, d fleet.Doubt) []fleet.Doubt {
+	i := slices.IndexFunc(doubts, alike(d))
+	if i < 0 {
+		return append(doubts, d)
+	}
+	if c := cmp.Compare(d.Revision.Index, doubts[i].Revision.Index); c > 0 || c == 0 && d.By < doubts[i].By {
+		doubts[i] = d
+	}
+	return doubts
+}
+
+// alike reports whether a doubt is of the reason and history of d.
+func alike(d fleet.Doubt) func(fleet.Doubt) bool {
+	return func(o fleet.Doubt) bool { return o.Why == d.Why && o.Revision.History == d.Revision.History }
+}
+
+// sayDoubts raises the alarm of each doubt, once.
+func (w *Watch) sayDoubts(doubts []fleet.Doubt) {
+	slices.SortFunc(doubts, func(a, b fleet.Doubt) int {
+		return cmp.Or(a.Revision.History.Compare(b.Revision.History), cmp.Compare(a.Why, b.Why))
+	})
 	w.mu.Lock()
-	before := w.newer
-	w.newer = newer
+	before := w.doubts
+	w.doubts = doubts
 	w.mu.Unlock()
-	for h, by := range newer {
-		if _, said := before[h]; !said {
-			w.cfg.Logger.Error("a newer history is known elsewhere, and nobody here knows it: two clusters share this name, or disks went back behind a new history",
-				"history", h.ID, "shown_by", by, "hint", "find out which; then: global cluster confirm-loss --adopt")
+	for _, d := range doubts {
+		if !slices.ContainsFunc(before, alike(d)) {
+			what := "somebody holds what this cluster does not have"
+			if d.Why == fleet.DoubtNewer {
+				what = "a newer history is known elsewhere, and nobody here knows it"
+			}
+			w.cfg.Logger.Error(what, "why", d.Why, "shown_by", d.By, "shown", d.Revision.String(), "means", d.Means(), "hint", d.Hint())
 		}
 	}
 }
 
-// prove has the cluster begin a new history, unless it did so within the hour.
-func (w *Watch) prove(ctx context.Context, s fleet.Shown) {
+// prove has the cluster begin a new history, and reports false where it did so within the
+// hour.
+func (w *Watch) prove(ctx context.Context, s fleet.Shown) bool {
 	if !w.cfg.Store.MayProve() {
-		if !w.limits {
-			w.limits = true
-			w.cfg.Logger.Error("acknowledged changes were lost once more within an hour: nothing is done until it has passed, or an operator says so",
-				"shown_by", s.By, "hint", "find out why disks go back, or whether two clusters share this name; then: global cluster confirm-loss")
-		}
-		return
+		return false
 	}
-	w.limits = false
+	w.proveNow(ctx, s)
+	return true
+}
+
+func (w *Watch) proveNow(ctx context.Context, s fleet.Shown) {
 	_, err := w.cfg.Store.ProveLoss(ctx, s.By, s.Position)
 	switch reason := federation.AsError(err); {
 	case err == nil:

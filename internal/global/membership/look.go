@@ -86,46 +86,77 @@ func (m *Membership) addresses() []string {
 	return slices.DeleteFunc(slices.Compact(all), func(a string) bool { return a == m.cfg.Advertise })
 }
 
-// ask asks every address who is there. It fails where another process has this
-// node's id. silent are the addresses of --join without an answer.
+// ask asks every address who is there, and then whether this node itself is where the others
+// have it. It fails where another process has this node's id. silent are the addresses of
+// --join without an answer.
 func (m *Membership) ask(ctx context.Context) (answers []peer.Hello, silent []string, err error) {
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	self := m.hello()
-	var wait sync.WaitGroup
 	var mu sync.Mutex
-	for _, addr := range m.addresses() {
-		wait.Go(func() {
-			answer, failed := m.cfg.Peers.Hello(asking, addr, self)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case failed != nil:
-				if slices.Contains(m.cfg.Join, addr) {
-					silent = append(silent, addr)
-				}
-				if ctx.Err() == nil {
-					m.say("address "+addr, failed.Error(), "hint", federation.AsError(failed).Hint)
-				}
-			case answer.Boot == self.Boot: // this node itself, under another name
-			case answer.NodeID == self.NodeID:
-				err = idTaken(self.NodeID, addr)
-				m.say("address "+addr, err.Error())
-			case answer.Starting || answer.NodeID == "":
-				if slices.Contains(m.cfg.Join, addr) {
-					silent = append(silent, addr)
-				}
-			default:
-				m.say("address "+addr, "")
-				m.found(answer, addr)
-				if !slices.ContainsFunc(answers, func(a peer.Hello) bool { return a.NodeID == answer.NodeID }) {
-					answers = append(answers, answer)
-				}
+	m.each(asking, m.addresses(), self, func(addr string, answer peer.Hello, failed error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case failed != nil:
+			if slices.Contains(m.cfg.Join, addr) {
+				silent = append(silent, addr)
 			}
+			if ctx.Err() == nil {
+				m.say("address "+addr, failed.Error(), "hint", federation.AsError(failed).Hint)
+			}
+		case answer.Boot == self.Boot: // this node itself, under another name
+		case answer.NodeID == self.NodeID:
+			err = idTaken(self.NodeID, addr)
+			m.say("address "+addr, err.Error())
+		case answer.Starting || answer.NodeID == "":
+			if slices.Contains(m.cfg.Join, addr) {
+				silent = append(silent, addr)
+			}
+		default:
+			m.say("address "+addr, "")
+			m.found(answer, addr)
+			if !slices.ContainsFunc(answers, func(a peer.Hello) bool { return a.NodeID == answer.NodeID }) {
+				answers = append(answers, answer)
+			}
+		}
+	})
+	if err == nil {
+		err = m.notThere(asking, self, answers)
+	}
+	return answers, silent, err
+}
+
+// each asks addresses who is there, all at a time.
+func (m *Membership) each(ctx context.Context, addresses []string, self peer.Hello, answered func(addr string, answer peer.Hello, failed error)) {
+	var wait sync.WaitGroup
+	for _, addr := range addresses {
+		wait.Go(func() {
+			answer, failed := m.cfg.Peers.Hello(ctx, addr, self)
+			answered(addr, answer, failed)
 		})
 	}
 	wait.Wait()
-	return answers, silent, err
+}
+
+// notThere fails where another process runs under this node's id at the address at which
+// the others have this node, which --join need not name. A stranger may be there by now.
+func (m *Membership) notThere(ctx context.Context, self peer.Hello, others []peer.Hello) (err error) {
+	var there []string
+	for _, o := range others {
+		if o.You != "" && o.You != m.cfg.Advertise && !slices.Contains(there, o.You) {
+			there = append(there, o.You)
+		}
+	}
+	var mu sync.Mutex
+	m.each(ctx, there, self, func(addr string, answer peer.Hello, failed error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil && answer.NodeID == self.NodeID && answer.Boot != self.Boot {
+			err = idTaken(self.NodeID, addr)
+		}
+	})
+	return err
 }
 
 // found notes where a node answered, and whether it wants a vote. Its own word for its address wins over the one

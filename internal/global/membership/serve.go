@@ -19,7 +19,13 @@ func (m *Membership) Hello(from peer.Hello) peer.Hello {
 	if from.NodeID != "" && from.NodeID != m.store.NodeID() && from.Address != "" {
 		m.found(from, from.Address)
 	}
-	return m.hello()
+	answer := m.hello()
+	for _, member := range m.store.Members() {
+		if member.ID == from.NodeID {
+			answer.You = member.Address
+		}
+	}
+	return answer
 }
 
 // Promise lets a founder found, or refuses it with a Conflict.

@@ -77,6 +77,9 @@ func (k keySource) Changed() <-chan struct{} { return k.store.WatchAdmission() }
 type zoneSource struct {
 	store  *raftstore.Store
 	losses *loss.Watch
+	// current waits a moment until this member has all that was acknowledged before, and
+	// reports whether it does: not where it cannot tell.
+	current func() bool
 }
 
 // Head implements kds.Source.
@@ -89,10 +92,18 @@ func (z zoneSource) Watch() <-chan struct{} { return z.store.Watch() }
 func (z zoneSource) Since(rev federation.Revision) (cptoken.Delta, error) { return z.store.Since(rev) }
 
 // Place implements kds.Source. What this member does not know may be lost: whoever leads
-// finds out.
+// finds out. That nothing proves a position is said only by a member that has everything:
+// one that lags may lack the secret that the position is under, and the state that merges
+// would take from the zone what it has.
 func (z zoneSource) Place(zone string, position []byte) (cptoken.Standing, federation.Revision) {
 	shown := z.store.Place(position)
-	if shown.Standing == cptoken.Ahead {
+	if shown.Standing == cptoken.Unproven {
+		if !z.current() {
+			return cptoken.Ahead, shown.Revision
+		}
+		shown = z.store.Place(position)
+	}
+	if shown.Standing == cptoken.Ahead || shown.More || shown.Unproved {
 		z.losses.Note(fleet.Shown{By: "zone " + zone, Position: position})
 	}
 	return shown.Standing, shown.Revision

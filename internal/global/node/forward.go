@@ -83,6 +83,51 @@ func (p *peers) catchUp(ctx context.Context) bool {
 	return err == nil && p.store.WaitApplied(ctx, at.Index) == nil
 }
 
+// current reports whether this member has all that was acknowledged before it was called,
+// once it has caught up. Who asks meanwhile shares the answer of the next time that it is
+// found out, which begins after they asked.
+func (p *peers) current() bool {
+	return p.catching.do(func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), refreshTimeout)
+		defer cancel()
+		if p.store.IsLeader() {
+			_, err := p.store.ReadIndex()
+			return err == nil
+		}
+		return p.catchUp(ctx)
+	})
+}
+
+// catching finds out one time after the other, each for all who came before it began.
+type catching struct {
+	turn sync.Mutex // held while it is found out
+
+	mu   sync.Mutex
+	next *refresh // has not begun
+}
+
+func (c *catching) do(catchUp func() bool) bool {
+	c.mu.Lock()
+	run, mine := c.next, c.next == nil
+	if mine {
+		run = &refresh{done: make(chan struct{})}
+		c.next = run
+	}
+	c.mu.Unlock()
+	if !mine {
+		<-run.done
+		return run.ok
+	}
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	c.mu.Lock()
+	c.next = nil
+	c.mu.Unlock()
+	defer close(run.done)
+	run.ok = catchUp()
+	return run.ok
+}
+
 // refreshing lets one refresh serve all who ask meanwhile, and begins one a second
 // at most.
 type refreshing struct {

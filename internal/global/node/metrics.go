@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/metrics"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 )
@@ -37,9 +38,9 @@ func (n *Node) measure() {
 	m.Gauge("clock_off", "Whether this member's clock is more than 30 s from what most members agree on: it issues no tokens.", nil, n.clockOff)
 	m.Gauge("losses_unconfirmed", "Losses of acknowledged changes that were proved and that no operator has confirmed.", nil, func() []metrics.Sample { return metrics.One(len(s.Losses())) })
 	m.Gauge("newer_histories_shown", "Histories that zones hold and that nobody here knows.", nil, func() []metrics.Sample {
-		histories, _ := n.peers.losses.NewerHistories()
-		return metrics.One(len(histories))
+		return metrics.One(len(fleet.Histories(n.peers.losses.Doubts(), fleet.DoubtNewer)))
 	})
+	m.Gauge("losses_in_doubt", "Revisions that were shown, beside those of losses, and that this cluster does not have.", nil, func() []metrics.Sample { return metrics.One(len(n.peers.losses.Doubts())) })
 	m.Gauge("members_diverged", "Members that applied something else than others did.", nil, func() []metrics.Sample { return metrics.One(len(n.peers.Diverged())) })
 	m.Gauge("positions_ahead", "Positions that were shown to this member and that are not in its past.", nil, func() []metrics.Sample { return metrics.One(n.peers.losses.Waiting()) })
 	n.measureRaft()

@@ -158,7 +158,7 @@ func (n *Node) storeConfig() raftstore.Config {
 
 func (n *Node) kdsConfig(cluster string) kdsserver.Config {
 	cfg := kdsserver.Config{
-		Source: zoneSource{n.store, n.peers.losses}, Catalog: kumaCatalog{n.store},
+		Source: zoneSource{n.store, n.peers.losses, n.peers.current}, Catalog: kumaCatalog{n.store},
 		Authenticator: sealedGate{zones: admission.New(admission.Config{
 			Store: admissionStore{n.store, n.peers, n.keyring}, Verifier: n.verifier, Default: n.cfg.KDSAuth, Now: n.cfg.Now,
 			Cluster: cluster, Refresh: n.peers.Refresh, Logger: n.cfg.Logger.With("component", "kds.auth"),

@@ -49,6 +49,7 @@ type peers struct {
 	heard map[string]digested // what members reported in it
 
 	refreshing refreshing
+	catching   catching
 }
 
 // digested are sessions under the digest that their member has for them.

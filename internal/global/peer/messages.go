@@ -55,6 +55,8 @@ type Hello struct {
 	NonVoter      bool   `json:"nonVoter,omitempty"`
 	Leader        string `json:"leader,omitempty"`
 	LeaderAddress string `json:"leaderAddress,omitempty"`
+	// You is where the cluster has the node that asks; empty: it is no member.
+	You string `json:"you,omitempty"`
 	// Expect and Sees belong to the founding: how many nodes are to found the
 	// cluster, and the ids of those that this node sees, itself included, in order;
 	// empty while an address of its --join does not answer.

@@ -185,24 +185,46 @@ func TestEverybodyMoves(t *testing.T) {
 	c.revokeAnywhere(t, 0)
 }
 
+// TestANodeIDThatIsTaken: a copy of a member's directory does not run beside the member, also
+// where it knows of others only; nor does the member once the copy has taken its place.
 func TestANodeIDThatIsTaken(t *testing.T) {
 	t.Parallel()
 	c := StartGlobals(t, verbose(t), 3)
 	original := c.Followers()[0]
-	original.Stop()
 	twin := c.Add()
+	wantTaken := func(g *Global, join ...string) {
+		t.Helper()
+		c.Configure = func(cfg *globalnode.Config) { cfg.Join = join }
+		g.Launch()
+		c.Configure = nil
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		defer cancel()
+		if e := federation.AsError(g.Ended(ctx)); e == nil || e.Reason != "node_id_taken" {
+			t.Fatalf("%s ended with %v", g.Name, g.run.err)
+		}
+		g.once.Do(func() {}) // it has ended, and was meant to
+	}
+	var others []string
+	for _, g := range c.Running() {
+		if g != original {
+			others = append(others, g.Name)
+		}
+	}
+	original.Stop()
 	copyFolder(t, original.Dir, twin.Dir)
 	original.Start()
-	twin.Launch()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
-	defer cancel()
-	err := twin.Ended(ctx)
-	if e := federation.AsError(err); e == nil || e.Reason != "node_id_taken" {
-		t.Fatalf("the copy ended with %v", err)
-	}
-	twin.once.Do(func() {}) // it has ended, and was meant to
+	wantTaken(twin, c.join...)
+	wantTaken(twin, others...)
 	c.AwaitVoters(3)
 	c.revokeOn(t, c.Members[:3])
+
+	original.Stop()
+	twin.Empty()
+	copyFolder(t, original.Dir, twin.Dir)
+	twin.Start()
+	wantTaken(original, others...)
+	c.AwaitVoters(3)
+	c.revokeOn(t, c.Running())
 }
 
 func copyFolder(t *testing.T, from, to string) {
