@@ -48,7 +48,7 @@ func (s *State) blockKey(index uint64, op *storepb.KeyStep) (uint64, error) {
 	if err != nil || k.Blocked {
 		return 0, err
 	}
-	if s.level >= LevelWithdrawals && k.Registered != nil {
+	if k.Registered != nil {
 		return 0, federation.Errorf(federation.Conflict, "key %s is registered and signs nothing", KeyName(k.ID))
 	}
 	next := *k

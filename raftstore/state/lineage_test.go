@@ -339,6 +339,18 @@ func TestABlockedKeyStaysBlocked(t *testing.T) {
 	}
 }
 
+// TestARegisteredKeyIsNotBlocked, on any level: no snapshot with one that is blocked is taken.
+func TestARegisteredKeyIsNotBlocked(t *testing.T) {
+	for level := uint32(LevelLineage); level <= Level; level++ {
+		c := newCore(t)
+		c.ok(&storepb.Command{Op: &storepb.Command_RegisterKey{RegisterKey: &storepb.RegisterKey{
+			Id: &storepb.KeyRef{Kind: "zone", Kid: "ci"}, Alg: cptoken.AlgRS256, PublicDer: testDER(), Constraints: &storepb.Constraints{Zones: []string{"west"}, Scopes: []string{"ingress"}}}}})
+		c.s.level = level
+		c.refused(federation.Conflict, "", &storepb.Command{Op: &storepb.Command_BlockKey{BlockKey: &storepb.KeyStep{Kind: "zone", Kid: "ci"}}})
+		reread(t, c.s)
+	}
+}
+
 func sha(data []byte) [32]byte { return [32]byte(sha256Of(data)) }
 
 // TestAQuietClusterProvesWhereItStands: what was pruned for longer than the table remembers
