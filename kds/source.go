@@ -26,7 +26,8 @@ type Source interface {
 	// error where rev is ahead of this member.
 	Since(rev federation.Revision) (cptoken.Delta, error)
 	// Place tells where a position that a zone shows stands, and of one in this member's
-	// past the revision. It is asked again, at each change, for one that is ahead.
+	// past the revision. It is asked again, at each change and once a second, for one that
+	// is ahead: also where nothing changes the member may find out more.
 	Place(zone string, position []byte) (cptoken.Standing, federation.Revision)
 }
 

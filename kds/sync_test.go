@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,6 +184,35 @@ func TestAMergingStateIsNotOfBeforeWhatAZoneClaims(t *testing.T) {
 	if to := sent("west", claims); to != claims {
 		t.Errorf("a zone that says it has %s is sent the state at %s", claims, to)
 	}
+}
+
+// outOfTouch is a source of a member that cannot tell where zones stand until it is in touch
+// with the others. Nothing changes by that.
+type outOfTouch struct {
+	*kdstest.Source
+	inTouch atomic.Bool
+}
+
+// Place implements kds.Source.
+func (o *outOfTouch) Place(zone string, position []byte) (cptoken.Standing, federation.Revision) {
+	if !o.inTouch.Load() {
+		return cptoken.Ahead, federation.Revision{}
+	}
+	return o.Source.Place(zone, position)
+}
+
+// TestAMemberThatIsInTouchAgainIsAsked, although nothing changes.
+func TestAMemberThatIsInTouchAgainIsAsked(t *testing.T) {
+	source := &outOfTouch{Source: kdstest.NewSource()}
+	m := start(t, func(c *server.Config) { c.Source = source })
+	z := join(t, "west", func(c *client.Config) {
+		sink := kdstest.NewSink()
+		sink.Cluster, sink.Rev = kdstest.Cluster, kdstest.Revision(1, 1)
+		c.Sink = sink
+	}, m.addr)
+	kdstest.Eventually(t, "waiting", func() bool { return strings.Contains(m.log.String(), "waits for it") })
+	source.inTouch.Store(true)
+	kdstest.Eventually(t, "the zone to be current", func() bool { return z.Status().Current })
 }
 
 func TestNewerHistoryBringsFullState(t *testing.T) {
