@@ -89,7 +89,9 @@ func TestTwoHundredZonesComeBack(t *testing.T) {
 	again = append(again, revokeNew(t, g))
 	joinAll(g, zones)
 	await(t, "to wait for the global", zones, func(z *lightZone) bool { return z.waits(g) })
-	Eventually(t, "the limit of one an hour to be told", func() bool { return log.has("level=ERROR", "somebody holds what this cluster does not have", "why=waits", "once more within an hour", "confirm-loss") })
+	Eventually(t, "the limit of one an hour to be told", func() bool {
+		return log.has("level=ERROR", "somebody holds what this cluster does not have", "why=waits", "once more within an hour", "confirm-loss")
+	})
 	seen.note(g)
 	if n := len(g.Node.Store().Losses()); len(seen) != 2 || n != 1 {
 		t.Errorf("within the hour: histories %v, %d losses", seen, n)
