@@ -83,7 +83,7 @@ const maxTries = 4
 
 // admit lets in whose turn it is. changed is closed when it is worth another look; nil:
 // nobody waits.
-func (l *listener) admit() (c *Conn, changed <-chan struct{}) {
+func (l *listener) admit() (_ *Conn, changed <-chan struct{}) {
 	b := l.budget
 	for waits := 0; waits < maxTries; {
 		b.mu.Lock()
@@ -93,6 +93,7 @@ func (l *listener) admit() (c *Conn, changed <-chan struct{}) {
 			return nil, changed
 		}
 		a := t.value
+		var c *Conn
 		e, evicted, v := b.ledger.enter(a.source, l.port, a.came, b.cfg.Now(), func() { _ = c.Close() })
 		b.left(evicted)
 		switch v {
