@@ -2,11 +2,13 @@ package kds
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
 )
@@ -44,6 +46,7 @@ func FormatKeySets(uses []KeySetUse) string {
 		return err != nil
 	})
 	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Or(clock.Order(b.Last, a.Last), cmp.Compare(a.Set, b.Set)) })
+	slices.SortStableFunc(latest, func(a, b KeySetUse) int { return cmp.Compare(b.alive(), a.alive()) })
 	latest = latest[:min(len(latest), MaxKeySets)]
 	slices.SortFunc(latest, func(a, b KeySetUse) int { return cmp.Compare(a.Set, b.Set) })
 	lines := make([]string, len(latest))
@@ -51,6 +54,49 @@ func FormatKeySets(uses []KeySetUse) string {
 		lines[i] = u.line()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// livePrefix begins the Set of a use that tells of no key set, but of the sessions that are
+// open at the zone with tokens of one key: "live/zone/1", "live/dataplane/MESH/2". Count is
+// how many there are, Last has no meaning.
+const livePrefix = "live/"
+
+// LiveUse tells how many sessions are open with tokens of a key.
+func LiveUse(key cptoken.KeyID, sessions int) KeySetUse {
+	set := livePrefix + string(key.Kind) + "/"
+	if key.Mesh != "" {
+		set += key.Mesh + "/"
+	}
+	return KeySetUse{Set: set + key.KID, Count: uint64(max(sessions, 0)), Last: time.Unix(0, 0)}
+}
+
+// Live returns the key of a use that [LiveUse] made; ok is false for one of a key set.
+func (u KeySetUse) Live() (key cptoken.KeyID, ok bool) {
+	text, ok := strings.CutPrefix(u.Set, livePrefix)
+	if !ok {
+		return key, false
+	}
+	words := strings.Split(text, "/")
+	key = cptoken.KeyID{Kind: cptoken.Kind(words[0]), KID: words[len(words)-1]}
+	if len(words) == 3 {
+		key.Mesh = words[1]
+	}
+	known := key.Kind.Valid() && key.Kind.PerMesh() == (len(words) == 3) && len(words) >= 2 && len(words) <= 3
+	if key.Mesh != "" && federation.ValidateName("mesh", key.Mesh) != nil {
+		known = false
+	}
+	return key, known && liveKID.MatchString(key.KID)
+}
+
+// liveKID is what the kid of a key may be, whoever made it.
+var liveKID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// alive orders the uses of live sessions before others.
+func (u KeySetUse) alive() int {
+	if _, ok := u.Live(); ok {
+		return 1
+	}
+	return 0
 }
 
 func (u KeySetUse) line() string {
@@ -82,7 +128,9 @@ func parseKeySet(line string) (KeySetUse, error) {
 	if len(fields) != 3 {
 		return KeySetUse{}, malformed
 	}
-	if mesh, perMesh := strings.CutPrefix(fields[0], "dataplane/"); fields[0] != "zone" && (!perMesh || federation.ValidateName("mesh", mesh) != nil) {
+	if _, live := (KeySetUse{Set: fields[0]}).Live(); live {
+		// It needs no more of the form than its name.
+	} else if mesh, perMesh := strings.CutPrefix(fields[0], "dataplane/"); fields[0] != "zone" && (!perMesh || federation.ValidateName("mesh", mesh) != nil) {
 		return KeySetUse{}, malformed
 	}
 	count, err := strconv.ParseUint(fields[1], 10, 64)

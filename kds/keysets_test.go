@@ -3,6 +3,7 @@ package kds_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/test/kdstest"
 	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/client"
@@ -116,5 +118,35 @@ func TestReportsOfKeySetsAreBounded(t *testing.T) {
 	got, err := kds.ParseKeySets(text)
 	if err != nil || !reflect.DeepEqual(got, uses[kds.MaxKeySets:]) || len(text) > kds.MaxKeySetsLen {
 		t.Errorf("%d bytes, %v: %v", len(text), err, got)
+	}
+}
+
+// TestLiveUsesTravel: how many sessions a key has goes the way of the key sets that were
+// fetched, comes first where there is not room for all, and has one form.
+func TestLiveUsesTravel(t *testing.T) {
+	keys := []cptoken.KeyID{{Kind: cptoken.Zone, KID: "1"}, {Kind: cptoken.Dataplane, Mesh: "payments", KID: "ci-1"}, {Kind: cptoken.User, KID: "3"}}
+	var uses []kds.KeySetUse
+	for i := range kds.MaxKeySets {
+		uses = append(uses, kds.KeySetUse{Set: fmt.Sprintf("dataplane/m%d", i), Count: 1, Last: time.Unix(1_800_000_000, 0)})
+	}
+	for i, key := range keys {
+		uses = append(uses, kds.LiveUse(key, i+1))
+	}
+	parsed, err := kds.ParseKeySets(kds.FormatKeySets(uses))
+	if err != nil || len(parsed) != kds.MaxKeySets {
+		t.Fatalf("%d uses: %v", len(parsed), err)
+	}
+	for i, key := range keys {
+		if !slices.ContainsFunc(parsed, func(u kds.KeySetUse) bool {
+			got, live := u.Live()
+			return live && got == key && u.Count == uint64(i+1)
+		}) {
+			t.Errorf("%v is lost", key)
+		}
+	}
+	for _, bad := range []string{"live/zone", "live/zone/", "live/nonsense/1", "live/zone/mesh/1", "live/dataplane/1", "live/dataplane/A b/1", "live/zone/a/b/c", "live//1"} {
+		if _, err := kds.ParseKeySets(bad + " 1 0"); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
 	}
 }

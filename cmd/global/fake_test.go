@@ -121,7 +121,8 @@ func (f *fake) zones() {
 			{Name: "west", Enabled: true, Online: true, Sessions: []apitypes.Session{
 				{Instance: "5f0c6a4e-aaaa", Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true, Revision: revision,
 					Behind: &none, Authenticated: true, Method: "Control Plane Token", TokenSerial: 1,
-					KeySets: []apitypes.KeySetUse{{Set: "dataplane/default", Count: 1, Last: *before(49 * time.Minute)}, {Set: "zone", Count: 9, Last: *before(36 * time.Minute)}}},
+					LiveKeys: []apitypes.LiveKey{{Kind: "zone", KID: "1", Sessions: 7}, {Kind: "dataplane", Mesh: "default", KID: "1", Sessions: 30}},
+					KeySets:  []apitypes.KeySetUse{{Set: "dataplane/default", Count: 1, Last: *before(49 * time.Minute)}, {Set: "zone", Count: 9, Last: *before(36 * time.Minute)}}},
 				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Revision: revision, Nack: "disk full", Unheeded: []string{"lists of zone tokens", "cut-offs"}},
 			}},
 		}))

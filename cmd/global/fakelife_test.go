@@ -71,6 +71,10 @@ func (f *fake) life() {
 			problem(w, apitypes.Error{Status: 400, Title: "Bad Request", Detail: `class: "nonsense" is none: use change, revocation, issue or refusal`})
 			return
 		}
+		if r.FormValue("class") == "issue" && r.FormValue("outcome") == "done" {
+			reply(w, issuedLog())
+			return
+		}
 		list := apitypes.Audit{Silent: []string{}, Items: []apitypes.AuditRecord{
 			{Time: at.Add(3 * time.Second), Member: "n1", Seq: 9, Class: "refusal", Remote: "192.0.2.7:4711", Action: "GET /zones", Outcome: "refused", Status: 401, Reason: "expired"},
 			{Time: at.Add(2 * time.Second), Member: "n2", Seq: 4, Class: "issue", User: "ci", Via: "token", Remote: "192.0.2.8:1", Action: "POST /tokens/zone", Outcome: "done", Status: 200,
@@ -101,7 +105,7 @@ func (f *fake) life() {
 	})
 	f.mux.HandleFunc("GET /v1/revocations", func(w http.ResponseWriter, r *http.Request) {
 		all := []apitypes.Revocation{
-			{ID: "id-1", By: "jane", At: before(5 * time.Hour), Reason: "lost"},
+			{ID: "id-1", By: "jane", At: before(5 * time.Hour), Reason: "lost", Index: 42},
 			{ID: "id-2", By: "jane", At: before(49 * time.Minute), Expires: &at},
 			{ID: "id-3", By: "joe", At: before(7 * time.Minute), Reason: "stolen"},
 		}
@@ -187,6 +191,27 @@ func (f *fake) life() {
 			Waits: []string{"activation of zone-token-signing-key-2"}, AnsweredBy: "n1", Leader: true, AgeSeconds: 0.7,
 		})
 	})
+}
+
+// issuedLog is what the members logged of tokens: one that was renewed, one that is revoked,
+// one that expired, and one of a key that is gone; a member is silent.
+func issuedLog() apitypes.Audit {
+	record := func(member, user, ago, in string, about map[string]string) apitypes.AuditRecord {
+		back, _ := time.ParseDuration(ago)
+		ahead, _ := time.ParseDuration(in)
+		about["expires"] = time.Now().Add(ahead).UTC().Format(time.RFC3339)
+		return apitypes.AuditRecord{Time: *before(back), Member: member, Class: "issue", User: user, Outcome: "done", About: about}
+	}
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return apitypes.Audit{Silent: []string{"n3"}, Since: &since, Items: []apitypes.AuditRecord{
+		record("n1", "zone west", "1h", "500h", map[string]string{"kind": "control-plane", "zone": "west", "jti": "cp-1", "serial": "1"}),
+		record("n2", "jane", "30h", "2000h", map[string]string{"kind": "zone", "zone": "west", "scope": "egress,ingress", "jti": "id-1", "serial": "1"}),
+		record("n2", "jane", "40h", "100h", map[string]string{"kind": "zone", "zone": "east", "scope": "egress", "jti": "id-9", "serial": "1"}),
+		record("n1", "joe", "50h", "600h", map[string]string{"kind": "control-plane", "zone": "west", "jti": "cp-1", "serial": "1"}),
+		record("n1", "joe", "90h", "-1h", map[string]string{"kind": "user", "name": "ann", "jti": "u-1", "serial": "1"}),
+		record("n1", "joe", "95h", "900h", map[string]string{"kind": "dataplane", "mesh": "default", "name": "dp-1", "jti": "d-1", "serial": "7"}),
+		{Time: since, Member: "n1", Class: "issue", Outcome: "done", About: map[string]string{"kind": "zone"}},
+	}}
 }
 
 // requests remembers two.

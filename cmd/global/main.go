@@ -63,7 +63,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 			tokens.GenerateSigningKey(), tokens.GeneratePublicKey(), seal.Generate()),
 		verb("get", "show what the global holds",
 			resources.GetGlobalSecrets(), resources.GetSecrets(), resources.GetMeshes(), resources.GetZones(), resources.GetPublicKeys(),
-			revocations.Get(), revocations.GetCutOffs(), audit.Get(), audit.GetRequest()),
+			revocations.Get(), revocations.GetCutOffs(), audit.GetTokens(), audit.Get(), audit.GetRequest()),
 		resources.Apply(),
 		resources.Delete(),
 		verb("enable", "let a zone in again", zones.Enable()),

@@ -184,7 +184,7 @@ func (s setting) reverse() (pairs []string) {
 func newMistakes(t *testing.T) setting {
 	t.Helper()
 	dir := tempdir.Short(t)
-	s := setting{"DIR": dir, "LONG": filepath.Join(dir, strings.Repeat("x", endpoints.MaxSocketPath)), "TOKEN": "eyJhbGciOiJSUzI1NiJ9.eyJOYW1lIjoiamFuZSJ9.c2ln"}
+	s := setting{"DIR": dir, "LONG": filepath.Join(dir, strings.Repeat("x", 150-len(dir)-1)) /* as long wherever dir is */, "TOKEN": "eyJhbGciOiJSUzI1NiJ9.eyJOYW1lIjoiamFuZSJ9.c2ln"}
 	var ca []byte
 	serve := func(name string, secure bool, h http.HandlerFunc) {
 		server := httptest.NewUnstartedServer(h)

@@ -49,6 +49,9 @@ func (g *Global) Audit(ctx context.Context, q AuditQuery) (all apitypes.Audit, m
 		}
 		all.Items = append(all.Items, page.Items...)
 		all.Damaged = max(all.Damaged, page.Damaged)
+		if all.Since == nil {
+			all.Since = page.Since
+		}
 		for _, member := range page.Silent {
 			if !slices.Contains(all.Silent, member) {
 				all.Silent = append(all.Silent, member)

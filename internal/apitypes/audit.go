@@ -11,6 +11,9 @@ type Audit struct {
 	Silent []string `json:"silent"`
 	// Damaged is how many lines of the members' files could not be read.
 	Damaged int `json:"damaged,omitempty"`
+	// Since is from when on the members that answer have kept everything, on the first page;
+	// absent where none has dropped anything yet.
+	Since *time.Time `json:"since,omitempty"`
 }
 
 // AuditRecord is one act or refusal.

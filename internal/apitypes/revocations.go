@@ -86,6 +86,9 @@ type Revocation struct {
 	Reason  string     `json:"reason,omitempty"`
 	By      string     `json:"by,omitempty"`
 	At      *time.Time `json:"at,omitempty"`
+	// Index is where in the global's log it was revoked: a zone has it that acknowledged a
+	// revision from there on.
+	Index uint64 `json:"index,omitempty"`
 }
 
 // RevocationList is an item of GET /v1/revocation-lists.

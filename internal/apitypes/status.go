@@ -53,7 +53,18 @@ type Session struct {
 	Kept []string `json:"kept,omitempty"`
 	// KeySets are those that others fetched at the instance: they may verify with copies.
 	KeySets []KeySetUse `json:"keySets,omitempty"`
-	Nack    string      `json:"nack,omitempty"` // why the zone refused what it was sent
+	// LiveKeys says how many sessions are open at the instance with tokens of each key.
+	LiveKeys []LiveKey `json:"liveKeys,omitempty"`
+	Nack     string    `json:"nack,omitempty"` // why the zone refused what it was sent
+}
+
+// LiveKey is how many sessions are open at a zone with tokens of one key: of proxies, and of
+// programs that follow the zone.
+type LiveKey struct {
+	Kind     string `json:"kind"`
+	Mesh     string `json:"mesh,omitempty"`
+	KID      string `json:"kid"`
+	Sessions uint64 `json:"sessions"`
 }
 
 // KeySetUse says how often a key set was fetched at a zone, and when last.

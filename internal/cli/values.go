@@ -51,8 +51,17 @@ func PointInTime(flag, text string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.DateOnly, text); err == nil {
 		return at, nil
 	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+	if ago, err := time.ParseDuration(hours(text)); err == nil && ago >= 0 {
 		return now.Add(-ago), nil
 	}
 	return time.Time{}, Usagef("write it like 2026-11-22T06:30:00Z, 2026-11-22, now, or 24h for a day ago", "%s: %.40q is not a time", flag, text)
+}
+
+// PointAhead reads the value of a flag that is a time to come: as [PointInTime] does, but
+// that a length of time is how far ahead it is.
+func PointAhead(flag, text string, now time.Time) (time.Time, error) {
+	if ahead, err := time.ParseDuration(hours(text)); err == nil && ahead >= 0 {
+		return now.Add(ahead), nil
+	}
+	return PointInTime(flag, text, now)
 }

@@ -4,6 +4,7 @@ package keys
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -31,10 +32,19 @@ func keysList() *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "show every key and its state",
-		Description: `Examples:
+		Description: `LIVE is how many sessions are open at the zones with tokens of the key, as the zones
+said last; of control-plane-token keys how many control planes are connected. A key that
+others sign with is "registered".
+
+Who has not got a key yet is shown by --held, with the name of its secret:
+  global keys list --held zone-token-signing-key-2
+
+Examples:
   global keys list
   global keys list -o json`,
-		Flags: client.Flags(console.OutputFlag()),
+		Flags: client.Flags(
+			&cli.StringFlag{Name: "held", Usage: "show which zones and members have the key of this `NAME`, and which have not"},
+			console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
@@ -48,19 +58,39 @@ func keysList() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return console.Print(c.App.Writer, format, console.Items(keys), func() io.WriterTo { return keyTable(keys...) })
+			if name := c.String("held"); name != "" {
+				return heldKey(c, format, g, keys, name)
+			}
+			zones, err := g.ZoneStates(c.Context)
+			if err != nil && federation.CodeOf(err) != federation.Forbidden {
+				return err
+			}
+			listed := make([]listedKey, len(keys))
+			for i, k := range keys {
+				listed[i] = listedKey{Key: k, Live: total(usesOf(k, zones))}
+			}
+			return console.Print(c.App.Writer, format, console.Items(listed), func() io.WriterTo { return keyTable(listed) })
 		},
 	}
 }
 
-func keyTable(keys ...apitypes.Key) *console.Table {
-	t := console.NewTable("KIND", "MESH", "KEY", "STATE", "NAME", "AGE")
+// listedKey is a key and how much is open with its tokens.
+type listedKey struct {
+	apitypes.Key
+	Live uint64 `json:"live"`
+}
+
+func keyTable(keys []listedKey) *console.Table {
+	t := console.NewTable("KIND", "MESH", "KEY", "STATE", "LIVE", "NAME", "AGE").Wide("BY", "FINGERPRINT")
 	for _, k := range keys {
 		state := k.State
+		if k.Registered {
+			state = "registered"
+		}
 		if k.Broken {
 			state += ", broken"
 		}
-		t.Row(client.TokenName(k.Kind), k.Mesh, k.KID, state, k.Name, client.Age(k.Created))
+		t.Row(client.TokenName(k.Kind), k.Mesh, k.KID, state, strconv.FormatUint(k.Live, 10), k.Name, client.Age(k.Created), k.By, k.Fingerprint)
 	}
 	return t
 }
@@ -85,7 +115,11 @@ a terminal you are asked once more. With --compromised the command names the zon
 that have not dropped the key yet, and those whose key sets others fetched, who may
 verify with copies; it exits with 3 where there are any.
 
+--dry-run changes nothing and says what the removal would cut off: open sessions by zone,
+and tokens that are valid.
+
 Examples:
+  global keys remove zone-token 1 --dry-run
   global keys remove zone-token 1 --force
   global keys remove zone-token zone-token-signing-key-1 --force
   global keys remove dataplane-token 1 --mesh default --compromised`,
@@ -93,6 +127,7 @@ Examples:
 			client.MeshFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "remove it although tokens are cut off"},
 			&cli.BoolFlag{Name: "compromised", Usage: "the key is in a stranger's hands: remove it without waiting for anybody"},
+			dryRunFlag(),
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"},
 			console.OutputFlag()),
 		Action: removeKey,
@@ -103,6 +138,9 @@ func removeKey(c *cli.Context) error {
 	format, g, key, err := namedKey(c, "global keys remove KIND KEY")
 	if err != nil {
 		return err
+	}
+	if c.Bool("dry-run") {
+		return showUse(c, format, g, key, "removing")
 	}
 	if err := agreeToRemove(c, key); err != nil {
 		return err

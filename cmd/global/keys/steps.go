@@ -123,14 +123,24 @@ func keysRetire() *cli.Command {
 		Usage:     "stop a key from signing; its tokens stay valid",
 		ArgsUsage: "KIND KEY",
 		Description: `Seldom needed: activating a key retires the one before it. Retiring the key that
-signs leaves none, and is refused without --force.
+signs leaves none, and is refused without --force. --dry-run changes nothing and says what
+uses the key, which goes on until it is removed.
 
 Examples:
+  global keys retire zone-token 1 --dry-run
   global keys retire user-token 1 --force`,
 		Flags: client.Flags(client.MeshFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "retire it although nothing signs then, and no token can be issued"},
+			dryRunFlag(),
 			console.OutputFlag()),
 		Action: func(c *cli.Context) error {
+			if c.Bool("dry-run") {
+				format, g, key, err := namedKey(c, "global keys retire KIND KEY")
+				if err != nil {
+					return err
+				}
+				return showUse(c, format, g, key, "retiring")
+			}
 			step := keyStep{usage: "global keys retire KIND KEY", take: (*apiclient.Global).RetireKey}
 			return step.run(c, func(*console.Voice, apitypes.KeyChange) {})
 		},

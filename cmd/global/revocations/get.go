@@ -27,11 +27,15 @@ Examples:
   global get revocations
   global get revocations --kind zone-token --limit 20
   global get revocations --kind zone-token --reason stolen --since 24h
-  global get revocations --kind dataplane-token --mesh default -o json`,
+  global get revocations --kind dataplane-token --mesh default -o json
+
+Who has not got an earlier revocation is shown by --held, with the whole id:
+  global get revocations --kind zone-token --held 0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4`,
 		Flags: client.Flags(
 			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of the tokens: control-plane-token, zone-token, dataplane-token or user-token"},
 			client.MeshFlag(),
 			&cli.StringFlag{Name: "id", Usage: "only ids that begin with this `TEXT`"},
+			&cli.StringFlag{Name: "held", Usage: "show which zones have the revocation of this `ID`, and which have not"},
 			&cli.StringFlag{Name: "by", Usage: "only what `NAME` revoked"},
 			&cli.StringFlag{Name: "reason", Usage: "only what was revoked for a reason that contains this `TEXT`"},
 			&cli.StringFlag{Name: "since", Usage: "only what was revoked since this `TIME`: 2026-11-22T06:30:00Z, 2026-11-22, or 24h for a day ago"},
@@ -45,6 +49,9 @@ Examples:
 			}
 			if err := console.NoArguments(c); err != nil {
 				return err
+			}
+			if c.String("held") != "" {
+				return heldBy(c, format)
 			}
 			if c.String("kind") == "" {
 				return revocationLists(c, format)

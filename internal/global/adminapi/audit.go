@@ -48,6 +48,9 @@ func (api *API) listAudit(a *act, w http.ResponseWriter, r *http.Request) error 
 	list.Silent = silent
 	for _, p := range parts {
 		list.Damaged += p.page.Damaged
+		if since := p.page.Since; !since.IsZero() && (list.Since == nil || clock.Earlier(*list.Since, since)) {
+			list.Since = &since
+		}
 	}
 	if next := rest(parts, from, silent); next != "" {
 		q := r.URL.Query()

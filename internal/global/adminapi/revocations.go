@@ -198,7 +198,7 @@ func (api *API) postWithdraw(a *act, w http.ResponseWriter, r *http.Request) err
 }
 
 func revocationJSON(rev raftstore.Revocation) apitypes.Revocation {
-	j := apitypes.Revocation{ID: rev.ID, Reason: rev.Reason, By: rev.By, At: stamp(rev.At)}
+	j := apitypes.Revocation{ID: rev.ID, Reason: rev.Reason, By: rev.By, At: stamp(rev.At), Index: rev.Index}
 	if rev.Expires != 0 {
 		expires := time.Unix(rev.Expires, 0).UTC()
 		j.Expires = &expires

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"time"
+
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // maxScan bounds how many bytes a query looks through before it answers with what it
@@ -30,6 +33,15 @@ func (l *Log) Read(q Query) (Page, error) {
 	for _, class := range Classes {
 		if q.Class == "" || q.Class == class {
 			readers = append(readers, &backwards{series: &series{dir: l.dir, class: class}, before: before})
+		}
+	}
+	if q.Before == 0 {
+		for _, b := range readers {
+			since, err := b.series.keptSince()
+			if err != nil {
+				return Page{}, unusable(l.dir, err)
+			}
+			page.Since = clock.Last(page.Since, since)
 		}
 	}
 	scanned := 0
@@ -61,6 +73,24 @@ func (l *Log) Read(q Query) (Page, error) {
 			return page, nil
 		}
 	}
+}
+
+// keptSince is the time of the oldest record of a series that has dropped some, or may have.
+func (s *series) keptSince() (since time.Time, err error) {
+	firsts, err := s.firsts()
+	if err != nil || len(firsts) < filesPerClass {
+		return since, err
+	}
+	data, err := readFile(s.name(firsts[0]))
+	if err != nil {
+		return since, err
+	}
+	line, _, _ := bytes.Cut(data, []byte{'\n'})
+	var r Record
+	if json.Unmarshal(line, &r) != nil {
+		return since, nil
+	}
+	return r.Time, nil
 }
 
 func (l *Log) isOpen(seq uint64) bool {

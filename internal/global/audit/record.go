@@ -137,4 +137,7 @@ type Page struct {
 	Next uint64 `json:"next,omitempty"`
 	// Damaged is how many lines could not be read.
 	Damaged int `json:"damaged,omitempty"`
+	// Since is from when on every record of the classes that were asked for is kept, in the
+	// first page of an answer; zero where none has been dropped yet.
+	Since time.Time `json:"since,omitzero"`
 }

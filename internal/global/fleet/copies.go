@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
 )
@@ -42,6 +43,19 @@ func (f *Fleet) Copies(key cptoken.KeyID) []Copy {
 	}
 	slices.SortFunc(copies, func(a, b Copy) int { return cmp.Compare(a.Zone, b.Zone) })
 	return copies
+}
+
+// KeyUse returns what KeySets says as the API shows it: who fetched key sets, and how many
+// sessions are open with the tokens of each key.
+func (s *Session) KeyUse() (sets []apitypes.KeySetUse, live []apitypes.LiveKey) {
+	for _, u := range s.KeySetUses() {
+		if key, ok := u.Live(); ok {
+			live = append(live, apitypes.LiveKey{Kind: string(key.Kind), Mesh: key.Mesh, KID: key.KID, Sessions: u.Count})
+			continue
+		}
+		sets = append(sets, apitypes.KeySetUse{Set: u.Set, Count: u.Count, Last: u.Last.UTC()})
+	}
+	return sets, live
 }
 
 // KeySetUses returns what KeySets says.

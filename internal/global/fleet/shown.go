@@ -6,7 +6,6 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
-	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/kds/kuma"
 )
 
@@ -63,12 +62,13 @@ func (seen Zone) State(z federation.Zone, head federation.Revision) apitypes.Zon
 		if !s.Meridian {
 			unheeded = kuma.Unheeded(s.Version)
 		}
+		sets, live := s.KeyUse()
 		j.Sessions = append(j.Sessions, apitypes.Session{
 			Instance: s.Instance, Version: s.Version, Member: s.Member, Remote: s.Remote,
 			Connected: stamp(s.Connected), Disconnected: stamp(s.Disconnected), LastHeard: stamp(s.LastHeard),
 			Online: s.Online, Meridian: s.Meridian, Unheeded: unheeded, Revision: s.Acked.String(), Behind: behind(s.Acked, head),
 			Authenticated: s.Authenticated, Method: s.Method, TokenSerial: s.TokenSerial, TokenID: s.TokenID,
-			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), Kept: s.Kept(), KeySets: keySetsJSON(s.KeySetUses()), Nack: s.Nack,
+			TokenExpires: stamp(s.TokenExpires), Verdict: s.Verdict, NotHeld: s.Lacking(), Kept: s.Kept(), KeySets: sets, LiveKeys: live, Nack: s.Nack,
 		})
 	}
 	return j
@@ -85,14 +85,6 @@ func behind(acked, head federation.Revision) *uint64 {
 		n = head.Index - acked.Index
 	}
 	return &n
-}
-
-func keySetsJSON(uses []kds.KeySetUse) []apitypes.KeySetUse {
-	var out []apitypes.KeySetUse
-	for _, u := range uses {
-		out = append(out, apitypes.KeySetUse{Set: u.Set, Count: u.Count, Last: u.Last.UTC()})
-	}
-	return out
 }
 
 // stamp is a time as the API shows it, absent where there is none.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"math/bits"
 	"time"
 
 	"github.com/meridiankds/meridian/internal/clock"
@@ -124,9 +125,14 @@ func digestOf(sessions []fleet.Session) string {
 // told of nothing else.
 const keySetsEvery = 6 * time.Hour
 
-// coarse is what is worth telling of key sets that were fetched.
+// coarse is what is worth telling of key sets that were fetched, and of the sessions that
+// each key has: of those the order of magnitude, since they come and go all the time.
 func coarse(uses []kds.KeySetUse) string {
 	for i := range uses {
+		if _, live := uses[i].Live(); live {
+			uses[i].Count = uint64(bits.Len64(uses[i].Count))
+			continue
+		}
 		uses[i].Count, uses[i].Last = 0, uses[i].Last.Truncate(keySetsEvery)
 	}
 	return kds.FormatKeySets(uses)

@@ -219,6 +219,19 @@ func (r *Registry) Sessions() []*Session {
 	return all
 }
 
+// ByKey counts the open sessions by the key that signed the token of each.
+func (r *Registry) ByKey() map[cptoken.KeyID]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := map[cptoken.KeyID]int{}
+	for s := range r.open {
+		if s.Grant.Key.KID != "" {
+			counts[s.Grant.Key]++
+		}
+	}
+	return counts
+}
+
 // Count returns the number of open sessions.
 func (r *Registry) Count() int {
 	r.mu.Lock()
