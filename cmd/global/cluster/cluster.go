@@ -36,7 +36,8 @@ CLOCK is how far a member's clock is ahead of what most voters agree on; one tha
 more than 30 seconds issues no tokens.
 
 The exit code is 3 while the history is in doubt: a loss of acknowledged changes that nobody has
-confirmed, a newer history that a zone holds, or members that have diverged.
+confirmed, a newer history or a revision that somebody holds and the cluster does not have, or members
+that have diverged.
 
 Examples:
   global cluster status
@@ -69,7 +70,7 @@ Examples:
 // alarm is why the history of the cluster is in doubt; nil where it is not.
 func alarm(status apitypes.Cluster) error {
 	diverged := slices.ContainsFunc(status.Members, func(m apitypes.Member) bool { return m.Diverged })
-	if len(status.Losses) == 0 && len(status.NewerHistories) == 0 && !diverged {
+	if len(status.Losses) == 0 && len(status.NewerHistories) == 0 && len(status.Doubts) == 0 && !diverged {
 		return nil
 	}
 	return console.Pending(federation.Errorf(federation.Conflict, "the history of this cluster is in doubt: see the warning").

@@ -93,6 +93,9 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 	if len(members.NewerHistories) > 0 {
 		s.Alarms = append(s.Alarms, "zones hold a newer history")
 	}
+	for _, d := range members.Doubts {
+		s.Alarms = append(s.Alarms, d.ShownBy+" holds what this cluster does not have")
+	}
 	if len(s.Alarms) == 0 && members.Warning != "" {
 		s.Alarms = append(s.Alarms, members.Warning)
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -27,6 +28,8 @@ func TestSummary(t *testing.T) {
 	lost.Losses = []apitypes.Loss{{}}
 	newer := voters(true, true, true)
 	newer.NewerHistories = []string{"a"}
+	doubted := voters(true, true, true)
+	doubted.Doubts = []apitypes.Doubt{{ShownBy: "zone west", Why: "waits"}}
 	warned := voters(true, true, true)
 	warned.Warning = "something"
 	leaderless := voters(true, true, true)
@@ -54,6 +57,7 @@ func TestSummary(t *testing.T) {
 		{off, nil, "1 alarm: the clock of member global-2 is off by +1m0s", console.ExitPending},
 		{lost, nil, "1 alarm: acknowledged changes were lost, and nobody has confirmed it: 1", console.ExitPending},
 		{newer, nil, "1 alarm: zones hold a newer history", console.ExitPending},
+		{doubted, nil, "1 alarm: zone west holds what this cluster does not have", console.ExitPending},
 		{warned, nil, "1 alarm: something", console.ExitPending},
 		{follower, nil, "1 alarm: the leader does not answer: who is live is not known", console.ExitPending},
 		{leaderless, nil, "no leader; 0 zones; 1 alarm: no leader is known", console.ExitPending},
@@ -64,6 +68,29 @@ func TestSummary(t *testing.T) {
 		}
 		if got := console.ExitCode(s.verdict()); got != tt.code {
 			t.Errorf("%q: exit code %d, want %d", tt.says, got, tt.code)
+		}
+	}
+}
+
+// TestEveryListOfAStatusIsAnAlarm: whatever is listed beside the members has the commands end
+// with the exit code 3.
+func TestEveryListOfAStatusIsAnAlarm(t *testing.T) {
+	one := apitypes.Member{ID: "1", Voter: true, Leader: true, Live: true}
+	for i := range reflect.TypeFor[apitypes.Cluster]().NumField() {
+		status := apitypes.Cluster{Leader: "1", AnsweredBy: "1", Members: []apitypes.Member{one, one, one}}
+		f := reflect.TypeFor[apitypes.Cluster]().Field(i)
+		if f.Type.Kind() != reflect.Slice || f.Name == "Members" {
+			continue
+		}
+		if code := console.ExitCode(alarm(status)); code != console.ExitOK {
+			t.Fatalf("a good cluster ends with %d", code)
+		}
+		reflect.ValueOf(&status).Elem().Field(i).Set(reflect.MakeSlice(f.Type, 1, 1))
+		if code := console.ExitCode(alarm(status)); code != console.ExitPending {
+			t.Errorf("cluster status with %s ends with the exit code %d, want %d", f.Name, code, console.ExitPending)
+		}
+		if code := console.ExitCode(summarize(status, nil).verdict()); code != console.ExitPending {
+			t.Errorf("status with %s ends with the exit code %d, want %d", f.Name, code, console.ExitPending)
 		}
 	}
 }
