@@ -57,8 +57,11 @@ type Config struct {
 
 // Bounds of what is remembered of positions that are not in the past.
 const (
-	maxShown  = 256
-	shownLife = 24 * time.Hour
+	maxShown = 256
+	// maxShownBy is how many of them one zone or member may have shown: who has the token of
+	// a zone can make up as many as it likes, and must not take the place of others.
+	maxShownBy = 8
+	shownLife  = 24 * time.Hour
 	// lookEvery is how often the leader looks again where something waits: for the hour
 	// between two proofs to pass, or a gate to open.
 	lookEvery = time.Second
@@ -94,9 +97,8 @@ func (w *Watch) Note(s fleet.Shown) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, known := w.shown[string(s.Position)]
-	if !known && len(w.shown) >= maxShown {
-		oldest := slices.MinFunc(w.all(), func(a, b noted) int { return clock.Order(a.at, b.at) })
-		delete(w.shown, string(oldest.Position))
+	if !known {
+		w.makeRoom(s.By)
 	}
 	w.shown[string(s.Position)] = noted{s, w.cfg.Now()}
 	if !known {
@@ -105,6 +107,25 @@ func (w *Watch) Note(s fleet.Shown) {
 		default:
 		}
 	}
+}
+
+// makeRoom forgets a position where there are too many, of all or of one that shows them:
+// first what nothing proves, then what was shown longest ago. w.mu is held.
+func (w *Watch) makeRoom(by string) {
+	all := w.all()
+	if own := slices.DeleteFunc(slices.Clone(all), func(n noted) bool { return n.By != by }); len(own) >= maxShownBy {
+		all = own
+	} else if len(all) < maxShown {
+		return
+	}
+	proved := func(n noted) int {
+		if w.cfg.Store.Place(n.Position).Unproved {
+			return 0
+		}
+		return 1
+	}
+	least := slices.MinFunc(all, func(a, b noted) int { return cmp.Or(proved(a)-proved(b), clock.Order(a.at, b.at)) })
+	delete(w.shown, string(least.Position))
 }
 
 // all is what was shown. w.mu is held.
@@ -227,28 +248,35 @@ func (w *Watch) forget(position []byte) {
 	delete(w.shown, string(position))
 }
 
-// addDoubt adds a doubt: of those of one reason and history the furthest stands for all, since
-// every zone may show one.
+// addDoubt adds a doubt: of those that are alike the furthest stands for all, since every zone
+// may show one.
 func addDoubt(doubts []fleet.Doubt, d fleet.Doubt) []fleet.Doubt {
 	i := slices.IndexFunc(doubts, alike(d))
 	if i < 0 {
 		return append(doubts, d)
 	}
-	if c := cmp.Compare(d.Revision.Index, doubts[i].Revision.Index); c > 0 || c == 0 && d.By < doubts[i].By {
+	was := doubts[i]
+	if c := cmp.Or(d.Revision.History.Compare(was.Revision.History), cmp.Compare(d.Revision.Index, was.Revision.Index)); c > 0 || c == 0 && d.By < was.By {
 		doubts[i] = d
 	}
 	return doubts
 }
 
-// alike reports whether a doubt is of the reason and history of d.
+// alike reports whether a doubt is of the reason and history of d; where nothing proves it, of
+// the same zone or member, which may make up as many histories as it likes.
 func alike(d fleet.Doubt) func(fleet.Doubt) bool {
-	return func(o fleet.Doubt) bool { return o.Why == d.Why && o.Revision.History == d.Revision.History }
+	return func(o fleet.Doubt) bool {
+		if d.Why == fleet.DoubtUnproved {
+			return o.Why == d.Why && o.By == d.By
+		}
+		return o.Why == d.Why && o.Revision.History == d.Revision.History
+	}
 }
 
 // sayDoubts raises the alarm of each doubt, once.
 func (w *Watch) sayDoubts(doubts []fleet.Doubt) {
 	slices.SortFunc(doubts, func(a, b fleet.Doubt) int {
-		return cmp.Or(a.Revision.History.Compare(b.Revision.History), cmp.Compare(a.Why, b.Why))
+		return cmp.Or(a.Revision.History.Compare(b.Revision.History), cmp.Compare(a.Why, b.Why), cmp.Compare(a.By, b.By))
 	})
 	w.mu.Lock()
 	before := w.doubts
