@@ -91,6 +91,29 @@ func (u KeySetUse) Live() (key cptoken.KeyID, ok bool) {
 // liveKID is what the kid of a key may be, whoever made it.
 var liveKID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
+// ReportKeySets returns the two texts in which uses travel, by their names.
+func ReportKeySets(uses []KeySetUse) map[string]string {
+	var fetched, live []KeySetUse
+	for _, u := range uses {
+		if u.alive() > 0 {
+			live = append(live, u)
+		} else {
+			fetched = append(fetched, u)
+		}
+	}
+	return map[string]string{VersionKeySets: FormatKeySets(fetched), VersionLiveKeys: FormatKeySets(live)}
+}
+
+// JoinKeySets puts the two texts of a report together, as one that [ParseKeySets] reads.
+func JoinKeySets(fetched, live string) string {
+	a, errA := ParseKeySets(fetched)
+	b, errB := ParseKeySets(live)
+	if errA != nil || errB != nil {
+		return "" // the wire has refused them before
+	}
+	return FormatKeySets(append(a, b...))
+}
+
 // alive orders the uses of live sessions before others.
 func (u KeySetUse) alive() int {
 	if _, ok := u.Live(); ok {

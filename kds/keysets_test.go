@@ -144,6 +144,14 @@ func TestLiveUsesTravel(t *testing.T) {
 			t.Errorf("%v is lost", key)
 		}
 	}
+	// A global of before reads what it knows.
+	report := kds.ReportKeySets(uses)
+	if strings.Contains(report[kds.VersionKeySets], "live/") || strings.Count(report[kds.VersionLiveKeys], "\n") != len(keys)-1 {
+		t.Errorf("the report is %q", report)
+	}
+	if joined := kds.JoinKeySets(report[kds.VersionKeySets], report[kds.VersionLiveKeys]); joined != kds.FormatKeySets(uses) {
+		t.Errorf("joined: %q", joined)
+	}
 	for _, bad := range []string{"live/zone", "live/zone/", "live/nonsense/1", "live/zone/mesh/1", "live/dataplane/1", "live/dataplane/A b/1", "live/zone/a/b/c", "live//1"} {
 		if _, err := kds.ParseKeySets(bad + " 1 0"); err == nil {
 			t.Errorf("%s is taken", bad)

@@ -20,6 +20,9 @@ const (
 const (
 	KeySetsType    = "meridian.v1.KeySets"
 	VersionKeySets = "key-sets"
+	// VersionLiveKeys has the open sessions of each key, in the same form. It is apart
+	// because a global of before refuses a line that it cannot read, and passes over a name.
+	VersionLiveKeys = "live-keys"
 )
 
 // Services and methods, as Kuma's zones call them.

@@ -21,10 +21,11 @@ func (l *link) reportKeySets(ctx context.Context, sets kds.KeySets) {
 	last := ""
 	for {
 		changed := sets.Changed()
-		if uses := kds.FormatKeySets(sets.Uses()); uses != last {
-			last = uses
+		uses := sets.Uses()
+		if text := kds.FormatKeySets(uses); text != last {
+			last = text
 			m := &discovery.DeltaDiscoveryRequest{
-				TypeUrl: kds.KeySetsType, InitialResourceVersions: map[string]string{kds.VersionKeySets: uses},
+				TypeUrl: kds.KeySetsType, InitialResourceVersions: kds.ReportKeySets(uses),
 			}
 			if l.acks.say(m) != nil {
 				return // the stream is over, and says why to who receives

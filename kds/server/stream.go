@@ -194,7 +194,7 @@ func (st *stream) handle(r *wire.Request) error {
 	}
 	st.session.heard(st.srv.cfg.Now())
 	if r.TypeURL == kds.KeySetsType {
-		if st.session.keySets(r.KeySets) {
+		if st.session.keySets(kds.JoinKeySets(r.KeySets, r.LiveKeys)) {
 			st.srv.registry.touch()
 		}
 		return nil

@@ -31,6 +31,7 @@ type Request struct {
 	Resume         string // initial_resource_versions["changes"]
 	Vocabulary     string // initial_resource_versions["vocabulary"]
 	Position       []byte // initial_resource_versions["position"]
+	LiveKeys       string // initial_resource_versions["live-keys"], in the same form as KeySets
 	KeySets        string // initial_resource_versions["key-sets"], in the form of kds.FormatKeySets
 	// NotHeld are the names that a zone of Meridian's unsubscribes from: what it was
 	// sent and does not understand.
@@ -204,6 +205,10 @@ func (r *Request) decodeVersion(entry []byte) error {
 		r.Position, err = position(value)
 	case kds.VersionVocabulary:
 		r.Vocabulary, err = text("initial_resource_versions", value, kds.MaxVocabularyLen)
+	case kds.VersionLiveKeys:
+		if r.LiveKeys, err = text("initial_resource_versions", value, kds.MaxKeySetsLen); err == nil {
+			_, err = kds.ParseKeySets(r.LiveKeys)
+		}
 	case kds.VersionKeySets:
 		if r.KeySets, err = text("initial_resource_versions", value, kds.MaxKeySetsLen); err == nil {
 			_, err = kds.ParseKeySets(r.KeySets)
