@@ -164,7 +164,7 @@ func (n *Node) clientConfig() kdsclient.Config {
 	_, ranUntil := n.store.Contact()
 	cfg := kdsclient.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
-		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store, KeySets: keyUses{n.keySets, n.sessions},
+		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store, KeySets: keyUses{n},
 		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, RanUntil: ranUntil, MaxSilence: n.cfg.MaxStale, Trusts: n.cfg.trusts,
 	}
 	if !n.cfg.GlobalPlain {
