@@ -120,3 +120,23 @@ func TestALengthOfTimeIsNotEmpty(t *testing.T) {
 		t.Errorf("only %d commands have --valid-for", bounded)
 	}
 }
+
+// TestEveryServerFlagHasAVariable: what can be said on the command line of a server can be
+// said in its environment.
+func TestEveryServerFlagHasAVariable(t *testing.T) {
+	seen := 0
+	leaves(newApp(console.IO{}).Commands, nil, func(words []string, c *cli.Command) {
+		if line := strings.Join(words, " "); line != "server" && line != "dev" {
+			return
+		}
+		for _, f := range c.Flags {
+			seen++
+			if doc, ok := f.(cli.DocGenerationFlag); !ok || len(doc.GetEnvVars()) != 1 || !strings.HasPrefix(doc.GetEnvVars()[0], "GLOBAL_") {
+				t.Errorf("global %s: --%s has no variable of its own", strings.Join(words, " "), f.Names()[0])
+			}
+		}
+	})
+	if seen < 40 {
+		t.Errorf("only %d flags", seen)
+	}
+}

@@ -130,8 +130,9 @@ func (f *fake) zones() {
 }
 
 func (f *fake) cluster() {
+	leader := "n1"
 	f.mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, apitypes.Cluster{ClusterID: "c1", Leader: "n1", AnsweredBy: "n2", Voters: 2, Warning: "2 voters bear the loss of no more members than 1",
+		reply(w, apitypes.Cluster{ClusterID: "c1", Leader: leader, AnsweredBy: "n2", Voters: 2, Warning: "2 voters bear the loss of no more members than 1",
 			Members: []apitypes.Member{
 				{ID: "n1", Address: "a:5683", Voter: true, Leader: true, Live: true, Applied: 120, Clock: &apitypes.MemberClock{}},
 				{ID: "n2", Address: "b:5683", Voter: true, Live: true, Applied: 119, Clock: &apitypes.MemberClock{AheadSeconds: -4.4}},
@@ -139,7 +140,10 @@ func (f *fake) cluster() {
 				{ID: "n4", Address: "d:5683", NonVoter: true, Live: true, Applied: 119, Clock: &apitypes.MemberClock{AheadSeconds: 3600.2, WithinSeconds: 0.001, Off: true}},
 			}})
 	})
-	f.mux.HandleFunc("POST /v1/cluster/transfer-leader", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}) })
+	f.mux.HandleFunc("POST /v1/cluster/transfer-leader", func(w http.ResponseWriter, _ *http.Request) {
+		leader = map[string]string{"n1": "n2", "n2": "n1"}[leader]
+		reply(w, struct{}{})
+	})
 	f.mux.HandleFunc("POST /v1/cluster/confirm-loss", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, apitypes.ConfirmedLoss{Revision: "0123456789abcdef-1@7"})
 	})

@@ -68,6 +68,7 @@ var mistakes = []string{
 	"get zones --output",
 	"get zones -oxml",
 	"get zones extra words",
+	"get zone wset --address http://$PLAIN",
 	"delete zone",
 	"delete zone a/b",
 	"delete zone west east",

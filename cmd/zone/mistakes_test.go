@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/endpoints"
@@ -109,5 +111,15 @@ func TestMistakes(t *testing.T) {
 	}
 	if got.String() != string(want) {
 		t.Errorf("not as in %s (-update writes it anew):\n%s", golden, got.String())
+	}
+}
+
+// TestEveryServerFlagHasAVariable: what can be said on the command line of a server can be
+// said in its environment.
+func TestEveryServerFlagHasAVariable(t *testing.T) {
+	for _, f := range serverFlags() {
+		if doc, ok := f.(cli.DocGenerationFlag); !ok || len(doc.GetEnvVars()) != 1 || !strings.HasPrefix(doc.GetEnvVars()[0], "ZONE_") {
+			t.Errorf("zone server: --%s has no variable of its own", f.Names()[0])
+		}
 	}
 }

@@ -53,7 +53,7 @@ Examples:
 
 // serverFlags are those of a zone that runs.
 func serverFlags() []cli.Flag {
-	return []cli.Flag{
+	return console.WithEnv("zone", []cli.Flag{
 		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` with the names of these flags as keys"},
 		&cli.StringFlag{Name: "zone", Usage: "`NAME` of the zone", EnvVars: []string{"ZONE_NAME"}},
 		&cli.StringSliceFlag{Name: "global-address", Usage: "`HOST:PORT` of a global's KDS port; several may be given", EnvVars: []string{"ZONE_GLOBAL_ADDRESS"}},
@@ -77,7 +77,7 @@ func serverFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "max-stale", Usage: "refuse when the zone last had everything that the global has longer ago than so `LONG`, or cannot tell; 0: never"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
-	}
+	})
 }
 
 // configured is the configuration by --config and the flags, which count more.

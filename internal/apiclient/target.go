@@ -157,7 +157,9 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 		node.fromFlag.AdminTokenFile, node.fromEnv.AdminTokenFile = "", ""
 	}
 	tokenFile := first(flags.TokenFile, node.fromFlag.AdminTokenFile)
-	if tokenFile == "" {
+	// A certificate that a flag names is who the caller wants to be, and no token of the
+	// environment.
+	if tokenFile == "" && flags.CertFile == "" {
 		if t.token, err = tokenfile.Parse(r.envName("TOKEN"), r.get("TOKEN")); err != nil {
 			return Target{}, err
 		}

@@ -322,3 +322,22 @@ func TestWhatDevMakesIsFound(t *testing.T) {
 		t.Errorf("of two zones it found %s", got)
 	}
 }
+
+// TestAFlagBeatsTheEnvironment: who names a certificate on the command line is not taken for
+// whom a token of the environment names.
+func TestAFlagBeatsTheEnvironment(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "env.token")
+	if err := os.WriteFile(token, []byte("env-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, env := range []map[string]string{{"GLOBAL_TOKEN_FILE": token}, {"GLOBAL_TOKEN": "env-token"}} {
+		get := func(name string) string { return env[name] }
+		target, err := Resolve(API("global"), Flags{Address: "https://g:5682", CertFile: "/my.crt", KeyFile: "/my.key"}, get, nil)
+		if err != nil || target.token != "" || target.CertFile != "/my.crt" {
+			t.Errorf("%v: the token %q, the certificate %q: %v", env, target.token, target.CertFile, err)
+		}
+		if target, err := Resolve(API("global"), Flags{Address: "https://g:5682"}, get, nil); err != nil || target.token != "env-token" {
+			t.Errorf("%v without a flag: the token %q: %v", env, target.token, err)
+		}
+	}
+}

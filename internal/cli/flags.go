@@ -22,6 +22,31 @@ func ClientFlags(node string) []cli.Flag {
 	}
 }
 
+// WithEnv gives each flag of a server that has no environment variable yet the one that its
+// name makes: --log-level of a global is GLOBAL_LOG_LEVEL. It returns the flags.
+func WithEnv(node string, flags []cli.Flag) []cli.Flag {
+	for _, f := range flags {
+		name := strings.ToUpper(node + "_" + strings.ReplaceAll(f.Names()[0], "-", "_"))
+		var vars *[]string
+		switch f := f.(type) {
+		case *cli.StringFlag:
+			vars = &f.EnvVars
+		case *cli.StringSliceFlag:
+			vars = &f.EnvVars
+		case *cli.BoolFlag:
+			vars = &f.EnvVars
+		case *cli.IntFlag:
+			vars = &f.EnvVars
+		case *cli.DurationFlag:
+			vars = &f.EnvVars
+		}
+		if vars != nil && len(*vars) == 0 {
+			*vars = []string{name}
+		}
+	}
+	return flags
+}
+
 // CAFileFlag returns the flag --ca-file.
 func CAFileFlag(node string) cli.Flag {
 	return &cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the CA that vouches for the " + node + " [" +

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"runtime"
 
 	"github.com/urfave/cli/v2"
 
@@ -70,9 +71,35 @@ func VersionCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "version",
 		Usage:       "print the version of this program",
-		Action:      func(c *cli.Context) error { return PrintVersion(c.App) },
-		Description: "The same as --version.\n\nExamples:\n  {program} version",
+		Flags:       []cli.Flag{OutputFlag()},
+		Description: "The same as --version.\n\nExamples:\n  {program} version\n  {program} version -o json",
+		Action: func(c *cli.Context) error {
+			format, err := FormatOf(c)
+			if err != nil {
+				return err
+			}
+			if err := NoArguments(c); err != nil {
+				return err
+			}
+			if format.IsTable() {
+				return PrintVersion(c.App)
+			}
+			return Print(c.App.Writer, format, versionOf(c.App), nil)
+		},
 	}
+}
+
+// Build is a program's version as programs read it.
+type Build struct {
+	Program string `json:"program"`
+	Version string `json:"version"`
+	Go      string `json:"go"`
+	// Server is the version of the node that was asked, where one was.
+	Server string `json:"server,omitempty"`
+}
+
+func versionOf(app *cli.App) Build {
+	return Build{Program: app.Name, Version: app.Version, Go: runtime.Version()}
 }
 
 // prepare takes help and usage errors away from the library, for every command.

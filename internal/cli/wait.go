@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
 	"time"
 
@@ -136,8 +138,22 @@ func Agree(c *cli.Context, question string) error {
 
 // ask is Confirm without the question whether somebody is there.
 func (v *Voice) ask(question string) (bool, error) {
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	fmt.Fprintf(v.err, "%s: %s? [y/N] ", v.program, Line(question))
-	answer, err := bufio.NewReader(io.LimitReader(v.in, 100)).ReadString('\n')
+	var answer string
+	var err error
+	answered := make(chan struct{})
+	go func() { // ends with its line, or with the process: nothing ends a read of a terminal
+		defer close(answered)
+		answer, err = bufio.NewReader(io.LimitReader(v.in, 100)).ReadString('\n')
+	}()
+	select {
+	case <-answered:
+	case <-interrupted.Done():
+		fmt.Fprintln(v.err)
+		return false, federation.Errorf(federation.Conflict, "stopped: nothing was changed").WithHint("give --yes to go on without being asked")
+	}
 	switch {
 	case errors.Is(err, io.EOF): // what came before it may be half an answer
 		fmt.Fprintln(v.err)

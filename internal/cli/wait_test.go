@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,5 +123,36 @@ func TestBar(t *testing.T) {
 	}
 	if got := NewVoice("x", nil, new(strings.Builder)).Bar(1, 2); got != "" {
 		t.Errorf("a bar where there is no terminal: %q", got)
+	}
+}
+
+// TestCtrlCAtAQuestion: a read of a terminal does not end by itself.
+func TestCtrlCAtAQuestion(t *testing.T) {
+	ours := make(chan os.Signal, 8) // so that the signal cannot end the test
+	signal.Notify(ours, os.Interrupt)
+	defer signal.Stop(ours)
+	in, out := io.Pipe()
+	defer out.Close()
+	var errs bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		yes, err := NewVoice("prog", in, &errs).ask("remove it")
+		if yes {
+			err = nil
+		}
+		ended <- err
+	}()
+	for { // until it listens for it
+		if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-ended:
+			if e := federation.AsError(err); e == nil || !strings.Contains(e.Detail, "nothing was changed") || e.Hint == "" {
+				t.Errorf("%v", err)
+			}
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }

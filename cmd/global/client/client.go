@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/spelling"
 )
 
 // Flags returns the flags of a command followed by those that say
@@ -149,4 +150,26 @@ func TokenName(kind string) string {
 		return k.TokenName()
 	}
 	return kind
+}
+
+// Named returns the items of that name, all of them where name is "". what is what they are.
+func Named[T any](what, name string, items []T, of func(T) string) ([]T, error) {
+	if name == "" {
+		return items, nil
+	}
+	var found []T
+	names := make([]string, len(items))
+	for i, item := range items {
+		if names[i] = of(item); names[i] == name {
+			found = append(found, item)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	e := federation.Errorf(federation.NotFound, "there is no %s %.80q", what, name)
+	if near := spelling.Nearest(name, names); near != "" {
+		return nil, e.WithHint("did you mean %s?", near)
+	}
+	return nil, e.WithHint("those that there are: %s", console.Names(names))
 }

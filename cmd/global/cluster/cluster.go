@@ -3,6 +3,8 @@
 package cluster
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -137,12 +140,40 @@ Examples:
 			if err != nil {
 				return err
 			}
+			before, err := g.Cluster(c.Context)
+			if err != nil {
+				return err
+			}
 			if err := g.TransferLeader(c.Context, apitypes.TransferLeaderRequest{To: c.Args().First()}); err != nil {
 				return err
 			}
-			return console.Tell(c, "the leadership is handed on; see global cluster status")
+			return console.Tell(c, handedOn(c, g, before.Leader))
 		},
 	}
+}
+
+// handedOn says who leads after a transfer, once that is known.
+func handedOn(c *cli.Context, g *apiclient.Global, from string) string {
+	var now apitypes.Cluster
+	done, err := console.VoiceOf(c.App).Wait(c.Context, console.Poll{Every: 200 * time.Millisecond, For: 5 * time.Second, Check: func(ctx context.Context) (bool, string, error) {
+		var err error
+		now, err = g.Cluster(ctx)
+		return err == nil && now.Leader != "" && now.Leader != from, "waiting for the new leader", nil
+	}})
+	if err != nil || !done {
+		return "the leadership was handed on by " + from + "; who leads is shown by: global status"
+	}
+	return fmt.Sprintf("the leadership went from %s to %s", memberName(now, from), memberName(now, now.Leader))
+}
+
+// memberName names a member as operators know it: by its address, with its id.
+func memberName(of apitypes.Cluster, id string) string {
+	for _, m := range of.Members {
+		if m.ID == id {
+			return m.Address + " (" + id + ")"
+		}
+	}
+	return id
 }
 
 func clusterRemove() *cli.Command {
@@ -161,13 +192,22 @@ Examples:
 		Flags: client.Flags(
 			&cli.BoolFlag{Name: "force", Usage: "remove it also where no live majority is left"},
 			&cli.BoolFlag{Name: "expel", Usage: "refuse the node and its certificate on every port"},
-			&cli.StringFlag{Name: "reason", Usage: "why it is expelled, a `TEXT` for the list"}),
+			&cli.StringFlag{Name: "reason", Usage: "why it is expelled, a `TEXT` for the list"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "global cluster remove ID"); err != nil {
 				return err
 			}
 			g, err := client.Connect(c)
 			if err != nil {
+				return err
+			}
+			before, err := g.Cluster(c.Context)
+			if err != nil {
+				return err
+			}
+			name := memberName(before, c.Args().First())
+			if err := console.Agree(c, "remove "+name+" from the cluster: it does not come back with its data"); err != nil {
 				return err
 			}
 			removed, err := g.RemoveMember(c.Context, apitypes.RemoveMemberRequest{
@@ -180,7 +220,7 @@ Examples:
 				console.VoiceOf(c.App).Warn("the node's certificate is not known here, the node alone was expelled")
 				console.VoiceOf(c.App).Hint("expel it as well: global certs expel FILE")
 			}
-			text := "node " + c.Args().First() + " is removed"
+			text := "node " + name + " is removed"
 			if len(removed.Expelled) > 0 {
 				text += ", and expelled: " + strings.Join(removed.Expelled, ", ")
 			}

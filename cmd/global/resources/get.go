@@ -13,7 +13,7 @@ import (
 // GetGlobalSecrets returns the command `global get global-secrets`.
 func GetGlobalSecrets() *cli.Command {
 	return &cli.Command{
-		Name:      "global-secrets",
+		Name: "global-secrets", Aliases: []string{"global-secret"},
 		Usage:     "show the keys and revocations that belong to no mesh",
 		ArgsUsage: "[NAME]",
 		Description: `Of a signing key only the public part can be had, of a control plane key a
@@ -44,7 +44,7 @@ Examples:
 // GetSecrets returns the command `global get secrets`.
 func GetSecrets() *cli.Command {
 	return &cli.Command{
-		Name:      "secrets",
+		Name: "secrets", Aliases: []string{"secret"},
 		Usage:     "show the keys and revocations of a mesh",
 		ArgsUsage: "[NAME]",
 		Description: `Examples:
@@ -136,17 +136,20 @@ func (v *secretView) table(list ...apitypes.Secret) func() io.WriterTo {
 // GetZones returns the command `global get zones`.
 func GetZones() *cli.Command {
 	return &cli.Command{
-		Name:  "zones",
+		Name: "zones", Aliases: []string{"zone"}, ArgsUsage: "[NAME]",
 		Usage: "show the zones that the global knows",
 		Description: `Whether they are connected is shown by ` + "`global inspect zones`" + `.
 
 Examples:
   global get zones
-  global get zones -o yaml`,
+  global get zone west -o yaml`,
 		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
+				return err
+			}
+			if err := console.Arguments(c, 0, 1, "global get zones [NAME]"); err != nil {
 				return err
 			}
 			g, err := client.Connect(c)
@@ -154,6 +157,9 @@ Examples:
 				return err
 			}
 			zones, err := g.Zones(c.Context)
+			if err == nil {
+				zones, err = client.Named("zone", c.Args().First(), zones, func(z apitypes.Zone) string { return z.Name })
+			}
 			if err != nil {
 				return err
 			}

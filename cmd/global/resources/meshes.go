@@ -6,21 +6,25 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
 
 // GetMeshes returns the command `global get meshes`.
 func GetMeshes() *cli.Command {
 	return &cli.Command{
-		Name:  "meshes",
+		Name: "meshes", Aliases: []string{"mesh"}, ArgsUsage: "[NAME]",
 		Usage: "show the meshes, each of which has dataplane-token keys of its own",
 		Description: `Examples:
   global get meshes
-  global get meshes -o json`,
+  global get mesh default -o json`,
 		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			format, err := console.FormatOf(c)
 			if err != nil {
+				return err
+			}
+			if err := console.Arguments(c, 0, 1, "global get meshes [NAME]"); err != nil {
 				return err
 			}
 			g, err := client.Connect(c)
@@ -28,6 +32,9 @@ func GetMeshes() *cli.Command {
 				return err
 			}
 			meshes, err := g.Meshes(c.Context)
+			if err == nil {
+				meshes, err = client.Named("mesh", c.Args().First(), meshes, func(m apitypes.Mesh) string { return m.Name })
+			}
 			if err != nil {
 				return err
 			}

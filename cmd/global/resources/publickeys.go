@@ -120,7 +120,7 @@ func tokensOf(kind cptoken.Kind, mesh string) string {
 // GetPublicKeys returns the command `global get public-keys`.
 func GetPublicKeys() *cli.Command {
 	return &cli.Command{
-		Name:  "public-keys",
+		Name: "public-keys", Aliases: []string{"public-key"}, ArgsUsage: "[KID]",
 		Usage: "show the public keys that are registered for offline issuing",
 		Description: `Their private halves are elsewhere: the global verifies with them and never signs.
 IN KEY SETS says whether zones publish a key for others to verify with, and why not: a
@@ -149,7 +149,7 @@ Examples:
 			if err := checkKeyFormat(c.String("format")); err != nil {
 				return err
 			}
-			if err := console.NoArguments(c); err != nil {
+			if err := console.Arguments(c, 0, 1, "global get public-keys [KID]"); err != nil {
 				return err
 			}
 			g, err := client.Connect(c)
@@ -160,6 +160,9 @@ Examples:
 				return printKumaZoneConfig(c, g)
 			}
 			keys, err := g.PublicKeys(c.Context)
+			if err == nil {
+				keys, err = client.Named("public key", c.Args().First(), keys, func(k apitypes.PublicKey) string { return k.KID })
+			}
 			if err != nil {
 				return err
 			}

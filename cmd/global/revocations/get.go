@@ -18,7 +18,7 @@ import (
 // Get returns the command `global get revocations`.
 func Get() *cli.Command {
 	return &cli.Command{
-		Name:  "revocations",
+		Name: "revocations", Aliases: []string{"revocation"},
 		Usage: "show what is revoked",
 		Description: `Without --kind the number of revoked ids of each kind and mesh; with it the ids, in
 their order. What does not fit is reached with --after.

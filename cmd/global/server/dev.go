@@ -16,7 +16,7 @@ import (
 
 // Dev returns the command `global dev`.
 func Dev() *cli.Command {
-	flags := nodeFlags(client.DevDataDir)
+	flags := console.WithEnv("global", nodeFlags(client.DevDataDir))
 	return &cli.Command{
 		Name:  "dev",
 		Usage: "run everything in one process, for a laptop",

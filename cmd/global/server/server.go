@@ -36,6 +36,7 @@ func Command() *cli.Command {
 		&cli.DurationFlag{Name: "election-timeout", Value: globalnode.DefaultElectionTimeout, Usage: "`HOW LONG` members wait for a leader that is silent; every other time between them derives from it"},
 		&cli.BoolFlag{Name: "localhost-is-admin", Usage: "take who connects to the HTTP API from loopback as an administrator: behind a forwarder on this machine, that is everybody"},
 	)
+	flags = console.WithEnv("global", flags)
 	return &cli.Command{
 		Name:  "server",
 		Usage: "run a global control plane",
