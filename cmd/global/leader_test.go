@@ -67,7 +67,7 @@ var (
 	}
 	// local ask no global.
 	local = []string{
-		"dev", "server", "version", "health", "inspect token", "snapshot inspect", "cluster recover",
+		"dev", "server", "version", "completion", "complete-words", "man", "health", "inspect token", "snapshot inspect", "cluster recover",
 		"generate signing-key", "generate public-key", "generate seal-key",
 		"certs ca", "certs node", "certs zone", "certs user", "certs cluster", "certs show",
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/cmd/global/audit"
 	"github.com/meridiankds/meridian/cmd/global/certs"
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cmd/global/cluster"
 	"github.com/meridiankds/meridian/cmd/global/keys"
 	"github.com/meridiankds/meridian/cmd/global/resources"
@@ -81,7 +82,9 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		tokens.WhoAmI(),
 		tokens.Admin(),
 		console.VersionCommand(),
+		console.Man(),
 	}
+	app.Commands = append(app.Commands, console.Completion(client.Names)...)
 	return app
 }
 

@@ -51,6 +51,8 @@ it has from the global, also while the global is away.`
 		statusCommand(),
 		healthCommand(),
 		console.VersionCommand(),
+		console.Man(),
 	}
+	app.Commands = append(app.Commands, console.Completion(nil)...)
 	return app
 }

@@ -1,0 +1,57 @@
+package client
+
+import (
+	"context"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/apiclient"
+)
+
+// namesWithin is how long a shell waits for the names of things.
+const namesWithin = time.Second
+
+// Names lists the zones, meshes or keys of the global that the environment names, for a shell
+// that completes a word. It is silent where that cannot be asked.
+func Names(c *cli.Context, what string) (names []string) {
+	if what == "kind" {
+		for _, k := range cptoken.Kinds {
+			names = append(names, k.TokenName())
+		}
+		return names
+	}
+	ctx, cancel := context.WithTimeout(c.Context, namesWithin)
+	defer cancel()
+	target, err := apiclient.Resolve(apiclient.API("global"), apiclient.Flags{}, os.Getenv, strings.NewReader(""))
+	if err != nil {
+		return nil
+	}
+	g, err := apiclient.NewGlobal(target, Agent(c))
+	if err != nil {
+		return nil
+	}
+	switch what {
+	case "zone":
+		zones, _ := g.Zones(ctx)
+		for _, z := range zones {
+			names = append(names, z.Name)
+		}
+	case "mesh":
+		meshes, _ := g.Meshes(ctx)
+		for _, m := range meshes {
+			names = append(names, m.Name)
+		}
+	case "key":
+		keys, _ := g.Keys(ctx)
+		for _, k := range keys {
+			if k.Name != "" {
+				names = append(names, k.Name)
+			}
+		}
+	}
+	return names
+}
