@@ -1,6 +1,7 @@
 package proxies
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -8,8 +9,10 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	proxyres "github.com/meridiankds/meridian/internal/zone/resource"
+	"github.com/meridiankds/meridian/internal/zone/rollout"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
 )
 
@@ -33,8 +36,9 @@ type Connection struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 
-	mu    sync.Mutex
-	types map[string]*Subscription
+	mu     sync.Mutex
+	types  map[string]*Subscription
+	status func() []rollout.Status // nil: nobody tells
 }
 
 // Subscription is how far a connection is with resources of a type.
@@ -42,10 +46,13 @@ type Subscription struct {
 	Type string // the type's URL
 	// Sent and Acknowledged are versions; "" is none yet.
 	Sent, SentNonce, Acknowledged string
-	// Refused is why the proxy refused the version that was sent last; "" where it
-	// did not.
+	// Refused is why the proxy refuses what it was sent last, or a resource of those that
+	// it is to have; "" where it does not.
 	Refused string
 	At      time.Time // of the last of these
+	// Status counts the resources, and names those that the proxy refuses, and those that
+	// are held back and why.
+	Status rollout.Status
 }
 
 // Attach opens a connection of an admitted proxy. Its context ends with parent,
@@ -144,28 +151,33 @@ func (c *Connection) Close() {
 	}
 }
 
+// Observe has f asked how far the connection is.
+func (c *Connection) Observe(f func() []rollout.Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status = f
+}
+
 // Sent notes that a version is on its way.
 func (c *Connection) Sent(typeURL, version, nonce string) {
 	c.note(typeURL, func(s *Subscription) { s.Sent, s.SentNonce, s.Refused = version, nonce, "" })
 }
 
 // Answered notes what the proxy says of what was sent last: refused is "" where it
-// acknowledges. An answer to anything else counts for nothing, and is false.
-func (c *Connection) Answered(typeURL, nonce, refused string) (sent string, ok bool) {
+// acknowledges. An answer to anything else counts for nothing.
+func (c *Connection) Answered(typeURL, nonce, refused string) {
 	c.mu.Lock()
 	s := c.types[typeURL]
 	current := s != nil && s.SentNonce == nonce && nonce != ""
 	c.mu.Unlock()
 	if !current {
-		return "", false
+		return
 	}
 	c.note(typeURL, func(s *Subscription) {
-		sent = s.Sent
 		if s.Refused = refused; refused == "" {
 			s.Acknowledged = s.Sent
 		}
 	})
-	return sent, true
 }
 
 func (c *Connection) note(typeURL string, change func(*Subscription)) {
@@ -183,16 +195,30 @@ func (c *Connection) note(typeURL string, change func(*Subscription)) {
 // Subscriptions returns how far the connection is, by type.
 func (c *Connection) Subscriptions() []Subscription {
 	c.mu.Lock()
+	status := c.status
+	c.mu.Unlock()
+	byType := map[string]rollout.Status{}
+	if status != nil {
+		for _, s := range status() {
+			byType[envoyres.URL(s.Kind)] = s
+		}
+	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
+	for url := range byType {
+		if c.types[url] == nil {
+			c.types[url] = &Subscription{Type: url}
+		}
+	}
 	list := make([]Subscription, 0, len(c.types))
 	for _, s := range c.types {
-		list = append(list, *s)
-	}
-	slices.SortFunc(list, func(a, b Subscription) int {
-		if a.Type < b.Type {
-			return -1
+		one := *s
+		one.Status = byType[s.Type]
+		if len(one.Status.Refused) > 0 {
+			one.Refused = one.Status.Refused[0].Reason
 		}
-		return 1
-	})
+		list = append(list, one)
+	}
+	slices.SortFunc(list, func(a, b Subscription) int { return cmp.Compare(a.Type, b.Type) })
 	return list
 }

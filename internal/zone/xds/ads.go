@@ -2,19 +2,23 @@ package xds
 
 import (
 	"context"
-	"log/slog"
+	"errors"
+	"io"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/preauth"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
-	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
 // message is a request of either form of ADS.
@@ -148,17 +152,10 @@ func (s *Server) attach(ctx context.Context, node *core.Node, from proxies.Calle
 }
 
 // close forgets the stream, and tells in the log how it ended.
-func (st *stream) close(err error) {
+func (st *stream) close(why error) {
 	st.conn.Close()
 	st.server.cfg.Logger.Info("proxy disconnected", "proxy", st.conn.Admission.Subject(), "remote", st.conn.Remote,
-		"reason", clipTo(federation.AsError(orEnded(err)).Error(), maxDetail))
-}
-
-func orEnded(err error) error {
-	if err == nil {
-		return federation.Errorf(federation.Unavailable, "the proxy ended the stream")
-	}
-	return err
+		"reason", clipTo(federation.AsError(why).Error(), maxDetail))
 }
 
 // watch has the call end soon after its connection must, even where the proxy
@@ -180,21 +177,37 @@ func (st *stream) watch(call context.Context) (done func()) {
 	}
 }
 
-// outcome is what the call ends with, once the library has let go of it.
-func (st *stream) outcome(err error) error {
+// over closes a stream that ended for err, and returns what its call ends with.
+func (st *stream) over(err error) error {
 	switch {
 	case st.ctx.Err() != nil:
-		return context.Cause(st.ctx)
-	case st.server.stop.Err() != nil: // the library saw it first
-		return context.Cause(st.server.stop)
+		err = context.Cause(st.ctx)
+	case st.server.stop.Err() != nil:
+		err = context.Cause(st.server.stop)
 	}
-	return err
+	if byProxy(err) {
+		st.close(errLeft)
+		return nil
+	}
+	st.close(err)
+	return statusOf(err)
+}
+
+var errLeft = federation.Errorf(federation.Unavailable, "the proxy ended the stream")
+
+// byProxy reports whether a stream ended because its proxy ended it, or its connection.
+func byProxy(err error) bool {
+	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled ||
+		errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // The bounds of a stream's subscriptions.
 const (
 	maxNames = 10_000
 	maxName  = 4 << 10
+	// maxRefusal is what is kept of why a response was refused: it names the resources that
+	// are at fault.
+	maxRefusal = 64 << 10
 )
 
 // accept judges a message after the first. ok is false where it is to be passed
@@ -214,29 +227,10 @@ func (st *stream) accept(m message, names ...[]string) (ok bool, err error) {
 			}
 		}
 	}
-	return m.GetTypeUrl() == "" || xdsdir.Served(m.GetTypeUrl()), nil
-}
-
-// answered notes an acknowledgement or refusal. It returns the version that was
-// refused, "" where none was.
-func (st *stream) answered(typeURL, nonce string, refusal string, refused bool) (version string) {
-	if nonce == "" {
-		return ""
+	if m.GetTypeUrl() == "" {
+		return false, federation.InvalidField("type_url", "must say which type of resources is asked for")
 	}
-	if refused && refusal == "" {
-		refusal = "no reason given"
-	}
-	refusal = clipTo(refusal, maxDetail)
-	if !refused {
-		refusal = ""
-	}
-	sent, ok := st.conn.Answered(typeURL, nonce, refusal)
-	if !ok || !refused {
-		return ""
-	}
-	st.server.lines.Log(st.ctx, st.server.cfg.Logger, slog.LevelWarn, "a proxy refused what it was sent",
-		slog.String("proxy", st.conn.Admission.Subject()), slog.String("type", typeURL), slog.String("version", sent), slog.String("detail", refusal))
-	return sent
+	return envoyres.KindOf(m.GetTypeUrl()) != types.UnknownType, nil
 }
 
 // maySend returns why nothing may be sent any more, or nil, and notes what is.

@@ -1,13 +1,11 @@
 package xds
 
 import (
-	"context"
-
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/server/config"
-	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
+
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
+	"github.com/meridiankds/meridian/internal/zone/rollout"
 )
 
 // DeltaAggregatedResources implements ADS, delta.
@@ -22,64 +20,35 @@ func (s *Server) DeltaAggregatedResources(call discovery.AggregatedDiscoveryServ
 	}
 	defer st.conn.Close()
 	defer st.watch(call.Context())()
-	f := newFeed(st)
-	defer f.start()()
-	library := delta.NewServer(s.stop, f.cache, nil, func(o *config.Opts) { *o = config.NewOpts() })
-	err = library.DeltaStreamHandler(&deltaStream{
-		AggregatedDiscoveryService_DeltaAggregatedResourcesServer: call, stream: st, in: in, pending: request,
-	}, resourcev3.AnyType)
-	err = st.outcome(err)
-	st.close(err)
-	if err != nil {
-		return statusOf(err)
-	}
-	return nil
+	f := newFeed(st, true, func(r *rollout.Response) error { return call.Send(s.deltaResponse(r)) })
+	return st.over(serve(f, in, request, st.deltaRequest))
 }
 
-// deltaStream is an admitted stream as the library sees it.
-type deltaStream struct {
-	discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
-	stream  *stream
-	in      *inbox[*discovery.DeltaDiscoveryRequest]
-	pending *discovery.DeltaDiscoveryRequest // the first request, until the library took it
+// deltaRequest turns a message into what package rollout understands; nil is to be passed
+// over.
+func (st *stream) deltaRequest(m *discovery.DeltaDiscoveryRequest) (*rollout.Request, error) {
+	known := make([]string, 0, len(m.GetInitialResourceVersions()))
+	for name := range m.GetInitialResourceVersions() {
+		known = append(known, name)
+	}
+	ok, err := st.accept(m, m.GetResourceNamesSubscribe(), m.GetResourceNamesUnsubscribe(), known)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &rollout.Request{
+		Kind: envoyres.KindOf(m.GetTypeUrl()), Nonce: m.GetResponseNonce(),
+		Subscribe: m.GetResourceNamesSubscribe(), Unsubscribe: m.GetResourceNamesUnsubscribe(), Initial: m.GetInitialResourceVersions(),
+		Refused: m.GetErrorDetail() != nil, Detail: clipTo(m.GetErrorDetail().GetMessage(), maxRefusal),
+	}, nil
 }
 
-// Context is over when the stream must end.
-func (s *deltaStream) Context() context.Context { return s.stream.ctx }
-
-// Recv returns the next request that is for the library.
-func (s *deltaStream) Recv() (*discovery.DeltaDiscoveryRequest, error) {
-	for {
-		m := s.pending
-		if s.pending = nil; m == nil {
-			var err error
-			if m, err = s.in.next(s.stream.ctx); err != nil {
-				return nil, err
-			}
-		}
-		known := make([]string, 0, len(m.GetInitialResourceVersions()))
-		for name := range m.GetInitialResourceVersions() {
-			known = append(known, name)
-		}
-		ok, err := s.stream.accept(m, m.GetResourceNamesSubscribe(), m.GetResourceNamesUnsubscribe(), known)
-		if err != nil {
-			s.stream.conn.End(err)
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		s.stream.answered(m.GetTypeUrl(), m.GetResponseNonce(), m.GetErrorDetail().GetMessage(), m.GetErrorDetail() != nil)
-		m.Node = &core.Node{Id: s.stream.nodeID} // the rest was read, and may be large
-		return m, nil
+func (s *Server) deltaResponse(r *rollout.Response) *discovery.DeltaDiscoveryResponse {
+	m := &discovery.DeltaDiscoveryResponse{
+		TypeUrl: envoyres.URL(r.Kind), SystemVersionInfo: r.Version, Nonce: r.Nonce, ControlPlane: &core.ControlPlane{Identifier: s.cfg.Zone},
+		RemovedResources: r.Removed, Resources: make([]*discovery.Resource, 0, len(r.Resources)),
 	}
-}
-
-// Send sends what the proxy may still have.
-func (s *deltaStream) Send(m *discovery.DeltaDiscoveryResponse) error {
-	if err := s.stream.maySend(m.GetTypeUrl(), m.GetSystemVersionInfo(), m.GetNonce()); err != nil {
-		return err
+	for _, one := range r.Resources {
+		m.Resources = append(m.Resources, &discovery.Resource{Name: one.Name, Version: one.Version, Resource: one.Packed})
 	}
-	m.ControlPlane = &core.ControlPlane{Identifier: s.stream.server.cfg.Zone}
-	return s.AggregatedDiscoveryService_DeltaAggregatedResourcesServer.Send(m)
+	return m
 }

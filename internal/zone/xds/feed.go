@@ -1,155 +1,160 @@
 package xds
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"log/slog"
-	"maps"
-	"slices"
+	"strings"
+	"sync"
+	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
-	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
-
-	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 	"github.com/meridiankds/meridian/internal/zone/resource"
+	"github.com/meridiankds/meridian/internal/zone/rollout"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
-// theProxy is the one node of a stream's own cache.
-const theProxy = "proxy"
-
-type oneNode struct{}
-
-// ID implements the library's NodeHash.
-func (oneNode) ID(*core.Node) string { return theProxy }
-
-// feed keeps the cache of a stream at what its proxy is to get.
+// feed gives the proxy of a stream what it is to have, in the order that package rollout
+// decides.
 type feed struct {
 	stream *stream
-	cache  cachev3.SnapshotCache
-	last   resources
+	key    string // under which is remembered what the proxy holds
+	send   func(*rollout.Response) error
+
+	mu      sync.Mutex // the stream's goroutine tells rollout, others look at it
+	rollout *rollout.Stream
+	known   bool // what the proxy is to have
 }
 
-// resources are those of a proxy, by kind and name.
-type resources = map[types.ResponseType]map[string]types.Resource
-
-// newFeed returns a feed. Its cache is not in the library's ADS mode, which does
-// not answer who asks for less than there is, for example for the first of two
-// secrets; the order of a change is kept by update.
-func newFeed(st *stream) *feed {
-	return &feed{stream: st, cache: cachev3.NewSnapshotCache(false, oneNode{}, nil)}
+// newFeed returns a feed that goes on where the proxy's last stream ended.
+func newFeed(st *stream, delta bool, send func(*rollout.Response) error) *feed {
+	s := st.server
+	f := &feed{stream: st, send: send, key: st.conn.Protocol + " " + st.conn.ID.Type + " " + st.conn.ID.NodeID()}
+	f.rollout = rollout.NewStream(rollout.Options{Delta: delta, Drain: s.cfg.Limits.Drain, Linger: s.cfg.Limits.Settle,
+		Resume: s.memory.Of(f.key, s.cfg.Now())})
+	st.conn.Observe(func() []rollout.Status {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.rollout.Status()
+	})
+	return f
 }
 
-// start fills the cache, and follows the operator's folder until the function that
-// is returned is called.
-func (f *feed) start() (stop func()) {
-	dir := f.stream.server.cfg.Dir
-	ctx, cancel := context.WithCancel(f.stream.ctx)
-	var changed <-chan struct{}
-	if dir != nil {
-		changed = dir.Changed()
-	}
-	f.update(ctx)
-	if dir == nil {
-		return cancel
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-				changed = dir.Changed()
-				f.update(ctx)
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
+// end remembers what the proxy holds.
+func (f *feed) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stream.server.memory.Keep(f.key, f.rollout.Leave(), f.stream.server.cfg.Now())
 }
 
-// update brings the cache to what the proxy is to get now. Where that cannot be
-// said the proxy keeps what it has.
-//
-// What is new comes before what uses it, and what is old goes after: clusters and
-// endpoints are added first, then everything else changes, then they are removed.
-func (f *feed) update(ctx context.Context) {
-	next, err := f.stream.server.resourcesOf(f.stream.conn.Resource)
-	if err == nil && f.last != nil {
-		between := maps.Clone(f.last)
-		for _, kind := range []types.ResponseType{types.Cluster, types.Endpoint, types.Secret} {
-			between[kind] = maps.Clone(f.last[kind])
-			if between[kind] == nil {
-				between[kind] = map[string]types.Resource{}
-			}
-			maps.Copy(between[kind], next[kind])
+// serve answers a stream until it ends, and returns why it did. read turns a message into
+// what package rollout understands; nil is to be passed over.
+func serve[M message](f *feed, in *inbox[M], first M, read func(M) (*rollout.Request, error)) error {
+	defer f.end()
+	take := func(m M) error {
+		request, err := read(m)
+		if err != nil {
+			f.stream.conn.End(err)
+		} else if request != nil {
+			f.take(request)
 		}
-		if err = f.set(ctx, between); err == nil {
-			between = maps.Clone(between)
-			for kind := range types.UnknownType {
-				if kind != types.Cluster && kind != types.Endpoint && kind != types.Secret {
-					between[kind] = next[kind]
-				}
-			}
-			err = f.set(ctx, between)
-		}
+		return err
 	}
-	if err == nil {
-		err = f.set(ctx, next)
+	changed := f.want()
+	if err := take(first); err != nil {
+		return err
 	}
-	if err != nil {
-		if ctx.Err() == nil {
-			s := f.stream.server
-			s.lines.Log(ctx, s.cfg.Logger, slog.LevelWarn, "a proxy keeps what it has",
-				slog.String("proxy", f.stream.conn.Admission.Subject()), slog.String("detail", err.Error()))
-		}
-		return
-	}
-	f.last = next
-}
-
-// set puts a state into the cache. Kinds whose content stays are not sent again.
-func (f *feed) set(ctx context.Context, all resources) error {
-	snapshot := &cachev3.Snapshot{}
-	for kind := range types.UnknownType {
-		version, err := versionOfAll(all[kind])
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		again, err := f.pump()
 		if err != nil {
 			return err
 		}
-		items := make(map[string]types.ResourceWithTTL, len(all[kind]))
-		for name, r := range all[kind] {
-			items[name] = types.ResourceWithTTL{Resource: r}
+		timer.Stop()
+		if !again.IsZero() {
+			timer.Reset(clock.Left(again, f.stream.server.cfg.Now()))
 		}
-		snapshot.Resources[kind] = cachev3.Resources{Version: version, Items: items}
+		select {
+		case m := <-in.messages:
+			if err := take(m); err != nil {
+				return err
+			}
+		case <-changed:
+			changed = f.want()
+		case <-timer.C:
+		case <-in.ended:
+			return in.err
+		case <-f.stream.ctx.Done():
+			return context.Cause(f.stream.ctx)
+		}
 	}
-	return f.cache.SetSnapshot(ctx, theProxy, snapshot)
 }
 
-// versionOfAll names a set of resources by its content, so that the version is the
-// same at every control plane of the zone and after a restart.
-func versionOfAll(all map[string]types.Resource) (string, error) {
-	sum := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		data, err := proto.MarshalOptions{Deterministic: true}.Marshal(all[name])
-		if err != nil {
-			return "", federation.Errorf(federation.Internal, "packing the resource %.80q: %w", name, err)
-		}
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(data)))
-		sum.Write(size[:])
-		sum.Write(data)
+// want tells rollout what the proxy is to have now. Where that cannot be said the proxy
+// keeps what it has. The channel is closed when it may have changed.
+func (f *feed) want() (changed <-chan struct{}) {
+	s := f.stream.server
+	if s.cfg.Dir != nil {
+		changed = s.cfg.Dir.Changed()
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
+	set, err := s.resourcesOf(f.stream.conn.Resource)
+	if err != nil {
+		s.lines.Log(f.stream.ctx, s.cfg.Logger, slog.LevelWarn, "a proxy keeps what it has",
+			slog.String("proxy", f.stream.conn.Admission.Subject()), slog.String("detail", err.Error()))
+		return changed
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rollout.Want(set)
+	f.known = true
+	return changed
+}
+
+// take takes what the proxy says.
+func (f *feed) take(m *rollout.Request) {
+	f.mu.Lock()
+	answer := f.rollout.Take(m, f.stream.server.cfg.Now())
+	f.mu.Unlock()
+	if answer.Version == "" {
+		return
+	}
+	st, url := f.stream, envoyres.URL(m.Kind)
+	detail := ""
+	if answer.Refused {
+		detail = cmp.Or(clipTo(m.Detail, maxDetail), "no reason given")
+	}
+	st.conn.Answered(url, m.Nonce, detail)
+	if answer.Refused {
+		st.server.lines.Log(st.ctx, st.server.cfg.Logger, slog.LevelWarn, "a proxy refused what it was sent",
+			slog.String("proxy", st.conn.Admission.Subject()), slog.String("type", url), slog.String("version", answer.Version),
+			slog.String("resources", clipTo(strings.Join(answer.Names, ", "), maxDetail)), slog.String("detail", detail))
+	}
+}
+
+// pump sends everything that is due. again is when to look again; zero where that depends on
+// what comes.
+func (f *feed) pump() (again time.Time, err error) {
+	for f.known {
+		f.mu.Lock()
+		response, again := f.rollout.Next(f.stream.server.cfg.Now())
+		f.mu.Unlock()
+		if response == nil {
+			return again, nil
+		}
+		if err := f.stream.maySend(envoyres.URL(response.Kind), response.Version, response.Nonce); err != nil {
+			return again, err
+		}
+		if err := f.send(response); err != nil {
+			return again, err
+		}
+	}
+	return again, nil
 }
 
 // resourcesOf returns what a proxy is to get.
-func (s *Server) resourcesOf(r *resource.Resource) (resources, error) {
+func (s *Server) resourcesOf(r *resource.Resource) (envoyres.Set, error) {
 	if s.cfg.Dir != nil {
 		set, err := s.cfg.Dir.For(xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services()})
 		if err != nil || len(set) > 0 {

@@ -18,24 +18,30 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // inbounds returns what a Dataplane gets that nothing in the operator's folder is
 // about: for each inbound a listener, and a cluster with the service behind it.
 // Connections are passed on as they come, without TLS.
-func inbounds(r *resource.Resource) (map[types.ResponseType]map[string]types.Resource, error) {
-	listeners, clusters := map[string]types.Resource{}, map[string]types.Resource{}
+func inbounds(r *resource.Resource) (envoyres.Set, error) {
+	set := envoyres.Set{}
 	for _, in := range r.Inbounds {
 		service := localCluster(in)
-		clusters[service.GetName()] = service
 		l, err := inboundListener(in, service.GetName())
 		if err != nil {
 			return nil, err
 		}
-		listeners[l.GetName()] = l
+		for _, message := range []types.Resource{service, l} {
+			one, err := envoyres.New(message)
+			if err != nil {
+				return nil, err
+			}
+			set[one.Key] = one
+		}
 	}
-	return map[types.ResponseType]map[string]types.Resource{types.Listener: listeners, types.Cluster: clusters}, nil
+	return set, nil
 }
 
 // connectTimeout is for a service on the same machine, or next to it.

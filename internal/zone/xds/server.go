@@ -21,6 +21,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
+	"github.com/meridiankds/meridian/internal/zone/rollout"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
 
@@ -47,6 +48,12 @@ type Limits struct {
 	Check int
 	// Linger is how long a stream that must end may take to say so: 2 s.
 	Linger time.Duration
+	// Settle is how long what nothing refers to any more stays with a proxy, for requests
+	// that chose their route before: 2 s.
+	Settle time.Duration
+	// Drain is how long a proxy may go on with a listener that was replaced: 10 min and a
+	// half, a little more than Envoy's default of --drain-time-s.
+	Drain time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -61,6 +68,12 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Linger <= 0 {
 		l.Linger = 2 * time.Second
+	}
+	if l.Settle <= 0 {
+		l.Settle = 2 * time.Second
+	}
+	if l.Drain <= 0 {
+		l.Drain = 10*time.Minute + 30*time.Second
 	}
 	return l
 }
@@ -85,6 +98,8 @@ type Server struct {
 	cfg   Config
 	grpc  *grpc.Server
 	lines *loglimit.Limiter
+	// memory is what proxies held that were connected lately.
+	memory *rollout.Memory
 
 	stop    context.Context // over when the server stops
 	stopNow context.CancelCauseFunc
@@ -103,7 +118,7 @@ func New(cfg Config) *Server {
 		cfg.Now = time.Now
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	s := &Server{cfg: cfg, lines: loglimit.New(loglimit.PerSecond, cfg.Now)}
+	s := &Server{cfg: cfg, memory: rollout.NewMemory(), lines: loglimit.New(loglimit.PerSecond, cfg.Now)}
 	s.stop, s.stopNow = context.WithCancelCause(context.Background())
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(cfg.Limits.Message),

@@ -9,27 +9,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/disk"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
 // ReloadEvery is how often the folder is looked at.
 const ReloadEvery = time.Second
 
-// key names a resource among those of a proxy.
-type key struct {
-	kind types.ResponseType
-	name string
-}
-
 // kindName is the short name of the resource's type, such as Cluster.
-func (r resource) kindName() string { return string(proto.MessageName(r.message).Name()) }
-
-// layer is what the files of one place hold. It is never changed.
-type layer map[key]types.Resource
+func (r resource) kindName() string { return string(proto.MessageName(r.Message).Name()) }
 
 // Config is what [Open] needs.
 type Config struct {
@@ -45,10 +36,10 @@ type Dir struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	files   map[string]*file
-	layers  map[string]layer // the last good state of each place
-	broken  map[string]error // of places that cannot be used as they are now
-	strange map[string]error // what counts nowhere, by its text
-	lost    string           // why the folder as a whole could not be read
+	layers  map[string]envoyres.Set // the last good state of each place
+	broken  map[string]error        // of places that cannot be used as they are now
+	strange map[string]error        // what counts nowhere, by its text
+	lost    string                  // why the folder as a whole could not be read
 }
 
 // Open reads the folder. An error is that of the folder itself; what is wrong in
@@ -61,7 +52,7 @@ func Open(cfg Config) (*Dir, error) {
 		cfg.Now = time.Now
 	}
 	d := &Dir{cfg: cfg, changed: make(chan struct{}), files: map[string]*file{},
-		layers: map[string]layer{}, broken: map[string]error{}, strange: map[string]error{}}
+		layers: map[string]envoyres.Set{}, broken: map[string]error{}, strange: map[string]error{}}
 	f, err := look(cfg.Path)
 	if err != nil {
 		return nil, err
@@ -191,24 +182,18 @@ func (d *Dir) Problems() []error {
 	return list
 }
 
-// For returns the resources of a proxy, by kind and name; none where no folder is
-// about it. It is an Unavailable error where one is that was never good. The
-// resources must not be changed.
-func (d *Dir) For(p Proxy) (map[types.ResponseType]map[string]types.Resource, error) {
+// For returns the resources of a proxy; none where no folder is about it. It is an
+// Unavailable error where one is that was never good. The resources must not be changed.
+func (d *Dir) For(p Proxy) (envoyres.Set, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := map[types.ResponseType]map[string]types.Resource{}
+	out := envoyres.Set{}
 	for _, place := range p.places() {
 		l, ok := d.layers[place]
 		if err := d.broken[place]; err != nil && !ok {
 			return nil, federation.Errorf(federation.Unavailable, "the resources in %s cannot be used: see the log of this zone", place).WithCause(err)
 		}
-		for k, message := range l {
-			if out[k.kind] == nil {
-				out[k.kind] = map[string]types.Resource{}
-			}
-			out[k.kind][k.name] = message
-		}
+		maps.Copy(out, l)
 	}
 	return out, nil
 }

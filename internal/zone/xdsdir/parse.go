@@ -13,10 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
-	cache "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/yamldoc"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
 // MaxFile bounds a file, in bytes.
@@ -24,10 +24,8 @@ const MaxFile = 4 << 20
 
 // resource is one of a file.
 type resource struct {
-	kind    types.ResponseType
-	name    string
-	message types.Resource
-	line    int
+	*envoyres.Resource
+	line int
 }
 
 // parse reads the resources of a file. Errors are Invalid and name the line.
@@ -68,8 +66,7 @@ func parseOne(n *yamldoc.Node, field string) (resource, error) {
 	if t == nil || t.Kind != yamldoc.Text {
 		return resource{}, yamldoc.At(n.Line, field, "has no @type, such as %scluster.v3.Cluster", typePrefix+"envoy.config.")
 	}
-	kind := kindOf(t.Text)
-	if kind == types.UnknownType {
+	if envoyres.KindOf(t.Text) == types.UnknownType {
 		return resource{}, yamldoc.At(t.Line, field, "%.100q is no type of resource that proxies ask for: use %s", t.Text, strings.Join(kinds(), ", "))
 	}
 	var holder anypb.Any
@@ -83,35 +80,19 @@ func parseOne(n *yamldoc.Node, field string) (resource, error) {
 	if err := validate(message); err != nil {
 		return resource{}, yamldoc.At(n.Line, field, "%s", withoutValues(err.Error()))
 	}
-	name := cache.GetResourceName(message)
-	if name == "" {
-		return resource{}, yamldoc.At(n.Line, field, "has no name")
+	r, err := envoyres.New(message)
+	if err != nil {
+		return resource{}, yamldoc.At(n.Line, field, "%s", federation.AsError(err).Detail)
 	}
-	return resource{kind: kind, name: name, message: message, line: n.Line}, nil
+	return resource{r, n.Line}, nil
 }
 
 const typePrefix = "type.googleapis.com/"
 
-// kindOf returns the kind of a type URL, UnknownType where proxies ask for none
-// such.
-func kindOf(url string) types.ResponseType {
-	for kind := range types.UnknownType {
-		if have, err := cache.GetResponseTypeURL(kind); err == nil && have == url && !strings.Contains(url, "ratelimit.config") {
-			return kind
-		}
-	}
-	return types.UnknownType
-}
-
-// Served reports whether proxies ask for resources of this type.
-func Served(url string) bool { return kindOf(url) != types.UnknownType }
-
 // kinds are the types that a file may hold, without what all begin with.
 func kinds() (list []string) {
-	for kind := range types.UnknownType {
-		if url, err := cache.GetResponseTypeURL(kind); err == nil && kindOf(url) == kind {
-			list = append(list, strings.TrimPrefix(url, typePrefix))
-		}
+	for _, kind := range envoyres.Kinds() {
+		list = append(list, strings.TrimPrefix(envoyres.URL(kind), typePrefix))
 	}
 	return list
 }

@@ -12,10 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
 // The bounds of a folder.
@@ -165,22 +164,21 @@ func cause(err error) error {
 
 // gather joins the files of a place. No two may have a resource of one type and
 // name: which counts would be a matter of the files' names.
-func gather(files map[string]*file, paths []string) (layer, error) {
-	l := layer{}
-	where := map[key]string{}
+func gather(files map[string]*file, paths []string) (envoyres.Set, error) {
+	l := envoyres.Set{}
+	where := map[envoyres.Key]string{}
 	for _, at := range slices.Sorted(slices.Values(paths)) {
 		f := files[at]
 		if f.err != nil {
 			return nil, f.err
 		}
 		for _, r := range f.resources {
-			k := key{r.kind, r.name}
-			if first, twice := where[k]; twice {
-				return nil, federation.Errorf(federation.Invalid, "%s: line %d: the %s %.80q stands in %s already", at, r.line, r.kindName(), r.name, first).
+			if first, twice := where[r.Key]; twice {
+				return nil, federation.Errorf(federation.Invalid, "%s: line %d: the %s %.80q stands in %s already", at, r.line, r.kindName(), r.Name, first).
 					WithHint("give it another name, or remove one of the two")
 			}
-			where[k] = fmt.Sprintf("%s, line %d", at, r.line)
-			l[k] = r.message
+			where[r.Key] = fmt.Sprintf("%s, line %d", at, r.line)
+			l[r.Key] = r.Resource
 		}
 	}
 	return l, nil
@@ -192,6 +190,6 @@ func (f *file) alike(o *file) bool {
 		return false
 	}
 	return slices.EqualFunc(f.resources, o.resources, func(a, b resource) bool {
-		return a.kind == b.kind && a.name == b.name && a.line == b.line && proto.Equal(a.message, b.message)
+		return a.Key == b.Key && a.line == b.line && a.Version == b.Version
 	})
 }

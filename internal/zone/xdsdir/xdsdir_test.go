@@ -3,7 +3,6 @@ package xdsdir
 import (
 	"bytes"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
 // clusters is a file of clusters with these names.
@@ -69,7 +69,14 @@ func (f *folder) clusters(p Proxy) string {
 	if err != nil {
 		return "refused"
 	}
-	return strings.Join(slices.Sorted(maps.Keys(set[types.Cluster])), " ")
+	var names []string
+	for key := range set {
+		if key.Kind == types.Cluster {
+			names = append(names, key.Name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
 }
 
 var (
@@ -105,7 +112,7 @@ func TestWhoGetsWhat(t *testing.T) {
 		}
 	}
 	set, _ := f.dir.For(backend)
-	if seconds := set[types.Cluster]["everybody"].(*cluster.Cluster).GetConnectTimeout().GetSeconds(); seconds != 7 {
+	if seconds := set[envoyres.Key{Kind: types.Cluster, Name: "everybody"}].Message.(*cluster.Cluster).GetConnectTimeout().GetSeconds(); seconds != 7 {
 		t.Errorf("the special does not replace the general: %d s", seconds)
 	}
 	if p := f.dir.Problems(); len(p) != 0 || f.log.Len() > 0 {
@@ -305,7 +312,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v", err)
 		}
 		for _, r := range list {
-			if r.name == "" || r.message == nil {
+			if r.Name == "" || r.Message == nil {
 				t.Fatalf("%+v", r)
 			}
 		}

@@ -1,0 +1,63 @@
+package rollout
+
+import (
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
+)
+
+// Status is how far a proxy is with a kind of resource that it asks for.
+type Status struct {
+	Kind envoyres.Kind
+	// Wanted is how many there are for the proxy, of those that it asks for; InPlace how
+	// many of them it has acknowledged.
+	Wanted, InPlace int
+	// Refused and Waiting are the rest, in the order of their names, as far as they were not
+	// just sent.
+	Refused, Waiting []HeldBack
+	// Removing are the names that are to be removed once nothing uses them.
+	Removing []string
+}
+
+// HeldBack is a resource that the proxy does not have yet, and why.
+type HeldBack struct {
+	Name   string
+	Reason string
+}
+
+// Status returns how far the proxy is, by kind.
+func (s *Stream) Status() (list []Status) {
+	p := s.plan()
+	for _, k := range envoyres.Kinds() {
+		st := s.kinds[k]
+		if !st.asked {
+			continue
+		}
+		one := Status{Kind: k}
+		for _, name := range sortedNames(s.byKind[k]) {
+			r := s.byKind[k][name]
+			if !st.subscribed(name) {
+				continue
+			}
+			one.Wanted++
+			state, on := p.waitsFor(r)
+			switch {
+			case st.refused[name].version == r.Version:
+				one.Refused = append(one.Refused, HeldBack{name, st.refused[name].detail})
+			case st.has(r):
+				one.InPlace++
+			case state == refused:
+				one.Waiting = append(one.Waiting, HeldBack{name, "refers to " + on.String() + ", which is refused or refers to what is"})
+			case state == waiting:
+				one.Waiting = append(one.Waiting, HeldBack{name, "refers to " + on.String() + ", which is not acknowledged yet"})
+			case st.trials.waits(name):
+				one.Waiting = append(one.Waiting, HeldBack{name, "was in a response that was refused, and is tried in its turn"})
+			}
+		}
+		for _, name := range sortedNames(st.held) {
+			if s.wanted(k, name) == nil {
+				one.Removing = append(one.Removing, name)
+			}
+		}
+		list = append(list, one)
+	}
+	return list
+}
