@@ -89,7 +89,10 @@ type zone struct {
 	stop    func()
 }
 
-func startZone(t *testing.T) *zone {
+func startZone(t *testing.T) *zone { return startZoneWith(t, "") }
+
+// startZoneWith starts a zone that serves the resources of a directory, unless that is "".
+func startZoneWith(t *testing.T, xdsDir string) *zone {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "callers")
 	if err != nil {
@@ -103,7 +106,7 @@ func startZone(t *testing.T) *zone {
 	log := &journal{}
 	n, err := node.New(node.Config{
 		Zone: "west", DataDir: dir, Globals: []string{"127.0.0.1:1"}, GlobalPlain: true, DPAddr: "127.0.0.1:0", Version: "test",
-		Authn: settings, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		XDSDir: xdsDir, Authn: settings, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
