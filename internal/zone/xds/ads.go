@@ -15,6 +15,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
@@ -155,7 +156,20 @@ func (s *Server) attach(ctx context.Context, node *core.Node, from proxies.Calle
 func (st *stream) close(why error) {
 	st.conn.Close()
 	st.server.cfg.Logger.Info("proxy disconnected", "proxy", st.conn.Admission.Subject(), "remote", st.conn.Remote,
-		"reason", clipTo(federation.AsError(why).Error(), maxDetail))
+		"reason", clipTo(federation.AsError(orEnded(why)).Error(), maxDetail))
+}
+
+// orEnded is what ended a stream, in our words. What the library says of a proxy that went
+// away, in good order or not, is nothing that an operator must look for.
+func orEnded(err error) error {
+	st, library := status.FromError(err)
+	switch {
+	case byProxy(err):
+		return errLeft
+	case library:
+		return federation.Errorf(grpcerr.CodeOf(st.Code()), "the stream broke: %s", st.Message())
+	}
+	return err
 }
 
 // watch has the call end soon after its connection must, even where the proxy

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -242,6 +244,58 @@ func TestDelta(t *testing.T) {
 		t.Error("a message came behind the revocation")
 	} else if code, reason, _ := endOf(err); code != codes.Unauthenticated || reason != "revoked" {
 		t.Errorf("ended with %s %q", code, reason)
+	}
+}
+
+// TestWhoHangsUpIsNoDefect: however a proxy goes away, and whichever form of ADS it spoke,
+// the log does not send its reader to look for an error of this program.
+func TestWhoHangsUpIsNoDefect(t *testing.T) {
+	b := newBench(t, nil)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+sign(t, backendClaims)), patience)
+	defer cancel()
+	admitted := 0
+	for _, goAway := range []func(conn *grpc.ClientConn, call context.CancelFunc, stream grpc.ClientStream){
+		func(conn *grpc.ClientConn, _ context.CancelFunc, _ grpc.ClientStream) { conn.Close() },
+		func(_ *grpc.ClientConn, call context.CancelFunc, _ grpc.ClientStream) { call() },
+		func(_ *grpc.ClientConn, _ context.CancelFunc, stream grpc.ClientStream) { _ = stream.CloseSend() },
+	} {
+		for _, first := range []proto.Message{
+			nil, &discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType}, &discovery.DeltaDiscoveryRequest{Node: backendNode(), TypeUrl: clusterType},
+		} {
+			conn := b.dial()
+			call, end := context.WithCancel(ctx)
+			defer end()
+			var stream grpc.ClientStream
+			var err error
+			if _, delta := first.(*discovery.DeltaDiscoveryRequest); delta {
+				stream, err = discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(call)
+			} else {
+				stream, err = discovery.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(call)
+			}
+			if err == nil && first != nil {
+				admitted++
+				err = stream.SendMsg(first)
+			}
+			if _, ok := first.(*discovery.DiscoveryRequest); ok && err == nil {
+				err = stream.RecvMsg(new(discovery.DiscoveryResponse))
+			} else if first != nil && err == nil {
+				err = stream.RecvMsg(new(discovery.DeltaDiscoveryResponse))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			goAway(conn, end, stream)
+		}
+	}
+	for strings.Count(b.log.String(), "proxy disconnected") < admitted {
+		if ctx.Err() != nil {
+			t.Fatalf("not all of %d streams ended:\n%s", admitted, b.log)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.stop()
+	if log := b.log.String(); strings.Contains(log, "internal error") || strings.Contains(log, "ERROR") {
+		t.Errorf("the log says\n%s", log)
 	}
 }
 

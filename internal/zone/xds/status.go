@@ -28,7 +28,7 @@ func statusOf(err error) error {
 
 // refuse logs why a caller is refused, and returns the status that says so.
 func (s *Server) refuse(ctx context.Context, msg, remote, node string, err error) error {
-	e := federation.AsError(err)
+	e := federation.AsError(orEnded(err))
 	level := slog.LevelInfo
 	if e.Code == federation.Internal {
 		level = slog.LevelError
