@@ -85,21 +85,37 @@ func proved(id apitypes.Identity) string {
 	return kindName(id.Kind)
 }
 
-// having says how far a proxy is with what it asked for.
+// having says how far a proxy is with the resources that it asked for.
 func having(types []apitypes.ZoneProxyResources) string {
-	acknowledged := 0
+	if len(types) == 0 {
+		return "asked for none"
+	}
+	wanted, inPlace, waiting := 0, 0, 0
 	var refused []string
 	for _, r := range types {
-		switch {
-		case r.Refused != "":
-			refused = append(refused, r.Type[strings.LastIndexByte(r.Type, '.')+1:])
-		case r.Acknowledged == r.Sent:
-			acknowledged++
+		wanted, inPlace = wanted+r.Wanted, inPlace+r.InPlace
+		kind := r.Type[strings.LastIndexByte(r.Type, '.')+1:]
+		named := false
+		for _, h := range r.HeldBack {
+			if h.Refused {
+				refused, named = append(refused, kind+" "+h.Name), true
+			} else {
+				waiting++
+			}
+		}
+		if r.Refused != "" && !named {
+			refused = append(refused, kind)
 		}
 	}
-	text := fmt.Sprintf("%d of %d", acknowledged, len(types))
+	text := fmt.Sprintf("%d of %d", inPlace, wanted)
+	if wanted == 0 {
+		text = "given none"
+	}
 	if len(refused) > 0 {
 		text += ", refuses " + strings.Join(refused, ", ")
+	}
+	if waiting > 0 {
+		text += fmt.Sprintf(", %d held back", waiting)
 	}
 	return text
 }

@@ -127,8 +127,9 @@ func fakeZone(dir string) http.Handler {
 		since := time.Now().Add(-10*time.Minute - time.Second)
 		resources := func(refused string) []apitypes.ZoneProxyResources {
 			return []apitypes.ZoneProxyResources{
-				{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Sent: "v1", Nonce: "1", Acknowledged: "v1", At: since},
-				{Type: "type.googleapis.com/envoy.config.listener.v3.Listener", Sent: "v2", Nonce: "2", Refused: refused, At: since},
+				{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Sent: "v1", Nonce: "1", Acknowledged: "v1", At: since, Wanted: 3, InPlace: 3},
+				{Type: "type.googleapis.com/envoy.config.listener.v3.Listener", Sent: "v2", Nonce: "2", Refused: refused, At: since, Wanted: 3, InPlace: 1,
+					HeldBack: []apitypes.HeldBack{{Name: "web", Refused: true, Reason: refused}, {Name: "api", Reason: "refers to Route r1, which is not acknowledged yet"}}},
 			}
 		}
 		reply(w, 200, apitypes.ZoneProxies{Total: 3, Items: []apitypes.ZoneProxy{

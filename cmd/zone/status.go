@@ -69,6 +69,7 @@ func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {
 	f.Add("global is", kindOfGlobal(s.Global.Kind))
 	f.Add("last error", s.Global.LastError)
 	f.Add("cannot write", s.Unwritten)
+	f.Add("resources", strings.Join(s.XDSProblems, "; "))
 	f.Add("does not understand", strings.Join(s.NotHeld, ", "))
 	f.Add("keeps beyond the list", strings.Join(s.Kept, ", "))
 	f.Add("last heard", heard(s.Global, now))

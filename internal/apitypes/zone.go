@@ -26,6 +26,8 @@ type ZoneStatus struct {
 	Global   ZoneGlobal `json:"global"`
 	// Unwritten is why the zone cannot make durable what it is sent; absent where it can.
 	Unwritten string `json:"unwritten,omitempty"`
+	// XDSProblems are what is wrong in the folder of resources, each with file and line.
+	XDSProblems []string `json:"xdsProblems,omitempty"`
 	// NotHeld names what the global sends and this version does not understand.
 	NotHeld []string `json:"notHeld,omitempty"`
 	// Kept says what the zone refuses beyond the global's list; see [Session].
@@ -115,8 +117,23 @@ type ZoneProxyResources struct {
 	Sent         string    `json:"sent"` // version
 	Nonce        string    `json:"nonce"`
 	Acknowledged string    `json:"acknowledged,omitempty"`
-	Refused      string    `json:"refused,omitempty"` // why it refused what was sent last
+	Refused      string    `json:"refused,omitempty"` // why it refused what was sent last, or refuses one of its resources
 	At           time.Time `json:"at"`
+	// Wanted is how many resources of the type there are for the proxy, of those that it
+	// asks for; InPlace how many of them it has acknowledged.
+	Wanted  int `json:"wanted,omitempty"`
+	InPlace int `json:"inPlace,omitempty"`
+	// HeldBack are those that it refuses, or that wait for others.
+	HeldBack []HeldBack `json:"heldBack,omitempty"`
+	// Removing are the names of those that are removed once nothing uses them any more.
+	Removing []string `json:"removing,omitempty"`
+}
+
+// HeldBack is a resource that a proxy is to have and does not.
+type HeldBack struct {
+	Name    string `json:"name"`
+	Refused bool   `json:"refused,omitempty"` // by the proxy
+	Reason  string `json:"reason"`
 }
 
 // AuthenticateRequest is the body of POST /v1/authenticate: a token, and either

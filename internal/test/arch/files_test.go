@@ -40,6 +40,7 @@ var filesRead = map[string]string{
 	"internal/zone/agent Agent.request":        public,
 	"internal/zone/agent readFile":             public,
 	"internal/zone/xdsdir readBounded":         public,
+	"internal/zone/xdsdir Dir.load":            ours,
 	"internal/endpoints Read":                  public,
 	"internal/disk readMark":                   ours,
 	"internal/zone/keysets Log.load":           ours,

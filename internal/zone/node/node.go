@@ -37,6 +37,9 @@ const fileName = "zone.db"
 // keySetsName is the file in the data folder that remembers which key sets were fetched.
 const keySetsName = "key-sets.json"
 
+// xdsFoldersName is the file that remembers which folders of resources held something.
+const xdsFoldersName = "xds-folders.json"
+
 // Node is one zone control plane.
 type Node struct {
 	cfg Config
@@ -153,7 +156,7 @@ func (n *Node) open() (err error) {
 		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(),
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
 		Roles: n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
-		KeySets: n.keySets, Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
+		KeySets: n.keySets, XDSProblems: n.xdsProblems, Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now, Unready: n.cfg.DPTLS.Unready,
 	})
 	n.measure()

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
@@ -18,7 +19,8 @@ import (
 func (n *Node) serveProxies() (err error) {
 	log := n.cfg.Logger.With("component", "xds")
 	if n.cfg.XDSDir != "" {
-		if n.xdsDir, err = xdsdir.Open(xdsdir.Config{Path: n.cfg.XDSDir, Logger: log, Now: n.cfg.Now}); err != nil {
+		if n.xdsDir, err = xdsdir.Open(xdsdir.Config{Path: n.cfg.XDSDir, State: filepath.Join(n.cfg.DataDir, xdsFoldersName),
+			Logger: log, Now: n.cfg.Now}); err != nil {
 			return federation.AsError(err).WithHint("name a folder that this process may read with --xds-dir; docs/proxies.md shows what stands in it")
 		}
 	}
@@ -27,6 +29,14 @@ func (n *Node) serveProxies() (err error) {
 		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Logger: log, Now: n.cfg.Now,
 	})
 	return nil
+}
+
+// xdsProblems are what is wrong in the folder of resources.
+func (n *Node) xdsProblems() []error {
+	if n.xdsDir == nil {
+		return nil
+	}
+	return n.xdsDir.Problems()
 }
 
 // bootstrap is what proxies are told in their bootstrap.

@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
+	"github.com/meridiankds/meridian/internal/zone/rollout"
 )
 
 func (s *Server) proxies(w http.ResponseWriter, _ *http.Request) {
@@ -25,7 +26,18 @@ func proxyOf(c *proxies.Connection) apitypes.ZoneProxy {
 	for _, sub := range c.Subscriptions() {
 		p.Resources = append(p.Resources, apitypes.ZoneProxyResources{
 			Type: sub.Type, Sent: sub.Sent, Nonce: sub.SentNonce, Acknowledged: sub.Acknowledged, Refused: sub.Refused, At: sub.At.UTC(),
+			Wanted: sub.Status.Wanted, InPlace: sub.Status.InPlace, Removing: sub.Status.Removing, HeldBack: heldBack(sub.Status),
 		})
 	}
 	return p
+}
+
+func heldBack(s rollout.Status) (list []apitypes.HeldBack) {
+	for _, h := range s.Refused {
+		list = append(list, apitypes.HeldBack{Name: h.Name, Refused: true, Reason: h.Reason})
+	}
+	for _, h := range s.Waiting {
+		list = append(list, apitypes.HeldBack{Name: h.Name, Reason: h.Reason})
+	}
+	return list
 }

@@ -77,6 +77,8 @@ type Config struct {
 	// Roles tells what users of the API may do; nil: the group "admin" everything,
 	// others nothing.
 	Roles func() *access.Roles
+	// XDSProblems returns what is wrong in the folder of resources; nil where there is none.
+	XDSProblems func() []error
 	// KeySets counts fetches of key sets.
 	KeySets KeySets
 	// Relay passes requests for tokens on to the global; nil: nobody does.

@@ -32,6 +32,11 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	if err := s.cfg.Store.Unwritten(); err != nil {
 		out.Unwritten = err.Error()
 	}
+	if s.cfg.XDSProblems != nil {
+		for _, err := range s.cfg.XDSProblems() {
+			out.XDSProblems = append(out.XDSProblems, err.Error())
+		}
+	}
 	for _, u := range s.cfg.KeySets.Uses() {
 		out.KeySets = append(out.KeySets, apitypes.KeySetUse{Set: u.Set, Count: u.Count, Last: u.Last.UTC()})
 	}

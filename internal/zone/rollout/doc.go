@@ -40,6 +40,13 @@
 // half of them where it named none, and the rest is tried, until the good are acknowledged
 // and the bad are known. A version that is known to be bad is not sent again on the stream.
 //
+// # Probes
+//
+// A changed listener takes its predecessor's place once what it subscribes to was answered,
+// and be it by something that the proxy refuses; so does a changed cluster. So where one
+// subscribes to a name that the proxy has not asked for yet, the proxy is given it under
+// another name before, a listener without a port, until it has acknowledged all of that.
+//
 // # Reconnects
 //
 // In delta a proxy says what it has. In the state of the world it says a version: a

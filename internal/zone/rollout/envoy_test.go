@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func listenerOf(t testing.TB, name, routes, note string) *envoyres.Resource {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pack(t, &listener.Listener{Name: name, FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{{
+	return pack(t, &listener.Listener{Name: name, Address: &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{Address: "127.0.0.1"}}}, FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{{
 		Name: "hcm", ConfigType: &listener.Filter_TypedConfig{TypedConfig: filter}}}}}})
 }
 
@@ -73,7 +74,8 @@ func listenerOf(t testing.TB, name, routes, note string) *envoyres.Resource {
 //   - a response with a resource that it does not take is refused at once, and everything
 //     else of the response is applied, removals too;
 //   - a listener is acknowledged at once. It warms until its routes are there, and takes the
-//     place of its predecessor then.
+//     place of its predecessor then;
+//   - what was waited for and is refused ends the wait as well.
 type envoy struct {
 	t     testing.TB
 	s     *Stream
@@ -263,7 +265,7 @@ func (e *envoy) subscribe(key envoyres.Key) {
 func (e *envoy) warmUp(r *Response) {
 	for key, w := range e.warming {
 		needs := e.needs(w)
-		came := slices.ContainsFunc(r.Resources, func(one *envoyres.Resource) bool { return one.Key == needs && !e.bad(one) })
+		came := slices.ContainsFunc(r.Resources, func(one *envoyres.Resource) bool { return one.Key == needs })
 		if came || slices.Contains(r.Removed, needs.Name) && r.Kind == needs.Kind {
 			e.have[key] = w
 			delete(e.warming, key)
@@ -315,7 +317,7 @@ func sortedKeys(m map[envoyres.Key]*envoyres.Resource) []envoyres.Key {
 // lost.
 func (e *envoy) watch(after string) {
 	for key, l := range e.have {
-		if key.Kind != types.Listener {
+		if key.Kind != types.Listener || strings.HasPrefix(key.Name, probePrefix) {
 			continue
 		}
 		r := e.have[e.needs(l)]

@@ -33,8 +33,10 @@ var order = []envoyres.Kind{types.Runtime, types.Secret, types.Endpoint, types.C
 // something, more is wanted, or the time again comes, unless that is zero.
 func (s *Stream) Next(now time.Time) (r *Response, again time.Time) {
 	p := s.plan()
+	p.now = now
 	s.uses.forget(now)
 	p.warm(now)
+	p.endProbes()
 	for _, k := range order {
 		if st := s.kinds[k]; st.ready() {
 			r, at := p.additions(st, now)
@@ -42,6 +44,11 @@ func (s *Stream) Next(now time.Time) (r *Response, again time.Time) {
 				return r, time.Time{}
 			}
 			again = clock.First(again, at)
+		}
+	}
+	for _, one := range s.probes {
+		if !clock.Ended(one.until, now) {
+			again = clock.First(again, one.until)
 		}
 	}
 	for _, k := range slices.Backward(order) {
@@ -117,9 +124,20 @@ func (p *plan) changes(st *kind) (content map[string]*envoyres.Resource, blocked
 			continue
 		}
 		result, _ := p.waitsFor(w)
+		first := p.s.probing(st, w)
 		switch {
+		case first != nil && st.refused[first.Name].version == first.Version:
+			result = refused
 		case st.refused[name].version == w.Version:
 			result = refused
+		case first != nil && !st.has(first):
+			has, sure := st.latest(first.Name)
+			if result == inPlace && !st.trials.waits(first.Name) && (!sure || has == nil || has.Version != first.Version) {
+				content[first.Name] = first
+			}
+			result = max(result, waiting)
+		case first != nil && result == inPlace && !p.tried(w.Key, first):
+			result = waiting
 		case result == inPlace && st.trials.waits(name):
 			result = waiting
 		}

@@ -13,6 +13,7 @@ import (
 type plan struct {
 	s      *Stream
 	states map[envoyres.Key]state
+	now    time.Time
 }
 
 // state is how far a proxy is with something.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	endpoint "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
@@ -353,5 +354,32 @@ func TestCircles(t *testing.T) {
 		e.want(base...)
 		e.wait()
 		e.has(base...)
+	})
+}
+
+// TestChangedAndRefusedBelow: a changed listener or cluster that asks for something new keeps
+// its former version in place where that is refused.
+func TestChangedAndRefusedBelow(t *testing.T) {
+	both(t, func(t *testing.T, e *envoy, base []*envoyres.Resource) {
+		e.bad = func(r *envoyres.Resource) bool { return r.Name == "r9" || r.Name == "s9" }
+		l, c := listenerOf(t, "l1", "r9", ""), edsCluster(t, "c1", "s9", 9)
+		r9, s9 := routeTo(t, "r9", "c1", ""), assignment(t, "s9")
+		e.want(l, r9, base[1], base[2], base[3])
+		e.wait()
+		e.check()
+		if h := e.have[base[0].Key]; h == nil || h.Version != base[0].Version {
+			t.Errorf("the listener was replaced: %q", e.sent)
+		}
+		e.want(base[0], base[1], c, s9, base[3])
+		e.wait()
+		if h := e.have[base[2].Key]; h == nil || h.Version != base[2].Version {
+			t.Errorf("the cluster was replaced: %q", e.sent)
+		}
+		e.bad = func(*envoyres.Resource) bool { return false }
+		next := []*envoyres.Resource{l, routeTo(t, "r9", "c1", "good"), c, pack(t, &endpoint.ClusterLoadAssignment{ClusterName: "s9",
+			Policy: &endpoint.ClusterLoadAssignment_Policy{WeightedPriorityHealth: true}})}
+		e.want(next...)
+		e.wait()
+		e.has(next...)
 	})
 }

@@ -44,10 +44,14 @@ func (s *Stream) Status() (list []Status) {
 				one.Refused = append(one.Refused, HeldBack{name, st.refused[name].detail})
 			case st.has(r):
 				one.InPlace++
+			case s.probeRefused(st, r) != "":
+				one.Refused = append(one.Refused, HeldBack{name, s.probeRefused(st, r)})
 			case state == refused:
 				one.Waiting = append(one.Waiting, HeldBack{name, "refers to " + on.String() + ", which is refused or refers to what is"})
 			case state == waiting:
 				one.Waiting = append(one.Waiting, HeldBack{name, "refers to " + on.String() + ", which is not acknowledged yet"})
+			case s.probes[r.Key].of == r.Version:
+				one.Waiting = append(one.Waiting, HeldBack{name, "is tried under the name " + probePrefix + name + " first"})
 			case st.trials.waits(name):
 				one.Waiting = append(one.Waiting, HeldBack{name, "was in a response that was refused, and is tried in its turn"})
 			}

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
@@ -42,6 +43,7 @@ type Stream struct {
 	circle  map[envoyres.Key]int                            // resources with the same number refer to each other
 	kinds   [types.UnknownType]*kind
 	uses    uses
+	probes  map[envoyres.Key]probe // by the resource that each stands for
 	nonce   int64
 	began   time.Time // of the first request
 	resumed bool      // the proxy had something before
@@ -98,7 +100,7 @@ type refusal struct {
 
 // NewStream returns a stream that was told nothing yet.
 func NewStream(opts Options) *Stream {
-	s := &Stream{opts: opts, uses: newUses()}
+	s := &Stream{opts: opts, uses: newUses(), probes: map[envoyres.Key]probe{}}
 	for _, k := range envoyres.Kinds() {
 		s.kinds[k] = &kind{kind: k, names: map[string]bool{}, held: map[string]*held{}, again: map[string]bool{},
 			absent: map[string]bool{}, refused: map[string]refusal{}, legacy: true, repeats: repeatsAtOnce}
@@ -138,8 +140,11 @@ func (s *Stream) Want(set envoyres.Set) {
 	}
 }
 
-// wanted returns what is wanted of a name, or nil.
+// wanted returns what is wanted of a name, or nil; a probe is wanted while it is needed.
 func (s *Stream) wanted(k envoyres.Kind, name string) *envoyres.Resource {
+	if of, ok := strings.CutPrefix(name, probePrefix); ok {
+		return s.probes[envoyres.Key{Kind: k, Name: of}].Resource
+	}
 	return s.want[envoyres.Key{Kind: k, Name: name}]
 }
 

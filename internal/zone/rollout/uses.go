@@ -3,6 +3,7 @@ package rollout
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiankds/meridian/internal/clock"
@@ -37,6 +38,9 @@ func (u uses) keep(list []envoyres.Reference, until time.Time) {
 // longer.
 func (s *Stream) release(k envoyres.Key, old []*envoyres.Resource, now time.Time) {
 	for _, r := range old {
+		if strings.HasPrefix(k.Name, probePrefix) {
+			continue // it never had traffic
+		}
 		if !isListener(k) {
 			s.uses.keep(r.References, now.Add(s.opts.Linger))
 			continue

@@ -50,6 +50,11 @@ func TestTheRightTokenGetsResources(t *testing.T) {
 	}
 	stream.cancel()
 	eventually(t, "the proxy to be gone", func() bool { return len(b.proxies.Proxies()) == 0 })
+	// Its end is an ordinary one.
+	eventually(t, "the end in the log", func() bool { return strings.Contains(b.log.String(), "proxy disconnected") })
+	if log := b.log.String(); !strings.Contains(log, `reason="the proxy ended the stream"`) || strings.Contains(log, "internal error") {
+		t.Errorf("the log says %s", log)
+	}
 }
 
 func TestEachWrongTokenHasItsReason(t *testing.T) {

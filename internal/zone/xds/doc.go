@@ -16,9 +16,10 @@
 //
 // What is sent comes from the operator's folder ([xdsdir.Dir]); a Dataplane with
 // inbounds that nothing there is about gets a listener for each inbound and a
-// cluster for the service behind it. go-control-plane's cache and server speak the
-// protocol, one of each for every stream: a proxy that does not read what it is
-// sent holds up nobody else.
+// cluster for the service behind it. In which order it is sent is decided by package
+// rollout, for each stream by itself: a proxy that does not read what it is sent, or does
+// not answer, holds up nobody else. go-control-plane's cache and server are not used: they
+// take it that a proxy needs nothing again that it has, and know no references.
 //
 // # Unauthenticated callers
 //

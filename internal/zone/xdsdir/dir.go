@@ -24,7 +24,10 @@ func (r resource) kindName() string { return string(proto.MessageName(r.Message)
 
 // Config is what [Open] needs.
 type Config struct {
-	Path   string
+	Path string
+	// State is a file of this program that remembers which places held something, so that
+	// one that is empty after a restart is noticed; "" remembers nothing.
+	State  string
 	Logger *slog.Logger     // nil: no log
 	Now    func() time.Time // nil: time.Now
 }
@@ -40,6 +43,9 @@ type Dir struct {
 	broken  map[string]error        // of places that cannot be used as they are now
 	strange map[string]error        // what counts nowhere, by its text
 	lost    string                  // why the folder as a whole could not be read
+	// remembered are the places that held something, as far as the file of them says.
+	remembered map[string]bool
+	opened     bool // the first state is no change
 }
 
 // Open reads the folder. An error is that of the folder itself; what is wrong in
@@ -52,12 +58,15 @@ func Open(cfg Config) (*Dir, error) {
 		cfg.Now = time.Now
 	}
 	d := &Dir{cfg: cfg, changed: make(chan struct{}), files: map[string]*file{},
-		layers: map[string]envoyres.Set{}, broken: map[string]error{}, strange: map[string]error{}}
+		layers: map[string]envoyres.Set{}, broken: map[string]error{}, strange: map[string]error{},
+		remembered: map[string]bool{}}
 	f, err := look(cfg.Path)
 	if err != nil {
 		return nil, err
 	}
+	d.load()
 	d.take(f)
+	d.opened = true
 	return d, nil
 }
 
@@ -92,12 +101,14 @@ func (d *Dir) take(f *found) {
 	}
 	touched := d.reread(f)
 	changed := false
+	if !d.opened {
+		for place := range d.remembered {
+			touched[place] = true
+		}
+	}
 	for place := range touched {
 		if len(f.places[place]) == 0 {
-			_, had := d.layers[place]
-			changed = changed || had || d.broken[place] != nil
-			delete(d.layers, place)
-			delete(d.broken, place)
+			changed = d.empty(place) || changed
 			continue
 		}
 		l, err := gather(d.files, f.places[place])
@@ -109,8 +120,12 @@ func (d *Dir) take(f *found) {
 			d.cfg.Logger.Info("the resources can be used again", "folder", place)
 		}
 		delete(d.broken, place)
+		if d.opened {
+			d.tell(place, f.places[place], d.layers[place], l)
+		}
 		d.layers[place], changed = l, true
 	}
+	d.save()
 	d.complainStrange(f.strange)
 	if changed {
 		close(d.changed)

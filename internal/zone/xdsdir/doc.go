@@ -19,6 +19,8 @@
 //
 // The folder is looked at every second. A folder with a bad file keeps what it
 // held before, as a whole; where there was nothing before, who it is about is
-// given nothing at all until it is mended, rather than a part. Resources may hold
+// given nothing at all until it is mended, rather than a part. A folder whose last file is
+// gone counts as a bad one, also when a program starts that remembers that there were any:
+// nothing vanishes unasked, and a file with no resources says that it is meant. Resources may hold
 // secrets: no message repeats a value.
 package xdsdir

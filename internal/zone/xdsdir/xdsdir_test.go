@@ -139,10 +139,8 @@ func TestChangesAreFollowed(t *testing.T) {
 	follow("a file was replaced", "b")
 	f.write("egress/x.yaml", clusters("c"))
 	follow("a file appeared", "b c")
-	if err := os.RemoveAll(filepath.Join(f.path, "egress")); err != nil {
-		t.Fatal(err)
-	}
-	follow("a folder went", "b")
+	f.write("egress/x.yaml", "resources: []")
+	follow("a file was emptied", "b")
 	// As Kubernetes mounts a ConfigMap: a link to a link that is swapped.
 	for _, version := range []string{"1", "2"} {
 		f.write("all/..data-"+version+"/m.yaml", clusters("mounted-"+version))
@@ -317,4 +315,64 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNothingVanishesUnasked: a volume that is not mounted takes nothing from anybody.
+func TestNothingVanishesUnasked(t *testing.T) {
+	f := newFolder(t, map[string]string{"all/a.yaml": clusters("a"), "egress/x.yaml": clusters("x"), "ingress/bad.yaml": "["})
+	state := filepath.Join(t.TempDir(), "state.json")
+	reopen := func() {
+		t.Helper()
+		var err error
+		if f.dir, err = Open(Config{Path: f.path, State: state, Logger: f.dir.cfg.Logger}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen()
+	remove := func(at string) {
+		t.Helper()
+		if err := os.RemoveAll(filepath.Join(f.path, at)); err != nil {
+			t.Fatal(err)
+		}
+		f.dir.Check()
+	}
+	remove("ingress") // it never held anything
+	remove("all")
+	remove("egress")
+	f.dir.Check()
+	if got := f.clusters(egress); got != "a x" {
+		t.Errorf("after everything went: %q", got)
+	}
+	if p := f.dir.Problems(); len(p) != 2 || !strings.Contains(p[0].Error(), "last file of resources is gone") {
+		t.Errorf("problems: %v", p)
+	}
+	if n := strings.Count(f.log.String(), "last file of resources is gone"); n != 2 {
+		t.Errorf("told %d times: %s", n, f.log.String())
+	}
+	for range 2 { // what it held is lost: nobody is given a part, or nothing
+		reopen()
+		if got := f.clusters(egress); got != "refused" {
+			t.Errorf("after a restart: %q", got)
+		}
+	}
+	if got := f.clusters(ingress); got != "refused" {
+		t.Errorf("an ingress after a restart: %q", got)
+	}
+	f.write("egress/x.yaml", "resources: []")
+	f.write("all/a.yaml", clusters("b"))
+	f.dir.Check()
+	if got := f.clusters(egress); got != "b" || len(f.dir.Problems()) != 0 {
+		t.Errorf("mended: %q, %v", got, f.dir.Problems())
+	}
+	f.log.Reset()
+	f.write("all/a.yaml", "resources: []")
+	f.dir.Check()
+	if log := f.log.String(); !strings.Contains(log, "resources changed") || !strings.Contains(log, "removed=1") || !strings.Contains(log, "the last cluster of a folder") {
+		t.Errorf("the log says %s", log)
+	}
+	remove("all")
+	reopen()
+	if got := f.clusters(egress); got != "" || len(f.dir.Problems()) != 0 {
+		t.Errorf("meant to be empty: %q, %v", got, f.dir.Problems())
+	}
 }

@@ -1,0 +1,119 @@
+package xdsdir
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
+)
+
+// vanished is what is wrong with a place whose last file is gone. It may be a volume that
+// is not mounted: nothing is taken from a proxy for that.
+func vanished(place string) error {
+	return federation.Errorf(federation.Invalid, "%s: the last file of resources is gone", place).
+		WithHint("bring the files back, or, if nothing is meant to be there, put a file with the line resources: [] into it")
+}
+
+// empty takes it that a place has no file any more. It reports whether that changes
+// anything.
+func (d *Dir) empty(place string) (changed bool) {
+	l, had := d.layers[place]
+	if len(l) > 0 || !had && d.remembered[place] {
+		d.complain(place, vanished(place))
+		return false
+	}
+	changed = d.broken[place] != nil
+	delete(d.layers, place)
+	delete(d.broken, place)
+	return changed
+}
+
+// load reads which places held something when the directory was last looked at, by an
+// earlier process too.
+func (d *Dir) load() {
+	if d.cfg.State == "" {
+		return
+	}
+	data, err := os.ReadFile(d.cfg.State)
+	var places []string
+	if err == nil {
+		err = json.Unmarshal(data, &places)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.cfg.Logger.Warn("which folders of resources held something is not known", "file", d.cfg.State, "error", err)
+	}
+	for _, place := range places {
+		d.remembered[place] = true
+	}
+}
+
+// save writes it, where it changed. d.mu is held.
+func (d *Dir) save() {
+	now := map[string]bool{}
+	for place, l := range d.layers {
+		now[place] = len(l) > 0
+	}
+	for place := range d.remembered {
+		if _, known := now[place]; !known && d.broken[place] != nil {
+			now[place] = true // lost, and still waited for
+		}
+	}
+	maps.DeleteFunc(now, func(_ string, holds bool) bool { return !holds })
+	if d.cfg.State == "" || maps.Equal(now, d.remembered) {
+		return
+	}
+	data, err := json.Marshal(slices.Sorted(maps.Keys(now)))
+	if err == nil {
+		err = os.WriteFile(d.cfg.State+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(d.cfg.State+".new", d.cfg.State)
+	}
+	if err != nil {
+		d.cfg.Logger.Warn("which folders of resources hold something cannot be written", "file", d.cfg.State, "error", err)
+		return
+	}
+	d.remembered = now
+}
+
+// tell logs a change of a place, and warns where that takes the last listener or cluster.
+func (d *Dir) tell(place string, files []string, before, after envoyres.Set) {
+	added, altered, removed := 0, 0, 0
+	for key, r := range after {
+		switch was := before[key]; {
+		case was == nil:
+			added++
+		case was.Version != r.Version:
+			altered++
+		}
+	}
+	for key := range before {
+		if after[key] == nil {
+			removed++
+		}
+	}
+	d.cfg.Logger.Info("resources changed", slog.String("place", place), slog.Any("files", files),
+		slog.Int("before", len(before)), slog.Int("after", len(after)), slog.Int("added", added), slog.Int("changed", altered), slog.Int("removed", removed))
+	for kind, name := range map[envoyres.Kind]string{types.Listener: "listener", types.Cluster: "cluster"} {
+		if count(before, kind) > 0 && count(after, kind) == 0 {
+			d.cfg.Logger.Warn("the last "+name+" of a folder of resources was removed", "place", place)
+		}
+	}
+}
+
+func count(set envoyres.Set, kind envoyres.Kind) (n int) {
+	for key := range set {
+		if key.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
