@@ -147,7 +147,10 @@ func (p *plan) changes(st *kind) (content map[string]*envoyres.Resource, blocked
 			blocked = result
 		}
 	}
-	for name, h := range st.held { // after a refusal the former version
+	for name, h := range st.held { // after a refusal the former version, unless that is refused too
+		if st.kept {
+			break
+		}
 		if _, sure := st.latest(name); !sure && content[name] == nil && h.acked != nil && h.acked.Message != nil {
 			content[name] = h.acked
 		}

@@ -383,3 +383,16 @@ func TestChangedAndRefusedBelow(t *testing.T) {
 		e.has(next...)
 	})
 }
+
+// TestWhoRefusesEverything is not sent the same again and again.
+func TestWhoRefusesEverything(t *testing.T) {
+	both(t, func(t *testing.T, e *envoy, base []*envoyres.Resource) {
+		e.bad = func(*envoyres.Resource) bool { return true }
+		before := len(e.sent)
+		e.want(listenerOf(t, "l1", "r1", "x"), routeTo(t, "r1", "c1", "x"), edsCluster(t, "c1", "s1", 2), base[3], staticCluster(t, "c2", 1), staticCluster(t, "c3", 1))
+		e.wait()
+		if n := len(e.sent) - before; n > 20 {
+			t.Errorf("%d responses: %q", n, e.sent[before:])
+		}
+	})
+}

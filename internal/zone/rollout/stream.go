@@ -71,7 +71,7 @@ type kind struct {
 	again   map[string]bool // to be sent though the proxy has it
 	absent  map[string]bool // to be said not to exist; delta only
 	force   bool            // the former set is to be sent again
-	kept    bool            // a removal was refused: none before more is wanted
+	kept    bool            // a removal or a former version was refused: none before more is wanted
 	refused map[string]refusal
 	detail  string // of the last refusal
 	trials  trials
