@@ -91,6 +91,8 @@ type Proxy struct {
 	// Workload is the value of the label [WorkloadLabel] of its resource, "" for
 	// none.
 	Workload string
+	// Listening is as which types of zone proxies it listens, besides what it is.
+	Listening []string
 }
 
 // WorkloadLabel is the label of a proxy's resource that the claim Workload binds.
@@ -99,7 +101,8 @@ const WorkloadLabel = "kuma.io/workload"
 // CheckDataplane refuses a token that does not prove this proxy. The mesh always
 // binds. A name and a workload bind where the token has them. Each tag of the token must be on
 // the proxy, and the proxy may have no value for it that the token does not name:
-// a proxy of two services needs a token for both.
+// a proxy of two services needs a token for both. A token with tags is for the services
+// that they name, and for no listener of a zone proxy, which has none.
 func (c *Claims) CheckDataplane(p Proxy) error {
 	if c.Kind != Dataplane {
 		return wrongKind(Dataplane, c.Kind)
@@ -118,6 +121,10 @@ func (c *Claims) CheckDataplane(p Proxy) error {
 	}
 	if c.Workload != "" && c.Workload != p.Workload {
 		return wrongWorkload(c.Workload, p.Workload)
+	}
+	if len(c.Tags) > 0 && len(p.Listening) > 0 {
+		return Refuse(WrongType, "the dataplane token is for proxies with tags, this one also listens as %.20q", p.Listening[0]).
+			WithHint("issue one for it without tags: global generate dataplane-token --name NAME")
 	}
 	return c.checkTags(p.Tags)
 }

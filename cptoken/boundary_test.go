@@ -82,6 +82,7 @@ func TestCheckDataplane(t *testing.T) {
 	}
 	backend := Proxy{Mesh: "default", Name: "dp-1", Tags: tags("service", "backend", "version", "1")}
 	two := Proxy{Mesh: "default", Name: "dp-1", Tags: tags("service", "backend", "service", "backend-admin")}
+	zoneProxy := Proxy{Mesh: "default", Name: "dp-1", Tags: tags("service", "backend"), Listening: []string{TypeIngress}}
 	for what, test := range map[string]struct {
 		c    Claims
 		p    Proxy
@@ -110,6 +111,8 @@ func TestCheckDataplane(t *testing.T) {
 		"ingress, is dataplane":      {Claims{Mesh: "default", Type: "ingress"}, backend, WrongType},
 		"unsaid, is ingress":         {Claims{Mesh: "default"}, Proxy{Mesh: "default", Type: "ingress"}, WrongType},
 		"all of it":                  {Claims{Mesh: "default", Name: "dp-1", Type: "dataplane", Tags: tags("service", "backend", "version", "1")}, backend, ""},
+		"a zone proxy":               {Claims{Mesh: "default", Name: "dp-1"}, zoneProxy, ""},
+		"a zone proxy, with tags":    {Claims{Mesh: "default", Tags: tags("service", "backend")}, zoneProxy, WrongType},
 		"mesh before name":           {Claims{Mesh: "other", Name: "dp-2"}, backend, WrongMesh},
 		"many tags of it, one wrong": {Claims{Mesh: "default", Tags: tags("a", "1", "b", "2", "version", "1")}, backend, TagMismatch},
 	} {

@@ -26,7 +26,7 @@ import (
 func (l *link) subscribeKuma() error {
 	cfg := &l.client.cfg
 	metadata, err := structpb.NewStruct(map[string]any{
-		"config": "{}", "control-plane-id": cfg.Instance, "features": []any{"zone-token", kds.FeatureSuffix},
+		"config": kuma.StoreConfig(kuma.StoreFile), "control-plane-id": cfg.Instance, "features": []any{"zone-token", kds.FeatureSuffix},
 		"version": map[string]any{"kumaCp": map[string]any{
 			"version": cfg.Version, "gitTag": "unknown", "gitCommit": "unknown", "buildDate": "unknown",
 		}},

@@ -1,6 +1,10 @@
 package kuma
 
-import "github.com/meridiankds/meridian/cptoken"
+import (
+	"encoding/json"
+
+	"github.com/meridiankds/meridian/cptoken"
+)
 
 // The types of Kuma's that are more than an empty answer here, as their bare names
 // stand in type_url.
@@ -22,6 +26,19 @@ const (
 
 	OriginGlobal = "global"
 )
+
+// StoreFile is what a zone of Meridian's is told to keep its state in, in Kuma's words.
+const StoreFile = "file"
+
+// StoreConfig is the part of a zone's configuration, in Kuma's form, that says where it
+// keeps its state: what kumactl's column BACKEND shows. The rest may hold secrets.
+func StoreConfig(store string) string {
+	if store == "" {
+		return ""
+	}
+	text, _ := json.Marshal(store) // a text has a form
+	return `{"store":{"type":` + string(text) + `}}`
+}
 
 // Names of Kuma's resources.
 const (

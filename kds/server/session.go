@@ -14,6 +14,7 @@ type Session struct {
 	Zone     string
 	Instance string // one control plane of the zone; "" where it did not say
 	Version  string // as it says itself
+	Store    string // where a zone of Kuma's says that it keeps its state, "" where it does not
 	Member   string // this member
 	Remote   string // its address
 	// Connection counts the connections of the instance, by its own word; 0 where it does
@@ -52,7 +53,7 @@ type Session struct {
 
 // size is what a remembered session occupies.
 func (s *Session) size() int {
-	n := 1024 + len(s.Zone) + len(s.Instance) + len(s.Version) + len(s.Remote) + len(s.Nack) + len(s.KeySets) + len(s.Trusts) + len(s.Shows)
+	n := 1024 + len(s.Zone) + len(s.Instance) + len(s.Version) + len(s.Store) + len(s.Remote) + len(s.Nack) + len(s.KeySets) + len(s.Trusts) + len(s.Shows)
 	for _, name := range s.NotHeld {
 		n += 16 + len(name)
 	}

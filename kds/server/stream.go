@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds"
+	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -53,8 +54,8 @@ func (s *Server) globalToZone(ss grpc.ServerStream) error {
 
 // receive hands on requests until the stream ends.
 func receive(ss grpc.ServerStream, limits *kds.Limits, requests chan<- *wire.Request) error {
-	for {
-		r := wire.NewRequest(limits)
+	for first := true; ; first = false {
+		r := wire.NewRequest(limits, first)
 		if err := ss.RecvMsg(r); err != nil {
 			return err
 		}
@@ -233,6 +234,9 @@ func (st *stream) begin(r *wire.Request) error {
 	s := newSession(st.call, instance, st.srv.cfg.Member, st.srv.cfg.Now())
 	if v := wire.Printable(r.Version); v != "" && v != "unknown" && !st.call.creds.Meridian {
 		s.view.Version = v // nobody else knows the session yet
+	}
+	if s.view.Store = r.Store; st.call.creds.Meridian {
+		s.view.Store = kuma.StoreFile
 	}
 	displaced, err := st.srv.registry.begin(s)
 	for _, old := range displaced {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
@@ -18,12 +19,16 @@ import (
 // the bounds on names hold while they are counted, not after they were kept.
 type Request struct {
 	limits *kds.Limits
+	first  bool
 	Err    error // why the rest is not to be used
 
 	TypeURL  string // type_url
 	NodeID   string // node.id, "" where the request has no node
 	Instance string // node.metadata "control-plane-id"
 	Version  string // node.metadata "version"."kumaCp"."version"
+	// Store is "store"."type" of node.metadata "config", which is JSON: where a zone of
+	// Kuma's keeps its state. Read of a first request only.
+	Store string
 
 	Subscribe      int // how many names, not which
 	Unsubscribe    int
@@ -45,8 +50,11 @@ type Request struct {
 	Unwritten bool
 }
 
-// NewRequest returns one that is read within the limits.
-func NewRequest(limits *kds.Limits) *Request { return &Request{limits: limits} }
+// NewRequest returns one that is read within the limits. first says that it is the first
+// of its stream.
+func NewRequest(limits *kds.Limits, first bool) *Request {
+	return &Request{limits: limits, first: first}
+}
 
 // Field numbers of envoy.service.discovery.v3.DeltaDiscoveryRequest and of what
 // is inside it.
@@ -131,13 +139,17 @@ func (r *Request) decodeNode(b []byte) error {
 	})
 }
 
-// decodeMetadata takes the control plane's id and version out of the Struct and
-// steps over the rest.
+// decodeMetadata takes the control plane's id, version and kind of store out of the
+// Struct and steps over the rest.
 func (r *Request) decodeMetadata(b []byte) error {
 	return eachMember(b, func(key string, value []byte) (err error) {
 		switch key {
 		case "control-plane-id":
 			r.Instance, err = stringValue("node.metadata.control-plane-id", value, kds.MaxInstanceLen)
+		case "config":
+			if r.first {
+				return r.decodeConfig(value)
+			}
 		case "version":
 			return eachMemberOf(value, func(key string, value []byte) error {
 				if key != "kumaCp" {
@@ -152,6 +164,20 @@ func (r *Request) decodeMetadata(b []byte) error {
 			})
 		}
 		return err
+	})
+}
+
+// maxStoreLen is longer than any word for a kind of store.
+const maxStoreLen = 32
+
+// decodeConfig reads the kind of store. A configuration that cannot be read says nothing.
+func (r *Request) decodeConfig(value []byte) error {
+	return eachField(value, func(num protowire.Number, v []byte) error {
+		var config struct{ Store struct{ Type string } }
+		if num == fieldValueString && json.Unmarshal(v, &config) == nil && len(config.Store.Type) <= maxStoreLen {
+			r.Store = Printable(config.Store.Type)
+		}
+		return nil
 	})
 }
 

@@ -238,7 +238,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte{0x0a, 0x80, 0x80, 0x80, 0x80, 0x08})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		limits := kds.DefaultLimits()
-		r := NewRequest(&limits)
+		r := NewRequest(&limits, true)
 		if r.decode(b) != nil {
 			return
 		}
@@ -269,7 +269,7 @@ func TestConfigDumpIsDropped(t *testing.T) {
 	limits := kds.DefaultLimits()
 	var r Request
 	allocs := testing.AllocsPerRun(100, func() {
-		r = *NewRequest(&limits)
+		r = *NewRequest(&limits, false)
 		if err := r.decode(body); err != nil {
 			t.Fatal(err)
 		}
@@ -279,6 +279,30 @@ func TestConfigDumpIsDropped(t *testing.T) {
 	}
 	if allocs > 10 {
 		t.Errorf("%v allocations for a request of %d bytes", allocs, len(body))
+	}
+}
+
+// TestStoreOfAZone: of the first request of a stream the kind of store is read, and
+// whatever else stands in the configuration is no error.
+func TestStoreOfAZone(t *testing.T) {
+	limits := kds.DefaultLimits()
+	for config, want := range map[string]string{
+		`{"mode":"zone","store":{"type":"postgres","postgres":{"host":"db"}}}`: "postgres",
+		`{"store":{"type":"a\nb"}}`: "a?b", `{"store":{"type":"` + strings.Repeat("x", 33) + `"}}`: "",
+		`{"store":7}`: "", `{`: "", "": "", strings.Repeat("[", 100_000): "",
+	} {
+		req := subscription("west", "Mesh", "")
+		req.Node.Metadata = &structpb.Struct{Fields: map[string]*structpb.Value{"config": structpb.NewStringValue(config)}}
+		body, err := proto.Marshal(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, first := range []bool{true, false} {
+			r := NewRequest(&limits, first)
+			if err := r.decode(body); err != nil || first && r.Store != want || !first && r.Store != "" {
+				t.Errorf("%.60s, first %t: %q, %v", config, first, r.Store, err)
+			}
+		}
 	}
 }
 

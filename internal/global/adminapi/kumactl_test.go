@@ -271,6 +271,7 @@ func (k *kumactl) inspectZones() ([]string, error) {
 						Stat           map[string]map[string]string
 					}
 					Version struct{ KumaCp struct{ Version string } }
+					Config  string
 				}
 			}
 		}
@@ -286,7 +287,11 @@ func (k *kumactl) inspectZones() ([]string, error) {
 			if last.ConnectTime.IsZero() || last.Status.LastUpdateTime.IsZero() || last.ID == "" || last.GlobalInstanceID == "" {
 				return nil, fmt.Errorf("no subscription: %s", text)
 			}
-			row = strings.Join([]string{o.Name, state, last.Status.Total["responsesSent"], last.Status.Total["responsesAcknowledged"], last.Version.KumaCp.Version}, " ")
+			var config struct{ Store struct{ Type string } }
+			if err := json.Unmarshal([]byte(last.Config), &config); err != nil {
+				return nil, fmt.Errorf("the configuration %q: %w", last.Config, err)
+			}
+			row = strings.Join([]string{o.Name, state, last.Status.Total["responsesSent"], last.Status.Total["responsesAcknowledged"], last.Version.KumaCp.Version, config.Store.Type}, " ")
 		}
 		rows = append(rows, row)
 	}
@@ -485,11 +490,11 @@ func playKumactl(t *testing.T, e *env, k *kumactl, more int) {
 	now := time.Now()
 	e.report(
 		fleet.Session{Zone: "west", Instance: "vm-1", Version: "2.8.7", Connected: now.Add(-time.Hour), Disconnected: now.Add(-time.Minute), LastHeard: now.Add(-time.Minute)},
-		fleet.Session{Zone: "west", Instance: "vm-2", Version: "2.8.8", Connected: now, LastHeard: now, Synced: true, Acked: rev, Sent: 8, Accepted: 8},
+		fleet.Session{Zone: "west", Instance: "vm-2", Version: "2.8.8", Store: "postgres", Connected: now, LastHeard: now, Synced: true, Acked: rev, Sent: 8, Accepted: 8},
 	)
 	rows, err := k.inspectZones()
 	must(err)
-	if len(rows) != more+1 || rows[0] != "west Online 8 8 2.8.8" || rows[1] != "zone-000 Offline never" {
+	if len(rows) != more+1 || rows[0] != "west Online 8 8 2.8.8 postgres" || rows[1] != "zone-000 Offline never" {
 		t.Errorf("%d rows, %q", len(rows), rows[:2])
 	}
 	var first apitypes.List[apitypes.ZoneOverview]

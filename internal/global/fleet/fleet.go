@@ -21,6 +21,7 @@ type Session struct {
 	Zone     string
 	Instance string
 	Version  string
+	Store    string // where a zone of Kuma's keeps its state; "" where it does not say
 	Member   string
 	Remote   string
 	// Connection counts the instance's connections, by its own word: a later one has a

@@ -38,7 +38,7 @@ func subscriptionJSON(s Session) apitypes.Subscription {
 			LastUpdateTime: stamp(s.LastHeard), Stat: map[string]apitypes.ResponseCount{},
 			Total: apitypes.ResponseCount{ResponsesSent: s.Sent, ResponsesAcknowledged: s.Accepted, ResponsesRejected: s.Rejected},
 		},
-		Version: apitypes.SubscriptionVersion{KumaCP: apitypes.CPVersion{Version: s.Version}},
+		Version: apitypes.SubscriptionVersion{KumaCP: apitypes.CPVersion{Version: s.Version}}, Config: kuma.StoreConfig(s.Store),
 	}
 	if !s.Online {
 		// A session that is open and yet not online has no end to show; to the

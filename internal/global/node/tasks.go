@@ -34,7 +34,7 @@ func (n *Node) report() (fleet.Report, []kdsserver.Session) {
 	r := n.renewed(make([]fleet.Session, 0, len(sessions)))
 	for _, s := range sessions {
 		r.Sessions = append(r.Sessions, fleet.Session{
-			Zone: s.Zone, Instance: s.Instance, Version: s.Version, Member: s.Member, Remote: s.Remote, Connection: s.Connection,
+			Zone: s.Zone, Instance: s.Instance, Version: s.Version, Store: s.Store, Member: s.Member, Remote: s.Remote, Connection: s.Connection,
 			Connected: s.Connected, Disconnected: s.Disconnected, LastHeard: s.LastHeard,
 			Acked: s.Acked, NotHeld: strings.Join(s.NotHeld, "\n"), KeySets: s.KeySets, Synced: s.Full, Nack: s.Nack, Meridian: s.Meridian,
 			Sent: s.Sent, Accepted: s.Accepted, Rejected: s.Rejected,

@@ -72,7 +72,7 @@ func TestKumaZoneUnderOurGlobal(t *testing.T) {
 	var overview apitypes.List[apitypes.ZoneOverview]
 	g.want(t, http.StatusOK, "GET", "/zones/_overview", nil, &overview, g.admin()...)
 	if subs := overview.Items[0].ZoneInsight.Subscriptions; len(subs) != 1 || subs[0].DisconnectTime != nil ||
-		subs[0].Version.KumaCP.Version != "2.8.8" || subs[0].Status.Total.ResponsesSent < 6 || subs[0].Status.Total.ResponsesAcknowledged < 6 {
+		subs[0].Version.KumaCP.Version != "2.8.8" || subs[0].Config != `{"store":{"type":"memory"}}` || subs[0].Status.Total.ResponsesSent < 6 || subs[0].Status.Total.ResponsesAcknowledged < 6 {
 		t.Errorf("subscriptions %+v", subs)
 	}
 

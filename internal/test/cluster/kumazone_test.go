@@ -136,7 +136,7 @@ func (z *kumaZone) down(ctx context.Context, conn *grpc.ClientConn, o kumaOption
 		return err
 	}
 	node, err := structpb.NewStruct(map[string]any{
-		"config": `{"mode":"zone"}`, "control-plane-id": o.instance, "features": []any{"zone-token", "hash-suffix"},
+		"config": `{"mode":"zone","store":{"type":"memory"}}`, "control-plane-id": o.instance, "features": []any{"zone-token", "hash-suffix"},
 		"version": map[string]any{"kumaCp": map[string]any{"version": o.version}},
 	})
 	if err != nil {

@@ -26,8 +26,10 @@ func checkAccount(s *keyring.AccountSettings, a *Account, p Proxy) error {
 	if given != nil {
 		e = *given
 	}
-	if !slices.Contains(e.Types(), p.Type) {
-		return missing(given, e, cptoken.WrongType, p, "the service account %.120q may not be a proxy of the type %s", e.Account, p.Type)
+	for _, proxyType := range p.types() {
+		if !slices.Contains(e.Types(), proxyType) {
+			return missing(given, e, cptoken.WrongType, p, "the service account %.120q may not be a proxy of the type %s", e.Account, proxyType)
+		}
 	}
 	if p.Type != cptoken.TypeDataplane {
 		return nil
@@ -50,12 +52,15 @@ func missing(given *keyring.AccountEntry, e keyring.AccountEntry, reason cptoken
 	if given != nil {
 		verb = "change its entry in "
 	}
-	e.ProxyTypes = slices.Clone(e.ProxyTypes)
-	if types := e.Types(); !slices.Contains(types, p.Type) {
-		if given == nil {
-			types = nil
+	types := slices.Clone(e.Types())
+	if given == nil && p.Type != cptoken.TypeDataplane {
+		types = nil
+	}
+	for _, proxyType := range p.types() {
+		if !slices.Contains(types, proxyType) {
+			types = append(types, proxyType)
+			e.ProxyTypes = types
 		}
-		e.ProxyTypes = append(types, p.Type)
 	}
 	if p.Type == cptoken.TypeDataplane {
 		services, wanted := slices.Clone(e.Services), p.Tags[statement.ServiceTag]

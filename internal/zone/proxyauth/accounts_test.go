@@ -38,8 +38,10 @@ func mayBe(namespace string, e *keyring.AccountEntry, p Proxy) bool {
 			types = e.ProxyTypes
 		}
 	}
-	if !slices.Contains(types, p.Type) {
-		return false
+	for _, is := range append([]string{p.Type}, p.Listening...) {
+		if !slices.Contains(types, is) {
+			return false
+		}
 	}
 	if p.Type != cptoken.TypeDataplane {
 		return true
@@ -75,6 +77,9 @@ func TestAccountsMayBeWhatTheirEntriesSay(t *testing.T) {
 		}
 	}
 	proxies = append(proxies, Proxy{Type: cptoken.TypeIngress, Name: "p.shop"}, Proxy{Type: cptoken.TypeEgress, Name: "p.shop"})
+	for _, listening := range subsets(cptoken.TypeEgress, cptoken.TypeIngress)[1:] {
+		proxies = append(proxies, Proxy{Type: cptoken.TypeDataplane, Mesh: "default", Name: "p.shop", Listening: listening})
+	}
 	accepted, refused := 0, 0
 	for _, namespace := range []string{"shop", "bank"} {
 		account := &Account{Namespace: namespace, Name: "lowly"}

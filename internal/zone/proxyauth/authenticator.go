@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 	"github.com/meridiankds/meridian/internal/zone/statement"
 )
 
@@ -73,6 +74,14 @@ type Proxy struct {
 	// Labels are those of the resource; a dataplane token that names a workload is
 	// held against them.
 	Labels map[string]string
+	// Listening is as which types of zone proxies a data plane proxy listens: it must
+	// prove those too.
+	Listening []string
+}
+
+// ProxyOf is what a proxy says of itself in its resource.
+func ProxyOf(r *resource.Resource) Proxy {
+	return Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Tags: r.Tags(), Labels: r.Labels, Listening: r.Listening()}
 }
 
 // Admission is what an accepted proxy proved.
@@ -277,10 +286,15 @@ type describes struct {
 
 func (d describes) token(zone, _ string, method keyring.Method, c *cptoken.Claims) error {
 	if method == keyring.ZoneToken {
-		return c.CheckZoneProxy(zone, cptoken.Scope(d.p.Type))
+		for _, proxyType := range d.p.types() {
+			if err := c.CheckZoneProxy(zone, cptoken.Scope(proxyType)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return c.CheckDataplane(cptoken.Proxy{Mesh: d.p.Mesh, Name: d.p.Name, Type: d.p.Type, Tags: d.p.Tags,
-		Workload: d.p.Labels[cptoken.WorkloadLabel]})
+		Workload: d.p.Labels[cptoken.WorkloadLabel], Listening: d.p.Listening})
 }
 
 func (d describes) account(ctx context.Context, r Reviewer, _, token string) (Account, error) {
@@ -292,6 +306,9 @@ func (d describes) account(ctx context.Context, r Reviewer, _, token string) (Ac
 }
 
 func (describes) nothing() error { return nil }
+
+// types are those that the proxy must prove to be.
+func (p *Proxy) types() []string { return append([]string{p.Type}, p.Listening...) }
 
 // Validate checks what a proxy says of itself. The error names the field as the
 // JSON check spells it.

@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 // newAuth returns an authenticator of zone west, and its keyring.
@@ -52,6 +53,16 @@ func boolean(b bool) *bool { return &b }
 func TestMethods(t *testing.T) {
 	zoneToken := sign(t, globalKey(), "1", registered(zoneClaims("egress", "dataplane")))
 	dpToken := sign(t, globalKey(), "1", registered(meshClaims()))
+	tagged := sign(t, globalKey(), "1", registered(map[string]any{"Mesh": "default", "Tags": map[string]any{"kuma.io/service": []string{"backend"}}}))
+	listening := func(kind string) Proxy {
+		r, err := resource.ParseRequest([]byte(`{"type":"Dataplane","mesh":"default","name":"backend-1","networking":{"address":"10.0.0.1",` +
+			`"inbound":[{"port":80,"tags":{"kuma.io/service":"backend"}}],"listeners":[{"type":"` + kind + `","port":10001}]}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ProxyOf(r)
+	}
+	zoneProxy, zoneIngress := listening("ZoneEgress"), listening("ZoneIngress")
 	type types = keyring.AuthnSettings
 	of := func(zoneProxy, dataplane keyring.Method) types {
 		return types{ZoneProxy: keyring.ZoneProxySettings{Type: zoneProxy}, DPProxy: keyring.DPProxySettings{Type: dataplane}}
@@ -72,6 +83,11 @@ func TestMethods(t *testing.T) {
 		"the other's token":          {types{}, backend, zoneToken, "", "wrong_kind"},
 		"ingress with egress":        {types{}, Proxy{Type: cptoken.TypeIngress}, zoneToken, "", "out_of_scope"},
 		"data plane by zone token":   {of("", keyring.ZoneToken), backend, zoneToken, keyring.ZoneToken, ""},
+		"a zone proxy":               {types{}, zoneProxy, dpToken, keyring.DataplaneToken, ""},
+		"a zone proxy, by tags":      {types{}, zoneProxy, tagged, "", "wrong_type"},
+		"an egress by zone token":    {of("", keyring.ZoneToken), zoneProxy, zoneToken, keyring.ZoneToken, ""},
+		"an ingress by zone token":   {of("", keyring.ZoneToken), zoneIngress, zoneToken, "", "out_of_scope"},
+		"a zone proxy's account":     {of("", keyring.ServiceAccountToken), zoneProxy, "sa", "", "wrong_type"},
 		"zone token, a dp token":     {of("", keyring.ZoneToken), backend, dpToken, "", "wrong_kind"},
 		"none":                       {of(keyring.None, ""), egress, "", keyring.None, ""},
 		"none, whatever":             {of(keyring.None, ""), egress, "x y", keyring.None, ""},

@@ -122,7 +122,7 @@ func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bo
 		return s.unread(cptoken.Refuse(cptoken.WrongZone, "the %s says that it is of zone %s, this is zone %s", resource.Kind, resource.Zone, s.cfg.Zone).
 			WithHint("connect it to its own zone, or correct its resource"))
 	}
-	admission, err := s.cfg.Auth.Authenticate(r.Context(), claimOf(resource), token)
+	admission, err := s.cfg.Auth.Authenticate(r.Context(), proxyauth.ProxyOf(resource), token)
 	if err != nil {
 		return err
 	}
@@ -185,11 +185,6 @@ func (s *Server) registered(ctx context.Context, req *bootstrap.Request, token s
 	}
 	return nil, federation.Errorf(federation.NotFound, "no %s is registered as %.80q", kind, req.NodeID()).WithReason(notThere).
 		WithHint("send its resource as dataplaneResource")
-}
-
-// claimOf is what a proxy must prove.
-func claimOf(r *proxyres.Resource) proxyauth.Proxy {
-	return proxyauth.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Tags: r.Tags(), Labels: r.Labels}
 }
 
 // dialled is where the proxy reaches this port: what it says, else where it sent

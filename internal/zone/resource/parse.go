@@ -2,6 +2,7 @@ package resource
 
 import (
 	"cmp"
+	"strconv"
 
 	"github.com/meridiankds/meridian/internal/yamldoc"
 )
@@ -62,6 +63,7 @@ type (
 			Inbound             []inboundDoc  `json:"inbound"`
 			Outbound            []outboundDoc `json:"outbound"`
 			Gateway             *gatewayDoc   `json:"gateway"`
+			Listeners           []listenerDoc `json:"listeners"`
 			Admin               adminDoc      `json:"admin"`
 			TransparentProxying *yamldoc.Node `json:"transparentProxying"`
 		} `json:"networking"`
@@ -89,6 +91,13 @@ type (
 	gatewayDoc struct {
 		Type string            `json:"type"`
 		Tags map[string]string `json:"tags"`
+	}
+	listenerDoc struct {
+		Type    string `json:"type"`
+		Name    string `json:"name"`
+		Address string `json:"address"`
+		Port    uint32 `json:"port"`
+		State   string `json:"state"`
 	}
 	adminDoc struct {
 		Port uint32 `json:"port"`
@@ -149,6 +158,11 @@ func (r *Resource) dataplane(root *yamldoc.Node, strict bool) error {
 	}
 	if g := d.Networking.Gateway; g != nil {
 		r.Gateway = &Gateway{Type: cmp.Or(g.Type, "DELEGATED"), Tags: g.Tags}
+	}
+	for _, l := range d.Networking.Listeners {
+		r.Listeners = append(r.Listeners, Listener{
+			Name: cmp.Or(l.Name, strconv.Itoa(int(l.Port))), Kind: Kind(l.Type), Address: cmp.Or(l.Address, r.Address), Port: l.Port, State: l.State,
+		})
 	}
 	return nil
 }

@@ -74,6 +74,26 @@ func TestGatewayAndZoneProxies(t *testing.T) {
 	}
 }
 
+// TestListeners: a Dataplane with listeners is a zone proxy, beside inbounds or without.
+func TestListeners(t *testing.T) {
+	const in = `{"type":"Dataplane","mesh":"default","name":"zp","networking":{"address":"10.0.0.1","inbound":[{"port":80,"tags":{"a":"b"}}],` +
+		`"listeners":[{"type":"ZoneIngress","port":10001,"name":"in","state":"NotReady"},{"type":"ZoneEgress","port":10001,"address":"10.0.0.2"},{"type":"ZoneIngress","port":10003}]}}`
+	r, err := ParseFile([]byte(in))
+	if err != nil || r.Kind != Dataplane || !slices.Equal(r.Listening(), []string{"egress", "ingress"}) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	want := []Listener{
+		{Name: "in", Kind: ZoneIngress, Address: "10.0.0.1", Port: 10001, State: "NotReady"},
+		{Name: "10001", Kind: ZoneEgress, Address: "10.0.0.2", Port: 10001}, {Name: "10003", Kind: ZoneIngress, Address: "10.0.0.1", Port: 10003},
+	}
+	if !slices.Equal(r.Listeners, want) || string(r.JSON()) != in {
+		t.Errorf("%+v, passed on as %s", r.Listeners, r.JSON())
+	}
+	if again, err := ParseRequest([]byte(`{"type":"Dataplane","name":"zp","networking":{"address":"10.0.0.1"}}`)); err != nil || again.Listening() != nil {
+		t.Errorf("without listeners: %+v, %v", again, err)
+	}
+}
+
 func TestUnknownFields(t *testing.T) {
 	in := strings.Replace(backend, "servicePort", "servisePort", 1)
 	_, err := ParseFile([]byte(in))
@@ -107,6 +127,15 @@ func TestRefusals(t *testing.T) {
 		"both":               {dp("address: 10.0.0.1, inbound: [{port: 1}], gateway: {}"), "one or the other"},
 		"type of a gateway":  {dp("address: 10.0.0.1, gateway: {type: X}"), "is not a type of gateway"},
 		"ingress inbound":    {"{type: ZoneIngress, name: a, networking: {address: 10.0.0.1, port: 1, inbound: []}}", "networking.inbound: is not known here"},
+		"no listener type":   {dp("address: 10.0.0.1, listeners: [{port: 1}]"), "listeners[0].type: \"\" is not a type of listener"},
+		"a listener's type":  {dp("address: 10.0.0.1, listeners: [{port: 1, type: ingress}]"), "listeners[0].type: \"ingress\" is not a type of listener"},
+		"a listener's port":  {dp("address: 10.0.0.1, listeners: [{type: ZoneIngress}]"), "listeners[0].port: 0 is not a port"},
+		"a listener's state": {dp("address: 10.0.0.1, listeners: [{type: ZoneIngress, port: 1, state: Up}]"), "listeners[0].state: \"Up\" is not a state"},
+		"a listener's host":  {dp("address: 10.0.0.1, listeners: [{type: ZoneIngress, port: 1, address: 0.0.0.0}]"), "listeners[0].address: \"0.0.0.0\" is not the address"},
+		"a listener's name":  {dp("address: 10.0.0.1, listeners: [{type: ZoneIngress, port: 1, name: a b}]"), "listeners[0].name: \"a b\" is not the name of a listener"},
+		"a name twice":       {dp("address: 10.0.0.1, listeners: [{type: ZoneIngress, port: 1, name: '2'}, {type: ZoneEgress, port: 2}]"), "listeners[1]: has the name of listeners[0]"},
+		"on an inbound":      {dp("address: 10.0.0.1, inbound: [{port: 1}], listeners: [{type: ZoneIngress, port: 1}]"), "listeners[0]: has the address and port of inbound[0]"},
+		"ingress listeners":  {"{type: ZoneIngress, name: a, networking: {address: 10.0.0.1, port: 1, listeners: []}}", "networking.listeners: is not known here"},
 		"two documents":      {backend + "---\n" + backend, "a second document begins"},
 	} {
 		_, err := ParseFile([]byte(tc.in))

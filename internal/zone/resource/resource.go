@@ -67,8 +67,9 @@ type Resource struct {
 	// AdminPort is of Envoy's admin interface; 0: none was asked for.
 	AdminPort uint32
 
-	Inbounds []Inbound // of a Dataplane
-	Gateway  *Gateway  // of a Dataplane that is one
+	Inbounds  []Inbound  // of a Dataplane
+	Gateway   *Gateway   // of a Dataplane that is one
+	Listeners []Listener // of a Dataplane that is a zone proxy, besides or instead
 
 	// TransparentProxy tells that the proxy's traffic is redirected to it.
 	TransparentProxy bool
@@ -94,6 +95,28 @@ type Inbound struct {
 type Gateway struct {
 	Type string // "DELEGATED" or "BUILTIN"
 	Tags map[string]string
+}
+
+// Listener is where a Dataplane takes connections between zones, or to services outside
+// the mesh: what makes a zone proxy of it.
+type Listener struct {
+	Name    string // the port where it has none
+	Kind    Kind   // ZoneIngress or ZoneEgress
+	Address string // the resource's where the listener has none
+	Port    uint32
+	// State is "Ready" or "NotReady"; empty is "Ready".
+	State string
+}
+
+// Listening returns as which types of zone proxies a Dataplane listens: "egress" and
+// "ingress", sorted, each once.
+func (r *Resource) Listening() []string {
+	var types []string
+	for _, l := range r.Listeners {
+		types = append(types, l.Kind.ProxyType())
+	}
+	slices.Sort(types)
+	return slices.Compact(types)
 }
 
 // Tags returns the tags of the proxy: those of all its inbounds and its gateway,

@@ -118,7 +118,7 @@ func (c check) all() error {
 }
 
 func (c check) dataplane() error {
-	taken := map[string]int{}
+	taken := map[string]string{}
 	for i, in := range c.r.Inbounds {
 		field := fmt.Sprintf("networking.inbound[%d]", i)
 		if in.Port == 0 || in.Port > maxPort {
@@ -133,14 +133,15 @@ func (c check) dataplane() error {
 		if err := c.host(field+".serviceAddress", in.ServiceAddress); err != nil {
 			return err
 		}
-		where := fmt.Sprintf("%s:%d", in.Address, in.Port)
-		if first, ok := taken[where]; ok {
-			return c.fail(field, "has the address and port of inbound[%d]", first)
+		if err := c.place(taken, field, in.Address, in.Port); err != nil {
+			return err
 		}
-		taken[where] = i
 		if err := c.tags(field+".tags", in.Tags); err != nil {
 			return err
 		}
+	}
+	if err := c.listeners(taken); err != nil {
+		return err
 	}
 	g := c.r.Gateway
 	if g == nil {
@@ -153,6 +154,47 @@ func (c check) dataplane() error {
 		return c.fail("networking.gateway.type", "%.40q is not a type of gateway: use DELEGATED or BUILTIN", g.Type)
 	}
 	return c.tags("networking.gateway.tags", g.Tags)
+}
+
+// place refuses what listens where another inbound or listener does.
+func (c check) place(taken map[string]string, field, address string, port uint32) error {
+	where := fmt.Sprintf("%s:%d", address, port)
+	if first, ok := taken[where]; ok {
+		return c.fail(field, "has the address and port of %s", first)
+	}
+	taken[where] = strings.TrimPrefix(field, "networking.")
+	return nil
+}
+
+// listeners checks those of a zone proxy. They may stand beside inbounds or a gateway.
+func (c check) listeners(taken map[string]string) error {
+	names := map[string]int{}
+	for i, l := range c.r.Listeners {
+		field := fmt.Sprintf("networking.listeners[%d]", i)
+		if l.Kind != ZoneIngress && l.Kind != ZoneEgress {
+			return c.fail(field+".type", "%.40q is not a type of listener: use ZoneIngress or ZoneEgress", l.Kind)
+		}
+		if l.Port == 0 || l.Port > maxPort {
+			return c.fail(field+".port", "%d is not a port: use 1 to %d", l.Port, maxPort)
+		}
+		if err := c.host(field+".address", l.Address); err != nil {
+			return err
+		}
+		if l.State != "" && l.State != "Ready" && l.State != "NotReady" {
+			return c.fail(field+".state", "%.40q is not a state of a listener: use Ready or NotReady", l.State)
+		}
+		if !word(l.Name) {
+			return c.fail(field+".name", "%.80q is not the name of a listener: use up to %d printable characters without blanks", l.Name, maxTagLen)
+		}
+		if first, ok := names[l.Name]; ok {
+			return c.fail(field, "has the name of listeners[%d]", first)
+		}
+		names[l.Name] = i
+		if err := c.place(taken, field, l.Address, l.Port); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // host checks an IP address or host name; empty is for the caller to judge. An

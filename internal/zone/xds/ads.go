@@ -145,7 +145,7 @@ func (s *Server) attach(ctx context.Context, node *core.Node, from proxies.Calle
 	}
 	authCtx, cancel := context.WithTimeout(ctx, maxAuthenticate)
 	defer cancel()
-	admission, err := s.cfg.Auth.Authenticate(authCtx, claimOf(resource), token)
+	admission, err := s.cfg.Auth.Authenticate(authCtx, proxyauth.ProxyOf(resource), token)
 	if err != nil {
 		return nil, err
 	}

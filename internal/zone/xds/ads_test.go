@@ -14,11 +14,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 )
@@ -449,4 +451,33 @@ func TestTheFolderIsFollowed(t *testing.T) {
 		}
 	}
 	t.Errorf("the change did not come: %v", names(m))
+}
+
+// TestZoneProxiesAreDataplanes: a Dataplane with a listener gets what stands in the folder
+// of that type, by a token without tags; what proves a service proves no listener.
+func TestZoneProxiesAreDataplanes(t *testing.T) {
+	path := t.TempDir()
+	for kind, name := range map[string]string{"ingress": "in", "egress": "out"} {
+		dir := filepath.Join(path, "dataplane/meshes/default/listeners", kind)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(clusterFile(name)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newBench(t, func(c *Config, _ *keyring.Settings) { c.Dir = openDir(t, path) })
+	zoneProxy := node("default.backend-1", "dataplane",
+		strings.Replace(backend, `"networking":{`, `"networking":{"listeners":[{"type":"ZoneIngress","port":10001}],`, 1))
+	stream := b.open(b.dial(), sign(t, map[string]any{"Mesh": "default", "Name": "backend-1"}))
+	stream.ask(&discovery.DiscoveryRequest{Node: zoneProxy, TypeUrl: clusterType})
+	var c cluster.Cluster
+	if m := stream.next(); len(m.GetResources()) != 1 || m.GetResources()[0].UnmarshalTo(&c) != nil || c.GetName() != "in" {
+		t.Errorf("it gets %v", m)
+	}
+	stream = b.open(b.dial(), sign(t, backendClaims))
+	stream.ask(&discovery.DiscoveryRequest{Node: zoneProxy, TypeUrl: clusterType})
+	if _, err := stream.Recv(); !strings.Contains(status.Convert(err).Message(), string(cptoken.WrongType)) {
+		t.Errorf("with a token of a service: %v", err)
+	}
 }

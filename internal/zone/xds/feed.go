@@ -156,7 +156,7 @@ func (f *feed) pump() (again time.Time, err error) {
 // resourcesOf returns what a proxy is to get.
 func (s *Server) resourcesOf(r *resource.Resource) (envoyres.Set, error) {
 	if s.cfg.Dir != nil {
-		set, err := s.cfg.Dir.For(xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services()})
+		set, err := s.cfg.Dir.For(xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services(), Listening: r.Listening()})
 		if err != nil || len(set) > 0 {
 			return set, err
 		}

@@ -8,7 +8,6 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
-	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
@@ -54,11 +53,6 @@ func (s *Server) resourceOf(node *core.Node) (*resource.Resource, error) {
 			WithHint("connect it to its own zone, or correct its resource")
 	}
 	return r, nil
-}
-
-// claimOf is what a proxy must prove.
-func claimOf(r *resource.Resource) proxyauth.Proxy {
-	return proxyauth.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Tags: r.Tags(), Labels: r.Labels}
 }
 
 // versionOf is what a node calls itself.

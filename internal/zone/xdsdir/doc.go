@@ -8,6 +8,7 @@
 //	dataplane/                             every data plane proxy
 //	dataplane/meshes/MESH/                 … of a mesh
 //	dataplane/meshes/MESH/services/NAME/   … that serves this kuma.io/service
+//	dataplane/meshes/MESH/listeners/TYPE/  … that listens as ingress or egress
 //	dataplane/meshes/MESH/proxies/NAME/    … of this name
 //	ingress/, egress/                      every zone proxy of that kind
 //	ingress/proxies/NAME/                  … of this name

@@ -15,6 +15,9 @@ type Proxy struct {
 	// Mesh and Services are of a data plane proxy.
 	Mesh, Name string
 	Services   []string
+	// Listening is as which types of zone proxies a data plane proxy listens:
+	// "ingress", "egress".
+	Listening []string
 }
 
 // places returns the folders that are about p, the general ones first. Services
@@ -30,12 +33,18 @@ func (p Proxy) places() []string {
 				list = append(list, path.Join(base, "services", service))
 			}
 		}
+		for _, kind := range slices.Sorted(slices.Values(p.Listening)) {
+			list = append(list, path.Join(base, listenersStep, kind))
+		}
 	}
 	if safe(p.Name) {
 		list = append(list, path.Join(base, "proxies", p.Name))
 	}
 	return list
 }
+
+// listenersStep is the folder of a mesh's data plane proxies that listen as zone proxies.
+const listenersStep = "listeners"
 
 // safe reports whether a name that a proxy gives itself can be that of a folder:
 // it must not lead anywhere else.
@@ -67,8 +76,10 @@ func check(place string) error {
 		return wrong(0, "all, dataplane, ingress, egress")
 	case steps[1] != "meshes":
 		return wrong(1, "meshes/MESH")
-	case len(steps) > 3 && steps[3] != "services" && steps[3] != "proxies":
-		return wrong(3, "services/NAME, proxies/NAME")
+	case len(steps) > 3 && steps[3] != "services" && steps[3] != "proxies" && steps[3] != listenersStep:
+		return wrong(3, "services/NAME, listeners/ingress, listeners/egress, proxies/NAME")
+	case len(steps) > 4 && steps[3] == listenersStep && steps[4] != "ingress" && steps[4] != "egress":
+		return wrong(4, "ingress, egress")
 	case len(steps) > 5:
 		return wrong(5, "files only")
 	}

@@ -93,6 +93,8 @@ func TestWhoGetsWhat(t *testing.T) {
 		"dataplane/meshes/default/a.yaml": clusters("default"),
 		"dataplane/meshes/default/services/backend/a.json":    `{"version_info":"0","resources":[{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","name":"backend"}]}`,
 		"dataplane/meshes/default/services/frontend/a.yaml":   clusters("frontend"),
+		"dataplane/meshes/default/listeners/ingress/a.yaml":   clusters("listens-in"),
+		"dataplane/meshes/default/listeners/egress/a.yaml":    clusters("listens-out"),
 		"dataplane/meshes/default/proxies/backend-1/a.yml":    clusters("b1"),
 		"dataplane/meshes/default/proxies/backend-1/b.yaml":   strings.Replace(clusters("everybody"), "5s", "7s", 1),
 		"dataplane/meshes/default/proxies/backend-1/notes.md": "not a resource",
@@ -105,6 +107,9 @@ func TestWhoGetsWhat(t *testing.T) {
 		want string
 	}{
 		{backend, "b1 backend default dp everybody"}, {other, "dp everybody"}, {ingress, "everybody in in1"}, {egress, "everybody"},
+		{Proxy{Type: "dataplane", Mesh: "default", Name: "x", Listening: []string{"ingress"}}, "default dp everybody listens-in"},
+		{Proxy{Type: "dataplane", Mesh: "default", Name: "x", Listening: []string{"egress", "ingress"}}, "default dp everybody listens-in listens-out"},
+		{Proxy{Type: "ingress", Name: "x", Listening: []string{"ingress"}}, "everybody in"},
 		{Proxy{Type: "dataplane", Mesh: "default", Name: "..", Services: []string{"../backend", ""}}, "default dp everybody"},
 	} {
 		if got := f.clusters(tc.p); got != tc.want {
@@ -270,14 +275,15 @@ func TestFoldersAboutNobody(t *testing.T) {
 		"all/deep/a.yaml":                          clusters("a"),
 		"egress/proxies/e/deep/a.yaml":             clusters("a"),
 		"dataplane/meshes/m/services/s/deep/a.yml": clusters("a"),
+		"dataplane/meshes/m/listeners/in/a.yaml":   clusters("a"),
 	})
-	if got := len(f.dir.Problems()); got != 9 {
+	if got := len(f.dir.Problems()); got != 10 {
 		t.Errorf("%d problems: %v", got, f.dir.Problems())
 	}
 	for range 3 {
 		f.dir.Check()
 	}
-	if n := strings.Count(f.log.String(), "counts for nobody"); n != 9 {
+	if n := strings.Count(f.log.String(), "counts for nobody"); n != 10 {
 		t.Errorf("logged %d times", n)
 	}
 	for _, p := range []Proxy{backend, ingress, egress, {Type: "dataplane", Mesh: "m", Name: "x", Services: []string{"s"}}} {
