@@ -86,15 +86,14 @@ type envoy struct {
 	// sluggish kinds are not acknowledged.
 	sluggish map[envoyres.Kind]bool
 
-	have     map[envoyres.Key]*envoyres.Resource // clusters and listeners: those that serve
-	warming  map[envoyres.Key]*envoyres.Resource
-	names    map[envoyres.Kind]map[string]bool // asked for
-	version  map[envoyres.Kind]string
-	nonce    map[envoyres.Kind]string
-	unacked  []*Response // of clusters, until all are warm
-	sent     []string    // what came, for messages
-	answered int
-	lost     []string
+	have    map[envoyres.Key]*envoyres.Resource // clusters and listeners: those that serve
+	warming map[envoyres.Key]*envoyres.Resource
+	names   map[envoyres.Kind]map[string]bool // asked for
+	version map[envoyres.Kind]string
+	nonce   map[envoyres.Kind]string
+	unacked []*Response // of clusters, until all are warm
+	sent    []string    // what came, for messages
+	lost    []string
 }
 
 func newEnvoy(t testing.TB, delta bool) *envoy {
@@ -176,7 +175,7 @@ func (e *envoy) wait() {
 }
 
 func (e *envoy) receive(r *Response) {
-	text := fmt.Sprintf("%s", envoyres.Key{Kind: r.Kind})
+	text := envoyres.Key{Kind: r.Kind}.String()
 	for _, one := range r.Resources {
 		text += " +" + one.Name
 	}
