@@ -35,6 +35,7 @@ var writers = map[string]string{
 	"internal/net/tlsutil/authority.go":      "certificates that the zone makes itself: the log says so, and the one before serves",
 	"internal/net/tlsutil/ca.go":             "not in a zone",
 	"internal/zone/keysets/keysets.go save":  "which key sets were fetched, for operators alone: the log says so",
+	"internal/zone/xdsdir/hold.go save":      "which folders hold something: the log says so, and what they hold is served all the same",
 	"internal/zone/node/socket.go":           "at the start, which it ends",
 	"internal/zone/agent/envoy.go":           "another program: it ends",
 }

@@ -91,8 +91,14 @@ func (d *Dir) Check() {
 	d.take(f)
 }
 
-// take makes what was found the state of the folder.
+// take makes what was found the state of the folder, and remembers it.
 func (d *Dir) take(f *found) {
+	d.settle(f)
+	d.save()
+}
+
+// settle is take without the file.
+func (d *Dir) settle(f *found) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.lost != "" {
@@ -125,7 +131,6 @@ func (d *Dir) take(f *found) {
 		}
 		d.layers[place], changed = l, true
 	}
-	d.save()
 	d.complainStrange(f.strange)
 	if changed {
 		close(d.changed)

@@ -12,6 +12,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
@@ -55,8 +56,30 @@ func (d *Dir) load() {
 	}
 }
 
-// save writes it, where it changed. d.mu is held.
+// save writes it, where it changed. A disk that hangs stops who looks at the folder, and
+// nobody who is given what is in it.
 func (d *Dir) save() {
+	now := d.holding()
+	if d.cfg.State == "" || maps.Equal(now, d.remembered) {
+		return
+	}
+	data, err := json.Marshal(slices.Sorted(maps.Keys(now)))
+	if err == nil {
+		err = tlsutil.WriteFile(d.cfg.State, data, 0o600)
+	}
+	if err != nil {
+		d.cfg.Logger.Warn("which folders of resources hold something cannot be written", "file", d.cfg.State, "error", err)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.remembered = now
+}
+
+// holding are the places that hold something, or did and are waited for.
+func (d *Dir) holding() map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	now := map[string]bool{}
 	for place, l := range d.layers {
 		now[place] = len(l) > 0
@@ -67,21 +90,7 @@ func (d *Dir) save() {
 		}
 	}
 	maps.DeleteFunc(now, func(_ string, holds bool) bool { return !holds })
-	if d.cfg.State == "" || maps.Equal(now, d.remembered) {
-		return
-	}
-	data, err := json.Marshal(slices.Sorted(maps.Keys(now)))
-	if err == nil {
-		err = os.WriteFile(d.cfg.State+".new", data, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(d.cfg.State+".new", d.cfg.State)
-	}
-	if err != nil {
-		d.cfg.Logger.Warn("which folders of resources hold something cannot be written", "file", d.cfg.State, "error", err)
-		return
-	}
-	d.remembered = now
+	return now
 }
 
 // tell logs a change of a place, and warns where that takes the last listener or cluster.
