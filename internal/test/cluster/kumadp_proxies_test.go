@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -96,6 +97,7 @@ func TestKumaDP(t *testing.T) {
 		t.Run("outOfOrder/"+protocol, func(t *testing.T) { b.testOutOfOrder(t, open, "order-"+protocol) })
 		t.Run("twice/"+protocol, func(t *testing.T) { b.testTwice(t, open, "twice-"+protocol) })
 		t.Run("refusal/"+protocol, func(t *testing.T) { b.testRefusal(t, open, "refusal-"+protocol) })
+		t.Run("refusedOne/"+protocol, func(t *testing.T) { b.testRefusedOne(t, open, "refused-one-"+protocol) })
 		t.Run("reconnect/"+protocol, func(t *testing.T) { b.testReconnect(t, open, "again-"+protocol) })
 		t.Run("revoked/"+protocol, func(t *testing.T) { b.testRevoked(t, open, "revoked-"+protocol) })
 	}
@@ -196,22 +198,44 @@ func (b proxyBench) testTwice(t *testing.T, open openXDS, name string) {
 	}
 }
 
-// What Envoy refuses is not sent again in a loop; the zone keeps why.
+// What Envoy refuses without a name is tried once more, each resource alone, and then held
+// with what refers to it: the stream is quiet, and the zone keeps why.
 func (b proxyBench) testRefusal(t *testing.T, open openXDS, name string) {
+	const why = "no such cluster type"
 	x, _ := b.envoy(t, b.dataplane(t, name, b.z.Node.Endpoints().DP), open)
 	x.must(x.subscribe(clusterURL, received{}))
 	r := x.next(clusterURL, twoClusters...)
-	x.must(x.answer(r, "no such cluster type"))
+	x.must(x.answer(r, why))
+	alone := map[string]bool{}
+	for range twoClusters {
+		one, err := x.receive()
+		names := slices.Collect(maps.Keys(namesOf(t, one)))
+		if err != nil || one.url != clusterURL || len(names) != 1 || !slices.Contains(twoClusters, names[0]) || alone[names[0]] {
+			t.Fatalf("%s with %q after %v, %v; want each cluster alone", one.url, names, alone, err)
+		}
+		alone[names[0]] = true
+		x.must(x.answer(one, why))
+	}
 	x.quiet(secretURL)
-	x.must(x.answer(r, "no such cluster type"))
+	x.must(x.answer(r, why))
 	x.quiet(routeURL)
-	x.want(listenerURL, twoListeners...)
+	x.want(listenerURL) // each of them refers to a cluster that is refused
 	list := b.listed(name)
 	if len(list) != 1 || !slices.ContainsFunc(list[0].Subscriptions(), func(s proxies.Subscription) bool {
-		return s.Refused == "no such cluster type" && s.Acknowledged == ""
+		return s.Refused == why && s.Acknowledged == ""
 	}) {
 		t.Errorf("%d connections, of which none tells of the refusal", len(list))
 	}
+}
+
+// Of a refused response, what Envoy does not name is taken at once, with what refers to it.
+func (b proxyBench) testRefusedOne(t *testing.T, open openXDS, name string) {
+	x, _ := b.envoy(t, b.dataplane(t, name, b.z.Node.Endpoints().DP), open)
+	x.must(x.subscribe(clusterURL, received{}))
+	x.must(x.answer(x.next(clusterURL, twoClusters...), "Error adding/updating cluster(s) "+twoClusters[1]+": no such type"))
+	x.must(x.answer(x.next(clusterURL, twoClusters[0]), ""))
+	checkTargets(t, x.want(listenerURL, twoListeners[0]), twoClusters[:1])
+	x.quiet(secretURL)
 }
 
 // A connection that drops is opened again with the same node, and with what Envoy

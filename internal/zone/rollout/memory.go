@@ -20,18 +20,41 @@ const (
 
 // Held is what a proxy held when its stream ended.
 type Held struct {
-	kinds      [types.UnknownType]*kind
-	uses       uses
-	unfinished bool
-	at         time.Time
+	kinds [types.UnknownType]*kind
+	uses  uses
+	// pending are what the proxy may wait for: what was sent and is not answered, and what
+	// that subscribes to.
+	pending []envoyres.Reference
+	at      time.Time
 }
 
 // Leave returns what the proxy holds, for the stream that follows this one.
 func (s *Stream) Leave() *Held {
 	h := &Held{kinds: s.kinds, uses: s.uses.clone()}
+	wait := func(k envoyres.Kind, name string, versions ...*envoyres.Resource) {
+		h.pending = append(h.pending, envoyres.Reference{Key: envoyres.Key{Kind: k, Name: name}})
+		for _, r := range versions {
+			h.pending = append(h.pending, r.References...)
+		}
+	}
 	for _, st := range s.kinds {
-		if st != nil {
-			h.unfinished = h.unfinished || len(st.flights) > 0 || len(st.refused) > 0
+		if st == nil {
+			continue
+		}
+		for name := range st.again {
+			wait(st.kind, name)
+		}
+		for name, one := range st.held {
+			if len(one.doubt) > 0 {
+				wait(st.kind, name, one.doubt...)
+			}
+		}
+		for _, f := range st.flights {
+			for name, r := range f.content {
+				if r != nil {
+					wait(st.kind, name, r)
+				}
+			}
 		}
 	}
 	return h

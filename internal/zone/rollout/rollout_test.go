@@ -343,6 +343,48 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
+// TestReconnectWhileWarming: a client of delta that names what it has is sent only what a
+// response that it never answered may wait for.
+func TestReconnectWhileWarming(t *testing.T) {
+	now := time.Unix(1, 0)
+	c1, c2, s1, s2 := edsCluster(t, "c1", "s1", 1), edsCluster(t, "c2", "s2", 1), assignment(t, "s1"), assignment(t, "s2")
+	changed := edsCluster(t, "c1", "s1", 2)
+	s := NewStream(Options{Delta: true})
+	s.Want(envoyres.SetOf(c1, c2, s1, s2))
+	begin := func(clusters, endpoints map[string]string) (sent []string) {
+		s.Take(&Request{Kind: types.Cluster, Initial: clusters}, now)
+		s.Take(&Request{Kind: types.Endpoint, Subscribe: []string{"s1", "s2"}, Initial: endpoints}, now)
+		for r, _ := s.Next(now); r != nil; r, _ = s.Next(now) {
+			for _, one := range r.Resources {
+				sent = append(sent, one.Key.String())
+			}
+			if r.Kind != types.Cluster || clusters == nil {
+				s.Take(&Request{Kind: r.Kind, Nonce: r.Nonce}, now)
+			}
+		}
+		slices.Sort(sent)
+		return sent
+	}
+	begin(nil, nil)
+	s.Want(envoyres.SetOf(changed, c2, s1, s2))
+	if r, _ := s.Next(now); r == nil || len(r.Resources) != 1 || r.Resources[0] != changed {
+		t.Fatalf("sent %+v", r)
+	}
+	has := map[string]string{"s1": s1.Version, "s2": s2.Version}
+	for _, c := range []*envoyres.Resource{changed, c1} { // it arrived, or it did not
+		held := s.Leave()
+		s = NewStream(Options{Delta: true, Resume: held})
+		s.Want(envoyres.SetOf(changed, c2, s1, s2))
+		want := []string{"ClusterLoadAssignment s1"}
+		if c == c1 {
+			want = append([]string{"Cluster c1"}, want...)
+		}
+		if sent := begin(map[string]string{"c1": c.Version, "c2": c2.Version}, has); !slices.Equal(sent, want) {
+			t.Errorf("sent %q, want %q", sent, want)
+		}
+	}
+}
+
 // TestCircles: resources that refer to each other do not wait for each other.
 func TestCircles(t *testing.T) {
 	both(t, func(t *testing.T, e *envoy, base []*envoyres.Resource) {

@@ -47,9 +47,7 @@ type Stream struct {
 	nonce   int64
 	began   time.Time // of the first request
 	resumed bool      // the proxy had something before
-	// uncertain is set where the stream before ended with something unanswered: the proxy
-	// may wait for what it has.
-	uncertain bool
+	pending []envoyres.Reference // what the proxy may wait for since the stream before
 }
 
 // kind is the state of one type of resource.
@@ -107,7 +105,7 @@ func NewStream(opts Options) *Stream {
 	}
 	if opts.Resume != nil {
 		s.uses = opts.Resume.uses.clone()
-		s.uncertain = opts.Resume.unfinished
+		s.pending = opts.Resume.pending
 	}
 	return s
 }

@@ -124,9 +124,12 @@ func (s *Stream) subscribeDelta(st *kind, m *Request, first bool, now time.Time)
 		}
 	}
 	s.letGo(st, now)
-	if first && s.uncertain {
-		for name := range st.held {
-			st.again[name] = !st.full()
+	if !first || st.full() {
+		return
+	}
+	for name := range st.held {
+		if slices.ContainsFunc(s.pending, func(r envoyres.Reference) bool { return r.Covers(envoyres.Key{Kind: st.kind, Name: name}) }) {
+			st.again[name] = true // it may have arrived before what waits for it
 		}
 	}
 }
