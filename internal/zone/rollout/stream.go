@@ -45,8 +45,8 @@ type Stream struct {
 	uses    uses
 	probes  map[envoyres.Key]probe // by the resource that each stands for
 	nonce   int64
-	began   time.Time // of the first request
-	resumed bool      // the proxy had something before
+	began   time.Time            // of the first request
+	resumed bool                 // the proxy had something before
 	pending []envoyres.Reference // what the proxy may wait for since the stream before
 }
 
