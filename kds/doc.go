@@ -129,6 +129,10 @@
 // new CA before it knows it. When they change, as when its token does, it connects anew to the
 // same member, and the new session takes over from the one of before.
 //
+// In the metadata meridian-position it shows its position, in base64, so that a global that
+// refuses it still finds out that it lost changes: the key of the zone's token may be among
+// them. A position proves itself, and opens nothing.
+//
 // A certificate that was expelled ([cptoken.Certificate]) comes as a revoked id, and is
 // withdrawn when it is readmitted: the zone refuses it on every connection.
 //

@@ -1,5 +1,7 @@
 package kds
 
+import "github.com/meridiankds/meridian/cptoken"
+
 // ChangesType is the type under which a zone subscribes to keys and revocations.
 const ChangesType = "meridian.v1.Changes"
 
@@ -54,6 +56,7 @@ const (
 	MDVocabulary    = "meridian-vocabulary"
 	MDTrusts        = "meridian-trusts"
 	MDConnection    = "meridian-connection"
+	MDPosition      = "meridian-position"
 
 	KDSVersion       = "v3"
 	FeatureHealth    = "zone-ping-health"
@@ -65,6 +68,7 @@ const (
 	MaxConnectionLen = 20
 	MaxAuthorization = 9 << 10 // the largest token, and its scheme
 	MaxTrustsLen     = 2 << 10
+	MaxPositionLen   = 4 * (cptoken.MaxPosition + 2) / 3 // in base64
 )
 
 // Metadata of an answer.

@@ -72,6 +72,7 @@ type Credentials struct {
 	Vocabulary    string // metadata meridian-vocabulary, may be empty
 	Trusts        string // metadata meridian-trusts, may be empty
 	Shows         string // the CA that vouches for Certificate, by its fingerprint
+	Position      []byte // metadata meridian-position, may be empty
 	Meridian      bool   // the caller advertised the feature "meridian"
 }
 

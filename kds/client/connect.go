@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/base64"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,6 +201,11 @@ func (c *Client) metadata(trusts string) (metadata.MD, string, error) {
 	md.Set(kds.MDConnection, strconv.FormatUint(c.connections.Add(1), 10))
 	if trusts != "" {
 		md.Set(kds.MDTrusts, trusts)
+	}
+	if c.cfg.Sink != nil {
+		if proof := c.cfg.Sink.Proof(); len(proof) > 0 {
+			md.Set(kds.MDPosition, base64.StdEncoding.EncodeToString(proof))
+		}
 	}
 	token, err := c.readToken()
 	if token != "" {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -67,7 +68,7 @@ func (s *Server) admit(ctx context.Context, method string) (*call, error) {
 	if err != nil {
 		s.refuse(c, err)
 		if s.cfg.Refused != nil {
-			if instead := s.cfg.Refused(ctx, Refusal{Zone: c.creds.Zone, Remote: c.remote(), Method: method, Err: err}); instead != nil {
+			if instead := s.cfg.Refused(ctx, Refusal{Zone: c.creds.Zone, Remote: c.remote(), Method: method, Position: c.creds.Position, Err: err}); instead != nil {
 				err = instead
 			}
 		}
@@ -109,7 +110,7 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		return federation.Errorf(federation.Unauthenticated, "%w", err).WithReason(kds.ReasonNoZone)
 	}
 	c.Zone = zones[0]
-	connection := ""
+	connection, position := "", ""
 	c.Meridian = slices.Contains(md.Get(kds.MDFeatures), kds.FeatureMeridian)
 	for _, f := range []struct {
 		key   string
@@ -122,6 +123,7 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		{kds.MDVocabulary, kds.MaxVocabularyLen, &c.Vocabulary},
 		{kds.MDTrusts, kds.MaxTrustsLen, &c.Trusts},
 		{kds.MDConnection, kds.MaxConnectionLen, &connection},
+		{kds.MDPosition, kds.MaxPositionLen, &position},
 	} {
 		values := md.Get(f.key)
 		switch {
@@ -137,7 +139,8 @@ func readMetadata(ctx context.Context, c *kds.Credentials) error {
 		*f.into = values[0]
 	}
 	c.Version, c.Instance, c.Vocabulary = wire.Printable(c.Version), wire.Printable(c.Instance), wire.Printable(c.Vocabulary)
-	c.Connection, _ = strconv.ParseUint(connection, 10, 64) // it orders what is shown, and nothing else
+	c.Connection, _ = strconv.ParseUint(connection, 10, 64)   // it orders what is shown, and nothing else
+	c.Position, _ = base64.StdEncoding.DecodeString(position) // it proves itself, or nothing
 	// Thousands of zones trust the same CAs: they share one text.
 	c.Trusts = unique.Make(wire.Printable(c.Trusts)).Value()
 	return nil

@@ -60,9 +60,10 @@ type Config struct {
 	MaxKumaMessage int
 }
 
-// Refusal is a call that was not admitted. Zone is what the caller said of itself.
+// Refusal is a call that was not admitted. Zone and Position are what the caller said of itself.
 type Refusal struct {
 	Zone, Remote, Method string
+	Position             []byte
 	Err                  error
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
@@ -34,6 +35,7 @@ func (p *peers) auditOf(ctx context.Context, member string, q audit.Query) (audi
 // refusedZone notes that a zone was refused, and has an address that fails often wait.
 // What is refused for another reason than its credential is not held up.
 func (n *Node) refusedZone(ctx context.Context, r kdsserver.Refusal) error {
+	n.refusedShows(r.Zone, r.Position)
 	e := federation.AsError(r.Err)
 	if e.Code != federation.Unauthenticated && e.Code != federation.Forbidden {
 		return nil
@@ -44,6 +46,14 @@ func (n *Node) refusedZone(ctx context.Context, r kdsserver.Refusal) error {
 	}
 	n.audit.Refuse(audit.Record{Via: "kds", Remote: r.Remote, Action: r.Method, Reason: e.Reason, Detail: e.Error(), About: about})
 	return n.slow.Answer(ctx, r.Remote, r.Err)
+}
+
+// refusedShows notes a position that proves a loss although its zone is refused: the key of the
+// zone's token, or its record, may be among what was lost.
+func (n *Node) refusedShows(zone string, position []byte) {
+	if shown := n.store.Place(position); shown.Lost || shown.NewerHistory || shown.More {
+		n.peers.losses.Note(fleet.Shown{By: "zone " + zone, Position: position})
+	}
 }
 
 // provedLoss writes that acknowledged changes were lost, and who knew.

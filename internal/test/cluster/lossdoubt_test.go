@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
@@ -186,6 +187,40 @@ func TestANewerHistoryIsNamedAfterARestart(t *testing.T) {
 	g.Stop()
 	g.Start()
 	Eventually(t, "the alarm to outlive the restart", newer)
+}
+
+// TestALossBehindARotationOfControlPlaneKeysIsAnAlarm: the key of the zone's token is among what
+// was lost, so that the zone is refused. What it shows proves the loss all the same.
+func TestALossBehindARotationOfControlPlaneKeysIsAnAlarm(t *testing.T) {
+	g, west, disk := startLone(t, quiet, false)
+	ctx, store := context.Background(), g.Node.Store()
+	key, err := store.PrepareKey(ctx, operator, cptoken.ControlPlane, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.ActivateKey(ctx, operator, key.ID); err != nil {
+		t.Fatal(err)
+	}
+	west.Stop()
+	west.Token = g.Issue(cptoken.Claims{Kind: cptoken.ControlPlane, Zone: "west"}, time.Hour)
+	west.Start()
+	lost := issueAndRevoke(t, g, 1)
+	west.WaitCurrent(g)
+	held := west.Revision()
+	disk.goBack()
+	g.wantLosses(t, 1)
+	if l := g.Node.Store().Losses()[0]; l.ShownBy != "zone west" || l.Shown != held {
+		t.Errorf("loss %+v, want one that zone west showed, of %s", l, held)
+	}
+	west.wantRefused("what was revoked", lost...)
+	if sessions := g.Node.Sessions(); len(sessions) > 0 {
+		t.Errorf("the zone was let in: %+v", sessions)
+	}
+	west.Stop()
+	west.Token = g.Issue(cptoken.Claims{Kind: cptoken.ControlPlane, Zone: "west"}, time.Hour)
+	west.Start()
+	west.WaitCurrent(g)
+	west.wantRefused("what was revoked", lost...)
 }
 
 // wantLosses waits until n losses are known and not confirmed.
