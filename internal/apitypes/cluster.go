@@ -6,8 +6,7 @@ import "time"
 type Cluster struct {
 	ClusterID string `json:"clusterId"`
 	Leader    string `json:"leader,omitempty"` // empty: none is known
-	// AnsweredBy is the member that this picture is of. The leader's is complete;
-	// another member's does not know who is live.
+	// AnsweredBy is the member that this picture is of. It asked the others who of them is live.
 	AnsweredBy string `json:"answeredBy"`
 	// FeatureLevel rises by itself once every member's program knows the next one.
 	FeatureLevel uint32   `json:"featureLevel"`
@@ -69,7 +68,7 @@ type Member struct {
 	// where it still has a vote, it gives it back once enough others have one.
 	NonVoter bool   `json:"nonVoter"`
 	Leader   bool   `json:"leader"`
-	Live     bool   `json:"live"`    // it reports to the leader
+	Live     bool   `json:"live"`    // it answered the member that answers
 	Applied  uint64 `json:"applied"` // Raft index
 	// Diverged: it applied something else than others did. Gates stay shut.
 	Diverged bool `json:"diverged,omitempty"`

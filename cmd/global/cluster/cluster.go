@@ -33,12 +33,13 @@ func clusterStatus() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show the members, who leads and who votes",
-		Description: `Any member answers; the leader's picture is complete. A member that does not vote
-yet (follows) is promoted once it keeps up; one that was started with --non-voter never is.
+		Description: `Any member answers, the leader if there is one, and asks the others who of them is live. A
+member that does not vote yet (follows) is promoted once it keeps up; one that was started with --non-voter never is.
 CLOCK is how far a member's clock is ahead of what most voters agree on; one that is off by
 more than 30 seconds issues no tokens.
 
-The exit code is 3 while the history is in doubt: a loss of acknowledged changes that nobody has
+The exit code is 3 while no leader is known, a member does not answer, a clock is off, or the
+history is in doubt: a loss of acknowledged changes that nobody has
 confirmed, a newer history or a revision that somebody holds and the cluster does not have, or members
 that have diverged.
 
@@ -70,14 +71,30 @@ Examples:
 	}
 }
 
-// alarm is why the history of the cluster is in doubt; nil where it is not.
+// alarm is what somebody has to see to; nil where there is nothing.
 func alarm(status apitypes.Cluster) error {
 	diverged := slices.ContainsFunc(status.Members, func(m apitypes.Member) bool { return m.Diverged })
-	if len(status.Losses) == 0 && len(status.NewerHistories) == 0 && len(status.Doubts) == 0 && !diverged {
+	if len(status.Losses) > 0 || len(status.NewerHistories) > 0 || len(status.Doubts) > 0 || diverged {
+		return console.Pending(federation.Errorf(federation.Conflict, "the history of this cluster is in doubt: see the warning").
+			WithHint("what to do is in docs/backup.md; a loss is in doubt until it is confirmed: global cluster confirm-loss"))
+	}
+	var why []string
+	if status.Leader == "" {
+		why = append(why, "no leader is known")
+	}
+	for _, m := range status.Members {
+		if !m.Live {
+			why = append(why, "member "+m.ID+" does not answer")
+		}
+		if m.Clock != nil && m.Clock.Off {
+			why = append(why, "the clock of member "+m.ID+" is off")
+		}
+	}
+	if len(why) == 0 {
 		return nil
 	}
-	return console.Pending(federation.Errorf(federation.Conflict, "the history of this cluster is in doubt: see the warning").
-		WithHint("what to do is in docs/backup.md; a loss is in doubt until it is confirmed: global cluster confirm-loss"))
+	return console.Pending(federation.Errorf(federation.Unavailable, "%s", strings.Join(why, ", ")).
+		WithHint("what each alarm means and what to do is in docs/operations.md, \"Alarms\""))
 }
 
 func memberTable(status apitypes.Cluster) *console.Table {

@@ -85,7 +85,7 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 	case s.Leader == "":
 		s.Alarms = append(s.Alarms, "no leader is known")
 	case members.AnsweredBy != members.Leader:
-		s.Alarms = append(s.Alarms, "the leader does not answer: who is live is not known")
+		s.Alarms = append(s.Alarms, "the leader does not answer: this is what another member knows")
 	}
 	if n := len(members.Losses); n > 0 {
 		s.Alarms = append(s.Alarms, fmt.Sprintf("acknowledged changes were lost, and nobody has confirmed it: %d", n))

@@ -59,7 +59,7 @@ func TestSummary(t *testing.T) {
 		{newer, nil, "1 alarm: zones hold a newer history", console.ExitPending},
 		{doubted, nil, "1 alarm: zone west holds what this cluster does not have", console.ExitPending},
 		{warned, nil, "1 alarm: something", console.ExitPending},
-		{follower, nil, "1 alarm: the leader does not answer: who is live is not known", console.ExitPending},
+		{follower, nil, "1 alarm: the leader does not answer: this is what another member knows", console.ExitPending},
 		{leaderless, nil, "no leader; 0 zones; 1 alarm: no leader is known", console.ExitPending},
 	} {
 		s := summarize(tt.members, tt.zones)

@@ -40,11 +40,12 @@ type Cluster interface {
 	// newer names a key that waits to sign, if there is one.
 	Issue(ctx context.Context, member, path string, body []byte, caller access.Caller, requestID string) (token, newer string, err error)
 
-	Members() []Member
+	// Members asks all members and returns them as this one sees them.
+	Members(ctx context.Context) []Member
 	// TransferLead hands the leadership to a voter, any where id is empty. It refuses
 	// one that was started to follow without a vote.
 	TransferLead(id string) error
-	Remove(id string, force bool) error
+	Remove(ctx context.Context, id string, force bool) error
 	// CertificateKeys are the names of the keys of the certificates that the node shows to
 	// this member on its open connections, and of the one that it showed last; its own are
 	// never among them.
@@ -53,7 +54,7 @@ type Cluster interface {
 	OwnCertificateKey() string
 }
 
-// Member is a member of the cluster. Live, NonVoter and Applied are known at the leader.
+// Member is a member of the cluster. Live: it answered the member that was asked.
 type Member struct {
 	ID, Address string
 	Voter, Live bool
@@ -187,7 +188,7 @@ func (api *API) mayIssue(lifetime time.Duration) error {
 	return e.WithHint("ask another member; with a majority of the members gone no token is issued")
 }
 
-func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error {
+func (api *API) getCluster(_ *act, w http.ResponseWriter, r *http.Request) error {
 	status := apitypes.Cluster{ClusterID: api.store.ClusterID(), AnsweredBy: api.store.NodeID(), FeatureLevel: api.store.FeatureLevel(), Members: []apitypes.Member{}}
 	status.Leader, _ = api.store.Leader()
 	warnings := append(api.losses(&status), api.brokenKeys()...)
@@ -207,7 +208,7 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, _ *http.Request) error
 	}
 	times := api.clocks()
 	warnings = append(warnings, clockWarnings(times)...)
-	for _, m := range api.cfg.Cluster.Members() {
+	for _, m := range api.cfg.Cluster.Members(r.Context()) {
 		if m.Voter {
 			status.Voters++
 		}
@@ -262,7 +263,7 @@ func (api *API) postRemoveMember(a *act, w http.ResponseWriter, r *http.Request)
 	}
 	a.note(slog.String("member", clip(body.ID)), slog.Bool("force", body.Force))
 	keys := api.cfg.Cluster.CertificateKeys(body.ID) // before its connections are gone
-	err := api.cfg.Cluster.Remove(body.ID, body.Force)
+	err := api.cfg.Cluster.Remove(r.Context(), body.ID, body.Force)
 	if err != nil && !(body.Expel && federation.CodeOf(err) == federation.NotFound) {
 		return err
 	}

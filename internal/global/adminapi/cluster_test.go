@@ -25,10 +25,10 @@ type others struct {
 func (o *others) Forward(w http.ResponseWriter, r *http.Request, caller access.Caller, _ string) error {
 	return o.forward(w, r, caller)
 }
-func (o *others) Diverged() []string           { return nil }
-func (o *others) LeaderContact() time.Duration { return o.silence }
-func (*others) Refresh(context.Context) bool   { return false }
-func (*others) Members() []Member              { return nil }
+func (o *others) Diverged() []string             { return nil }
+func (o *others) LeaderContact() time.Duration   { return o.silence }
+func (*others) Refresh(context.Context) bool     { return false }
+func (*others) Members(context.Context) []Member { return nil }
 func (o *others) Clocks() clocks.Picture {
 	if o.clocks == nil {
 		return clocks.Picture{Now: time.Now()}
@@ -40,10 +40,10 @@ func (o *others) Issue(_ context.Context, member, path string, body []byte, call
 	token, err = o.issue(member, path, body, caller)
 	return token, "", err
 }
-func (*others) TransferLead(string) error       { return nil }
-func (*others) Remove(string, bool) error       { return nil }
-func (*others) CertificateKeys(string) []string { return nil }
-func (*others) OwnCertificateKey() string       { return ownKey }
+func (*others) TransferLead(string) error                  { return nil }
+func (*others) Remove(context.Context, string, bool) error { return nil }
+func (*others) CertificateKeys(string) []string            { return nil }
+func (*others) OwnCertificateKey() string                  { return ownKey }
 
 // ownKey names the key of the certificate of the member that the tests ask.
 var ownKey = "sha256:" + strings.Repeat("0f", 32)

@@ -28,6 +28,10 @@
 // now, its folder emptied, that member is removed first, if the others are a majority
 // without it.
 //
+// A joiner that crashes again and again would be one more voter that the cluster then lacks.
+// So it must keep up in one run of its process, for longer after each restart, must have
+// reported a moment ago, and must answer the leader when it is promoted.
+//
 // A member that was started at another address tells the leader. Until the cluster's
 // configuration says so, and also where all of them moved at once, members find each
 // other through what the addresses of --join answer, see [Membership.AddressOf].

@@ -17,13 +17,14 @@ import (
 // spoken is the feature level that a node names; one that names none knows the first.
 func spoken(level uint32) uint32 { return max(1, level) }
 
-// Heard notes what a member reported of itself: the feature level that it knows, and
-// whether it wants a vote.
+// Heard notes what a member reported of itself: the feature level that it knows, whether it
+// wants a vote, and which run of its process says so.
 func (m *Membership) Heard(r peer.Report) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.levels[r.Member] = spoken(r.Level)
 	m.nonVoters[r.Member] = r.NonVoter
+	m.boots[r.Member] = r.Boot
 }
 
 // raise has the cluster go over to the newest level that all members know.

@@ -99,6 +99,7 @@ type Membership struct {
 	levels   map[string]uint32 // the feature levels that members last named
 	// nonVoters are the nodes that last said that they want no vote.
 	nonVoters map[string]bool
+	boots     map[string]string // in which run of its process a member last reported
 
 	joining sync.Mutex // the leader takes in one node after the other
 	settled chan struct{}
@@ -118,10 +119,13 @@ func New(cfg Config) *Membership {
 	}
 	return &Membership{
 		cfg: cfg, boot: rand.Text(), book: map[string]string{}, said: map[string]string{},
-		levels: map[string]uint32{}, nonVoters: map[string]bool{},
+		levels: map[string]uint32{}, nonVoters: map[string]bool{}, boots: map[string]string{},
 		settled: make(chan struct{}),
 	}
 }
+
+// Boot names this run of the process in what it tells others.
+func (m *Membership) Boot() string { return m.boot }
 
 // Attach gives m the store that it works for.
 func (m *Membership) Attach(s Store) { m.store = s }
@@ -171,7 +175,7 @@ func (m *Membership) hello() peer.Hello {
 	h := peer.Hello{
 		NodeID: m.store.NodeID(), Boot: m.boot, Cluster: m.store.ClusterID(), Address: m.cfg.Advertise,
 		Version: m.cfg.Version, Level: state.Level, HoldsState: m.store.HoldsState(), Expect: m.cfg.Expect,
-		NonVoter: m.cfg.NonVoter,
+		NonVoter: m.cfg.NonVoter, Applied: m.store.Applied(),
 	}
 	h.Leader, h.LeaderAddress = m.store.Leader()
 	m.mu.Lock()

@@ -18,7 +18,10 @@ type server struct {
 	// keepsUp is for how long it has reported, without a gap, that it is close
 	// behind the leader.
 	keepsUp time.Duration
-	current bool // it is close behind now
+	current bool   // it is close behind now
+	boot    string // the run of its process that reported last
+	// restarts is how often the process was started anew in this leadership.
+	restarts int
 }
 
 // rules are the bounds of a plan.
@@ -38,7 +41,8 @@ type change struct {
 //
 //   - A member without a vote is promoted when it has kept up for the time of
 //     stabilisation; while fewer than expect vote, as soon as it has caught up; and in
-//     either case only if it was heard a moment ago. One that wants no vote never is.
+//     either case only if it was heard a moment ago. Each restart doubles the time, see
+//     [patience]. One that wants no vote never is.
 //   - A leader that wants no vote hands over to a voter that keeps up and wants its own.
 //   - A voter that wants no vote gives it back once at least expect others vote, all of
 //     them live. A restart with --non-voter is no way to leave a cluster with fewer voters
@@ -54,7 +58,7 @@ func plan(servers []server, r rules) (change, bool) {
 		if s.voter || s.nonVoter || !s.live || !s.heard || !s.current {
 			continue
 		}
-		if voters < r.expect || s.keepsUp >= r.stabilize {
+		if s.keepsUp >= patience(s.restarts, voters < r.expect, r) {
 			return change{promote: s.id, why: "it keeps up"}, true
 		}
 	}
@@ -71,6 +75,22 @@ func plan(servers []server, r rules) (change, bool) {
 		}
 	}
 	return change{}, false
+}
+
+// patience is how long a member must keep up, in one run of its process, before it gets a
+// vote. One that crashes again and again would be promoted between two crashes, and would
+// then be missing from the majority. needed: fewer vote than are expected.
+func patience(restarts int, needed bool, r rules) time.Duration {
+	wait := r.stabilize
+	if needed && restarts == 0 {
+		return 0
+	}
+	for range restarts {
+		if wait *= 2; wait >= r.deadAfter {
+			return r.deadAfter
+		}
+	}
+	return wait
 }
 
 // giveBack is the step of a voter that wants no vote. enough: the others can do without.

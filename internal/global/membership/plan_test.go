@@ -21,6 +21,7 @@ func TestPlan(t *testing.T) {
 	}
 	replica := server{id: "d", live: true, heard: true, current: true, nonVoter: true, keepsUp: time.Hour}
 	unwilling := func(s server) server { s.nonVoter = true; return s }
+	restarted := func(s server) server { s.restarts = 1; return s }
 	for name, tt := range map[string]struct {
 		servers []server
 		want    change
@@ -52,6 +53,9 @@ func TestPlan(t *testing.T) {
 		"nor to one that is dead":                  {[]server{unwilling(self), voter("b", false), voter("c", false)}, change{}},
 		"where nobody wants a vote somebody leads": {[]server{unwilling(self), unwilling(voter("b", true)), unwilling(voter("c", true))}, change{}},
 		"of five that want none three keep theirs": {[]server{unwilling(self), unwilling(voter("b", true)), unwilling(voter("c", true)), unwilling(voter("d", true)), unwilling(voter("e", true))}, change{demote: "b"}},
+		"restarted, it must be stable for longer":  {[]server{self, voter("b", true), voter("c", true), restarted(newcomer(19 * time.Second))}, change{}},
+		"and is promoted then":                     {[]server{self, voter("b", true), voter("c", true), restarted(newcomer(20 * time.Second))}, change{promote: "d"}},
+		"restarted in the founding":                {[]server{self, restarted(newcomer(19 * time.Second))}, change{}},
 		"a replacement comes before a removal": {
 			[]server{self, voter("b", true), gone("c", true, time.Hour), newcomer(10 * time.Second)}, change{promote: "d"}},
 	} {

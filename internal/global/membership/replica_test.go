@@ -44,6 +44,12 @@ func (l *leader) DemoteMember(id string) error {
 	return l.set(id, func(m *raftstore.Member) { m.Voter = false })
 }
 func (l *leader) AddMember(id, addr string) error {
+	for i := range l.members {
+		if l.members[i].ID == id {
+			l.members[i].Address = addr
+			return nil
+		}
+	}
 	l.members = append(l.members, raftstore.Member{ID: id, Address: addr})
 	return nil
 }
@@ -76,7 +82,7 @@ func TestAReplicaOverItsLife(t *testing.T) {
 			m.tend(t.Context(), records)
 			now = now.Add(time.Second)
 		}
-		for _, s := range m.Standings() {
+		for _, s := range m.Standings(t.Context()) {
 			if s.ID == "d" {
 				return s
 			}
@@ -96,7 +102,7 @@ func TestAReplicaOverItsLife(t *testing.T) {
 		{"started without it", false, true},
 		{"with it again, where three others vote", true, false},
 	} {
-		m.Heard(peer.Report{Member: "d", Level: state.Level, NonVoter: tt.nonVoter})
+		m.Heard(peer.Report{Member: "d", Boot: "d1", Level: state.Level, NonVoter: tt.nonVoter})
 		if s := standing(); s.Voter != tt.voter || s.NonVoter != tt.nonVoter {
 			t.Errorf("%s: %+v", tt.name, s)
 		}

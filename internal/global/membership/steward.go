@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -25,8 +27,10 @@ const (
 
 // record is what the steward remembers of a member in this leadership.
 type record struct {
-	current time.Time // since when it keeps up; zero: it does not
-	silent  time.Time // since when it has been silent; zero: it is not
+	current  time.Time // since when it keeps up; zero: it does not
+	boot     string    // the run of its process that it keeps up in
+	restarts int       // how often it was started anew
+	silent   time.Time // since when it has been silent; zero: it is not
 }
 
 // steward promotes and cleans up while this node leads.
@@ -66,7 +70,7 @@ func (m *Membership) tend(ctx context.Context, records map[string]*record) {
 	if !ok {
 		return
 	}
-	if err := m.take(step); err != nil {
+	if err := m.take(ctx, step, servers, records); err != nil {
 		m.say("steward", "the members could not be changed: "+err.Error())
 		return
 	}
@@ -80,6 +84,13 @@ func (r *record) note(s *server, now time.Time) {
 	case r.silent.IsZero():
 		r.silent = now
 	}
+	if s.boot != r.boot {
+		if r.boot != "" {
+			r.restarts++
+		}
+		r.boot, r.current = s.boot, time.Time{}
+	}
+	s.restarts = r.restarts
 	switch {
 	case !s.live || !s.current:
 		r.current = time.Time{}
@@ -94,9 +105,13 @@ func (r *record) note(s *server, now time.Time) {
 	}
 }
 
-func (m *Membership) take(step change) error {
+func (m *Membership) take(ctx context.Context, step change, servers []server, records map[string]*record) error {
 	switch {
 	case step.promote != "":
+		if err := m.isThere(ctx, step.promote, servers); err != nil {
+			records[step.promote].current = time.Time{}
+			return err
+		}
 		m.cfg.Logger.Info("promoting a member to a voter", "node", step.promote, "because", step.why)
 		return m.store.PromoteMember(step.promote)
 	case step.demote != "":
@@ -114,6 +129,38 @@ func (m *Membership) take(step change) error {
 	return nil
 }
 
+// isThere asks a member that is about to get its vote: reports count for seconds after who
+// sent them has died.
+func (m *Membership) isThere(ctx context.Context, id string, servers []server) error {
+	i := slices.IndexFunc(servers, func(s server) bool { return s.id == id })
+	answer, err := m.greet(ctx, id)
+	if err != nil {
+		return err
+	}
+	if answer.Boot != servers[i].boot {
+		return federation.Errorf(federation.Unavailable, "node %s was started anew", id)
+	}
+	return nil
+}
+
+// greet asks a member who it is, at the address where it should be. It fails where no answer
+// comes, or another node's.
+func (m *Membership) greet(ctx context.Context, id string) (peer.Hello, error) {
+	addr := m.AddressOf(id)
+	for _, member := range m.store.Members() {
+		if member.ID == id && addr == "" {
+			addr = member.Address
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	answer, err := m.cfg.Peers.Hello(ctx, addr, m.hello())
+	if err == nil && answer.NodeID != id {
+		err = federation.Errorf(federation.Unavailable, "at %s, where node %s was last seen, node %.64q answers", addr, id, answer.NodeID)
+	}
+	return answer, err
+}
+
 // servers are the members as the leader sees them.
 func (m *Membership) servers() []server {
 	mine := m.store.Applied()
@@ -121,7 +168,7 @@ func (m *Membership) servers() []server {
 	for _, member := range m.store.Members() {
 		s := server{id: member.ID, voter: member.Voter, self: member.ID == m.store.NodeID(), nonVoter: m.wantsNoVote(member.ID)}
 		applied, live := m.cfg.Fleet.Reported(member.ID)
-		s.live = live || s.self
+		s.live, s.boot = live || s.self, m.bootOf(member.ID)
 		ago, heard := m.cfg.Fleet.Heard(member.ID)
 		s.heard = heard && ago <= heardWithin
 		s.current = s.self || live && applied+closeBehind >= mine
@@ -129,6 +176,13 @@ func (m *Membership) servers() []server {
 	}
 	slices.SortFunc(all, func(a, b server) int { return strings.Compare(a.id, b.id) })
 	return all
+}
+
+// bootOf names the run of a member's process that reported last.
+func (m *Membership) bootOf(id string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.boots[id]
 }
 
 // warnEven says that an even number of voters bears no more losses than one less.
@@ -175,7 +229,7 @@ func (m *Membership) TransferLead(id string) error {
 
 // Remove takes a member out for an operator, and refuses where the rest would be no
 // live majority, unless forced.
-func (m *Membership) Remove(id string, force bool) error {
+func (m *Membership) Remove(ctx context.Context, id string, force bool) error {
 	if !m.store.IsLeader() {
 		return m.notLeader()
 	}
@@ -185,10 +239,15 @@ func (m *Membership) Remove(id string, force bool) error {
 		return federation.Errorf(federation.Conflict, "node %s leads", id).
 			WithHint("hand the leadership on first: global cluster transfer-leader")
 	}
-	if !slices.ContainsFunc(m.servers(), func(s server) bool { return s.id == id }) {
+	servers := m.servers()
+	if !slices.ContainsFunc(servers, func(s server) bool { return s.id == id }) {
 		return federation.Errorf(federation.NotFound, "no member has the id %.64q", id).WithHint("see global cluster status")
 	}
-	if !force && !mayRemove(m.servers(), id) {
+	answers := m.greetAll(ctx)
+	for i := range servers {
+		_, servers[i].live = answers[servers[i].id]
+	}
+	if !force && !mayRemove(servers, id) {
 		return federation.Errorf(federation.Conflict, "without node %s the voters that are left would be no live majority", id).
 			WithReason("no_majority").
 			WithHint("bring the other members back first, or force the removal (--force)")
@@ -204,23 +263,48 @@ func (m *Membership) Remove(id string, force bool) error {
 // Standing is what an operator is shown of a member.
 type Standing struct {
 	ID, Address string
-	Voter, Live bool
+	Voter, Live bool // Live: it answered this node
 	NonVoter    bool // it was started to follow without a vote, as far as this node has heard
 	Applied     uint64
 }
 
-// Standings returns the members as this node sees them; whether they are live only
-// the leader knows.
-func (m *Membership) Standings() []Standing {
+// Standings asks all members and returns them as this node sees them. What they reported is
+// no answer: it counts for seconds after one has died, and a new leader has no reports yet.
+func (m *Membership) Standings(ctx context.Context) []Standing {
+	answers := m.greetAll(ctx)
 	var all []Standing
 	for _, member := range m.store.Members() {
 		s := Standing{ID: member.ID, Address: member.Address, Voter: member.Voter, NonVoter: m.wantsNoVote(member.ID)}
-		s.Applied, s.Live = m.cfg.Fleet.Reported(member.ID)
-		if s.ID == m.store.NodeID() {
-			s.Applied, s.Live = m.store.Applied(), true
+		answer, live := answers[member.ID]
+		s.Live, s.Applied = live, answer.Applied
+		if !live {
+			s.Applied, _ = m.cfg.Fleet.Reported(member.ID)
 		}
 		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b Standing) int { return strings.Compare(a.ID, b.ID) })
 	return all
+}
+
+// greetAll asks every member who it is, all at a time, and returns who answered. This node
+// is among them.
+func (m *Membership) greetAll(ctx context.Context) map[string]peer.Hello {
+	self := m.store.NodeID()
+	answers := map[string]peer.Hello{self: m.hello()}
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for _, member := range m.store.Members() {
+		if member.ID == self {
+			continue
+		}
+		wait.Go(func() {
+			if answer, err := m.greet(ctx, member.ID); err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				answers[member.ID] = answer
+			}
+		})
+	}
+	wait.Wait()
+	return answers
 }

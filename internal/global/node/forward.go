@@ -58,16 +58,20 @@ func (p *peers) awaitLeader(ctx context.Context) (to peer.Target, err error) {
 
 func (p *peers) LeaderContact() time.Duration { return p.store.LeaderContact() }
 
-func (p *peers) Members() []adminapi.Member {
+func (p *peers) Members(ctx context.Context) []adminapi.Member {
 	var all []adminapi.Member
-	for _, s := range p.membership.Standings() {
+	for _, s := range p.membership.Standings(ctx) {
 		all = append(all, adminapi.Member(s))
 	}
 	return all
 }
 
-func (p *peers) TransferLead(id string) error          { return p.membership.TransferLead(id) }
-func (p *peers) Remove(id string, force bool) error    { return p.membership.Remove(id, force) }
+func (p *peers) TransferLead(id string) error { return p.membership.TransferLead(id) }
+
+func (p *peers) Remove(ctx context.Context, id string, force bool) error {
+	return p.membership.Remove(ctx, id, force)
+}
+
 func (p *peers) Refresh(ctx context.Context) (ok bool) { return p.refreshing.do(ctx, p.catchUp) }
 
 // catchUp waits until this member has what was acknowledged anywhere before.

@@ -98,7 +98,7 @@ func (p *peers) report(ctx context.Context, r fleet.Report, version string, debu
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	out := peer.Report{Member: r.Member, Applied: r.Applied, Version: version, Level: state.Level, NonVoter: p.nonVoter, Trusts: r.Trusts, Shows: r.Shows, Digest: digestOf(r.Sessions), Shown: p.losses.Pending()}
+	out := peer.Report{Member: r.Member, Boot: p.membership.Boot(), Applied: r.Applied, Version: version, Level: state.Level, NonVoter: p.nonVoter, Trusts: r.Trusts, Shows: r.Shows, Digest: digestOf(r.Sessions), Shown: p.losses.Pending()}
 	answer, err := p.client.Report(ctx, to, out)
 	if err == nil && answer.Full {
 		out.Full, out.Sessions = true, r.Sessions

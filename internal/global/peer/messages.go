@@ -53,6 +53,7 @@ type Hello struct {
 	HoldsState bool `json:"holdsState"`
 	// NonVoter: it was started to follow without a vote, and founds nothing.
 	NonVoter      bool   `json:"nonVoter,omitempty"`
+	Applied       uint64 `json:"applied,omitempty"` // how far the node has applied the log
 	Leader        string `json:"leader,omitempty"`
 	LeaderAddress string `json:"leaderAddress,omitempty"`
 	// You is where the cluster has the node that asks; empty: it is no member.
@@ -82,7 +83,9 @@ type JoinRequest struct {
 
 // Report is what a member tells the leader.
 type Report struct {
-	Member  string `json:"member"`
+	Member string `json:"member"`
+	// Boot is that of Hello: it tells a member from what it was before a crash.
+	Boot    string `json:"boot"`
 	Applied uint64 `json:"applied"`
 	Version string `json:"version,omitempty"`
 	Level   uint32 `json:"level,omitempty"`
