@@ -51,7 +51,7 @@ type Index struct {
 	Hostname   string `json:"hostname"`
 	Tagline    string `json:"tagline"`    // "Kuma", as Kuma's clients want it
 	Product    string `json:"product"`    // the same
-	Version    string `json:"version"`    // Meridian's; "unknown" to strangers
+	Version    string `json:"version"`    // Meridian's; "unknown" to strangers; of a kumactl that it can serve, its own
 	InstanceID string `json:"instanceId"` // the node's id
 	ClusterID  string `json:"clusterId"`
 	GUI        string `json:"gui"` // always empty: Kuma has the member, Meridian no such page

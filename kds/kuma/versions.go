@@ -1,6 +1,7 @@
 package kuma
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -79,3 +80,10 @@ func AtLeast(version string, major, minor int) bool {
 	}
 	return its > major || its == major && itsMinor >= minor
 }
+
+// kumactls are the versions of kumactl that ask for what the global serves: 2.8.8 and 2.14.3
+// were run, those between are read off the release history.
+var kumactls = regexp.MustCompile(`^2\.([89]|1[0-4])\.[0-9]{1,3}(-[0-9A-Za-z.]{1,40})?$`)
+
+// Speaks reports whether kumactl of a version asks for what the global serves.
+func Speaks(version string) bool { return kumactls.MatchString(version) }

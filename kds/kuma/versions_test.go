@@ -33,3 +33,14 @@ func TestWhatVersionsHeed(t *testing.T) {
 		t.Error("what nobody knows is heeded")
 	}
 }
+
+func TestKumactlsThatAreServed(t *testing.T) {
+	for version, served := range map[string]bool{
+		"2.8.0": true, "2.8.8": true, "2.9.13": true, "2.10.0": true, "2.14.3": true, "2.14.0-preview.1": true,
+		"2.7.29": false, "2.15.0": false, "3.0.0": false, "12.9.1": false, "2.14": false, "unknown": false, "": false, "2.14.3\n": false, "2.14.3 <": false,
+	} {
+		if Speaks(version) != served {
+			t.Errorf("%q is served: %t", version, !served)
+		}
+	}
+}

@@ -2,9 +2,11 @@ package adminapi
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // product is what Kuma's clients compare with their own name: they refuse to add, or
@@ -17,15 +19,25 @@ const (
 
 // getStrangersIndex answers who shows no credential, as clients of Kuma's do where
 // they first look what an address is, with nothing but the kind of API.
-func (api *API) getStrangersIndex(_ *act, w http.ResponseWriter, _ *http.Request) error {
+func (api *API) getStrangersIndex(_ *act, w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, apitypes.Index{
-		Tagline: product, Product: product, Implementation: implementation, Version: "unknown",
+		Tagline: product, Product: product, Implementation: implementation, Version: versionFor(r, "unknown"),
 	})
 }
 
-func (api *API) getIndex(_ *act, w http.ResponseWriter, _ *http.Request) error {
+// versionFor is what kumactl compares with its own version. It warns at every command
+// where they differ, so one that speaks what is spoken here is answered with its own.
+func versionFor(r *http.Request, own string) string {
+	agent, _, _ := strings.Cut(r.UserAgent(), " ")
+	if its, ok := strings.CutPrefix(agent, "kumactl/"); ok && kuma.Speaks(its) {
+		return its
+	}
+	return own
+}
+
+func (api *API) getIndex(_ *act, w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, apitypes.Index{
-		Hostname: api.cfg.Hostname, Tagline: product, Product: product, Implementation: implementation, Version: api.cfg.Version,
+		Hostname: api.cfg.Hostname, Tagline: product, Product: product, Implementation: implementation, Version: versionFor(r, api.cfg.Version),
 		InstanceID: api.store.NodeID(), ClusterID: api.store.ClusterID(),
 	})
 }

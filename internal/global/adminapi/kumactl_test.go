@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -545,6 +546,26 @@ func TestStrangersIndex(t *testing.T) {
 	}
 	if w := e.callAs(network, "GET", "/", nil, "Authorization", "Bearer x"); w.Code != http.StatusUnauthorized {
 		t.Errorf("a wrong token is answered %d", w.Code)
+	}
+}
+
+// TestKumactlIsAnsweredWithItsVersion, which it compares with its own at every command.
+// Nobody else is, and no version that would ask for something else.
+func TestKumactlIsAnsweredWithItsVersion(t *testing.T) {
+	e := newEnv(t)
+	for agent, version := range map[string]string{
+		"kumactl/2.14.3 (linux; amd64; Kuma/unknown)": "2.14.3", "kumactl/2.8.8 (linux; amd64)": "2.8.8",
+		"kumactl/3.0.0 (linux; amd64)": "", "curl/2.14.3": "", "": "",
+	} {
+		for h, own := range map[http.Handler]string{e.admin: "1.2.3", e.api.Handler(Network): "unknown"} {
+			var index apitypes.Index
+			if err := json.Unmarshal(e.callAs(h, "GET", "/", nil, "User-Agent", agent).Body.Bytes(), &index); err != nil {
+				t.Fatal(err)
+			}
+			if want := cmp.Or(version, own); index.Version != want {
+				t.Errorf("%q is answered %q, want %q", agent, index.Version, want)
+			}
+		}
 	}
 }
 
