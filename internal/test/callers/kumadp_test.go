@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -54,11 +55,12 @@ func (z *zone) bootstrapOf(t *testing.T, name, workdir string, features ...strin
 
 // TestBootstrapsOfTwoKumaDPsOnOneHost: a real Envoy with the bootstrap for a kuma-dp of
 // 2.14 becomes ready, over either protocol, and says so on the pipe where kuma-dp asks;
-// a second one on the host does not take its place.
+// a second one on the host does not take its place. One that answers DNS itself finds that
+// there are no records, and a tag that says so again.
 func TestBootstrapsOfTwoKumaDPsOnOneHost(t *testing.T) {
 	needEnvoy(t)
 	z := startZone(t)
-	for name, features := range map[string][]string{"ledger-1": {"feature-delta-grpc"}, "ledger-2": nil} {
+	for name, features := range map[string][]string{"ledger-1": {"feature-delta-grpc", "feature-embedded-dns"}, "ledger-2": nil} {
 		dir := tempdir.Short(t)
 		text := z.bootstrapOf(t, name, dir, features...)
 		if delta := bytes.Contains(text, []byte("DELTA_GRPC")); delta != (features != nil) {
@@ -71,12 +73,9 @@ func TestBootstrapsOfTwoKumaDPsOnOneHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		out, ended, stop := runEnvoy(t, config)
-		pipe := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "kuma-envoy-admin.sock"))
-		}}
-		t.Cleanup(pipe.CloseIdleConnections)
+		admin := onPipe(t, filepath.Join(dir, "kuma-envoy-admin.sock"))
 		for deadline := time.Now().Add(patience); ; {
-			resp, err := (&http.Client{Transport: pipe, Timeout: patience}).Get("http://envoy/ready")
+			resp, err := admin.Get("http://envoy/ready")
 			if err == nil {
 				state, _ := io.ReadAll(resp.Body)
 				resp.Body.Close()
@@ -93,6 +92,45 @@ func TestBootstrapsOfTwoKumaDPsOnOneHost(t *testing.T) {
 				stop()
 				t.Fatalf("%s is not ready: %v\n%s", name, err, out.String())
 			}
+		}
+		wantRecords(t, filepath.Join(dir, "kuma-mesh-metric-config.sock"), features != nil)
+	}
+}
+
+// onPipe is a client of who listens on a pipe.
+func onPipe(t *testing.T, path string) *http.Client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: patience}
+}
+
+// wantRecords asks for the records of DNS as kuma-dp does.
+func wantRecords(t *testing.T, pipe string, served bool) {
+	t.Helper()
+	client, tag := onPipe(t, pipe), ""
+	for _, status := range []int{200, 304} {
+		r, err := http.NewRequest(http.MethodGet, "http://envoy/dns", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tag != "" {
+			r.Header.Set("If-None-Match", tag)
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			if served || !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("records: %v", err)
+			}
+			return
+		}
+		var answer struct{ Records []any }
+		data, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		tag = resp.Header.Get("Etag")
+		if !served || resp.StatusCode != status || status == 200 && (tag == "" || json.Unmarshal(data, &answer) != nil || answer.Records == nil) {
+			t.Errorf("records: %d %q %s", resp.StatusCode, tag, data)
 		}
 	}
 }

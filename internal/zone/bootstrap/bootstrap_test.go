@@ -11,6 +11,8 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/grpc_credential/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -87,6 +89,12 @@ func TestGolden(t *testing.T) {
 				"version":  map[string]any{"kumaDp": map[string]any{"version": "2.14.3"}, "envoy": map[string]any{"version": "1.37.1"}},
 				"features": []string{"feature-tcp-accesslog-via-named-pipe", "feature-delta-grpc"}, "otelEnv": map[string]any{"a": "b"},
 				"dataplaneConfig": map[string]any{"x": 1}, "ipv6Enabled": true, "spireResources": map[string]any{}, "appProbeProxyDisabled": true,
+			}))
+		},
+		"dataplane-2.14-dns": func() Input {
+			return input(t, body(t, "dataplane", "default", "backend-1", backend, map[string]any{
+				"version":  map[string]any{"kumaDp": map[string]any{"version": "2.14.3"}, "envoy": map[string]any{"version": "1.37.1"}},
+				"features": []string{"feature-embedded-dns"}, "dnsPort": 15053,
 			}))
 		},
 		"registered-before": func() Input {
@@ -279,6 +287,29 @@ func TestVersionsOfKumaDP(t *testing.T) {
 		pipe := strings.Contains(string(got), "path: "+tt.workdir+"/kuma-envoy-admin.sock")
 		if pipe != tt.pipe || strings.Contains(string(got), "initialFetchTimeout: 0s") != (tt.version == "2.14.0" || tt.version == "2.14.3" || tt.version == "3.0.0") || pipe == strings.Contains(string(got), "portValue: 9902") {
 			t.Errorf("version %v, work directory %.20q: a pipe %t\n%s", tt.version, tt.workdir, pipe, got)
+		}
+	}
+}
+
+// TestWhoAsksForRecordsIsAnswered: a kuma-dp that answers DNS itself, says so, and has room
+// for the socket; its listener is there from its Envoy's start.
+func TestWhoAsksForRecordsIsAnswered(t *testing.T) {
+	for _, tt := range []struct {
+		version, workdir, feature string
+		served                    bool
+	}{
+		{"2.14.3", "/tmp/kuma-dp", "feature-embedded-dns", true}, {"3.0.0", "/tmp/kuma-dp", "feature-embedded-dns", true},
+		{"2.14.3", "/tmp/kuma-dp", "feature-reuse-port", false}, {"2.13.9", "/tmp/kuma-dp", "feature-embedded-dns", false},
+		{"2.14.3", "", "feature-embedded-dns", false}, {"2.14.3", "/" + strings.Repeat("w", 90), "feature-embedded-dns", false},
+	} {
+		got, err := Make(input(t, body(t, "dataplane", "default", "backend-1", backend, map[string]any{
+			"version": map[string]any{"kumaDp": map[string]any{"version": tt.version}}, "workdir": tt.workdir, "features": []string{tt.feature},
+		})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if served := strings.Contains(string(got), "path: "+tt.workdir+"/kuma-mesh-metric-config.sock"); served != tt.served {
+			t.Errorf("%+v: %t\n%s", tt, served, got)
 		}
 	}
 }

@@ -64,10 +64,14 @@ func Make(in Input) ([]byte, error) {
 	if !in.byPath() {
 		clusters = append(clusters, in.adsCluster(host, uint32(portNumber)))
 	}
+	static := object{"clusters": clusters}
+	if listeners := in.listeners(); len(listeners) > 0 {
+		static["listeners"] = listeners
+	}
 	out := object{
 		"node":            node,
 		"admin":           object{"address": in.admin()},
-		"staticResources": object{"clusters": clusters},
+		"staticResources": static,
 		"dynamicResources": object{
 			"ldsConfig": in.fromADS(),
 			"cdsConfig": in.fromADS(),
@@ -108,10 +112,16 @@ const (
 // admin is where Envoy's admin interface listens: on loopback, or for a kuma-dp of today
 // on the pipe where that looks for it. Two of those on one host do not collide.
 func (in *Input) admin() object {
-	if pipe := path.Join(in.Request.Workdir, adminSocket); in.ofToday() && path.IsAbs(pipe) && len(pipe) <= maxSocketPath {
-		return object{"pipe": object{"path": pipe}}
+	if pipe, ok := in.pipe(adminSocket); ok {
+		return pipe
 	}
 	return object{"socketAddress": object{"address": "127.0.0.1", "portValue": in.adminPort()}}
+}
+
+// pipe is the address of a socket in the work directory of a kuma-dp of today.
+func (in *Input) pipe(name string) (address object, ok bool) {
+	pipe := path.Join(in.Request.Workdir, name)
+	return object{"pipe": object{"path": pipe}}, in.ofToday() && path.IsAbs(pipe) && len(pipe) <= maxSocketPath
 }
 
 // fromADS has Envoy take its listeners or clusters from the zone. A kuma-dp of today is
