@@ -104,6 +104,7 @@ func (f *fake) secrets() {
 	}
 	serve("/global-secrets", global)
 	serve("/meshes/default/secrets", mesh)
+	serve("/meshes/kuma/secrets", nil)
 }
 
 func (f *fake) zones() {
@@ -239,8 +240,12 @@ func (f *fake) keys() {
 				Reason: "still_valid", Hint: "issue those tokens anew first, then remove the key with force (--force)"})
 			return
 		}
-		reply(w, apitypes.KeyChange{Key: apitypes.Key{Kind: body.Kind, KID: body.KID, State: "removed"},
-			Holding: &apitypes.Holding{Offline: []string{"east"}}, CutOff: "every zone-token that was issued since May"})
+		change := apitypes.KeyChange{Key: apitypes.Key{Kind: body.Kind, KID: body.KID, State: "removed"},
+			Holding: &apitypes.Holding{Offline: []string{"east"}}, CutOff: "every zone-token that was issued since May"}
+		if body.Kind == "dataplane" {
+			change.Holding.Kuma = []string{"west"}
+		}
+		reply(w, change)
 	})
 }
 

@@ -158,6 +158,9 @@ func (f *fake) life() {
 		} else if r.Method == http.MethodDelete {
 			change.CutOff = "every zone token of key 1"
 		}
+		if r.PathValue("mesh") == "kuma" {
+			change.Warnings = []string{"these zones run Kuma's control plane: west"}
+		}
 		reply(w, change)
 	}
 	for _, path := range []string{"/global-secrets/{name}", "/meshes/{mesh}/secrets/{name}"} {

@@ -69,6 +69,9 @@ type SecretChange struct {
 	Key       *Key     `json:"key,omitempty"`
 	Holding   *Holding `json:"holding,omitempty"`
 	CutOff    string   `json:"cutOff,omitempty"` // which tokens a removed key refuses
+	// Warnings name the zones at which the change is not in force, under the name that
+	// Kuma's answers have for what its clients should know.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // ZoneOverview is an item of GET /zones/_overview.

@@ -44,6 +44,12 @@ func Pending(err error) error {
 	return pendingError{err}
 }
 
+// IsPending reports whether an error was marked by Pending.
+func IsPending(err error) bool {
+	var p pendingError
+	return errors.As(err, &p)
+}
+
 // Usagef returns a usage error; hint says what to type instead and may be empty.
 func Usagef(hint, format string, args ...any) error {
 	return Usage(federation.Errorf(federation.Invalid, format, args...).WithHint("%s", hint))
@@ -52,13 +58,12 @@ func Usagef(hint, format string, args ...any) error {
 // ExitCode returns the exit code for the outcome of a command.
 func ExitCode(err error) int {
 	var u usageError
-	var p pendingError
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &u):
 		return ExitUsage
-	case errors.As(err, &p):
+	case IsPending(err):
 		return ExitPending
 	}
 	return ExitError

@@ -75,7 +75,11 @@ func unreached(key apitypes.Key, h *apitypes.Holding) error {
 	}
 	unproven := without(h.Unproven, h.Kuma)
 	who := console.Groups(console.Group("zones that run Kuma's control plane:", h.Kuma), console.Group("unauthenticated zones", unproven))
-	e := federation.Errorf(federation.Unavailable, "%s is %s, and some may refuse its tokens, because they could not be waited for: %s", keyTitle(key), key.State, who)
+	effect := "refuse its tokens, because they could not be waited for"
+	if key.State == string(cptoken.Removed) {
+		effect = "go on accepting its tokens"
+	}
+	e := federation.Errorf(federation.Unavailable, "%s is %s, and some may %s: %s", keyTitle(key), key.State, effect, who)
 	if len(h.Kuma) > 0 {
 		return console.Pending(e.WithHint("%s", kumaHint))
 	}

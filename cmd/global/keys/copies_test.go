@@ -193,4 +193,10 @@ func TestZonesThatCannotBeWaitedForEndInExitCode3(t *testing.T) {
 			t.Errorf("%s: the hint is %q", name, federation.AsError(err).Hint)
 		}
 	}
+	gone := key
+	gone.State = "removed"
+	err := unreached(gone, &apitypes.Holding{Open: true, Unproven: []string{"east"}})
+	if console.ExitCode(err) != console.ExitPending || !strings.Contains(err.Error(), "key-2 is removed, and some may go on accepting its tokens: unauthenticated zones east") {
+		t.Errorf("of a removed key: %v", err)
+	}
 }

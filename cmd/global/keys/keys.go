@@ -115,6 +115,9 @@ a terminal you are asked once more. With --compromised the command names the zon
 that have not dropped the key yet, and those whose key sets others fetched, who may
 verify with copies; it exits with 3 where there are any.
 
+Without it, the exit code is 3 where zones run Kuma's control plane or connected without
+authentication, and may go on accepting the tokens.
+
 --dry-run changes nothing and says what the removal would cut off: open sessions by zone,
 and tokens that are valid.
 
@@ -158,12 +161,11 @@ func removeKey(c *cli.Context) error {
 		}
 		return console.Sentence(text)
 	})
-	if c.Bool("compromised") && err == nil {
-		return pending(key, change.Holding, time.Now())
+	if err != nil {
+		return err
 	}
-	if h := change.Holding; h != nil && len(h.Kuma) > 0 {
-		console.VoiceOf(c.App).Warn("these zones run Kuma's control plane, and accept tokens of %s until it is taken out of their configuration: %s", keyTitle(key), console.Names(h.Kuma))
-		console.VoiceOf(c.App).Hint(kumaHint)
+	if c.Bool("compromised") {
+		return pending(key, change.Holding, time.Now())
 	}
 	if h := change.Holding; h != nil && len(h.Offline) > 0 {
 		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), console.Names(h.Offline))
@@ -171,7 +173,8 @@ func removeKey(c *cli.Context) error {
 	if zones := copied(change.Holding, always, time.Now()); len(zones) > 0 {
 		console.VoiceOf(c.App).Warn("others fetched the key sets of these zones, and accept tokens of %s until they fetch again: %s", keyTitle(key), console.Names(zones))
 	}
-	return err
+	key.State = change.Key.State
+	return unreached(key, change.Holding)
 }
 
 // agreeToRemove asks who sits at a terminal before tokens are cut off. In a

@@ -53,6 +53,9 @@ greater than all before, or a list of revoked ids; its data is base64:
   name: zone-token-revocations
   data: MGQ0Y2QzNWMtOGI1ZS00YmE0LThiOGMtMGIzZDZmNmJiNWM0
 
+Zones at which a key or a list is not in force, because they run Kuma's control plane or
+connected without authentication, are named, and the exit code is 3.
+
 With --dry-run nothing is changed: what would be is shown as a diff against what the
 global holds. A directory stands for its files *.yaml, *.yml and *.json.
 
@@ -67,10 +70,7 @@ Examples:
 					return r.showDiff(c, g)
 				}
 				done, err := r.put(c, g)
-				if err != nil {
-					return err
-				}
-				return console.Tell(c, r.title+" is "+done)
+				return r.tell(c, done, err)
 			})
 		},
 	}
@@ -82,6 +82,7 @@ func fileFlag() cli.Flag {
 }
 
 // eachResource reads all files, and only then does something with each resource in them.
+// What is done and not in force at every zone it names at the end.
 func eachResource(c *cli.Context, do func(*apiclient.Global, resource) error) error {
 	if err := console.NoArguments(c); err != nil {
 		return err
@@ -98,10 +99,17 @@ func eachResource(c *cli.Context, do func(*apiclient.Global, resource) error) er
 	if err != nil {
 		return err
 	}
+	var pending []string
 	for _, r := range resources {
-		if err := do(g, r); err != nil {
+		switch err := do(g, r); {
+		case console.IsPending(err):
+			pending = append(pending, r.title)
+		case err != nil:
 			return r.at(err)
 		}
+	}
+	if pending != nil {
+		return notInForce(pending...)
 	}
 	return nil
 }
@@ -126,10 +134,7 @@ Examples:
 					return err
 				}
 				done, err := r.remove(c, g)
-				if err != nil {
-					return err
-				}
-				return console.Tell(c, r.title+" is "+done)
+				return r.tell(c, done, err)
 			})
 		},
 	}

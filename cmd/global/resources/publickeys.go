@@ -102,8 +102,8 @@ func keyResource(kind cptoken.Kind, k apitypes.PublicKey) resource {
 			_, err := g.ApplyPublicKey(c.Context, k)
 			return err
 		},
-		del: func(ctx context.Context, g *apiclient.Global) error {
-			_, err := g.DeletePublicKey(ctx, kind.TokenName(), k.Mesh, k.KID)
+		del: func(c *cli.Context, g *apiclient.Global) error {
+			_, err := g.DeletePublicKey(c.Context, kind.TokenName(), k.Mesh, k.KID)
 			return err
 		},
 	}

@@ -22,9 +22,10 @@ type resource struct {
 	// holds, in the same form; nil is nothing.
 	want any
 	have func(context.Context, *apiclient.Global) (any, error)
-	// apply has the global take it, and del has it forget it.
+	// apply has the global take it, and del has it forget it. A pending error is of what
+	// is done.
 	apply func(*cli.Context, *apiclient.Global) error
-	del   func(context.Context, *apiclient.Global) error
+	del   func(*cli.Context, *apiclient.Global) error
 }
 
 // at names the file of an error that the global answered.
@@ -44,31 +45,41 @@ func (r resource) put(c *cli.Context, g *apiclient.Global) (done string, err err
 	if err != nil {
 		return "", err
 	}
-	if err := r.apply(c, g); err != nil {
-		return "", err
+	pending := r.apply(c, g)
+	if pending != nil && !console.IsPending(pending) {
+		return "", pending
 	}
 	if before == nil {
-		return "created", nil
+		return "created", pending
 	}
 	after, err := r.have(c.Context, g)
 	switch {
 	case err != nil:
 		return "", err
 	case reflect.DeepEqual(before, after):
-		return "unchanged", nil
+		return "unchanged", pending
 	}
-	return "changed", nil
+	return "changed", pending
 }
 
 // remove deletes the resource.
 func (r resource) remove(c *cli.Context, g *apiclient.Global) (done string, err error) {
-	switch err := r.del(c.Context, g); {
-	case federation.CodeOf(err) == federation.NotFound:
+	err = r.del(c, g)
+	if federation.CodeOf(err) == federation.NotFound {
 		return "not there", nil
-	case err != nil:
-		return "", err
 	}
-	return "deleted", nil
+	return "deleted", err
+}
+
+// tell says what was done. Also where the error is a pending one it is done.
+func (r resource) tell(c *cli.Context, done string, err error) error {
+	if err != nil && !console.IsPending(err) {
+		return err
+	}
+	if failed := console.Tell(c, r.title+" is "+done); failed != nil {
+		return failed
+	}
+	return err
 }
 
 // showDiff shows what applying the resource would change, and changes nothing.
@@ -129,7 +140,7 @@ func zoneResource(z apitypes.Zone) resource {
 			warnMeshes(c, g, want)
 			return nil
 		},
-		del: func(ctx context.Context, g *apiclient.Global) error { return g.DeleteZone(ctx, z.Name) },
+		del: func(c *cli.Context, g *apiclient.Global) error { return g.DeleteZone(c.Context, z.Name) },
 	}
 }
 
@@ -172,7 +183,7 @@ func meshResource(m apitypes.Mesh) resource {
 			_, err := g.ApplyMesh(c.Context, m)
 			return err
 		},
-		del: func(ctx context.Context, g *apiclient.Global) error { return g.DeleteMesh(ctx, m.Name) },
+		del: func(c *cli.Context, g *apiclient.Global) error { return g.DeleteMesh(c.Context, m.Name) },
 	}
 }
 

@@ -51,7 +51,7 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 	if len(list.IDs) == 0 {
 		return federation.InvalidField("ids", "are missing: the list is empty")
 	}
-	result := apitypes.RevokeResult{Kind: string(kind), Mesh: mesh, Given: len(list.IDs), IDs: []string{}, Unheeding: api.unheedingRevocations(kind)}
+	result := apitypes.RevokeResult{Kind: string(kind), Mesh: mesh, Given: len(list.IDs), IDs: []string{}, Unheeding: api.fleet.UnheedingRevocations(kind)}
 	a.note(slog.String("kind", string(kind)), slog.String("mesh", mesh), slog.Int("ids", len(list.IDs)), slog.Bool("withdraw", withdraw))
 	if withdraw {
 		c, err := api.store.Withdraw(r.Context(), a.origin("withdraw", string(kind), mesh, list.Digest), kind, mesh, list.IDs)

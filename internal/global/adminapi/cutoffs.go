@@ -120,7 +120,7 @@ func (api *API) replyCutOff(w http.ResponseWriter, id cptoken.CutOffID, c raftst
 	}
 	result := apitypes.CutOffResult{CutOff: cutOffJSON(now), Changed: c.Changed > 0, Revision: c.Revision.String()}
 	if ok && (id.Kind == cptoken.Zone || id.Kind == cptoken.Dataplane) {
-		result.Unheeding = api.unheeding(kuma.CutOffs)
+		result.Unheeding = api.fleet.Unheeding(kuma.CutOffs)
 	}
 	return reply(w, http.StatusOK, result)
 }

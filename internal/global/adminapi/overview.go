@@ -3,11 +3,9 @@ package adminapi
 import (
 	"net/http"
 
-	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
-	"github.com/meridiankds/meridian/kds/kuma"
 )
 
 // observed returns what the fleet knows of each zone, by name.
@@ -40,22 +38,4 @@ func (api *API) listZoneStates(_ *act, w http.ResponseWriter, r *http.Request) e
 		return err
 	}
 	return reply(w, http.StatusOK, list)
-}
-
-// unheeding returns the zones that do not heed something, in the words of package kuma.
-func (api *API) unheeding(what string) []apitypes.UnheedingZone {
-	var zones []apitypes.UnheedingZone
-	for _, z := range api.fleet.Unheeding(what) {
-		zones = append(zones, apitypes.UnheedingZone{Zone: z.Zone, Version: z.Version, What: what})
-	}
-	return zones
-}
-
-// unheedingRevocations returns the zones that do not heed lists of revoked tokens of a
-// kind.
-func (api *API) unheedingRevocations(kind cptoken.Kind) []apitypes.UnheedingZone {
-	if kind != cptoken.Zone {
-		return nil // lists of dataplane tokens are heeded, and no other tokens are shown to zones of Kuma's
-	}
-	return api.unheeding(kuma.ZoneRevocations)
 }

@@ -23,6 +23,9 @@ func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secr
 	}
 	change := apitypes.SecretChange{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name()}
 	added, withdrawn := idsOf(ids), []string(nil)
+	if len(added) > 0 {
+		change.Warnings = api.fleet.ListWarnings(ref.kind)
+	}
 	revoking := a.origin("revoke", append([]string{string(ref.kind), ref.mesh}, ids...)...)
 	withdrawing := a.withdrawal(r, ref, ids)
 	made := api.store.RevocationCount(ref.kind, ref.mesh) == 0

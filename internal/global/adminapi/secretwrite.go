@@ -139,7 +139,9 @@ func (api *API) activateWritten(a *act, w http.ResponseWriter, r *http.Request, 
 		h := api.awaitGate(r.Context(), k, api.cfg.ImportWait)
 		if !h.Open {
 			a.note(slog.Any("waiting", h.Waiting), slog.Any("members", h.Members))
-			return reply(w, http.StatusAccepted, keyWritten(ref, k, &h))
+			change := keyWritten(ref, k, &h)
+			change.Warnings = h.Warnings(ref.name(), false)
+			return reply(w, http.StatusAccepted, change)
 		}
 		var err error
 		if k, err = api.store.ActivateKey(r.Context(), a.origin("activate key", k.ID.String()), k.ID); err != nil {
@@ -147,7 +149,9 @@ func (api *API) activateWritten(a *act, w http.ResponseWriter, r *http.Request, 
 		}
 	}
 	a.note(slog.String("state", string(k.State)))
-	return reply(w, status, keyWritten(ref, k, nil))
+	change := keyWritten(ref, k, nil)
+	change.Warnings = api.holding(k).Warnings(ref.name(), false)
+	return reply(w, status, change)
 }
 
 // sameKey reports whether written key material is that of a key.
@@ -180,7 +184,7 @@ func (api *API) deleteSecret(a *act, w http.ResponseWriter, r *http.Request) err
 	origin := a.origin("remove key", ref.keyID().String())
 	if !ok || k.State == cptoken.Removed {
 		if was, again := api.repeated(unknownSecret(), origin); again {
-			return reply(w, http.StatusOK, keyWritten(ref, raftstore.Key{ID: ref.keyID(), State: cptoken.Removed, Index: was.Revision.Index}, nil))
+			return reply(w, http.StatusOK, api.keyRemoved(ref, raftstore.Key{ID: ref.keyID(), State: cptoken.Removed, Index: was.Revision.Index}))
 		}
 		return unknownSecret()
 	}
@@ -188,10 +192,16 @@ func (api *API) deleteSecret(a *act, w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err
 	}
-	change := keyWritten(ref, removed, nil)
+	change := api.keyRemoved(ref, removed)
 	change.CutOff = cutOffText(k)
 	a.note(slog.String("cutOff", change.CutOff))
 	return reply(w, http.StatusOK, change)
+}
+
+func (api *API) keyRemoved(ref secretRef, k raftstore.Key) apitypes.SecretChange {
+	change := keyWritten(ref, k, nil)
+	change.Warnings = api.holding(k).Warnings(ref.name(), true)
+	return change
 }
 
 func keyWritten(ref secretRef, k raftstore.Key, h *fleet.Holding) apitypes.SecretChange {

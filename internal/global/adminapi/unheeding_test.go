@@ -1,7 +1,13 @@
 package adminapi
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,5 +124,67 @@ func TestZonesThatKeepAKeyAreNamed(t *testing.T) {
 	<-done
 	if change.Holding == nil || !slices.Equal(change.Holding.Kuma, keepers) || !slices.Contains(change.Holding.Held, "west") {
 		t.Errorf("who dropped it: %+v", change.Holding)
+	}
+}
+
+// TestSecretsNameZonesThatDoNotHeed: who revokes, makes or removes a key by writing a
+// secret, under either path of Kuma's, is told as by our own commands.
+func TestSecretsNameZonesThatDoNotHeed(t *testing.T) {
+	e := newEnv(t)
+	for _, name := range []string{"old", "new"} {
+		e.want(201, "PUT", "/zones/"+name, `{}`, nil)
+	}
+	e.report(e.kumaSession("old", "2.8.8", false), e.kumaSession("new", "2.14.3", false))
+	const secrets = "/meshes/default/secrets/"
+	list := func(data string) apitypes.Secret { return apitypes.Secret{Data: []byte(data)} }
+	key := func() apitypes.Secret {
+		private, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return apitypes.Secret{Data: pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)})}
+	}
+	for i, tt := range []struct {
+		method, path string
+		body         any
+		status       int
+		want         []string // of each warning, what it has
+	}{
+		{"PUT", "/global-secrets/zone-token-revocations", list("a"), 201, []string{"old (Kuma 2.8.8) does not heed lists of zone tokens"}},
+		{"PUT", "/globalsecrets/zone-token-revocations", list("a,b"), 200, []string{"old (Kuma 2.8.8) does not heed lists of zone tokens"}},
+		{"PUT", "/globalsecrets/zoneegress-token-revocations", list("c"), 200, []string{"old (Kuma 2.8.8) does not heed lists of zone tokens"}},
+		{"PUT", secrets + "dataplane-token-revocations-default", list("a"), 201, nil},
+		{"PUT", "/globalsecrets/user-token-revocations", list("a"), 201, nil},
+		{"PUT", secrets + "dataplane-token-signing-key-default-2", key(), 201, []string{"refuse tokens of dataplane-token-signing-key-default-2 until it is put into their configuration: new, old"}},
+		{"DELETE", secrets + "dataplane-token-signing-key-default-1", nil, 200, []string{"accept tokens of dataplane-token-signing-key-default-1 until it is taken out of their configuration: new, old"}},
+		{"PUT", "/globalsecrets/zone-token-signing-key-2", key(), 201, []string{"may refuse tokens of zone-token-signing-key-2"}},
+		{"DELETE", "/globalsecrets/zone-token-signing-key-1", nil, 200, []string{"may accept tokens of zone-token-signing-key-1"}},
+		{"PUT", "/globalsecrets/user-token-signing-key-2", key(), 201, nil},
+	} {
+		for _, again := range []bool{false, true} { // a client that lost the answer asks again
+			var change apitypes.SecretChange
+			status := tt.status
+			if again {
+				status = 200
+			}
+			e.want(status, tt.method, tt.path, tt.body, &change, apitypes.HeaderRequestID, fmt.Sprintf("7d444840-9dc0-41d1-b245-%012d", i))
+			if !slices.EqualFunc(change.Warnings, tt.want, strings.Contains) {
+				t.Errorf("%s %s, again: %v: warnings %q, want %q", tt.method, tt.path, again, change.Warnings, tt.want)
+			}
+		}
+	}
+	// A key that waits for a zone of Kuma's, which can never acknowledge it.
+	e.report(e.kumaSession("old", "2.8.8", true))
+	var change apitypes.SecretChange
+	e.want(202, "PUT", secrets+"dataplane-token-signing-key-default-3", key(), &change)
+	if !slices.EqualFunc(change.Warnings, []string{"refuse tokens of dataplane-token-signing-key-default-3 until it is put into their configuration: old"}, strings.Contains) {
+		t.Errorf("a key that waits: warnings %q", change.Warnings)
+	}
+	// Where a whole list is withdrawn, nothing is accepted that is to be refused.
+	change = apitypes.SecretChange{}
+	written := e.call("GET", "/globalsecrets/zone-token-revocations", nil)
+	e.want(200, "PUT", "/globalsecrets/zone-token-revocations", `{"data":""}`, &change, "If-Match", written.Header().Get("ETag"))
+	if change.Withdrawn != 3 || change.Warnings != nil {
+		t.Errorf("a withdrawal: %+v", change)
 	}
 }

@@ -2,8 +2,12 @@ package fleet
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/meridiankds/meridian/cptoken"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/kds/kuma"
 )
@@ -57,6 +61,47 @@ func (f *Fleet) kumaZones() []KumaZone {
 
 // Unheeding returns the zones of Kuma's that do not heed something, in the words of
 // package kuma.
-func (f *Fleet) Unheeding(what string) []KumaZone {
-	return slices.DeleteFunc(f.KumaZones(), func(z KumaZone) bool { return kuma.Heeds(z.Version, what) })
+func (f *Fleet) Unheeding(what string) (zones []apitypes.UnheedingZone) {
+	for _, z := range f.KumaZones() {
+		if !kuma.Heeds(z.Version, what) {
+			zones = append(zones, apitypes.UnheedingZone{Zone: z.Zone, Version: z.Version, What: what})
+		}
+	}
+	return zones
+}
+
+// UnheedingRevocations returns the zones at which lists of revoked tokens of a kind are
+// not in force: those of dataplane tokens are heeded by all, and no other tokens are shown
+// to zones of Kuma's.
+func (f *Fleet) UnheedingRevocations(kind cptoken.Kind) []apitypes.UnheedingZone {
+	if kind != cptoken.Zone {
+		return nil
+	}
+	return f.Unheeding(kuma.ZoneRevocations)
+}
+
+// ListWarnings returns a sentence for each zone at which the list of revoked tokens of a
+// kind is not in force.
+func (f *Fleet) ListWarnings(kind cptoken.Kind) (warnings []string) {
+	for _, z := range f.UnheedingRevocations(kind) {
+		warnings = append(warnings, fmt.Sprintf("%s (%s) does not heed %s, and goes on accepting the tokens: rotate their key", z.Zone, strings.TrimSpace("Kuma "+z.Version), z.What))
+	}
+	return warnings
+}
+
+// Warnings returns sentences that name the zones at which a key that is to sign, or is
+// removed, may be unknown, or go on verifying.
+func (h Holding) Warnings(key string, removed bool) (warnings []string) {
+	refuse, put, have := "refuse", "put into", "have it"
+	if removed {
+		refuse, put, have = "accept", "taken out of", "have dropped it"
+	}
+	if len(h.Kuma) > 0 {
+		warnings = append(warnings, fmt.Sprintf("these zones run Kuma's control plane, and %s tokens of %s until it is %s their configuration: %s", refuse, key, put, strings.Join(h.Kuma, ", ")))
+	}
+	unproven := slices.DeleteFunc(slices.Clone(h.Unproven), func(zone string) bool { return slices.Contains(h.Kuma, zone) })
+	if len(unproven) > 0 {
+		warnings = append(warnings, fmt.Sprintf("these zones connected without authentication, and may %s tokens of %s, because nobody knows whether they %s: %s", refuse, key, have, strings.Join(unproven, ", ")))
+	}
+	return warnings
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/kds/kuma"
 )
 
@@ -29,7 +30,10 @@ func TestUnheeding(t *testing.T) {
 	f.Update(Report{Member: "n2", Sessions: []Session{
 		of("c-both", "2", "2.9.0"), of("e-upgraded", "2", "2.10.0"), of("d-gone", "2", "2.7.0", ended, later),
 	}})
-	want := []KumaZone{{"a-old", "2.8.8"}, {"c-both", "2.9.0"}, {"d-gone", "2.7.0"}, {"f-unproven", "2.9.1"}, {"h-unknown", ""}}
+	var want []apitypes.UnheedingZone
+	for _, z := range []KumaZone{{"a-old", "2.8.8"}, {"c-both", "2.9.0"}, {"d-gone", "2.7.0"}, {"f-unproven", "2.9.1"}, {"h-unknown", ""}} {
+		want = append(want, apitypes.UnheedingZone{Zone: z.Zone, Version: z.Version, What: kuma.ZoneRevocations})
+	}
 	if got := f.Unheeding(kuma.ZoneRevocations); !reflect.DeepEqual(got, want) {
 		t.Errorf("lists of zone tokens are not heeded by %v, want %v", got, want)
 	}
