@@ -199,7 +199,8 @@ func (p *proxy) ask(url string) error {
 	return err
 }
 
-// answers asks for a type that the proxy has not asked for, and waits for the answer.
+// answers asks for a type that the proxy has not asked for, waits for the answer, and
+// acknowledges it: listeners come after the clusters that they may refer to are acknowledged.
 func (p *proxy) answers(ctx context.Context, url string) error {
 	if err := p.ask(url); err != nil {
 		return err
@@ -209,6 +210,7 @@ func (p *proxy) answers(ctx context.Context, url string) error {
 	for {
 		select {
 		case m := <-p.got:
+			_ = p.ads.Send(&discovery.DiscoveryRequest{TypeUrl: m.GetTypeUrl(), VersionInfo: m.GetVersionInfo(), ResponseNonce: m.GetNonce()})
 			if m.GetTypeUrl() == url {
 				return nil
 			}
