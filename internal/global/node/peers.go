@@ -182,10 +182,7 @@ func (p *peers) CheckMember(ctx context.Context, node string) error {
 		}
 		members = at.Members
 	}
-	if !slices.Contains(members, node) {
-		return peer.NoMember(node)
-	}
-	return nil
+	return peer.AmongMembers(members, node)
 }
 
 func (p *peers) SeeZone(ctx context.Context, name string) (federation.Zone, error) {

@@ -34,14 +34,20 @@ const cluster = "prod"
 
 // node is a Node that says what it is told to.
 type node struct {
-	id  string
-	err error
+	starting bool // its Raft does not run
+	id       string
+	err      error
 	// judged is what the leader thinks of whoever asks.
 	judged error
 }
 
-func (n node) ClusterID() string                         { return n.id }
-func (n node) MemberIDs() []string                       { return []string{dialling} }
+func (n node) ClusterID() string { return n.id }
+func (n node) MemberIDs() []string {
+	if n.starting {
+		return nil
+	}
+	return []string{dialling}
+}
 func (n node) CheckMember(context.Context, string) error { return n.judged }
 func (n node) Applied() uint64                           { return 42 }
 func (n node) Hello(from Hello) Hello                    { return Hello{NodeID: "n1", Address: from.Address} }
@@ -246,6 +252,23 @@ func TestTheLeaderJudgesWhoForwards(t *testing.T) {
 	}
 	if served != 1 {
 		t.Errorf("%d requests were served", served)
+	}
+}
+
+// TestNobodyIsRemovedByAStart: a node whose Raft does not run yet knows no members, and
+// refuses nobody as one that was removed.
+func TestNobodyIsRemovedByAStart(t *testing.T) {
+	ca := authority(t)
+	addr, _ := serve(t, ca, node{id: "c1", starting: true}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the API was asked") }))
+	c := newClient(t, dialer(t, certificate(t, ca, member), ca.Pool()), "c1")
+	_, err := c.ReadIndex(context.Background(), Target{answering, addr})
+	if e := federation.AsError(err); e == nil || e.Code != federation.Unavailable || e.Reason != "not_leader" || e.RetryAfter == 0 {
+		t.Errorf("a read index: %v", err)
+	}
+	w := httptest.NewRecorder()
+	if err := c.Forward(w, httptest.NewRequest("GET", "/v1/keys", nil), Target{answering, addr}, access.Caller{Name: "ann", Via: "token"}, "id-1",
+		func(context.Context, uint64) error { return nil }); err == nil && w.Code != http.StatusServiceUnavailable {
+		t.Errorf("what is forwarded: %d %s", w.Code, w.Body)
 	}
 }
 

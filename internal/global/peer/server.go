@@ -115,12 +115,27 @@ func sameCluster(n Node, next http.Handler) http.Handler {
 // membersOnly refuses nodes that are no members, or no longer.
 func membersOnly(n Node, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if node := proofOf(r.Context()).Node; !slices.Contains(n.MemberIDs(), node) {
-			apierr.WriteError(w, NoMember(node))
+		if err := AmongMembers(n.MemberIDs(), proofOf(r.Context()).Node); err != nil {
+			apierr.WriteError(w, err)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// AmongMembers refuses a node that is not one of the members. Where Raft does not run yet
+// nobody is, and nobody was removed: who asked a leader that has just been started again is
+// to ask the next one.
+func AmongMembers(members []string, node string) error {
+	switch {
+	case len(members) == 0:
+		e := federation.Errorf(federation.Unavailable, "this node has just been started, and does not know the members yet").WithReason("not_leader")
+		e.RetryAfter = time.Second
+		return e.WithHint("try again in a moment")
+	case !slices.Contains(members, node):
+		return NoMember(node)
+	}
+	return nil
 }
 
 // NoMember refuses a node that is no member, or no longer.
