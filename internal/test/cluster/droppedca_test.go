@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,20 +153,47 @@ func holdsAPI(t *testing.T, address string, roots *x509.CertPool, own tls.Certif
 	}
 	t.Cleanup(func() { conn.Close() })
 	r := bufio.NewReader(conn)
-	return func() bool {
-		if err := conn.SetDeadline(time.Now().Add(Patience)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Write([]byte("GET /who-am-i HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
-			return false
-		}
-		resp, err := http.ReadResponse(r, nil)
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return true
+	var mu sync.Mutex
+	ended := false
+	asks := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = ended || !answersOn(conn, r)
+		return !ended
 	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // who is silent for ten seconds and has proved nothing is cut, whatever their CA
+		defer close(stopped)
+		for asks() {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-stopped
+	})
+	return asks
+}
+
+// answersOn reports whether a request over a connection is answered.
+func answersOn(conn net.Conn, r *bufio.Reader) bool {
+	if conn.SetDeadline(time.Now().Add(Patience)) != nil {
+		return false
+	}
+	if _, err := conn.Write([]byte("GET /who-am-i HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
+		return false
+	}
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	return err == nil
 }
 
 // holdsKDS keeps one connection as a zone, and makes a call over it.
