@@ -281,7 +281,7 @@ func (s *lyingSource) Head() (string, federation.Revision) {
 	return kdstest.Cluster, kdstest.Revision(5, 11)
 }
 
-func (s *lyingSource) Place(string, []byte) (cptoken.Standing, federation.Revision) {
+func (s *lyingSource) Place(context.Context, string, []byte) (cptoken.Standing, federation.Revision) {
 	return cptoken.InPast, kdstest.Revision(5, 10)
 }
 

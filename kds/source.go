@@ -28,7 +28,7 @@ type Source interface {
 	// Place tells where a position that a zone shows stands, and of one in this member's
 	// past the revision. It is asked again, at each change and once a second, for one that
 	// is ahead: also where nothing changes the member may find out more.
-	Place(zone string, position []byte) (cptoken.Standing, federation.Revision)
+	Place(ctx context.Context, zone string, position []byte) (cptoken.Standing, federation.Revision)
 }
 
 // Sink is where the client puts changes: a zone's own copy.

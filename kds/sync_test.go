@@ -1,6 +1,7 @@
 package kds_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -194,11 +195,11 @@ type outOfTouch struct {
 }
 
 // Place implements kds.Source.
-func (o *outOfTouch) Place(zone string, position []byte) (cptoken.Standing, federation.Revision) {
+func (o *outOfTouch) Place(ctx context.Context, zone string, position []byte) (cptoken.Standing, federation.Revision) {
 	if !o.inTouch.Load() {
 		return cptoken.Ahead, federation.Revision{}
 	}
-	return o.Source.Place(zone, position)
+	return o.Source.Place(ctx, zone, position)
 }
 
 // TestAMemberThatIsInTouchAgainIsAsked, although nothing changes.

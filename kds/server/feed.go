@@ -98,12 +98,12 @@ const recheckPlace = time.Second
 // place finds out where the copy of a zone stands that resumes. It reports false where
 // the zone knows what this member does not: it is sent nothing, because it never goes
 // back, until this member has caught up or the loss is proved.
-func (st *stream) place() bool {
+func (st *stream) place(ctx context.Context) bool {
 	f := &st.feed
 	if f.resume == nil {
 		return true
 	}
-	standing, rev := st.srv.cfg.Source.Place(st.call.creds.Zone, f.resume.position)
+	standing, rev := st.srv.cfg.Source.Place(ctx, st.call.creds.Zone, f.resume.position)
 	attrs := []any{"zone", st.call.creds.Zone, "instance", st.session.id.instance, "claims", f.resume.claimed.String()}
 	switch standing {
 	case cptoken.InPast:
@@ -190,7 +190,7 @@ func (st *stream) push(ctx context.Context) (<-chan struct{}, error) {
 	f.again = time.Time{}
 	for f.subscribed && !f.halted && len(f.inflight) < st.srv.limits.InFlight {
 		changed := st.srv.cfg.Source.Watch()
-		if !st.place() {
+		if !st.place(ctx) {
 			f.again = time.Now().Add(recheckPlace)
 			return changed, nil
 		}

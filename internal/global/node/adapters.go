@@ -79,7 +79,7 @@ type zoneSource struct {
 	losses *loss.Watch
 	// current waits a moment until this member has all that was acknowledged before, and
 	// reports whether it does: not where it cannot tell.
-	current func() bool
+	current func(context.Context) bool
 }
 
 // Head implements kds.Source.
@@ -95,10 +95,10 @@ func (z zoneSource) Since(rev federation.Revision) (cptoken.Delta, error) { retu
 // finds out. That nothing proves a position is said only by a member that has everything:
 // one that lags may lack the secret that the position is under, and the state that merges
 // would take from the zone what it has.
-func (z zoneSource) Place(zone string, position []byte) (cptoken.Standing, federation.Revision) {
+func (z zoneSource) Place(ctx context.Context, zone string, position []byte) (cptoken.Standing, federation.Revision) {
 	shown := z.store.Place(position)
 	if shown.Standing == cptoken.Unproven {
-		if !z.current() {
+		if !z.current(ctx) {
 			return cptoken.Ahead, shown.Revision
 		}
 		shown = z.store.Place(position)

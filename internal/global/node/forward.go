@@ -89,10 +89,10 @@ func (p *peers) catchUp(ctx context.Context) bool {
 
 // current reports whether this member has all that was acknowledged before it was called,
 // once it has caught up. Who asks meanwhile shares the answer of the next time that it is
-// found out, which begins after they asked.
-func (p *peers) current() bool {
-	return p.catching.do(func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), refreshTimeout)
+// found out, which begins after they asked. It is false once ctx ends, of whoever is asking.
+func (p *peers) current(ctx context.Context) bool {
+	return p.catching.do(ctx, func() bool {
+		ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 		defer cancel()
 		if p.store.IsLeader() {
 			_, err := p.store.ReadIndex()
@@ -104,13 +104,13 @@ func (p *peers) current() bool {
 
 // catching finds out one time after the other, each for all who came before it began.
 type catching struct {
-	turn sync.Mutex // held while it is found out
+	turn chan struct{} // has one in it while it is found out
 
 	mu   sync.Mutex
 	next *refresh // has not begun
 }
 
-func (c *catching) do(catchUp func() bool) bool {
+func (c *catching) do(ctx context.Context, catchUp func() bool) bool {
 	c.mu.Lock()
 	run, mine := c.next, c.next == nil
 	if mine {
@@ -119,16 +119,23 @@ func (c *catching) do(catchUp func() bool) bool {
 	}
 	c.mu.Unlock()
 	if !mine {
-		<-run.done
-		return run.ok
+		select {
+		case <-run.done:
+			return run.ok
+		case <-ctx.Done():
+			return false
+		}
 	}
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done(): // those who share it ask again
+	}
 	c.mu.Lock()
 	c.next = nil
 	c.mu.Unlock()
 	defer close(run.done)
-	run.ok = catchUp()
+	run.ok = ctx.Err() == nil && catchUp()
 	return run.ok
 }
 

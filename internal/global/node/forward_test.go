@@ -52,3 +52,41 @@ func refreshesAreShared(t *testing.T) {
 		t.Errorf("the leader was asked %d times, %d got the answer", asked.Load(), ok.Load())
 	}
 }
+
+// TestCatchingUpBeginsAfterWhoAsks: nobody gets the answer of a question that was under way
+// when they came, all who come meanwhile share the next one, and who leaves waits for none.
+func TestCatchingUpBeginsAfterWhoAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := catching{turn: make(chan struct{}, 1)}
+		var asked atomic.Int32
+		answer := make(chan struct{})
+		catchUp := func() bool {
+			n := asked.Add(1)
+			<-answer
+			return n == 2
+		}
+		var wait sync.WaitGroup
+		var ok atomic.Int32
+		ask := func() {
+			if c.do(t.Context(), catchUp) {
+				ok.Add(1)
+			}
+		}
+		wait.Go(ask)
+		synctest.Wait() // its question is under way
+		for range 20 {
+			wait.Go(ask)
+		}
+		synctest.Wait()
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if c.do(gone, catchUp) {
+			t.Error("somebody who has left got an answer")
+		}
+		close(answer)
+		wait.Wait()
+		if asked.Load() != 2 || ok.Load() != 20 {
+			t.Errorf("%d questions, and %d got the answer of the second", asked.Load(), ok.Load())
+		}
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -62,7 +61,7 @@ func (n *Node) newPeers(cluster string) *peers {
 	log := n.cfg.Logger.With("component", "peers")
 	p := &peers{
 		source: n.cfg.TLS,
-		fleet:  n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, clocks: clocks.New(n.cfg.Now), heard: map[string]digested{},
+		fleet:  n.fleet, advertise: n.cfg.Advertise, now: n.cfg.Now, clocks: clocks.New(n.cfg.Now), heard: map[string]digested{}, catching: catching{turn: make(chan struct{}, 1)},
 		preflights: !n.cfg.Bootstrap, patience: n.cfg.AskPeers, nonVoter: n.cfg.NonVoter, own: n.latest,
 	}
 	if p.advertise == "" {
@@ -200,8 +199,8 @@ func (p *peers) Report(r peer.Report) (peer.ReportAnswer, error) {
 	if !p.leading() {
 		return peer.ReportAnswer{}, notLeading()
 	}
-	if !slices.Contains(p.MemberIDs(), r.Member) {
-		return peer.ReportAnswer{}, peer.NoMember(r.Member)
+	if err := peer.AmongMembers(p.MemberIDs(), r.Member); err != nil {
+		return peer.ReportAnswer{}, err
 	}
 	p.membership.Heard(r)
 	for _, s := range r.Shown {

@@ -250,7 +250,7 @@ const never = "0s"
 // inBothModes runs a test with an Envoy of either protocol.
 func inBothModes(t *testing.T, f func(t *testing.T, delta bool)) {
 	if testing.Short() {
-		t.Skip("runs a real Envoy for some seconds: not with -short")
+		t.Skip("skipped with -short: runs a real Envoy for some seconds")
 	}
 	for name, delta := range map[string]bool{"sotw": false, "delta": true} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); f(t, delta) })

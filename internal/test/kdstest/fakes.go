@@ -2,6 +2,7 @@ package kdstest
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -122,7 +123,7 @@ func (s *Source) Since(rev federation.Revision) (cptoken.Delta, error) {
 }
 
 // Place implements kds.Source: a position is a revision as text.
-func (s *Source) Place(_ string, position []byte) (cptoken.Standing, federation.Revision) {
+func (s *Source) Place(_ context.Context, _ string, position []byte) (cptoken.Standing, federation.Revision) {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
 	rev, err := federation.ParseRevision(string(position))
