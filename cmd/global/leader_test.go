@@ -122,6 +122,7 @@ func TestChangesWaitForALeader(t *testing.T) {
 // election is a fake global whose member finds no leader for the first changes.
 type election struct {
 	dir, address string
+	handler      http.Handler
 
 	mu      sync.Mutex
 	left    int
@@ -162,7 +163,7 @@ func newElection(t *testing.T, refusals int) *election {
 	})
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	e.address = server.URL
+	e.address, e.handler = server.URL, handler
 	listener, err := net.Listen("unix", filepath.Join(dir, "admin.sock"))
 	if err != nil {
 		t.Fatal(err)

@@ -29,9 +29,8 @@ func (g *Global) ConfirmLoss(ctx context.Context, r apitypes.ConfirmLossRequest)
 }
 
 // Expel refuses a certificate's key, or a node, on every port.
-func (g *Global) Expel(ctx context.Context, r apitypes.ExpelRequest) error {
-	_, err := change[struct{}](ctx, g.c, r, "v1", "expelled")
-	return err
+func (g *Global) Expel(ctx context.Context, r apitypes.ExpelRequest) (apitypes.ExpelResult, error) {
+	return change[apitypes.ExpelResult](ctx, g.c, r, "v1", "expelled")
 }
 
 // Expelled returns who is refused on every port.

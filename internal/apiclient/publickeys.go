@@ -14,8 +14,8 @@ func (g *Global) PublicKeys(ctx context.Context) ([]apitypes.PublicKey, error) {
 }
 
 // ApplyPublicKey registers a public key, or replaces its bounds.
-func (g *Global) ApplyPublicKey(ctx context.Context, k apitypes.PublicKey) (apitypes.PublicKey, error) {
-	return publicKey[apitypes.PublicKey](ctx, g.c, http.MethodPut, k, k.Kind, k.Mesh, k.KID)
+func (g *Global) ApplyPublicKey(ctx context.Context, k apitypes.PublicKey) (apitypes.PublicKeyChange, error) {
+	return publicKey[apitypes.PublicKeyChange](ctx, g.c, http.MethodPut, k, k.Kind, k.Mesh, k.KID)
 }
 
 // DeletePublicKey removes a registered key: its tokens are refused from then on.

@@ -35,14 +35,13 @@ func (g *Global) DeleteZone(ctx context.Context, name string) error {
 }
 
 // ApplyMesh makes a mesh, with its first dataplane key.
-func (g *Global) ApplyMesh(ctx context.Context, m apitypes.Mesh) (apitypes.Mesh, error) {
-	return replace[apitypes.Mesh](ctx, g.c, http.MethodPut, m, "meshes", m.Name)
+func (g *Global) ApplyMesh(ctx context.Context, m apitypes.Mesh) (apitypes.MeshChange, error) {
+	return replace[apitypes.MeshChange](ctx, g.c, http.MethodPut, m, "meshes", m.Name)
 }
 
 // DeleteMesh deletes a mesh and its keys.
-func (g *Global) DeleteMesh(ctx context.Context, name string) error {
-	_, err := replace[apitypes.Mesh](ctx, g.c, http.MethodDelete, nil, "meshes", name)
-	return err
+func (g *Global) DeleteMesh(ctx context.Context, name string) (apitypes.MeshChange, error) {
+	return replace[apitypes.MeshChange](ctx, g.c, http.MethodDelete, nil, "meshes", name)
 }
 
 // replace sends a request that changes one resource.

@@ -106,6 +106,7 @@ type RemoveMemberRequest struct {
 // its certificate's key where that is known.
 type RemovedMember struct {
 	Expelled []string `json:"expelled"`
+	Warnings []string `json:"warnings,omitempty"` // those of ExpelResult
 }
 
 // ExpelRequest is the body of POST /v1/expelled: a certificate's key, as "sha256:" and the
@@ -117,6 +118,12 @@ type ExpelRequest struct {
 	// Force expels also the certificate that the member which answers shows itself: every
 	// zone leaves that member, and refuses it until it shows one of another key.
 	Force bool `json:"force,omitempty"`
+}
+
+// ExpelResult is the answer to it. Warnings name the zones at which the certificate of a
+// member opens what it did before.
+type ExpelResult struct {
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Expelled is one item of GET /v1/expelled.

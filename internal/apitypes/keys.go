@@ -53,6 +53,8 @@ type KeyChange struct {
 	Holding *Holding `json:"holding,omitempty"`
 	// CutOff says, of a removal, which tokens are refused from now on.
 	CutOff string `json:"cutOff,omitempty"`
+	// Warnings are those of [SecretChange], in the answer to DELETE of a registered key.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Holding says who has what a step waits for. Held, Waiting, Offline and Unproven
@@ -64,7 +66,7 @@ type Holding struct {
 	Held    []string `json:"held"`
 	Waiting []string `json:"waiting"`
 	Offline []string `json:"offline"`
-	// Kuma are the zones that neither take nor drop a dataplane key, whether they are
+	// Kuma are the zones that neither take nor drop a dataplane or registered key, whether they are
 	// waited for, offline or unproven: they run Kuma's control plane, which has such keys
 	// from its own configuration.
 	Kuma     []string `json:"kuma,omitempty"`

@@ -36,3 +36,10 @@ type PublicKey struct {
 	By           string     `json:"by,omitempty"`
 	CreationTime *time.Time `json:"creationTime,omitempty"`
 }
+
+// PublicKeyChange is the answer to a PUT of a registered key, with the warnings of
+// [SecretChange].
+type PublicKeyChange struct {
+	PublicKey
+	Warnings []string `json:"warnings,omitempty"`
+}

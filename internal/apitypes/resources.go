@@ -42,6 +42,12 @@ type Mesh struct {
 	ModificationTime *time.Time `json:"modificationTime,omitempty"`
 }
 
+// MeshChange is the answer to a PUT or DELETE of a mesh, with the warnings of [SecretChange].
+type MeshChange struct {
+	Mesh
+	Warnings []string `json:"warnings,omitempty"`
+}
+
 // Secret is a key or a list of revoked ids in the form that users know. Mesh is
 // set on mesh-scoped secrets (type "Secret") and empty on global ones (type
 // "GlobalSecret"). Data is base64 in JSON: of a key the public part as PEM, or a

@@ -2,6 +2,7 @@ package kuma
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,6 +14,8 @@ const (
 	DataplaneKeys   = "keys of dataplane tokens"
 	CutOffs         = "cut-offs"
 	OpenStreams     = "revocations on open streams"
+	RegisteredKeys  = "registered public keys"
+	Expulsions      = "expelled certificates"
 )
 
 // heeded says since which version one of these is heeded, and how that is known.
@@ -30,6 +33,23 @@ var table = [...]heeded{
 	{DataplaneKeys, [2]int{}, "2.8.8 and 2.14.3 take a private key from their global, and public ones from their own configuration"},
 	{CutOffs, [2]int{}, "there is no such resource in 2.8.8 and 2.14.3"},
 	{OpenStreams, [2]int{}, "2.8.8 and 2.14.3 check a token when a stream opens (kuma#12788)"},
+	{RegisteredKeys, [2]int{}, "2.8.8 and 2.14.3 have no bounds for a key, so that none is sent"},
+	{Expulsions, [2]int{}, "2.8.8 and 2.14.3 know their global by a CA and a host name alone"},
+}
+
+// release is a minor version of Kuma 2, and how it is known what it does.
+type release struct{ minor, source string }
+
+// releases are those of which the table speaks. Of others it is taken to go on as with the
+// nearest.
+var releases = [...]release{
+	{"8", "2.8.8 was run as zone, as global and with its kumactl and kuma-dp"},
+	{"9", "2.9.13 was run as zone, as global and with its kumactl and kuma-dp"},
+	{"10", "read: lists of dataplane tokens among global secrets (kuma#12913), lists of zone tokens heeded"},
+	{"11", "read: kumactl asks for /globalsecrets (kuma#13418)"},
+	{"12", "read: nothing that concerns a global"},
+	{"13", "read: kri in what kumactl writes (kuma#14674), the claim Workload (kuma#15043)"},
+	{"14", "2.14.3 was run as zone, as global and with its kumactl and kuma-dp"},
 }
 
 // Unheeded returns what a version of Kuma's zone control plane does not heed. One that
@@ -81,9 +101,11 @@ func AtLeast(version string, major, minor int) bool {
 	return its > major || its == major && itsMinor >= minor
 }
 
-// kumactls are the versions of kumactl that ask for what the global serves: 2.8.8 and 2.14.3
-// were run, those between are read off the release history.
-var kumactls = regexp.MustCompile(`^2\.([89]|1[0-4])\.[0-9]{1,3}(-[0-9A-Za-z.]{1,40})?$`)
+// kumactls has the form of the versions of kumactl, and its minor version.
+var kumactls = regexp.MustCompile(`^2\.([0-9]{1,2})\.[0-9]{1,3}(?:-[0-9A-Za-z.]{1,40})?$`)
 
 // Speaks reports whether kumactl of a version asks for what the global serves.
-func Speaks(version string) bool { return kumactls.MatchString(version) }
+func Speaks(version string) bool {
+	parts := kumactls.FindStringSubmatch(version)
+	return parts != nil && slices.ContainsFunc(releases[:], func(r release) bool { return r.minor == parts[1] })
+}

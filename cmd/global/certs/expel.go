@@ -24,7 +24,8 @@ func certsExpel() *cli.Command {
 ends its connections within a second. The CA stays. It is named by its PEM file, or by its key as
 global certs expelled shows it. The certificate that the leader shows is expelled with --force only:
 zones refuse a member whose certificate was expelled until it shows one of another key, and where no
-other member is left they do not hear of it when it is readmitted.
+other member is left they do not hear of it when it is readmitted. Zones that run Kuma's control
+plane heed no expulsion of a member's certificate: they are named, and the exit code is 3.
 
 Examples:
   global certs expel --reason "laptop lost" jane.crt
@@ -44,11 +45,18 @@ Examples:
 			if err != nil {
 				return err
 			}
-			err = g.Expel(c.Context, apitypes.ExpelRequest{ID: id, Subject: subject, Reason: c.String("reason"), Force: c.Bool("force")})
+			result, err := g.Expel(c.Context, apitypes.ExpelRequest{ID: id, Subject: subject, Reason: c.String("reason"), Force: c.Bool("force")})
 			if err != nil {
 				return err
 			}
-			return console.Tell(c, "expelled: every member and every connected zone refuses "+called(id, subject))
+			who := "every member and every connected zone refuses "
+			if len(result.Warnings) > 0 {
+				who = "every member and every connected zone of Meridian's refuses "
+			}
+			if err := console.Tell(c, "expelled: "+who+called(id, subject)); err != nil {
+				return err
+			}
+			return client.Warned(c, "the expulsion", result.Warnings)
 		},
 	}
 }

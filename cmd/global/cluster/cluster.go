@@ -201,7 +201,8 @@ func clusterRemove() *cli.Command {
 		Description: `The node does not come back with its data folder; emptied, it joins as a new one.
 Where the voters that are left would be no live majority, the removal is refused
 unless it is forced. With --expel the node, a member or not, and the certificate that it
-showed last are refused on every port from now on: do that when its disk was stolen.
+showed last are refused on every port from now on: do that when its disk was stolen. Zones
+that run Kuma's control plane heed no expulsion: they are named, and the exit code is 3.
 
 Examples:
   global cluster remove 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0
@@ -241,7 +242,10 @@ Examples:
 			if len(removed.Expelled) > 0 {
 				text += ", and expelled: " + strings.Join(removed.Expelled, ", ")
 			}
-			return console.Tell(c, text)
+			if err := console.Tell(c, text); err != nil {
+				return err
+			}
+			return client.Warned(c, "the expulsion", removed.Warnings)
 		},
 	}
 }

@@ -83,6 +83,9 @@ Examples:
 					if lacking := console.Groups(console.Group("zones", h.Waiting), console.Group("members", h.Members)); lacking != "" {
 						voice.Warn("forced, and will refuse tokens of %s until they hold it: %s", keyTitle(change.Key), lacking)
 					}
+					if err := unreached(change.Key, h); c.Bool("force") && err != nil {
+						voice.Warn("%v", err)
+					}
 					if len(h.Offline) > 0 {
 						voice.Warn("offline, and will refuse tokens of %s until they are back: %s", keyTitle(change.Key), console.Names(h.Offline))
 					}

@@ -3,7 +3,6 @@
 package resources
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -109,7 +108,7 @@ func eachResource(c *cli.Context, do func(*apiclient.Global, resource) error) er
 		}
 	}
 	if pending != nil {
-		return notInForce(pending...)
+		return client.NotInForce(pending...)
 	}
 	return nil
 }
@@ -142,15 +141,26 @@ Examples:
 
 // DeleteZone returns the command `global delete zone`.
 func DeleteZone() *cli.Command {
-	return deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", (*apiclient.Global).DeleteZone)
+	return deleteOne("zone", "its control planes are cut off at once, and refused until it is applied again", func(c *cli.Context, g *apiclient.Global, name string) error { return g.DeleteZone(c.Context, name) })
 }
 
 // DeleteMesh returns the command `global delete mesh`.
 func DeleteMesh() *cli.Command {
-	return deleteOne("mesh", "its keys go with it: every token of its proxies is refused", (*apiclient.Global).DeleteMesh)
+	return deleteOne("mesh", "its keys go with it: every token of its proxies is refused", deleteMesh)
 }
 
-func deleteOne(what, effect string, del func(*apiclient.Global, context.Context, string) error) *cli.Command {
+// deleteMesh deletes a mesh, and warns of the zones that do not drop its keys.
+func deleteMesh(c *cli.Context, g *apiclient.Global, name string) error {
+	change, err := g.DeleteMesh(c.Context, name)
+	if err != nil {
+		return err
+	}
+	return client.Warned(c, "mesh "+name, change.Warnings)
+}
+
+// deleteOne is the command that deletes what del does. A pending error of del is of what is
+// done.
+func deleteOne(what, effect string, del func(*cli.Context, *apiclient.Global, string) error) *cli.Command {
 	return &cli.Command{
 		Name:        what,
 		Usage:       "delete a " + what + ": " + effect,
@@ -165,10 +175,8 @@ func deleteOne(what, effect string, del func(*apiclient.Global, context.Context,
 			if err := console.Agree(c, fmt.Sprintf("delete %s %s: %s", what, name, effect)); err != nil {
 				return err
 			}
-			if err := del(g, c.Context, name); err != nil {
-				return err
-			}
-			return console.Write(c.App.Writer, fmt.Appendf(nil, "%s %s is deleted\n", what, name))
+			err = del(c, g, name)
+			return resource{title: what + " " + name}.tell(c, "deleted", err)
 		},
 	}
 }

@@ -99,12 +99,18 @@ func keyResource(kind cptoken.Kind, k apitypes.PublicKey) resource {
 			return nil, nil
 		},
 		apply: func(c *cli.Context, g *apiclient.Global) error {
-			_, err := g.ApplyPublicKey(c.Context, k)
-			return err
+			change, err := g.ApplyPublicKey(c.Context, k)
+			if err != nil {
+				return err
+			}
+			return client.Warned(c, "public key "+k.KID, change.Warnings)
 		},
 		del: func(c *cli.Context, g *apiclient.Global) error {
-			_, err := g.DeletePublicKey(c.Context, kind.TokenName(), k.Mesh, k.KID)
-			return err
+			change, err := g.DeletePublicKey(c.Context, kind.TokenName(), k.Mesh, k.KID)
+			if err != nil {
+				return err
+			}
+			return client.Warned(c, "public key "+k.KID, change.Warnings)
 		},
 	}
 }
@@ -252,7 +258,10 @@ func DeletePublicKey() *cli.Command {
 				return err
 			}
 			console.VoiceOf(c.App).Say("refused from now on: %s", change.CutOff)
-			return console.Write(c.App.Writer, fmt.Appendf(nil, "public key %s is deleted\n", name))
+			if err := console.Write(c.App.Writer, fmt.Appendf(nil, "public key %s is deleted\n", name)); err != nil {
+				return err
+			}
+			return client.Warned(c, "public key "+kid, change.Warnings)
 		},
 	}
 }

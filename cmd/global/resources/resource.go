@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -180,10 +181,13 @@ func meshResource(m apitypes.Mesh) resource {
 			return m, nil
 		},
 		apply: func(c *cli.Context, g *apiclient.Global) error {
-			_, err := g.ApplyMesh(c.Context, m)
-			return err
+			change, err := g.ApplyMesh(c.Context, m)
+			if err != nil {
+				return err
+			}
+			return client.Warned(c, "mesh "+m.Name, change.Warnings)
 		},
-		del: func(c *cli.Context, g *apiclient.Global) error { return g.DeleteMesh(c.Context, m.Name) },
+		del: func(c *cli.Context, g *apiclient.Global) error { return deleteMesh(c, g, m.Name) },
 	}
 }
 

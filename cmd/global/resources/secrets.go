@@ -9,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
-	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -38,14 +37,14 @@ func secretResource(s apitypes.Secret) resource {
 				return err
 			}
 			tellWaiting(c, change)
-			return warned(c, change)
+			return client.Warned(c, change.Name, change.Warnings)
 		},
 		del: func(c *cli.Context, g *apiclient.Global) error {
 			change, err := g.DeleteSecret(c.Context, s.Mesh, s.Name)
 			if err != nil {
 				return err
 			}
-			return warned(c, change)
+			return client.Warned(c, change.Name, change.Warnings)
 		},
 	}
 }
@@ -96,24 +95,6 @@ func tellWaiting(c *cli.Context, change apitypes.SecretChange) {
 	console.VoiceOf(c.App).Hint("apply it again later, or see global keys list")
 }
 
-// warned warns of the zones at which a change is not in force; where there are any, it returns
-// a pending error.
-func warned(c *cli.Context, change apitypes.SecretChange) error {
-	if len(change.Warnings) == 0 {
-		return nil
-	}
-	for _, warning := range change.Warnings {
-		console.VoiceOf(c.App).Warn("%s", warning)
-	}
-	return notInForce(change.Name)
-}
-
-// notInForce is the error of what is done and not in force at every zone.
-func notInForce(names ...string) error {
-	return console.Pending(federation.Errorf(federation.Unavailable, "not in force at every zone: %s", console.Names(names)).
-		WithHint("docs/kuma.md says what each version of Kuma heeds; `global get public-keys --format kuma-zone-config` prints what belongs into a zone's configuration"))
-}
-
 // DeleteGlobalSecret returns the command `global delete global-secret`.
 func DeleteGlobalSecret() *cli.Command { return deleteSecretCommand("global-secret", false) }
 
@@ -153,7 +134,7 @@ func deleteSecretCommand(name string, perMesh bool) *cli.Command {
 			if err := console.Write(c.App.Writer, []byte(text+"\n")); err != nil {
 				return err
 			}
-			return warned(c, change)
+			return client.Warned(c, change.Name, change.Warnings)
 		},
 	}
 }

@@ -276,6 +276,7 @@ func (api *API) postRemoveMember(a *act, w http.ResponseWriter, r *http.Request)
 			}
 			removed.Expelled = append(removed.Expelled, id)
 		}
+		removed.Warnings = api.fleet.ExpulsionWarnings()
 	}
 	return reply(w, http.StatusOK, removed)
 }

@@ -3,9 +3,11 @@ package adminapi
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -34,7 +36,11 @@ func (api *API) postExpel(a *act, w http.ResponseWriter, r *http.Request) error 
 	if err := api.store.Expel(r.Context(), a.origin("expel", body.ID, body.Subject, body.Reason), expelled); err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, struct{}{})
+	result := apitypes.ExpelResult{}
+	if !strings.Contains(body.Subject, "/"+string(tlsutil.RoleZone)+"/") && !strings.Contains(body.Subject, "/"+string(tlsutil.RoleUser)+"/") {
+		result.Warnings = api.fleet.ExpulsionWarnings()
+	}
+	return reply(w, http.StatusOK, result)
 }
 
 func (api *API) deleteExpelled(a *act, w http.ResponseWriter, r *http.Request) error {

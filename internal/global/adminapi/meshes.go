@@ -89,11 +89,12 @@ func (api *API) putMesh(a *act, w http.ResponseWriter, r *http.Request) error {
 	if err := api.startFirstKey(r.Context(), a, m.Name, api.cfg.ImportWait); err != nil {
 		return err
 	}
-	status := http.StatusOK
+	status, change := http.StatusOK, apitypes.MeshChange{Mesh: meshJSON(m)}
 	if made {
 		status = http.StatusCreated
+		change.Warnings = api.meshHolding(m.Name).Warnings("mesh "+m.Name, false)
 	}
-	return reply(w, status, meshJSON(m))
+	return reply(w, status, change)
 }
 
 // startFirstKey activates the prepared key of a mesh that no key signs for, as
@@ -130,7 +131,7 @@ func (api *API) deleteMesh(a *act, w http.ResponseWriter, r *http.Request) error
 	m, err := api.mesh(a, r)
 	origin := a.origin("delete mesh", r.PathValue("mesh"))
 	if _, ok := api.repeated(err, origin); ok {
-		return reply(w, http.StatusOK, meshJSON(raftstore.Mesh{Name: r.PathValue("mesh")}))
+		return reply(w, http.StatusOK, api.meshDeleted(raftstore.Mesh{Name: r.PathValue("mesh")}))
 	}
 	if err != nil {
 		return err
@@ -138,7 +139,17 @@ func (api *API) deleteMesh(a *act, w http.ResponseWriter, r *http.Request) error
 	if err := api.store.DeleteMesh(r.Context(), origin, m.Name); err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, meshJSON(m))
+	return reply(w, http.StatusOK, api.meshDeleted(m))
+}
+
+func (api *API) meshDeleted(m raftstore.Mesh) apitypes.MeshChange {
+	return apitypes.MeshChange{Mesh: meshJSON(m), Warnings: api.meshHolding(m.Name).Warnings("mesh "+m.Name, true)}
+}
+
+// meshHolding is which zones take and drop the keys of a mesh.
+func (api *API) meshHolding(mesh string) fleet.Holding {
+	_, head := api.store.Head()
+	return api.fleet.Gate(head, api.cfg.Members(), cptoken.KeyID{Kind: cptoken.Dataplane, Mesh: mesh})
 }
 
 func meshJSON(m raftstore.Mesh) apitypes.Mesh {

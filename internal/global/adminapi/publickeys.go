@@ -64,7 +64,7 @@ func (api *API) putPublicKey(a *act, w http.ResponseWriter, r *http.Request) err
 	if made {
 		status = http.StatusCreated
 	}
-	return reply(w, status, publicKeyJSON(k))
+	return reply(w, status, apitypes.PublicKeyChange{PublicKey: publicKeyJSON(k), Warnings: api.fleet.RegisteredWarnings(api.holding(k), id.String())})
 }
 
 // deletePublicKey refuses from now on every token of the key. Its kid is spent.
@@ -73,7 +73,7 @@ func (api *API) deletePublicKey(a *act, w http.ResponseWriter, r *http.Request) 
 	origin := a.origin("remove key", id.String())
 	if was, ok := api.repeated(err, origin); ok {
 		k = raftstore.Key{ID: id, State: cptoken.Removed, Index: was.Revision.Index, Registered: &cptoken.Constraints{}}
-		return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(k), CutOff: cutOffText(k)})
+		return reply(w, http.StatusOK, api.registeredRemoved(k, k))
 	}
 	if err != nil {
 		return err
@@ -83,7 +83,11 @@ func (api *API) deletePublicKey(a *act, w http.ResponseWriter, r *http.Request) 
 		return err
 	}
 	a.note(slog.String("cutOff", cutOffText(k)))
-	return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(removed), CutOff: cutOffText(k)})
+	return reply(w, http.StatusOK, api.registeredRemoved(removed, k))
+}
+
+func (api *API) registeredRemoved(removed, was raftstore.Key) apitypes.KeyChange {
+	return apitypes.KeyChange{Key: keyJSON(removed), CutOff: cutOffText(was), Warnings: api.holding(removed).Warnings(removed.ID.String(), true)}
 }
 
 // publicKey returns the registered key that the address names. Where it names one

@@ -21,9 +21,9 @@ type Holding struct {
 	// Offline names the zones without an open session on a live member. They are
 	// not waited for: they take the change before anything else when they return.
 	Offline []string
-	// Kuma names, for a dataplane key, the zones that run Kuma's control plane, also
-	// those that are offline or unproven: they neither take nor drop one, because they
-	// have these keys from their own configuration and from nobody else. Those of them
+	// Kuma names, for a dataplane key and a registered one, the zones that run Kuma's control
+	// plane, also those that are offline or unproven: they neither take nor drop one, because
+	// they have these keys from their own configuration and from nobody else. Those of them
 	// that stand in Waiting are waited for: an operator who put the key there has to say
 	// so by forcing the step.
 	Kuma []string
@@ -138,7 +138,7 @@ func (f *Fleet) countZones(h *Holding, need federation.Revision, key cptoken.Key
 		list := [...]*[]string{offline: &h.Offline, unproven: &h.Unproven, held: &h.Held, lacking: &h.Waiting}[zones[zone]]
 		*list = append(*list, zone)
 	}
-	if key.Kind == cptoken.Dataplane {
+	if _, serial := cptoken.ParseSerialKID(key.KID); key.Kind == cptoken.Dataplane || key.KID != "" && !serial {
 		for _, z := range f.kumaZones() {
 			h.Kuma = append(h.Kuma, z.Zone)
 		}

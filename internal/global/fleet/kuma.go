@@ -82,9 +82,32 @@ func (f *Fleet) UnheedingRevocations(kind cptoken.Kind) []apitypes.UnheedingZone
 
 // ListWarnings returns a sentence for each zone at which the list of revoked tokens of a
 // kind is not in force.
-func (f *Fleet) ListWarnings(kind cptoken.Kind) (warnings []string) {
-	for _, z := range f.UnheedingRevocations(kind) {
-		warnings = append(warnings, fmt.Sprintf("%s (%s) does not heed %s, and goes on accepting the tokens: rotate their key", z.Zone, strings.TrimSpace("Kuma "+z.Version), z.What))
+func (f *Fleet) ListWarnings(kind cptoken.Kind) []string {
+	return warn(f.UnheedingRevocations(kind), "goes on accepting the tokens: rotate their key")
+}
+
+// ExpulsionWarnings returns a sentence for each zone at which an expelled certificate of a
+// member opens what it did before.
+func (f *Fleet) ExpulsionWarnings() []string {
+	return warn(f.Unheeding(kuma.Expulsions), "takes whoever shows one of a member for its global: give the members certificates of a new CA, and this zone that CA alone (docs/certificates.md)")
+}
+
+// RegisteredWarnings returns a sentence for each zone at which a registered key, or its
+// bounds, are not in force.
+func (f *Fleet) RegisteredWarnings(h Holding, key string) []string {
+	h.Kuma = nil
+	zones := f.Unheeding(kuma.RegisteredKeys)
+	h.Unproven = slices.DeleteFunc(slices.Clone(h.Unproven), func(zone string) bool {
+		return slices.ContainsFunc(zones, func(z apitypes.UnheedingZone) bool { return z.Zone == zone })
+	})
+	return append(warn(zones, "refuses tokens of "+key+", or accepts them beyond its bounds where the key stands in the zone's own configuration: take it out there"),
+		h.Warnings(key, false)...)
+}
+
+// warn returns a sentence for each zone that does not heed something: what it does.
+func warn(zones []apitypes.UnheedingZone, does string) (warnings []string) {
+	for _, z := range zones {
+		warnings = append(warnings, fmt.Sprintf("%s (%s) does not heed %s, and %s", z.Zone, strings.TrimSpace("Kuma "+z.Version), z.What, does))
 	}
 	return warnings
 }
