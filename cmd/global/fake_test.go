@@ -17,6 +17,15 @@ import (
 	"github.com/meridiankds/meridian/internal/global/adminapi"
 )
 
+// The ids of members, of control planes of zones and of clusters that the fake uses. No line
+// that it writes shows one, unless the ids are asked for.
+const (
+	node1, node2, node3, node4, node9 = "00000001-0fb5-4e10-9b85-695e2dc4e1a0", "00000002-0fb5-4e10-9b85-695e2dc4e1a0",
+		"00000003-0fb5-4e10-9b85-695e2dc4e1a0", "00000004-0fb5-4e10-9b85-695e2dc4e1a0", "00000009-0fb5-4e10-9b85-695e2dc4e1a0"
+	instance1, instance2 = "5f0c6a4e-0000-4e10-9b85-695e2dc4e1a0", "77777777-0000-4e10-9b85-695e2dc4e1a0"
+	cluster1, cluster0   = "c1c1c1c1-0000-4e10-9b85-695e2dc4e1a0", "c0c0c0c0-0000-4e10-9b85-695e2dc4e1a0"
+)
+
 // fake answers as a global does, from a state just large enough for the scripts.
 // It is not ready while a file "sick" lies beside that of the requests.
 type fake struct {
@@ -77,6 +86,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem(w, apitypes.Error{Status: 401, Title: "Unauthenticated", Detail: "the token's signature is wrong", Reason: "bad_signature"})
 		return
 	}
+	w.Header().Set(apitypes.HeaderMembers, node1+"=a,"+node2+"=b,"+node3+"=c,"+node4+"=d")
 	if r.Header.Get("Authorization") == "Bearer of-a-lonely-member" {
 		w.Header().Set(adminapi.StaleHeader, "42")
 	}
@@ -120,29 +130,29 @@ func (f *fake) zones() {
 			{Name: "east", Enabled: true, LastSeen: before(3 * time.Hour)},
 			{Name: "north", Sessions: []apitypes.Session{}},
 			{Name: "west", Enabled: true, Online: true, Sessions: []apitypes.Session{
-				{Instance: "5f0c6a4e-aaaa", Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true, Revision: revision,
+				{Instance: instance1, Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true, Revision: revision,
 					Behind: &none, Authenticated: true, Method: "Control Plane Token", TokenSerial: 1,
 					LiveKeys: []apitypes.LiveKey{{Kind: "zone", KID: "1", Sessions: 7}, {Kind: "dataplane", Mesh: "default", KID: "1", Sessions: 30}},
 					KeySets:  []apitypes.KeySetUse{{Set: "dataplane/default", Count: 1, Last: *before(49 * time.Minute)}, {Set: "zone", Count: 9, Last: *before(36 * time.Minute)}}},
-				{Instance: "77", Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Revision: revision, Nack: "disk full", Unheeded: []string{"lists of zone tokens", "cut-offs"}},
+				{Instance: instance2, Version: "2.8.8", Connected: before(time.Hour), LastHeard: before(10 * time.Minute), Revision: revision, Nack: "disk full", Unheeded: []string{"lists of zone tokens", "cut-offs"}},
 			}},
 		}))
 	})
 }
 
 func (f *fake) cluster() {
-	leader := "n1"
+	leader := node1
 	f.mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, apitypes.Cluster{ClusterID: "c1", Leader: leader, AnsweredBy: "n2", Voters: 2, Warning: "2 voters bear the loss of no more members than 1",
+		reply(w, apitypes.Cluster{ClusterID: cluster1, Leader: leader, AnsweredBy: node2, Voters: 2, Warning: "2 voters bear the loss of no more members than 1",
 			Members: []apitypes.Member{
-				{ID: "n1", Address: "a:5683", Voter: true, Leader: true, Live: true, Applied: 120, Clock: &apitypes.MemberClock{}},
-				{ID: "n2", Address: "b:5683", Voter: true, Live: true, Applied: 119, Clock: &apitypes.MemberClock{AheadSeconds: -4.4}},
-				{ID: "n3", Address: "c:5683", Applied: 7},
-				{ID: "n4", Address: "d:5683", NonVoter: true, Live: true, Applied: 119, Clock: &apitypes.MemberClock{AheadSeconds: 3600.2, WithinSeconds: 0.001, Off: true}},
+				{ID: node1, Name: "a", Address: "a:5683", Voter: true, Leader: true, Live: true, Applied: 120, Version: "v1", Clock: &apitypes.MemberClock{}},
+				{ID: node2, Name: "b", Address: "b:5683", Voter: true, Live: true, Applied: 119, Version: "v1", Clock: &apitypes.MemberClock{AheadSeconds: -4.4}},
+				{ID: node3, Name: "c", Address: "c:5683", Applied: 7},
+				{ID: node4, Name: "d", Address: "d:5683", NonVoter: true, Live: true, Applied: 119, Version: "v1", Clock: &apitypes.MemberClock{AheadSeconds: 3600.2, WithinSeconds: 0.001, Off: true}},
 			}})
 	})
 	f.mux.HandleFunc("POST /v1/cluster/transfer-leader", func(w http.ResponseWriter, _ *http.Request) {
-		leader = map[string]string{"n1": "n2", "n2": "n1"}[leader]
+		leader = map[string]string{node1: node2, node2: node1}[leader]
 		reply(w, struct{}{})
 	})
 	f.mux.HandleFunc("POST /v1/cluster/confirm-loss", func(w http.ResponseWriter, _ *http.Request) {
@@ -159,13 +169,13 @@ func (f *fake) cluster() {
 	})
 	f.mux.HandleFunc("GET /v1/trust", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, apitypes.Trust{Total: 2, Items: []apitypes.Truster{
-			{Role: "member", Name: "n1", Address: "global-1:5683", State: "reported", Trusts: []string{"sha256:0011223344556677889900"}, Shows: "sha256:0011223344556677889900"},
+			{Role: "member", Name: node1, Address: "global-1:5683", State: "reported", Trusts: []string{"sha256:0011223344556677889900"}, Shows: "sha256:0011223344556677889900"},
 			{Role: "zone", Name: "west", State: "silent", Trusts: []string{}},
 		}})
 	})
 	f.mux.HandleFunc("GET /v1/expelled", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, apitypes.ExpelledList{Total: 1, Items: []apitypes.Expelled{
-			{ID: "n9", Subject: "node n9", Reason: "disk stolen", By: "ann", At: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)},
+			{ID: node9, Subject: "node lost", Reason: "disk stolen", By: "ann", At: time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)},
 		}})
 	})
 	f.mux.HandleFunc("POST /v1/expelled", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}) })
@@ -208,7 +218,7 @@ func (f *fake) keys() {
 			problem(w, apitypes.Error{Status: 503, Title: "Unavailable", Detail: "no leader is known at present", Reason: "not_leader"})
 			return
 		case body.Kind == "control-plane" && !body.Force:
-			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "key control-plane/2 is not held everywhere; members that have not reported it: n2",
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "key control-plane/2 is not held everywhere; members that have not reported it: " + node2,
 				Reason: "not_held", Hint: "try again in a moment"})
 			return
 		}
@@ -218,7 +228,7 @@ func (f *fake) keys() {
 			change.Holding.Unproven, change.Holding.Kuma = []string{"west"}, []string{"west"}
 		}
 		if body.Force {
-			change.Holding.Members = []string{"n2"}
+			change.Holding.Members = []string{node2}
 		}
 		reply(w, change)
 	})
@@ -258,9 +268,9 @@ func (f *fake) holding(kind, mesh string) apitypes.Holding {
 	case mesh == "kuma":
 		return apitypes.Holding{Open: true, Held: []string{"east"}, Unproven: []string{"west"}, Kuma: []string{"west"}}
 	case kind == "zone" && f.asked < 3:
-		return apitypes.Holding{Held: []string{"east"}, Waiting: []string{"west"}, Members: []string{"n1"}}
+		return apitypes.Holding{Held: []string{"east"}, Waiting: []string{"west"}, Members: []string{node1}}
 	case kind == "control-plane":
-		return apitypes.Holding{Members: []string{"n2"}}
+		return apitypes.Holding{Members: []string{node2}}
 	case kind == "dataplane":
 		return apitypes.Holding{Open: true, Offline: []string{"north"}}
 	}
@@ -344,7 +354,7 @@ func (f *fake) backups(file string) {
 	})
 	f.mux.HandleFunc("POST /v1/snapshot/restore", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("force") != "true" {
-			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "cluster c1 holds state", Reason: "holds_state", Hint: "give --force to replace it"})
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "cluster " + cluster1 + " holds state", Reason: "holds_state", Hint: "give --force to replace it"})
 			return
 		}
 		data, err := io.ReadAll(r.Body)
@@ -352,13 +362,13 @@ func (f *fake) backups(file string) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		done := apitypes.RestoreResult{Backup: apitypes.Backup{ClusterID: "c1", Revision: "a@1", Bytes: int64(len(data)), ClusterSecret: 2}, Revision: "b@9"}
-		if r.URL.Query().Get("cluster") == "c1" && r.URL.Query().Get("clusterSecret") == "2" {
-			done.Replaced = "c0"
+		done := apitypes.RestoreResult{Backup: apitypes.Backup{ClusterID: cluster1, Revision: "a@1", Bytes: int64(len(data)), ClusterSecret: 2}, Revision: "b@9"}
+		if r.URL.Query().Get("cluster") == cluster1 && r.URL.Query().Get("clusterSecret") == "2" {
+			done.Replaced = cluster0
 		}
 		reply(w, done)
 	})
-	seal := apitypes.Seal{NodeID: "n1", Active: "0a0a0a0a", First: "0b0b0b0b", CanSign: false, CannotOpen: []string{"zone/3"}, ClusterSecret: 2, Keys: []apitypes.SealKey{
+	seal := apitypes.Seal{NodeID: node1, Active: "0a0a0a0a", First: "0b0b0b0b", CanSign: false, CannotOpen: []string{"zone/3"}, ClusterSecret: 2, Keys: []apitypes.SealKey{
 		{ID: "0b0b0b0b", Held: true}, {ID: "0a0a0a0a", Held: true, Sealed: 4}, {ID: "0c0c0c0c", Sealed: 1},
 	}}
 	f.mux.HandleFunc("GET /v1/seal", func(w http.ResponseWriter, _ *http.Request) { reply(w, seal) })

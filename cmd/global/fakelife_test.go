@@ -76,16 +76,16 @@ func (f *fake) life() {
 			return
 		}
 		list := apitypes.Audit{Silent: []string{}, Items: []apitypes.AuditRecord{
-			{Time: at.Add(3 * time.Second), Member: "n1", Seq: 9, Class: "refusal", Remote: "192.0.2.7:4711", Action: "GET /zones", Outcome: "refused", Status: 401, Reason: "expired"},
-			{Time: at.Add(2 * time.Second), Member: "n2", Seq: 4, Class: "issue", User: "ci", Via: "token", Remote: "192.0.2.8:1", Action: "POST /tokens/zone", Outcome: "done", Status: 200,
+			{Time: at.Add(3 * time.Second), Member: node1, Seq: 9, Class: "refusal", Remote: "192.0.2.7:4711", Action: "GET /zones", Outcome: "refused", Status: 401, Reason: "expired"},
+			{Time: at.Add(2 * time.Second), Member: node2, Seq: 4, Class: "issue", User: "ci", Via: "token", Remote: "192.0.2.8:1", Action: "POST /tokens/zone", Outcome: "done", Status: 200,
 				About: map[string]string{"zone": "west", "jti": "0d4cd35c", "kind": "zone"}},
-			{Time: at, Member: "n1", Seq: 7, Class: "change", User: "jane", Via: "token", Remote: "192.0.2.9:1", Action: "PUT /zones/{zone}", Outcome: "done", Status: 200,
+			{Time: at, Member: node1, Seq: 7, Class: "change", User: "jane", Via: "token", Remote: "192.0.2.9:1", Action: "PUT /zones/{zone}", Outcome: "done", Status: 200,
 				About: map[string]string{"zone": "west", "enabled": "false"}, Revision: revision},
 		}}
 		next := "http://global/v1/audit?before=abc"
 		switch {
 		case r.FormValue("before") == "abc":
-			list.Items, list.Silent = list.Items[2:], []string{"n3"}
+			list.Items, list.Silent = list.Items[2:], []string{node3}
 		case r.FormValue("size") != "100":
 			list.Items, list.Next = list.Items[:2], &next
 		}
@@ -184,14 +184,14 @@ func (f *fake) life() {
 		none, some, seconds := uint64(0), uint64(3), 90.5
 		reply(w, apitypes.ZoneDetail{
 			ZoneState: apitypes.ZoneState{Name: "west", Enabled: true, Online: true, FirstSeen: &at, Sessions: []apitypes.Session{
-				{Instance: "5f0c6a4e-aaaa", Version: "v1", Member: "n1", Remote: "192.0.2.7:4711", Connected: &at, LastHeard: &at, Online: true,
+				{Instance: instance1, Version: "v1", Member: node1, Remote: "192.0.2.7:4711", Connected: &at, LastHeard: &at, Online: true,
 					Revision: "0123456789abcdef-1795324516000@42", Behind: &none, Authenticated: true, Method: "Control Plane Token",
 					TokenSerial: 1, TokenID: "7d444840-9dc0-11d1-b245-5ffdce74fad2", TokenExpires: &at},
-				{Instance: "77", Member: "n2", Connected: &at, Disconnected: &at, Revision: "none", Behind: &some, BehindSeconds: &seconds,
+				{Instance: instance2, Member: node2, Connected: &at, Disconnected: &at, Revision: "none", Behind: &some, BehindSeconds: &seconds,
 					Method: "none", Verdict: "expired"},
 			}},
 			Relay: &apitypes.Relay{Meshes: []string{"default"}}, Revision: "0123456789abcdef-1795324516000@42",
-			Waits: []string{"activation of zone-token-signing-key-2"}, AnsweredBy: "n1", Leader: true, AgeSeconds: 0.7,
+			Waits: []string{"activation of zone-token-signing-key-2"}, AnsweredBy: node1, Leader: true, AgeSeconds: 0.7,
 		})
 	})
 }
@@ -206,14 +206,14 @@ func issuedLog() apitypes.Audit {
 		return apitypes.AuditRecord{Time: *before(back), Member: member, Class: "issue", User: user, Outcome: "done", About: about}
 	}
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	return apitypes.Audit{Silent: []string{"n3"}, Since: &since, Items: []apitypes.AuditRecord{
-		record("n1", "zone west", "1h", "500h", map[string]string{"kind": "control-plane", "zone": "west", "jti": "cp-1", "serial": "1"}),
-		record("n2", "jane", "30h", "2000h", map[string]string{"kind": "zone", "zone": "west", "scope": "egress,ingress", "jti": "id-1", "serial": "1"}),
-		record("n2", "jane", "40h", "100h", map[string]string{"kind": "zone", "zone": "east", "scope": "egress", "jti": "id-9", "serial": "1"}),
-		record("n1", "joe", "50h", "600h", map[string]string{"kind": "control-plane", "zone": "west", "jti": "cp-1", "serial": "1"}),
-		record("n1", "joe", "90h", "-1h", map[string]string{"kind": "user", "name": "ann", "jti": "u-1", "serial": "1"}),
-		record("n1", "joe", "95h", "900h", map[string]string{"kind": "dataplane", "mesh": "default", "name": "dp-1", "jti": "d-1", "serial": "7"}),
-		{Time: since, Member: "n1", Class: "issue", Outcome: "done", About: map[string]string{"kind": "zone"}},
+	return apitypes.Audit{Silent: []string{node3}, Since: &since, Items: []apitypes.AuditRecord{
+		record(node1, "zone west", "1h", "500h", map[string]string{"kind": "control-plane", "zone": "west", "jti": "cp-1", "serial": "1"}),
+		record(node2, "jane", "30h", "2000h", map[string]string{"kind": "zone", "zone": "west", "scope": "egress,ingress", "jti": "id-1", "serial": "1"}),
+		record(node2, "jane", "40h", "100h", map[string]string{"kind": "zone", "zone": "east", "scope": "egress", "jti": "id-9", "serial": "1"}),
+		record(node1, "joe", "50h", "600h", map[string]string{"kind": "control-plane", "zone": "west", "jti": "cp-1", "serial": "1"}),
+		record(node1, "joe", "90h", "-1h", map[string]string{"kind": "user", "name": "ann", "jti": "u-1", "serial": "1"}),
+		record(node1, "joe", "95h", "900h", map[string]string{"kind": "dataplane", "mesh": "default", "name": "dp-1", "jti": "d-1", "serial": "7"}),
+		{Time: since, Member: node1, Class: "issue", Outcome: "done", About: map[string]string{"kind": "zone"}},
 	}}
 }
 

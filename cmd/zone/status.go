@@ -61,11 +61,12 @@ Examples:
 func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {
 	var f console.Fields
 	f.Add("zone", s.Zone)
-	f.Add("instance", s.Instance)
+	f.AddWide("instance", s.Instance)
 	f.Add("version", s.Version)
-	f.Add("cluster", s.Cluster)
+	f.AddWide("cluster", s.Cluster)
 	f.Add("revision", s.Revision)
 	f.Add("global", link(s.Global, now))
+	f.AddWide("member", s.Global.Member)
 	f.Add("global is", kindOfGlobal(s.Global.Kind))
 	f.Add("last error", s.Global.LastError)
 	f.Add("cannot write", s.Unwritten)
@@ -98,9 +99,6 @@ func link(g apitypes.ZoneGlobal, now time.Time) string {
 	text := "not connected"
 	if g.Connected {
 		text = "connected to " + g.Address
-		if g.Member != "" {
-			text += " (member " + g.Member + ")"
-		}
 	}
 	if g.Since != nil {
 		text += " for " + console.Age(now, *g.Since)

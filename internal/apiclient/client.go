@@ -41,6 +41,8 @@ type client struct {
 	// stale is told for how long the node has not heard the leader, where an answer
 	// says so; nil: nobody is.
 	stale func(time.Duration)
+	// members is told what operators call each member, by its id; nil: nobody is.
+	members func(map[string]string)
 	// waits is told why a change is sent again; nil: nobody is.
 	waits    func(error)
 	patience time.Duration
@@ -192,6 +194,15 @@ const headerStale = "Meridian-Stale"
 func (c *client) heed(h http.Header) {
 	if seconds, err := strconv.Atoi(h.Get(headerStale)); err == nil && seconds >= 0 && c.stale != nil {
 		c.stale(time.Duration(seconds) * time.Second)
+	}
+	if list := h.Get(apitypes.HeaderMembers); list != "" && c.members != nil {
+		names := map[string]string{}
+		for pair := range strings.SplitSeq(list, ",") {
+			if id, name, ok := strings.Cut(pair, "="); ok && id != "" {
+				names[id] = name
+			}
+		}
+		c.members(names)
 	}
 }
 

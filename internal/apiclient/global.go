@@ -19,6 +19,9 @@ type Global struct{ c *client }
 // for how long it has not: what it shows may be old.
 func (g *Global) OnStale(f func(silent time.Duration)) { g.c.stale = f }
 
+// OnMembers has f told what operators call each member, by its id, with each answer.
+func (g *Global) OnMembers(f func(names map[string]string)) { g.c.members = f }
+
 // OnWaiting has f told why a change is sent again: the cluster has no leader just now.
 func (g *Global) OnWaiting(f func(cause error)) { g.c.waits = f }
 

@@ -63,13 +63,18 @@ type ConfirmedLoss struct {
 type Member struct {
 	ID      string `json:"id"`
 	Address string `json:"address"`
-	Voter   bool   `json:"voter"` // else it follows, until it is promoted
+	// Name is what operators call it: the first part of its address that tells it from the
+	// other members.
+	Name  string `json:"name"`
+	Voter bool   `json:"voter"` // else it follows, until it is promoted
 	// NonVoter: it was started with --non-voter. It is never promoted and never leads;
 	// where it still has a vote, it gives it back once enough others have one.
 	NonVoter bool   `json:"nonVoter"`
 	Leader   bool   `json:"leader"`
 	Live     bool   `json:"live"`    // it answered the member that answers
 	Applied  uint64 `json:"applied"` // Raft index
+	// Version is that of its program; absent where it does not answer.
+	Version string `json:"version,omitempty"`
 	// Diverged: it applied something else than others did. Gates stay shut.
 	Diverged bool `json:"diverged,omitempty"`
 	// Clock is absent where it is not known: the member has not been asked, or is silent.
@@ -88,13 +93,13 @@ type MemberClock struct {
 // TransferLeaderRequest is the body of POST /v1/cluster/transfer-leader. An empty
 // To means the member that is furthest.
 type TransferLeaderRequest struct {
-	To string `json:"to,omitempty"`
+	To string `json:"to,omitempty"` // a name, an address or an id
 }
 
 // RemoveMemberRequest is the body of POST /v1/cluster/remove. Force removes a
 // member also where the voters that are left are no live majority.
 type RemoveMemberRequest struct {
-	ID    string `json:"id"`
+	ID    string `json:"id"` // a name or an address does as well
 	Force bool   `json:"force,omitempty"`
 	// Expel refuses the node, and the certificate that it shows, on every port. The node
 	// need not be a member any more.

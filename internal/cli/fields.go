@@ -9,22 +9,60 @@ import (
 
 // Fields shows one thing: a line for each of its properties, name and value. The
 // zero value is ready to use.
-type Fields struct{ lines [][2]string }
+type Fields struct {
+	lines  []field
+	format Format
+}
+
+type field struct {
+	name, value string
+	wide        bool // only -o wide shows it
+}
 
 // Add adds a line, unless the value is empty.
-func (f *Fields) Add(name, value string) {
+func (f *Fields) Add(name, value string) { f.add(name, value, false) }
+
+// AddWide adds a line that only -o wide shows, unless the value is empty.
+func (f *Fields) AddWide(name, value string) { f.add(name, value, true) }
+
+func (f *Fields) add(name, value string, wide bool) {
 	if value != "" {
-		f.lines = append(f.lines, [2]string{Line(name), Line(value)})
+		f.lines = append(f.lines, field{Line(name), Line(value), wide})
 	}
 }
+
+func (f *Fields) formatted(format Format) { f.format = format }
 
 // WriteTo implements [io.WriterTo].
 func (f *Fields) WriteTo(w io.Writer) (int64, error) {
 	var buf bytes.Buffer
 	tw := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
 	for _, l := range f.lines {
-		fmt.Fprintf(tw, "%s:\t%s\n", l[0], l[1])
+		if !l.wide || f.format.wide {
+			fmt.Fprintf(tw, "%s:\t%s\n", l.name, f.format.named.in(l.value))
+		}
 	}
 	tw.Flush() // a bytes.Buffer takes everything
+	return buf.WriteTo(w)
+}
+
+// Paragraphs are fields of several things, with a blank line between two.
+type Paragraphs []*Fields
+
+func (p Paragraphs) formatted(format Format) {
+	for _, f := range p {
+		f.formatted(format)
+	}
+}
+
+// WriteTo implements [io.WriterTo].
+func (p Paragraphs) WriteTo(w io.Writer) (int64, error) {
+	var buf bytes.Buffer
+	for i, f := range p {
+		if i > 0 {
+			buf.WriteByte('\n')
+		}
+		_, _ = f.WriteTo(&buf) // a bytes.Buffer takes everything
+	}
 	return buf.WriteTo(w)
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"sigs.k8s.io/yaml"
@@ -15,6 +16,7 @@ type Format struct {
 	name string
 	// bare leaves the header of a table out, names all but its first column too.
 	bare, names, wide bool
+	named             *naming // what ids are shown as; nil: they are not
 }
 
 // The formats. Scripts should use JSON or YAML: a table may gain columns.
@@ -44,7 +46,10 @@ func OutputFlag() cli.Flag {
 func FormatOf(c *cli.Context) (Format, error) {
 	for _, f := range []Format{FormatTable, FormatWide, FormatJSON, FormatYAML} {
 		if f.name == c.String("output") {
-			f.bare, f.names = c.Bool("no-headers"), c.Bool("quiet")
+			f.bare, f.names, f.named = c.Bool("no-headers"), c.Bool("quiet"), namedOf(c.App)
+			if f.wide && f.named != nil {
+				f.named.showIDs()
+			}
 			return f, nil
 		}
 	}
@@ -64,11 +69,14 @@ func Print(w io.Writer, f Format, data any, table func() io.WriterTo) error {
 		out, err = yaml.Marshal(data)
 	default:
 		shown := table()
-		if t, ok := shown.(*Table); ok {
-			t.format = f
+		if t, ok := shown.(interface{ formatted(Format) }); ok {
+			t.formatted(f)
+			_, err := shown.WriteTo(w)
+			return writeFailed(err)
 		}
-		_, err := shown.WriteTo(w)
-		return writeFailed(err)
+		var text strings.Builder
+		_, _ = shown.WriteTo(&text) // it takes everything
+		return Write(w, []byte(f.named.in(text.String())))
 	}
 	if err != nil {
 		return federation.Errorf(federation.Internal, "showing the result: %w", err)

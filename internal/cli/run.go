@@ -105,6 +105,10 @@ func versionOf(app *cli.App) Build {
 // prepare takes help and usage errors away from the library, for every command.
 func prepare(app *cli.App) {
 	app.OnUsageError = usageFault
+	if app.Metadata == nil {
+		app.Metadata = map[string]any{}
+	}
+	app.Metadata[namedKey] = &naming{}
 	var each func(commands []*cli.Command)
 	each = func(commands []*cli.Command) {
 		for _, c := range commands {

@@ -76,9 +76,6 @@ func ServerLogger(c *cli.Context) (*slog.Logger, error) {
 	format := c.String("log-format")
 	logger, err := NewLogger(c.App.ErrWriter, format, c.String("log-level"))
 	if err == nil && format == "json" {
-		if c.App.Metadata == nil {
-			c.App.Metadata = map[string]any{}
-		}
 		c.App.Metadata[loggerKey] = logger
 	}
 	return logger, err

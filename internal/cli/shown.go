@@ -22,7 +22,7 @@ func (s Sentence) WriteTo(w io.Writer) (int64, error) {
 
 // Tell prints what a command did, where it has no other result.
 func Tell(c *cli.Context, text string) error {
-	_, err := Sentence(text).WriteTo(c.App.Writer)
+	_, err := Sentence(namedOf(c.App).in(text)).WriteTo(c.App.Writer)
 	return err
 }
 

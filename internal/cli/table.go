@@ -30,6 +30,8 @@ func (t *Table) Wide(header ...string) *Table {
 	return t
 }
 
+func (t *Table) formatted(f Format) { t.format = f }
+
 // Row adds a row. Cells are cleaned; an empty one shows as "-", except in the
 // last column, so that each line has as many words as columns.
 func (t *Table) Row(cells ...string) {
@@ -60,6 +62,11 @@ func (t *Table) WriteTo(w io.Writer) (int64, error) {
 		fmt.Fprintln(tw, strings.Join(t.header[:columns], "\t"))
 	}
 	for _, row := range t.rows {
+		for i, cell := range row {
+			if t.header[i] != "ID" {
+				row[i] = t.format.named.in(cell)
+			}
+		}
 		fmt.Fprintln(tw, strings.Join(row[:columns], "\t"))
 	}
 	tw.Flush() // a bytes.Buffer takes everything

@@ -19,6 +19,7 @@ type Voice struct {
 	in      io.Reader
 	err     io.Writer
 	log     *slog.Logger // nil: it speaks in plain lines
+	named   *naming      // nil: it knows no names
 }
 
 // NewVoice returns the voice of the named program, which speaks on err and hears
@@ -31,6 +32,7 @@ func NewVoice(program string, in io.Reader, err io.Writer) *Voice {
 func VoiceOf(app *cli.App) *Voice {
 	v := NewVoice(app.Name, app.Reader, app.ErrWriter)
 	v.log, _ = app.Metadata[loggerKey].(*slog.Logger)
+	v.named = namedOf(app)
 	return v
 }
 
@@ -77,7 +79,7 @@ func (v *Voice) line(label, text string) {
 		v.log.Info(label + text)
 		return
 	}
-	fmt.Fprintf(v.err, "%s: %s%s\n", v.program, label, Line(text))
+	fmt.Fprintf(v.err, "%s: %s%s\n", v.program, label, Line(v.named.in(text)))
 }
 
 // IsTerminal reports whether somebody sits at the stream: it is a terminal, and the

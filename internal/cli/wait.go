@@ -92,7 +92,7 @@ func (p *progress) state(text string) {
 	now := time.Now()
 	text = fmt.Sprintf("%s (%s)", text, Span(clock.Elapsed(p.began, now)))
 	if p.terminal {
-		fmt.Fprintf(p.voice.err, "\r\x1b[K%s: %s", p.voice.program, Line(text))
+		fmt.Fprintf(p.voice.err, "\r\x1b[K%s: %s", p.voice.program, Line(p.voice.named.in(text)))
 		p.open = true
 		return
 	}
@@ -140,7 +140,7 @@ func Agree(c *cli.Context, question string) error {
 func (v *Voice) ask(question string) (bool, error) {
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	fmt.Fprintf(v.err, "%s: %s? [y/N] ", v.program, Line(question))
+	fmt.Fprintf(v.err, "%s: %s? [y/N] ", v.program, Line(v.named.in(question)))
 	var answer string
 	var err error
 	answered := make(chan struct{})

@@ -77,9 +77,9 @@ func showAudit(c *cli.Context) error {
 		return err
 	}
 	err = console.Print(c.App.Writer, format, auditPage{audit.Items, audit.Silent, audit.Damaged, more}, func() io.WriterTo {
-		t := console.NewTable("TIME", "USER", "FROM", "ACTION", "OUTCOME", "ABOUT")
+		t := console.NewTable("TIME", "USER", "FROM", "ACTION", "OUTCOME", "ABOUT").Wide("MEMBER", "REQUEST")
 		for _, r := range audit.Items {
-			t.Row(r.Time.UTC().Format(time.RFC3339), r.User, r.Remote, r.Action, outcomeText(r), aboutText(r.About))
+			t.Row(r.Time.UTC().Format(time.RFC3339), r.User, r.Remote, r.Action, outcomeText(r), aboutText(r.About), r.Member, r.RequestID)
 		}
 		return t
 	})

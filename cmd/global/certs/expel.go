@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -111,9 +112,9 @@ func certsExpelled() *cli.Command {
 				return err
 			}
 			return console.Print(c.App.Writer, format, list, func() io.WriterTo {
-				table := console.NewTable("ID", "WHOSE", "BY", "AT", "REASON")
+				table := console.NewTable("WHOSE", "BY", "AT", "REASON").Wide("ID")
 				for _, e := range list.Items {
-					table.Row(e.ID, e.Subject, e.By, e.At.Format("2006-01-02T15:04:05Z"), e.Reason)
+					table.Row(cmp.Or(e.Subject, e.ID), e.By, e.At.Format("2006-01-02T15:04:05Z"), e.Reason, e.ID)
 				}
 				return table
 			})

@@ -73,6 +73,7 @@ func New(c *cli.Context, target apiclient.Target) (*apiclient.Global, error) {
 			console.VoiceOf(c.App).Warn("this member has not heard a leader for %s: what it shows may be old", silent)
 		})
 	})
+	g.OnMembers(func(names map[string]string) { console.Learn(c.App, names) })
 	var waiting sync.Once
 	g.OnWaiting(func(cause error) {
 		waiting.Do(func() { console.VoiceOf(c.App).Say("%s; trying again", cause) })

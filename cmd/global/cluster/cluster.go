@@ -98,7 +98,7 @@ func alarm(status apitypes.Cluster) error {
 }
 
 func memberTable(status apitypes.Cluster) *console.Table {
-	t := console.NewTable("ID", "ADDRESS", "ROLE", "LIVE", "APPLIED", "CLOCK")
+	t := console.NewTable("NAME", "ADDRESS", "ROLE", "LIVE", "APPLIED", "CLOCK", "VERSION").Wide("ID")
 	for _, m := range status.Members {
 		role, live := "follows", "no"
 		switch {
@@ -115,7 +115,7 @@ func memberTable(status apitypes.Cluster) *console.Table {
 		if m.Diverged {
 			live = "diverged"
 		}
-		t.Row(m.ID, m.Address, role, live, strconv.FormatUint(m.Applied, 10), clockOf(m.Clock))
+		t.Row(m.Name, m.Address, role, live, strconv.FormatUint(m.Applied, 10), clockOf(m.Clock), m.Version, m.ID)
 	}
 	return t
 }
@@ -140,17 +140,17 @@ func clusterTransferLeader() *cli.Command {
 	return &cli.Command{
 		Name:      "transfer-leader",
 		Usage:     "hand the leadership to another member",
-		ArgsUsage: "[ID]",
-		Description: `Without an id it goes to the member that is furthest. A member without a vote is
+		ArgsUsage: "[NAME]",
+		Description: `Without a name it goes to the member that is furthest. A member without a vote is
 refused. A member that is stopped with
 SIGTERM hands it over by itself.
 
 Examples:
   global cluster transfer-leader
-  global cluster transfer-leader 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
+  global cluster transfer-leader global-2`,
 		Flags: client.Flags(),
 		Action: func(c *cli.Context) error {
-			if err := console.Arguments(c, 0, 1, "global cluster transfer-leader [ID]"); err != nil {
+			if err := console.Arguments(c, 0, 1, "global cluster transfer-leader [NAME]"); err != nil {
 				return err
 			}
 			g, err := client.Connect(c)
@@ -180,24 +180,24 @@ func handedOn(c *cli.Context, g *apiclient.Global, from string) string {
 	if err != nil || !done {
 		return "the leadership was handed on by " + from + "; who leads is shown by: global status"
 	}
-	return fmt.Sprintf("the leadership went from %s to %s", memberName(now, from), memberName(now, now.Leader))
+	return fmt.Sprintf("the leadership went from %s to %s", from, now.Leader)
 }
 
-// memberName names a member as operators know it: by its address, with its id.
-func memberName(of apitypes.Cluster, id string) string {
-	for _, m := range of.Members {
-		if m.ID == id {
-			return m.Address + " (" + id + ")"
+// nameOf returns the name of the member that an operator calls so, or the word itself.
+func nameOf(status apitypes.Cluster, word string) string {
+	for _, m := range status.Members {
+		if m.ID == word || m.Address == word {
+			return m.Name
 		}
 	}
-	return id
+	return word
 }
 
 func clusterRemove() *cli.Command {
 	return &cli.Command{
 		Name:      "remove",
 		Usage:     "take a member out of the cluster",
-		ArgsUsage: "ID",
+		ArgsUsage: "NAME",
 		Description: `The node does not come back with its data folder; emptied, it joins as a new one.
 Where the voters that are left would be no live majority, the removal is refused
 unless it is forced. With --expel the node, a member or not, and the certificate that it
@@ -205,15 +205,15 @@ showed last are refused on every port from now on: do that when its disk was sto
 that run Kuma's control plane heed no expulsion: they are named, and the exit code is 3.
 
 Examples:
-  global cluster remove 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0
-  global cluster remove --expel --reason "disk stolen" 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
+  global cluster remove global-2
+  global cluster remove --expel --reason "disk stolen" global-2`,
 		Flags: client.Flags(
 			&cli.BoolFlag{Name: "force", Usage: "remove it also where no live majority is left"},
 			&cli.BoolFlag{Name: "expel", Usage: "refuse the node and its certificate on every port"},
 			&cli.StringFlag{Name: "reason", Usage: "why it is expelled, a `TEXT` for the list"},
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}),
 		Action: func(c *cli.Context) error {
-			if err := console.Arguments(c, 1, 1, "global cluster remove ID"); err != nil {
+			if err := console.Arguments(c, 1, 1, "global cluster remove NAME"); err != nil {
 				return err
 			}
 			g, err := client.Connect(c)
@@ -224,7 +224,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			name := memberName(before, c.Args().First())
+			name := nameOf(before, c.Args().First())
 			if err := console.Agree(c, "remove "+name+" from the cluster: it does not come back with its data"); err != nil {
 				return err
 			}
@@ -254,15 +254,15 @@ func clusterReadmit() *cli.Command {
 	return &cli.Command{
 		Name:      "readmit",
 		Usage:     "take the expulsion of a node back",
-		ArgsUsage: "ID",
+		ArgsUsage: "NAME",
 		Description: `The node may be a peer again; it joins with an empty data folder. Its certificate is
 readmitted apart: global certs readmit.
 
 Examples:
-  global cluster readmit 4acd864d-0fb5-4e10-9b85-695e2dc4e1a0`,
+  global cluster readmit global-2`,
 		Flags: client.Flags(),
 		Action: func(c *cli.Context) error {
-			if err := console.Arguments(c, 1, 1, "global cluster readmit ID"); err != nil {
+			if err := console.Arguments(c, 1, 1, "global cluster readmit NAME"); err != nil {
 				return err
 			}
 			g, err := client.Connect(c)

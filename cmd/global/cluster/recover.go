@@ -35,6 +35,7 @@ type recoveryLacks struct {
 
 type recoveryMember struct {
 	ID      string `json:"id"`
+	Name    string `json:"name"`
 	Address string `json:"address"`
 	Voter   bool   `json:"voter"`
 	Stays   bool   `json:"stays"`
@@ -113,15 +114,16 @@ func shownRecovery(f raftstore.Recovery, dry bool) recovery {
 	if f.Lacks.Raft > 0 {
 		r.Lacks = &recoveryLacks{Member: f.Lacks.Node, Index: f.Lacks.Raft}
 	}
+	names := raftstore.NamesOf(f.Members)
 	for _, m := range f.Members {
-		r.Members = append(r.Members, recoveryMember{ID: m.ID, Address: m.Address, Voter: m.Voter, Stays: m.ID == f.NodeID})
+		r.Members = append(r.Members, recoveryMember{ID: m.ID, Name: names[m.ID], Address: m.Address, Voter: m.Voter, Stays: m.ID == f.NodeID})
 	}
 	return r
 }
 
 func recoveryFields(r recovery) *console.Fields {
 	f := &console.Fields{}
-	f.Add("cluster", r.ClusterID)
+	f.AddWide("cluster", r.ClusterID)
 	for _, m := range r.Members {
 		what := "goes"
 		if m.Stays {
@@ -130,7 +132,8 @@ func recoveryFields(r recovery) *console.Fields {
 		if !m.Voter {
 			what += " (it had no vote)"
 		}
-		f.Add("member", fmt.Sprintf("%s at %s: %s", m.ID, m.Address, what))
+		f.Add("member", fmt.Sprintf("%s at %s: %s", m.Name, m.Address, what))
+		f.AddWide("its id", m.ID)
 	}
 	f.Add("newest snapshot", strconv.FormatUint(r.Snapshot, 10))
 	f.Add("last entry", strconv.FormatUint(r.LastIndex, 10)+"; all up to it counts as acknowledged")

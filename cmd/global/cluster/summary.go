@@ -65,7 +65,7 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 	s := summary{Behind: []string{}, Offline: []string{}, Alarms: []string{}}
 	for _, m := range members.Members {
 		if m.Leader {
-			s.Leader = m.Address
+			s.Leader = m.Name
 		}
 		if m.Voter {
 			s.Voters++
@@ -74,10 +74,10 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 			}
 		}
 		if m.Diverged {
-			s.Alarms = append(s.Alarms, "member "+m.Address+" has diverged")
+			s.Alarms = append(s.Alarms, "member "+m.Name+" has diverged")
 		}
 		if m.Clock != nil && m.Clock.Off {
-			s.Alarms = append(s.Alarms, "the clock of member "+m.Address+" is off by "+strings.TrimSuffix(clockOf(m.Clock), " (off)"))
+			s.Alarms = append(s.Alarms, "the clock of member "+m.Name+" is off by "+strings.TrimSuffix(clockOf(m.Clock), " (off)"))
 		}
 	}
 	s.Tolerates = max(0, s.Live-s.Voters/2-1)

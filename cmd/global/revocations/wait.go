@@ -107,7 +107,7 @@ func lacks(z apitypes.ZoneState, need federation.Revision, now time.Time) string
 		switch {
 		case err == nil && at.Covers(need):
 		case !s.Online:
-			away = "has a control plane that is offline, " + s.Instance
+			away = "has a control plane that is offline, " + s.Remote
 		case s.Nack != "":
 			return "refuses it: " + s.Nack
 		default:

@@ -185,7 +185,7 @@ func (r *remembering) Write(p []byte) (int, error) {
 func backupFields(b apitypes.Backup) *console.Fields {
 	f := &console.Fields{}
 	f.Add("format", strconv.Itoa(b.Format))
-	f.Add("cluster", b.ClusterID)
+	f.AddWide("cluster", b.ClusterID)
 	f.Add("revision", b.Revision)
 	if b.Time != nil {
 		f.Add("last change", b.Time.Format(time.RFC3339))
@@ -324,13 +324,13 @@ func restoreSnapshot(c *cli.Context) error {
 	}
 	if done.Replaced != "" {
 		voice := console.VoiceOf(c.App)
-		voice.Warn("cluster %s took the place of cluster %s, with generation %d of the cluster secret", done.Backup.ClusterID, done.Replaced, done.Backup.ClusterSecret)
+		voice.Warn("the cluster of the backup took the place of another one, with generation %d of the cluster secret", done.Backup.ClusterSecret)
 		voice.Hint("who was expelled after the backup was made is trusted again: compare global certs expelled with what you know, and expel them again")
 		voice.Hint("make another generation, unless you know that this one was not replaced because somebody had it: global seal rotate --cluster-secret")
 	}
 	return console.Print(c.App.Writer, format, done, func() io.WriterTo {
-		return console.Sentence(fmt.Sprintf("cluster %s is restored to %s; its new history begins at %s",
-			done.Backup.ClusterID, done.Backup.Revision, done.Revision))
+		return console.Sentence(fmt.Sprintf("the cluster is restored to %s; its new history begins at %s",
+			done.Backup.Revision, done.Revision))
 	})
 }
 

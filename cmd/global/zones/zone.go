@@ -1,7 +1,6 @@
 package zones
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -48,22 +47,7 @@ Examples:
 	}
 }
 
-// paragraphs are written one after the other with a blank line between.
-type paragraphs []*console.Fields
-
-// WriteTo implements [io.WriterTo].
-func (p paragraphs) WriteTo(w io.Writer) (int64, error) {
-	var buf bytes.Buffer
-	for i, f := range p {
-		if i > 0 {
-			buf.WriteByte('\n')
-		}
-		_, _ = f.WriteTo(&buf) // a bytes.Buffer takes everything
-	}
-	return buf.WriteTo(w)
-}
-
-func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
+func zoneFields(z apitypes.ZoneDetail, now time.Time) console.Paragraphs {
 	f := &console.Fields{}
 	f.Add("zone", z.Name)
 	f.Add("status", zoneStatus(z.ZoneState, z.Online))
@@ -80,7 +64,7 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) paragraphs {
 	for _, w := range z.Waits {
 		f.Add("waits on it", w)
 	}
-	all := paragraphs{f}
+	all := console.Paragraphs{f}
 	for _, s := range z.Sessions {
 		all = append(all, sessionFields(s, z.Revision, now))
 	}
@@ -98,7 +82,8 @@ func answeredBy(z apitypes.ZoneDetail) string {
 
 func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fields {
 	f := &console.Fields{}
-	f.Add("instance", cmp.Or(s.Instance, "unnamed"))
+	f.Add("control plane", where(s))
+	f.AddWide("instance", cmp.Or(s.Instance, "unnamed"))
 	switch {
 	case s.Online:
 		f.Add("state", "online since "+moment(s.Connected, now, "?"))
@@ -108,7 +93,6 @@ func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fiel
 		f.Add("state", "offline since "+moment(s.Disconnected, now, "?"))
 	}
 	f.Add("member", s.Member)
-	f.Add("address", s.Remote)
 	f.Add("version", s.Version)
 	f.Add("last heard", moment(s.LastHeard, now, ""))
 	f.Add("authenticated by", proof(s))
@@ -125,6 +109,10 @@ func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fiel
 	f.Add("refuses", s.Nack)
 	return f
 }
+
+// where names a control plane of a zone by the address that it connects from: its instance
+// id says nothing to who reads it.
+func where(s apitypes.Session) string { return cmp.Or(s.Remote, "at an unknown address") }
 
 // lag is how far an instance is behind the global's revision, in changes and in time.
 func lag(s apitypes.Session, head string) string {

@@ -59,7 +59,7 @@ func warnRefused(voice *console.Voice, zones []apitypes.ZoneState) {
 	for _, z := range zones {
 		for _, s := range z.Sessions {
 			if s.Nack != "" {
-				voice.Warn("zone %s, instance %s, refuses what it is sent: %s", z.Name, s.Instance, s.Nack)
+				voice.Warn("zone %s, its control plane %s, refuses what it is sent: %s", z.Name, where(s), s.Nack)
 			}
 			if s.Disconnected == nil && slices.Contains(s.Unheeded, kuma.ZoneRevocations) {
 				voice.Warn("%s (%s) does not heed %s: rotate", z.Name, strings.TrimSpace("Kuma "+s.Version), kuma.ZoneRevocations)
@@ -69,15 +69,16 @@ func warnRefused(voice *console.Voice, zones []apitypes.ZoneState) {
 }
 
 func zoneTable(zones []apitypes.ZoneState) *console.Table {
-	t := console.NewTable("NAME", "STATUS", "INSTANCE", "LAST CONNECTED AGO", "LAST HEARD AGO", "BEHIND", "AUTHENTICATED BY", "VERSION", "KEY SETS FETCHED AGO")
+	t := console.NewTable("NAME", "STATUS", "LAST CONNECTED AGO", "LAST HEARD AGO", "BEHIND", "AUTHENTICATED BY", "VERSION", "KEY SETS FETCHED AGO").
+		Wide("ADDRESS", "MEMBER", "INSTANCE")
 	now := time.Now()
 	for _, z := range zones {
 		if len(z.Sessions) == 0 {
-			t.Row(z.Name, zoneStatus(z, z.Online), "", ago(now, z.LastSeen, notSeen(z)), "", "", "", "", "")
+			t.Row(z.Name, zoneStatus(z, z.Online), ago(now, z.LastSeen, notSeen(z)), "", "", "", "", "")
 		}
 		for _, s := range z.Sessions {
-			t.Row(z.Name, zoneStatus(z, s.Online), shortID(s.Instance), ago(now, s.Connected, "never"), ago(now, s.LastHeard, "never"),
-				behind(s), proof(s), s.Version, fetched(s, now))
+			t.Row(z.Name, zoneStatus(z, s.Online), ago(now, s.Connected, "never"), ago(now, s.LastHeard, "never"),
+				behind(s), proof(s), s.Version, fetched(s, now), s.Remote, s.Member, s.Instance)
 		}
 	}
 	return t
@@ -146,6 +147,3 @@ func proof(s apitypes.Session) string {
 	}
 	return s.Method
 }
-
-// shortID is enough of a UUID to tell the instances of a zone apart.
-func shortID(id string) string { return id[:min(8, len(id))] }

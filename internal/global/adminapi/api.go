@@ -170,7 +170,7 @@ func (api *API) Handler(a Access) http.Handler {
 		Certificate:      api.certificate(a),
 	}, api.cfg.Roles, api.routes())
 	rt.elsewhere, rt.trail, rt.slowed = api.elsewhere, api.newTrail(), api.cfg.Slow
-	rt.stranger = api.getStrangersIndex
+	rt.stranger, rt.members = api.getStrangersIndex, api.store.MemberNames
 	if a == Peer {
 		rt.elsewhere = api.oneHop
 	}

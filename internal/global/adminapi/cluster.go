@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -60,6 +61,7 @@ type Member struct {
 	Voter, Live bool
 	NonVoter    bool // it was started to follow without a vote
 	Applied     uint64
+	Version     string // empty: it does not answer
 }
 
 // The limits of a member that does not hear the leader: what it signs could be
@@ -191,12 +193,14 @@ func (api *API) mayIssue(lifetime time.Duration) error {
 func (api *API) getCluster(_ *act, w http.ResponseWriter, r *http.Request) error {
 	status := apitypes.Cluster{ClusterID: api.store.ClusterID(), AnsweredBy: api.store.NodeID(), FeatureLevel: api.store.FeatureLevel(), Members: []apitypes.Member{}}
 	status.Leader, _ = api.store.Leader()
+	names := api.store.MemberNames()
 	warnings := append(api.losses(&status), api.brokenKeys()...)
 	if api.cfg.Cluster == nil {
 		_, addr := api.store.Leader()
 		status.Voters = 1
 		status.Members = append(status.Members, apitypes.Member{
-			ID: api.store.NodeID(), Address: addr, Voter: true, Leader: true, Live: true, Applied: api.store.Applied(),
+			ID: api.store.NodeID(), Name: names[api.store.NodeID()], Address: addr, Voter: true, Leader: true, Live: true,
+			Applied: api.store.Applied(), Version: api.cfg.Version,
 		})
 		status.Warning = strings.Join(warnings, "; ")
 		return reply(w, http.StatusOK, status)
@@ -216,8 +220,8 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, r *http.Request) error
 			warnings = append(warnings, "member "+m.ID+" was started with --non-voter and keeps its vote until enough others vote")
 		}
 		status.Members = append(status.Members, apitypes.Member{
-			ID: m.ID, Address: m.Address, Voter: m.Voter, NonVoter: m.NonVoter, Leader: m.ID == status.Leader, Live: m.Live, Applied: m.Applied, Diverged: slices.Contains(diverged, m.ID),
-			Clock: clockJSON(times, m.ID),
+			ID: m.ID, Name: names[m.ID], Address: m.Address, Voter: m.Voter, NonVoter: m.NonVoter, Leader: m.ID == status.Leader, Live: m.Live,
+			Applied: m.Applied, Version: m.Version, Diverged: slices.Contains(diverged, m.ID), Clock: clockJSON(times, m.ID),
 		})
 	}
 	if status.Voters%2 == 0 && status.Voters > 0 {
@@ -243,6 +247,7 @@ func (api *API) postTransferLeader(a *act, w http.ResponseWriter, r *http.Reques
 	if api.cfg.Cluster == nil {
 		return alone()
 	}
+	body.To = api.store.MemberID(body.To)
 	a.note(slog.String("to", clip(body.To)))
 	if err := api.cfg.Cluster.TransferLead(body.To); err != nil {
 		return err
@@ -261,6 +266,8 @@ func (api *API) postRemoveMember(a *act, w http.ResponseWriter, r *http.Request)
 	if api.cfg.Cluster == nil {
 		return alone()
 	}
+	body.ID = api.store.MemberID(body.ID)
+	name := cmp.Or(api.store.MemberNames()[body.ID], body.ID)
 	a.note(slog.String("member", clip(body.ID)), slog.Bool("force", body.Force))
 	keys := api.cfg.Cluster.CertificateKeys(body.ID) // before its connections are gone
 	err := api.cfg.Cluster.Remove(r.Context(), body.ID, body.Force)
@@ -270,7 +277,7 @@ func (api *API) postRemoveMember(a *act, w http.ResponseWriter, r *http.Request)
 	removed := apitypes.RemovedMember{Expelled: []string{}}
 	if body.Expel {
 		for _, id := range append([]string{body.ID}, keys...) {
-			expelled := raftstore.Expelled{ID: id, Subject: "node " + body.ID, Reason: body.Reason}
+			expelled := raftstore.Expelled{ID: id, Subject: "node " + name, Reason: body.Reason}
 			if err := api.store.Expel(r.Context(), a.origin("expel", id), expelled); err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ func (api *API) postExpel(a *act, w http.ResponseWriter, r *http.Request) error 
 }
 
 func (api *API) deleteExpelled(a *act, w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
+	id := api.expelledID(r.PathValue("id"))
 	a.note(slog.String("readmitted", clip(id)))
 	origin := a.origin("readmit", id)
 	err := api.store.Readmit(r.Context(), origin, id)
@@ -53,6 +53,21 @@ func (api *API) deleteExpelled(a *act, w http.ResponseWriter, r *http.Request) e
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// expelledID returns the id of the expelled node that an operator calls so, who may have the
+// name by which it was expelled only. Any other word is returned as it is.
+func (api *API) expelledID(word string) string {
+	found := word
+	for _, e := range api.store.Expelled() {
+		switch {
+		case e.ID == word:
+			return word
+		case e.Subject == "node "+word && !strings.HasPrefix(e.ID, "sha256:"):
+			found = e.ID
+		}
+	}
+	return found
 }
 
 // getTrust tells which CAs the members and the zones trust.

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -182,5 +183,25 @@ func TestRevokersOnlyRevoke(t *testing.T) {
 	}
 	if n := e.store.RevocationCount(cptoken.Zone, ""); n != 5 {
 		t.Errorf("%d ids are revoked, want 5", n)
+	}
+}
+
+// TestNamesOfMembers: Meridian's own command lines learn what operators call each member, and
+// nobody else does who only asks who answers.
+func TestNamesOfMembers(t *testing.T) {
+	e := newEnv(t)
+	id := e.store.NodeID()
+	got := e.call("GET", "/zones", nil, "User-Agent", "global/v1").Header().Get(apitypes.HeaderMembers)
+	if want := id + "=" + e.store.MemberNames()[id]; got != want || len(want) <= len(id)+1 {
+		t.Errorf("%s: %q, want %q", apitypes.HeaderMembers, got, want)
+	}
+	for _, w := range []*httptest.ResponseRecorder{
+		e.call("GET", "/zones", nil, "User-Agent", "kumactl/2.14.3"),
+		e.callAs(e.api.Handler(Network), "GET", "/", nil, "User-Agent", "global/v1"),
+		e.callAs(e.api.Handler(Network), "GET", "/zones", nil, "User-Agent", "global/v1"),
+	} {
+		if names := w.Header().Get(apitypes.HeaderMembers); names != "" {
+			t.Errorf("status %d: %s: %q", w.Code, apitypes.HeaderMembers, names)
+		}
 	}
 }

@@ -63,6 +63,8 @@ type router struct {
 	// elsewhere answers what is not for this node to answer; nil: everything is.
 	elsewhere func(a *act, w http.ResponseWriter, r *http.Request) (done bool, err error)
 	trail     *trail // nil: nothing is written to the audit log
+	// members is what operators call each member, which only those learn who have a role.
+	members func() map[string]string
 	// slowed waits before a failure to prove who one is is answered; nil: it is not.
 	slowed func(ctx context.Context, remote string, err error) error
 }
@@ -115,13 +117,27 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // ownAgents begin the User-Agent of Meridian's own command lines, which show hints.
 var ownAgents = [...]string{"global/", "zone/"}
 
+// ownAgent reports whether one of them asks.
+func ownAgent(r *http.Request) bool {
+	return slices.ContainsFunc(ownAgents[:], func(agent string) bool { return strings.HasPrefix(r.UserAgent(), agent) })
+}
+
+// memberList writes names of members for a header.
+func memberList(names map[string]string) string {
+	var list []string
+	for id, name := range names {
+		list = append(list, id+"="+name)
+	}
+	slices.Sort(list)
+	return strings.Join(list, ",")
+}
+
 // writeError answers with an error. Clients of Kuma's show title and detail and nothing
 // else: for all but our own clients the detail has the hint in it too. That something is
 // not there keeps the words by which Kuma's clients know it.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	e := federation.AsError(err)
-	own := slices.ContainsFunc(ownAgents[:], func(agent string) bool { return strings.HasPrefix(r.UserAgent(), agent) })
-	if own || e.Hint == "" || e.Detail == "" && len(e.Fields) == 0 {
+	if ownAgent(r) || e.Hint == "" || e.Detail == "" && len(e.Fields) == 0 {
 		apierr.WriteError(w, err)
 		return
 	}
@@ -165,6 +181,9 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 	}
 	if err := a.rights.Allow(need); err != nil {
 		return err
+	}
+	if rt.members != nil && ownAgent(r) {
+		w.Header().Set(apitypes.HeaderMembers, memberList(rt.members()))
 	}
 	if r.URL.Path == "*" { // OPTIONS * asks about the server as a whole
 		return notAllowed(w, r, "GET, HEAD, PUT, POST, DELETE")

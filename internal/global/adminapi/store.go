@@ -22,6 +22,10 @@ type State interface {
 	NodeID() string
 	ClusterID() string
 	Leader() (id, addr string)
+	// MemberNames is what operators call each member, by its id.
+	MemberNames() map[string]string
+	// MemberID is the id of the member that is called so: by its id, name or address.
+	MemberID(word string) string
 	Applied() uint64
 	// FeatureLevel is the level that the cluster is at: all that a member may write.
 	FeatureLevel() uint32

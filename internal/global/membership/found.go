@@ -63,13 +63,13 @@ func (p *prospect) next() (step, string) {
 	for _, a := range p.founders() {
 		switch {
 		case a.Expect != p.expect:
-			return wait, "node " + a.NodeID + " has another --bootstrap-expect"
+			return wait, "the node at " + a.Address + " has another --bootstrap-expect"
 		case !slices.Equal(a.Sees, all):
-			return wait, "node " + a.NodeID + " does not see the same nodes"
+			return wait, "the node at " + a.Address + " does not see the same nodes"
 		}
 	}
 	if all[0] != p.id {
-		return wait, "node " + all[0] + " founds the cluster"
+		return wait, "another node founds the cluster"
 	}
 	return found, ""
 }

@@ -71,7 +71,7 @@ func (m *Membership) knowsLevel(r peer.JoinRequest) error {
 	if spoken(r.Level) >= have {
 		return nil
 	}
-	return federation.Errorf(federation.Conflict, "node %s knows feature level %d, and the cluster is at %d", r.NodeID, spoken(r.Level), have).
+	return federation.Errorf(federation.Conflict, "the node at %s knows feature level %d, and the cluster is at %d", r.Address, spoken(r.Level), have).
 		WithReason("level").WithHint("start the node with the version that the other members run")
 }
 

@@ -206,7 +206,7 @@ func (m *Membership) tryFound(ctx context.Context, p prospect) {
 	defer cancel()
 	for _, a := range p.founders() {
 		if err := m.cfg.Peers.Promise(ctx, peer.Target{Node: a.NodeID, Addr: m.AddressOf(a.NodeID)}, promise); err != nil {
-			m.say("founding", "node "+a.NodeID+" does not let this node found: "+err.Error())
+			m.say("founding", "the node at "+a.Address+" does not let this node found: "+err.Error())
 			return
 		}
 	}

@@ -31,15 +31,15 @@ func (m *Membership) Hello(from peer.Hello) peer.Hello {
 // Promise lets a founder found, or refuses it with a Conflict.
 func (m *Membership) Promise(p peer.Promise) error {
 	if m.store.HoldsState() {
-		return federation.Errorf(federation.Conflict, "node %s holds state", m.store.NodeID()).WithReason("holds_state")
+		return federation.Errorf(federation.Conflict, "the node at %s holds state", m.cfg.Advertise).WithReason("holds_state")
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(p.Sees) == 0 || !slices.Equal(p.Sees, m.sees) || !slices.Contains(p.Sees, p.Founder) {
-		return federation.Errorf(federation.Conflict, "node %s does not see the same nodes", m.store.NodeID())
+		return federation.Errorf(federation.Conflict, "the node at %s does not see the same nodes", m.cfg.Advertise)
 	}
 	if m.promised != "" && m.promised != p.Founder && slices.Contains(m.sees, m.promised) {
-		return federation.Errorf(federation.Conflict, "node %s promised node %s that it may found", m.store.NodeID(), m.promised)
+		return federation.Errorf(federation.Conflict, "the node at %s promised another node that it may found", m.cfg.Advertise)
 	}
 	m.promised = p.Founder
 	return nil
@@ -114,7 +114,7 @@ func (m *Membership) answersThere(ctx context.Context, r peer.JoinRequest) error
 	if answer.NodeID == r.NodeID {
 		return idTaken(r.NodeID, r.Address)
 	}
-	return federation.Errorf(federation.Invalid, "at %s, the address that node %s gives, node %.64q answers", r.Address, r.NodeID, answer.NodeID).
+	return federation.Errorf(federation.Invalid, "at %s, the address that the node gives, another node answers", r.Address).
 		WithHint("name this node's own address with --advertise")
 }
 
@@ -132,7 +132,7 @@ func (m *Membership) notElsewhere(ctx context.Context, r peer.JoinRequest, known
 // replace removes the member whose address another node has now.
 func (m *Membership) replace(old string, r peer.JoinRequest) error {
 	if old == m.store.NodeID() || !mayRemove(m.servers(), old) {
-		return federation.Errorf(federation.Conflict, "node %s stands at %s in the cluster, and cannot be removed now: the rest would be no live majority", old, r.Address).
+		return federation.Errorf(federation.Conflict, "another node stands at %s in the cluster, and cannot be removed now: the rest would be no live majority", r.Address).
 			WithHint("bring the other members back first")
 	}
 	m.cfg.Logger.Warn("a member's address is another node's by now: removing the member", "member", old, "node", r.NodeID, "address", r.Address)
@@ -150,5 +150,5 @@ func (m *Membership) notLeader() error {
 	if id == "" {
 		return e.WithHint("no leader is known; try again in a moment")
 	}
-	return e.WithHint("ask the leader, node %s at %s", id, addr)
+	return e.WithHint("ask the leader, at %s", addr)
 }

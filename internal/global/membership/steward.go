@@ -200,7 +200,7 @@ func (m *Membership) warnEven(servers []server) {
 func (m *Membership) warnKept(servers []server) {
 	text := ""
 	if id := keepsVote(servers, m.cfg.Expect); id != "" {
-		text = "member " + id + " was started with --non-voter and keeps its vote until " + strconv.Itoa(m.cfg.Expect) +
+		text = "member " + raftstore.NamesOf(m.store.Members())[id] + " was started with --non-voter and keeps its vote until " + strconv.Itoa(m.cfg.Expect) +
 			" others vote: add a member, or start this one without the flag"
 	}
 	m.say("kept", text)
@@ -266,6 +266,7 @@ type Standing struct {
 	Voter, Live bool // Live: it answered this node
 	NonVoter    bool // it was started to follow without a vote, as far as this node has heard
 	Applied     uint64
+	Version     string // of its program; empty: it does not answer
 }
 
 // Standings asks all members and returns them as this node sees them. What they reported is
@@ -276,7 +277,7 @@ func (m *Membership) Standings(ctx context.Context) []Standing {
 	for _, member := range m.store.Members() {
 		s := Standing{ID: member.ID, Address: member.Address, Voter: member.Voter, NonVoter: m.wantsNoVote(member.ID)}
 		answer, live := answers[member.ID]
-		s.Live, s.Applied = live, answer.Applied
+		s.Live, s.Applied, s.Version = live, answer.Applied, answer.Version
 		if !live {
 			s.Applied, _ = m.cfg.Fleet.Reported(member.ID)
 		}

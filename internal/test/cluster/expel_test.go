@@ -26,7 +26,7 @@ func TestAnExpelledMemberIsRefused(t *testing.T) {
 	leader, stolen := c.Leader(), c.Followers()[0]
 	id, key := stolen.Node.Store().NodeID(), tlsutil.KeyOf(sources[stolen.Name].Current().Certificate.Leaf)
 	var removed apitypes.RemovedMember
-	leader.want(t, 200, "POST", "/v1/cluster/remove", apitypes.RemoveMemberRequest{ID: id, Expel: true, Reason: "stolen"}, &removed)
+	leader.want(t, 200, "POST", "/v1/cluster/remove", apitypes.RemoveMemberRequest{ID: stolen.Name, Expel: true, Reason: "stolen"}, &removed)
 	if !slices.Equal(removed.Expelled, []string{id, key}) {
 		t.Fatalf("expelled %v, want the node %s and its certificate %s", removed.Expelled, id, key)
 	}
@@ -39,7 +39,7 @@ func TestAnExpelledMemberIsRefused(t *testing.T) {
 	stolen.once.Do(func() { _ = stolen.run.stop() }) // it may have heard of its removal
 
 	// Readmitted, it is an ordinary removed node: it joins with an empty directory.
-	for _, expelled := range removed.Expelled {
+	for _, expelled := range []string{strings.TrimSuffix(stolen.Name, ":5683"), key} {
 		leader.want(t, 204, "DELETE", "/v1/expelled/"+expelled, nil, nil)
 	}
 	stolen.Empty()

@@ -300,7 +300,7 @@ func TestClusterStatusTransferAndRemove(t *testing.T) {
 		follower.want(t, 200, "GET", "/v1/cluster", nil, &status)
 		live := 0
 		for _, m := range status.Members {
-			if m.Live && m.Voter {
+			if m.Live && m.Voter && m.Version == "test" && m.Name+":5683" == m.Address {
 				live++
 			}
 		}
@@ -310,7 +310,7 @@ func TestClusterStatusTransferAndRemove(t *testing.T) {
 		t.Errorf("status %+v", status)
 	}
 	to := follower.Node.Store().NodeID()
-	follower.want(t, 200, "POST", "/v1/cluster/transfer-leader", apitypes.TransferLeaderRequest{To: to}, nil)
+	follower.want(t, 200, "POST", "/v1/cluster/transfer-leader", apitypes.TransferLeaderRequest{To: follower.Name}, nil)
 	Eventually(t, "the leadership to move", func() bool { return follower.Node.Store().IsLeader() })
 
 	follower.want(t, 409, "POST", "/v1/cluster/remove", apitypes.RemoveMemberRequest{ID: to}, nil)
