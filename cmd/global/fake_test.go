@@ -57,7 +57,21 @@ func newFake(log string) *fake {
 			fmt.Fprintf(w, "a.%s.token", kind)
 		})
 	}
-	f.mux.HandleFunc("GET /who-am-i", func(w http.ResponseWriter, _ *http.Request) {
+	f.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		version := "v9"
+		if r.Header.Get("Authorization") == "" {
+			version = "unknown"
+		}
+		reply(w, apitypes.Index{Implementation: "Meridian", Version: version})
+	})
+	f.mux.HandleFunc("GET /who-am-i", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer of-an-issuer" {
+			reply(w, apitypes.WhoAmI{Name: "ci", Groups: []string{}, Via: "token", Roles: []string{"issuer", "revoker"}, Bounds: []apitypes.Bounds{
+				{Role: "issuer", Kinds: []string{"zone-token", "dataplane-token"}, Zones: []string{"west"}, Meshes: []string{"*"}, Scopes: []string{"ingress", "egress"}, MaxValidity: "720h0m0s"},
+				{Role: "revoker", Kinds: []string{"zone-token"}},
+			}})
+			return
+		}
 		reply(w, apitypes.WhoAmI{Name: "jane", Groups: []string{"ops", "audit"}, Via: "token", Roles: []string{"auditor"}})
 	})
 	f.mux.HandleFunc("POST /v1/revocations", f.revoke)

@@ -63,11 +63,11 @@ var (
 	reading = []string{
 		"get global-secrets", "get secrets", "get meshes", "get zones", "get public-keys", "get revocations", "get cut-offs",
 		"get audit", "get tokens", "get request 7d444840-9dc0-41d1-b245-5ffdce74fad2",
-		"status", "inspect zones", "inspect zone west", "keys list", "snapshot save $DIR/saved", "seal status", "cluster status", "certs expelled", "certs trusted", "who-am-i",
+		"status", "inspect zones", "inspect zone west", "keys list", "snapshot save $DIR/saved", "seal status", "cluster status", "certs expelled", "certs trusted", "who-am-i", "version",
 	}
 	// local ask no global.
 	local = []string{
-		"dev", "server", "version", "completion", "complete-words", "man", "health", "inspect token", "snapshot inspect", "cluster recover",
+		"dev", "server", "completion", "complete-words", "man", "health", "inspect token", "snapshot inspect", "cluster recover",
 		"generate signing-key", "generate public-key", "generate seal-key",
 		"certs ca", "certs node", "certs zone", "certs user", "certs cluster", "certs show",
 	}

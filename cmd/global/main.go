@@ -81,7 +81,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		cluster.Health(),
 		tokens.WhoAmI(),
 		tokens.Admin(),
-		console.VersionCommand(),
+		console.VersionCommand(client.ServerVersion, client.Flags()),
 		console.Man(),
 	}
 	app.Commands = append(app.Commands, console.Completion(client.Names)...)

@@ -20,6 +20,20 @@ func resolve(c *cli.Context, service apiclient.Service, address, tokenFile strin
 	return apiclient.Resolve(service, flags, os.Getenv, c.App.Reader)
 }
 
+// serverVersion asks a zone for its version.
+func serverVersion(c *cli.Context) (string, error) {
+	target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
+	if err != nil {
+		return "", err
+	}
+	zone, err := apiclient.NewZone(target, agent(c))
+	if err != nil {
+		return "", err
+	}
+	status, err := zone.Status(c.Context)
+	return status.Version, err
+}
+
 // agent is what this program calls itself to servers.
 func agent(c *cli.Context) string { return c.App.Name + "/" + c.App.Version }
 

@@ -50,7 +50,7 @@ it has from the global, also while the global is away.`
 		verifyCommand(),
 		statusCommand(),
 		healthCommand(),
-		console.VersionCommand(),
+		console.VersionCommand(serverVersion, console.ClientFlags("zone")),
 		console.Man(),
 	}
 	app.Commands = append(app.Commands, console.Completion(nil)...)

@@ -28,6 +28,32 @@ func (r Rights) Roles() []string {
 	return names
 }
 
+// Bounds are the caller's bindings that reach only so far, as they are in force: without whom
+// they are bound to, and with the longest life of tokens also where they do not say it.
+func (r Rights) Bounds() (bounds []Binding) {
+	for _, b := range r.held {
+		if b.Role != Issuer && b.Role != Revoker {
+			continue
+		}
+		b.Users, b.Groups = nil, nil
+		if b.Role == Issuer {
+			b.MaxValidity = b.longest.String()
+			if b.has(cptoken.Zone) && len(b.Scopes) == 0 {
+				b.Scopes = scopeNames(cptoken.DefaultScopes[:])
+			}
+		}
+		bounds = append(bounds, b)
+	}
+	return bounds
+}
+
+func scopeNames(scopes []cptoken.Scope) (names []string) {
+	for _, s := range scopes {
+		names = append(names, string(s))
+	}
+	return names
+}
+
 // Admin reports whether the caller may do everything.
 func (r Rights) Admin() bool { return r.Allow(Administer) == nil }
 

@@ -41,6 +41,11 @@ func (g *Global) WhoAmI(ctx context.Context) (me apitypes.WhoAmI, err error) {
 	return me, err
 }
 
+// Index asks who answers, and in which version: "unknown" where the caller shows nothing.
+func (g *Global) Index(ctx context.Context) (apitypes.Index, error) {
+	return get[apitypes.Index](ctx, g.c, "the version", nil)
+}
+
 // ControlPlaneToken issues a control plane token.
 func (g *Global) ControlPlaneToken(ctx context.Context, r apitypes.ControlPlaneTokenRequest) (Issued, error) {
 	return g.issue(ctx, "control-plane", r)

@@ -68,6 +68,22 @@ type WhoAmI struct {
 	// Roles are those of the caller at the node that answers: admin, issuer,
 	// revoker, auditor. Without any the caller may do nothing else.
 	Roles []string `json:"roles"`
+	// Bounds say how far the roles issuer and revoker reach: one for each binding. For a
+	// revoker no kinds or meshes means all.
+	Bounds []Bounds `json:"bounds,omitempty"`
+}
+
+// Bounds are what a binding of a role allows.
+type Bounds struct {
+	Role   string   `json:"role"`
+	Kinds  []string `json:"kinds,omitempty"`
+	Zones  []string `json:"zones,omitempty"`
+	Meshes []string `json:"meshes,omitempty"`
+	Scopes []string `json:"scopes,omitempty"`
+	// TokenUsers and TokenGroups are what issued user tokens may say.
+	TokenUsers  []string `json:"tokenUsers,omitempty"`
+	TokenGroups []string `json:"tokenGroups,omitempty"`
+	MaxValidity string   `json:"maxValidity,omitempty"`
 }
 
 // HeaderMembers is in the answers to Meridian's own command lines: what operators call each

@@ -46,6 +46,27 @@ func (f *Fields) WriteTo(w io.Writer) (int64, error) {
 	return buf.WriteTo(w)
 }
 
+// Tables are shown one below the other, with a blank line between two.
+type Tables []*Table
+
+func (l Tables) formatted(format Format) {
+	for _, t := range l {
+		t.formatted(format)
+	}
+}
+
+// WriteTo implements [io.WriterTo].
+func (l Tables) WriteTo(w io.Writer) (int64, error) {
+	var buf bytes.Buffer
+	for i, t := range l {
+		if i > 0 {
+			buf.WriteByte('\n')
+		}
+		_, _ = t.WriteTo(&buf) // a bytes.Buffer takes everything
+	}
+	return buf.WriteTo(w)
+}
+
 // Paragraphs are fields of several things, with a blank line between two.
 type Paragraphs []*Fields
 

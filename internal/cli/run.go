@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"regexp"
 	"runtime"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -66,13 +68,22 @@ func PrintVersion(app *cli.App) error {
 	return writeFailed(err)
 }
 
-// VersionCommand returns the command that prints the version.
-func VersionCommand() *cli.Command {
+// versionWithin is how long the version of a server is waited for.
+const versionWithin = 2 * time.Second
+
+// VersionCommand returns the command that prints the version of this program, and that of the
+// server that the flags name, which ask finds out. It does not fail by a server.
+func VersionCommand(ask func(*cli.Context) (string, error), flags []cli.Flag) *cli.Command {
 	return &cli.Command{
-		Name:        "version",
-		Usage:       "print the version of this program",
-		Flags:       []cli.Flag{OutputFlag()},
-		Description: "The same as --version.\n\nExamples:\n  {program} version\n  {program} version -o json",
+		Name:  "version",
+		Usage: "print the version of this program, and of the server where one answers",
+		Flags: append(flags, OutputFlag()),
+		Description: `Asks nobody for longer than 2 seconds, and does not fail where nobody answers. --version
+prints the version of this program alone.
+
+Examples:
+  {program} version
+  {program} version -o json`,
 		Action: func(c *cli.Context) error {
 			format, err := FormatOf(c)
 			if err != nil {
@@ -81,10 +92,21 @@ func VersionCommand() *cli.Command {
 			if err := NoArguments(c); err != nil {
 				return err
 			}
-			if format.IsTable() {
-				return PrintVersion(c.App)
+			build := versionOf(c.App)
+			ctx, cancel := context.WithTimeout(c.Context, versionWithin)
+			defer cancel()
+			c.Context = ctx
+			var silent error
+			if build.Server, silent = ask(c); silent != nil {
+				VoiceOf(c.App).Say("the version of the server is not known: %v", silent)
 			}
-			return Print(c.App.Writer, format, versionOf(c.App), nil)
+			return Print(c.App.Writer, format, build, func() io.WriterTo {
+				lines := c.App.Name + " " + c.App.Version + "\n"
+				if build.Server != "" {
+					lines += "server " + build.Server + "\n"
+				}
+				return bytes.NewBufferString(lines)
+			})
 		},
 	}
 }

@@ -49,7 +49,7 @@ func script(out, errs *bytes.Buffer) *cli.App {
 			}
 			return errors.New("plain\nfailure")
 		}},
-		VersionCommand(),
+		VersionCommand(func(*cli.Context) (string, error) { return "", nil }, nil),
 	}
 	return app
 }
@@ -205,7 +205,7 @@ Usage:
 Commands:
   get       show
   fail      fail
-  version   print the version of this program
+  version   print the version of this program, and of the server where one answers
 
 More about a command: prog COMMAND --help
 `

@@ -81,6 +81,22 @@ func New(c *cli.Context, target apiclient.Target) (*apiclient.Global, error) {
 	return g, nil
 }
 
+// ServerVersion asks a global for its version.
+func ServerVersion(c *cli.Context) (string, error) {
+	g, err := Connect(c)
+	if err != nil {
+		return "", err
+	}
+	index, err := g.Index(c.Context)
+	if err == nil && index.Version == "unknown" {
+		err = federation.Errorf(federation.Unauthenticated, "it tells those only who say who they are")
+	}
+	if err != nil {
+		return "", err
+	}
+	return index.Version, nil
+}
+
 // Warn returns what writes a warning of this program.
 func Warn(c *cli.Context) func(string) {
 	return func(text string) { console.VoiceOf(c.App).Warn("%s", text) }

@@ -205,3 +205,19 @@ func TestNamesOfMembers(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoAmIShowsBounds: an issuer learns how far its binding reaches, what it does not say
+// included, and not whom else it is bound to.
+func TestWhoAmIShowsBounds(t *testing.T) {
+	e := bound(t, access.Binding{Role: access.Issuer, Users: []string{"ci", "ann"}, Kinds: []string{"zone-token"}, Zones: []string{"west"}},
+		access.Binding{Role: access.Issuer, Users: []string{"ci"}, Kinds: []string{"dataplane-token"}, Meshes: []string{"*"}, MaxValidity: "720h"},
+		access.Binding{Role: access.Revoker, Users: []string{"ci"}}, access.Binding{Role: access.Auditor, Users: []string{"ci"}})
+	token := e.token("user", apitypes.UserTokenRequest{Name: "ci"})
+	w := e.callAs(e.api.Handler(Network), "GET", "/who-am-i", nil, "Authorization", "Bearer "+token)
+	want := `{"name":"ci","groups":[],"via":"token","roles":["issuer","revoker","auditor"],"bounds":[` +
+		`{"role":"issuer","kinds":["zone-token"],"zones":["west"],"scopes":["egress","ingress"],"maxValidity":"24h0m0s"},` +
+		`{"role":"issuer","kinds":["dataplane-token"],"meshes":["*"],"maxValidity":"720h0m0s"},{"role":"revoker"}]}`
+	if got := strings.TrimSpace(w.Body.String()); w.Code != 200 || got != want {
+		t.Errorf("status %d:\n%s, want\n%s", w.Code, got, want)
+	}
+}
