@@ -75,6 +75,13 @@ func newFake(log string) *fake {
 		reply(w, apitypes.WhoAmI{Name: "jane", Groups: []string{"ops", "audit"}, Via: "token", Roles: []string{"auditor"}})
 	})
 	f.mux.HandleFunc("POST /v1/revocations", f.revoke)
+	f.mux.HandleFunc("GET /v1/log-level", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, apitypes.LogLevel{Node: "n1", Level: "info", Configured: "info"})
+	})
+	f.mux.HandleFunc("POST /v1/log-level", func(w http.ResponseWriter, _ *http.Request) {
+		until := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+		reply(w, apitypes.LogLevel{Node: "n1", Level: "debug", Configured: "info", Until: &until})
+	})
 	f.mux.HandleFunc("GET /healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(apitypes.HeaderService, "global") })
 	f.mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(apitypes.HeaderService, "global")

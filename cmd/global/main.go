@@ -79,6 +79,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		cluster.Status(),
 		cluster.Command(),
 		cluster.Health(),
+		server.LogLevel(),
 		tokens.WhoAmI(),
 		tokens.Admin(),
 		console.VersionCommand(client.ServerVersion, client.Flags()),

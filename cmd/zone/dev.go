@@ -50,7 +50,7 @@ Examples:
    zone dev west
    zone dev east --data-dir /tmp/east`,
 		Flags: flags,
-		Action: func(c *cli.Context) error {
+		Action: console.Server(func(c *cli.Context, hangup console.Hangup) error {
 			if err := console.Arguments(c, 1, 1, "zone dev NAME, for example zone dev west"); err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ Examples:
 			if err := joinDev(c, zone); err != nil {
 				return err
 			}
-			cfg, err := configured(c, flags)
+			cfg, settings, err := configured(c, flags)
 			if err != nil {
 				return err
 			}
@@ -76,8 +76,11 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return console.Serve(c.Context, cfg.Logger, node, func() error { return greet(c, zone, node.Endpoints()) })
-		},
+			return console.Serving{
+				Node: node, Log: cfg.RunLog, Hangup: hangup, Settings: settings, Terminal: true,
+				Ready: func() error { return greet(c, zone, node.Endpoints()) },
+			}.Run(c.Context)
+		}),
 	}
 }
 

@@ -50,6 +50,7 @@ it has from the global, also while the global is away.`
 		verifyCommand(),
 		statusCommand(),
 		healthCommand(),
+		logLevelCommand(),
 		console.VersionCommand(serverVersion, console.ClientFlags("zone")),
 		console.Man(),
 	}

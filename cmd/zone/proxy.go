@@ -141,9 +141,11 @@ func agentConfig(c *cli.Context) (cfg proxyagent.Config, err error) {
 	}
 	cfg.Output = proxyagent.NewPrinter(c.App.Writer, format == "json")
 	cfg.Version = version()
-	if cfg.Logger, err = console.ServerLogger(c); err != nil {
+	log, err := console.ServerLog(c)
+	if err != nil {
 		return cfg, err
 	}
+	cfg.Logger = log.Logger
 	if err := whoFrom(c, &cfg); err != nil {
 		return cfg, err
 	}

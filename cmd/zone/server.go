@@ -34,11 +34,11 @@ Examples:
       --ca-file meridian-data/tls/ca.crt --data-dir west-data \
       --api-addr 127.0.0.1:0 --diagnostics-addr 127.0.0.1:0`,
 		Flags: flags,
-		Action: func(c *cli.Context) error {
+		Action: console.Server(func(c *cli.Context, hangup console.Hangup) error {
 			if err := console.NoArguments(c); err != nil {
 				return err
 			}
-			cfg, err := configured(c, flags)
+			cfg, settings, err := configured(c, flags)
 			if err != nil {
 				return err
 			}
@@ -46,8 +46,8 @@ Examples:
 			if err != nil {
 				return err
 			}
-			return console.Serve(c.Context, cfg.Logger, node, nil)
-		},
+			return console.Serving{Node: node, Log: cfg.RunLog, Hangup: hangup, Settings: settings}.Run(c.Context)
+		}),
 	}
 }
 
@@ -80,22 +80,24 @@ func serverFlags() []cli.Flag {
 	})
 }
 
-// configured is the configuration by --config and the flags, which count more.
-func configured(c *cli.Context, flags []cli.Flag) (zonenode.Config, error) {
-	if path := c.String("config"); path != "" {
-		if err := configfile.Apply(path, console.FlagNames(flags, "config"), c, keyring.Section); err != nil {
-			return zonenode.Config{}, err
-		}
+// configured is the configuration by --config and the flags, which count more, and what
+// reads that file again: see [console.Serving].
+func configured(c *cli.Context, flags []cli.Flag) (cfg zonenode.Config, settings func() (string, []string, error), err error) {
+	applied, err := configfile.Apply(c.String("config"), console.FlagNames(flags, "config"), c, keyring.Section)
+	if err != nil {
+		return cfg, nil, err
 	}
-	return zoneConfig(c)
+	cfg, err = zoneConfig(c)
+	return cfg, func() (string, []string, error) { return applied.Again("log-level", c) }, err
 }
 
 // zoneConfig turns the flags into a configuration.
 func zoneConfig(c *cli.Context) (zonenode.Config, error) {
-	logger, err := console.ServerLogger(c)
+	log, err := console.ServerLog(c)
 	if err != nil {
 		return zonenode.Config{}, err
 	}
+	logger := log.Logger
 	kdswire.LogLibrary(logger)
 	cfg := zonenode.Config{
 		Zone: c.String("zone"), DataDir: c.String("data-dir"), Globals: c.StringSlice("global-address"),
@@ -104,7 +106,7 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		DPCAFile: c.String("dp-ca-file"), XDSDir: c.String("xds-dir"),
 		LocalhostIsAdmin: c.Bool("localhost-is-admin"), MaxStale: c.Duration("max-stale"),
 		Profiles: c.Bool("pprof"),
-		Version:  version(), Logger: logger,
+		Version:  version(), Logger: logger, RunLog: log,
 	}
 	if cfg.ProxyProtocolFrom, err = preauth.ParseProxies("--proxy-protocol-from", c.StringSlice("proxy-protocol-from")); err != nil {
 		return zonenode.Config{}, console.Usage(err)

@@ -58,6 +58,16 @@ Examples:
 	}
 }
 
+func logLevelCommand() *cli.Command {
+	return console.LogLevel(console.ClientFlags("zone"), func(c *cli.Context) (console.LogLevels, error) {
+		target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
+		if err != nil {
+			return nil, err
+		}
+		return apiclient.NewZone(target, agent(c))
+	})
+}
+
 func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {
 	var f console.Fields
 	f.Add("zone", s.Zone)

@@ -80,6 +80,14 @@ func (f *File) Run(ctx context.Context) error {
 // row have found the same. A file that cannot be used is logged, once.
 func (f *File) Check() { f.follow.Check() }
 
+// Reload takes over what the file holds now: whoever asks for it has finished writing.
+func (f *File) Reload() {
+	if f != nil {
+		f.Check()
+		f.Check()
+	}
+}
+
 // use puts the bindings into force.
 func (f *File) use(data []byte) error {
 	roles, err := f.parse(data)

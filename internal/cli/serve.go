@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -11,6 +9,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/runlog"
 )
 
 // Node is a server of either program.
@@ -19,36 +20,129 @@ type Node interface {
 	Run(ctx context.Context) error
 	// Ready is closed once every port serves.
 	Ready() <-chan struct{}
+	// Reload has the node look at the files that it follows now.
+	Reload()
 }
 
-// Serve runs a node until ctx ends, or a signal comes, and says so. ready is called once
-// the node serves; nil: nothing is.
-func Serve(ctx context.Context, logger *slog.Logger, node Node, ready func() error) error {
+// Hangup is how a server hears of SIGHUP; nil where it was started to ignore it, as by nohup.
+type Hangup <-chan os.Signal
+
+// Server returns the action of a command that runs a server. From its first moment on
+// SIGHUP ends nothing: one that comes while the server starts is heard once it serves.
+func Server(run func(c *cli.Context, hangup Hangup) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if signal.Ignored(syscall.SIGHUP) {
+			return run(c, nil)
+		}
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+		return run(c, hangup)
+	}
+}
+
+// Serving is a node and what it runs with.
+type Serving struct {
+	Node Node
+	Log  *runlog.Log
+	// Ready is called once the node serves; nil: nothing is.
+	Ready func() error
+
+	Hangup Hangup
+	// Settings reads the settings anew, and returns the level of the log and what else
+	// changed; nil: they stand in no file.
+	Settings func() (level string, changed []string, err error)
+	// Terminal ends the node with the terminal that it was started in: SIGHUP is how a
+	// process learns of that, too.
+	Terminal bool
+}
+
+// Run runs the node until ctx ends, or a signal comes, and says so.
+func (s Serving) Run(ctx context.Context) error {
 	// A second signal is not to end the process while the node stops.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	defer context.AfterFunc(ctx, func() { logger.Info("stopping") })()
+	defer context.AfterFunc(ctx, func() { s.Log.Info("stopping") })()
+	s.Terminal = s.Terminal && hasTerminal()
 	group, groupCtx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	group.Go(func() error {
 		defer close(ended)
-		return node.Run(groupCtx)
+		return s.Node.Run(groupCtx)
 	})
 	group.Go(func() error {
 		select {
 		case <-ended:
-		case <-node.Ready():
-			if ready != nil {
-				return ready()
+			return nil
+		case <-s.Node.Ready():
+		}
+		if s.Ready != nil {
+			if err := s.Ready(); err != nil {
+				return err
 			}
 		}
+		s.hear(ended, stop)
 		return nil
 	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	logger.Info("stopped")
+	s.Log.Info("stopped")
 	return nil
+}
+
+// hear reloads at each SIGHUP until the node has ended.
+func (s Serving) hear(ended <-chan struct{}, stop func()) {
+	for {
+		select {
+		case <-ended:
+			return
+		case <-s.Hangup:
+			if s.Terminal && !hasTerminal() {
+				s.Log.Info("the terminal was closed")
+				stop()
+				return
+			}
+			s.reload()
+		}
+	}
+}
+
+// reload takes over what can change while a server runs, and names what cannot.
+func (s Serving) reload() {
+	if s.Settings != nil {
+		text, changed, err := s.Settings()
+		if err == nil {
+			err = s.configure(text)
+		}
+		if err != nil {
+			s.Log.Error("the settings cannot be read again, the former stay in force", "error", err, "hint", federation.AsError(err).Hint)
+		}
+		if len(changed) > 0 {
+			s.Log.Warn("settings were changed that take a restart", "settings", changed)
+		}
+	}
+	s.Node.Reload()
+	level, _, _ := s.Log.Level.State()
+	s.Log.Info("reloaded", "logLevel", runlog.Name(level))
+}
+
+func (s Serving) configure(text string) error {
+	level, err := runlog.ParseLevel("log-level", text)
+	if err == nil {
+		s.Log.Level.Configure(level)
+	}
+	return err
+}
+
+// hasTerminal reports whether this process has a terminal that it would get signals of.
+func hasTerminal() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	tty.Close()
+	return true
 }
 
 // NoArguments refuses words behind a command that takes flags only.
@@ -70,33 +164,19 @@ func FlagNames(flags []cli.Flag, without ...string) []string {
 	return names
 }
 
-// ServerLogger returns the logger that --log-format and --log-level ask for. Where that
-// writes JSON, what the program says from now on is a line of it too, the last one as well.
-func ServerLogger(c *cli.Context) (*slog.Logger, error) {
+// ServerLog returns the log that --log-format and --log-level ask for. Where that writes
+// JSON, what the program says from now on is a line of it too, the last one as well.
+func ServerLog(c *cli.Context) (*runlog.Log, error) {
 	format := c.String("log-format")
-	logger, err := NewLogger(c.App.ErrWriter, format, c.String("log-level"))
-	if err == nil && format == "json" {
-		c.App.Metadata[loggerKey] = logger
+	log, err := runlog.New(c.App.ErrWriter, format, c.String("log-level"))
+	if err != nil {
+		return nil, Usage(err)
 	}
-	return logger, err
+	if format == "json" {
+		c.App.Metadata[loggerKey] = log.Logger
+	}
+	return log, nil
 }
 
 // loggerKey is where an app keeps the logger in whose format it speaks.
 const loggerKey = "logger"
-
-// NewLogger returns the logger of a server: format is "text" or "json", level
-// "debug", "info", "warn" or "error".
-func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, Usagef("use debug, info, warn or error", "--log-level %.20q is not a level", level)
-	}
-	options := &slog.HandlerOptions{Level: l}
-	switch format {
-	case "text":
-		return slog.New(once{next: slog.NewTextHandler(w, options)}), nil
-	case "json":
-		return slog.New(once{next: slog.NewJSONHandler(w, options)}), nil
-	}
-	return nil, Usagef("use text or json", "--log-format %.20q is not a format", format)
-}

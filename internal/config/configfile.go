@@ -38,51 +38,95 @@ type Flags interface {
 	Value(name string) any
 }
 
+// Applied is what a config file said when it was applied, and what counts more than it.
+type Applied struct {
+	path            string
+	known, sections []string
+	said            map[string][]string
+	before          map[string]string // of every flag, before the file was read
+	fixed           map[string]bool   // flags that count more than the file
+}
+
 // Apply sets every flag that the file names and that is not set already. known
 // lists the flags that a file may set, sections the keys that are read with
-// [Section] instead. Nothing is set where anything in the file is wrong.
-func Apply(path string, known []string, flags Flags, sections ...string) error {
-	values, err := read(path)
-	if err != nil {
-		return err
-	}
-	allowed := make(map[string]bool, len(known))
+// [Section] instead. Nothing is set where anything in the file is wrong. Without a path
+// there is no file.
+func Apply(path string, known []string, flags Flags, sections ...string) (*Applied, error) {
+	a := &Applied{path: path, known: known, sections: sections, before: map[string]string{}, fixed: map[string]bool{}}
 	for _, name := range known {
-		allowed[name] = true
+		a.before[name], a.fixed[name] = fmt.Sprint(flags.Value(name)), flags.IsSet(name)
 	}
-	texts := make(map[string][]string, len(values))
-	for key, value := range values {
-		if slices.Contains(sections, key) {
-			continue
-		}
-		if !allowed[key] {
-			e := federation.Errorf(federation.Invalid, "%s: %.60q is not a setting", path, key)
-			if near := spelling.Nearest(key, append(known, sections...)); near != "" {
-				return e.WithHint("did you mean %s?", near)
-			}
-			return e.WithHint("the settings are the names of the flags: %s", strings.Join(sorted(append(known, sections...)), ", "))
-		}
-		if texts[key], err = asTexts(value); err != nil {
-			return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err).
-				WithHint("write it as on the command line, for example %s: VALUE", key)
-		}
-		if _, list := value.([]any); list && !takesSeveral(flags, key) {
-			return federation.Errorf(federation.Invalid, "%s: %s takes one value, not a list", path, key).
-				WithHint("write %s: VALUE", key)
-		}
+	if path == "" {
+		return a, nil
 	}
-	for key, list := range texts {
-		if flags.IsSet(key) {
+	var err error
+	if a.said, err = a.read(flags); err != nil {
+		return nil, err
+	}
+	for key, list := range a.said {
+		if a.fixed[key] {
 			continue
 		}
 		for _, text := range list {
 			if err := flags.Set(key, text); err != nil {
-				return federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err).
+				return nil, federation.Errorf(federation.Invalid, "%s: %s: %w", path, key, err).
 					WithHint("write a value that --%s takes", key)
 			}
 		}
 	}
-	return nil
+	return a, nil
+}
+
+// Again reads the file anew. It returns what the flag name comes to by it, and which other
+// flags come to something else than when the file was applied; of sections it says nothing.
+func (a *Applied) Again(name string, flags Flags) (value string, changed []string, err error) {
+	value = a.before[name]
+	if a.path == "" {
+		return value, nil, nil
+	}
+	said, err := a.read(flags)
+	if err != nil {
+		return "", nil, err
+	}
+	if list := said[name]; !a.fixed[name] && len(list) > 0 {
+		value = list[0]
+	}
+	for _, other := range a.known {
+		if other != name && !a.fixed[other] && !slices.Equal(said[other], a.said[other]) {
+			changed = append(changed, other)
+		}
+	}
+	return value, changed, nil
+}
+
+// read reads what the file says of flags, as it would stand on the command line.
+func (a *Applied) read(flags Flags) (map[string][]string, error) {
+	values, err := read(a.path)
+	if err != nil {
+		return nil, err
+	}
+	texts := make(map[string][]string, len(values))
+	for key, value := range values {
+		if slices.Contains(a.sections, key) {
+			continue
+		}
+		if !slices.Contains(a.known, key) {
+			e := federation.Errorf(federation.Invalid, "%s: %.60q is not a setting", a.path, key)
+			if near := spelling.Nearest(key, slices.Concat(a.known, a.sections)); near != "" {
+				return nil, e.WithHint("did you mean %s?", near)
+			}
+			return nil, e.WithHint("the settings are the names of the flags: %s", strings.Join(sorted(slices.Concat(a.known, a.sections)), ", "))
+		}
+		if texts[key], err = asTexts(value); err != nil {
+			return nil, federation.Errorf(federation.Invalid, "%s: %s: %w", a.path, key, err).
+				WithHint("write it as on the command line, for example %s: VALUE", key)
+		}
+		if _, list := value.([]any); list && !takesSeveral(flags, key) {
+			return nil, federation.Errorf(federation.Invalid, "%s: %s takes one value, not a list", a.path, key).
+				WithHint("write %s: VALUE", key)
+		}
+	}
+	return texts, nil
 }
 
 // Section reads one top-level key of the file into what into points to, by the

@@ -51,7 +51,8 @@ func apply(t *testing.T, text string, set ...string) (map[string][]string, error
 	for _, name := range set {
 		f.set[name] = true
 	}
-	return f.values, Apply(path, known, f)
+	_, err := Apply(path, known, f)
+	return f.values, err
 }
 
 func TestApply(t *testing.T) {
@@ -107,7 +108,7 @@ func TestApplyNamesTheFlagThatRefuses(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "port") {
 		t.Errorf("got %v", err)
 	}
-	if err := Apply(filepath.Join(t.TempDir(), "absent"), known, nil); err == nil {
+	if _, err := Apply(filepath.Join(t.TempDir(), "absent"), known, &fakeFlags{}); err == nil {
 		t.Error("an absent file was read")
 	}
 }
@@ -126,7 +127,7 @@ func TestSection(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := &fakeFlags{set: map[string]bool{}, values: map[string][]string{}}
-		if err := Apply(path, known, f, "dpServer"); err != nil {
+		if _, err := Apply(path, known, f, "dpServer"); err != nil {
 			return s, err
 		}
 		err = Section(path, "dpServer", &s)
@@ -167,12 +168,53 @@ func TestFilesThatOthersMayWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := &fakeFlags{set: map[string]bool{}, values: map[string][]string{}}
-		err := Apply(path, known, f)
+		_, err := Apply(path, known, f)
 		if want := mode&0o2 == 0; (err == nil) != want || !want && (!strings.Contains(err.Error(), path) || len(f.values) > 0) {
 			t.Errorf("mode %#o: %v, %v", mode, err, f.values)
 		}
 		if _, err := Read(path, "roles file", "--roles-file"); (err == nil) != (mode&0o2 == 0) {
 			t.Errorf("mode %#o, of another form: %v", mode, err)
 		}
+	}
+}
+
+// TestAgain: what a file says that was changed since it was applied. What counts more than
+// the file still does, and what takes a restart is named.
+func TestAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("zone: west\nport: 5\nmax-stale: 5m\n")
+	f := &fakeFlags{set: map[string]bool{"max-stale": true}, values: map[string][]string{}}
+	a, err := Apply(path, known, f, "dpServer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("zone: east\nport: 6\nmax-stale: 6m\ndpServer: {}\n")
+	value, changed, err := a.Again("zone", f)
+	if err != nil || value != "east" || !reflect.DeepEqual(changed, []string{"port"}) {
+		t.Errorf("again: %q, %v, %v", value, changed, err)
+	}
+	if value, _, err := a.Again("max-stale", f); err != nil || value != "" {
+		t.Errorf("what counts more than the file comes to %q, %v", value, err)
+	}
+	write("port: 5\n")
+	if value, changed, err := a.Again("zone", f); err != nil || value != "" || len(changed) > 0 {
+		t.Errorf("what the file says nothing of comes to %q, %v, %v", value, changed, err)
+	}
+	write("zoone: west\n")
+	if _, _, err := a.Again("zone", f); err == nil {
+		t.Error("a file with a typing error was taken")
+	}
+	none, err := Apply("", known, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, changed, err := none.Again("zone", f); value != "" || changed != nil || err != nil {
+		t.Errorf("without a file: %q, %v, %v", value, changed, err)
 	}
 }

@@ -29,8 +29,9 @@ Examples:
    global dev
    global dev --data-dir /tmp/try --kds-addr 127.0.0.1:15685`,
 		Flags: flags,
-		Action: func(c *cli.Context) error {
-			if err := prepare(c, flags); err != nil {
+		Action: console.Server(func(c *cli.Context, hangup console.Hangup) error {
+			settings, err := prepare(c, flags)
+			if err != nil {
 				return err
 			}
 			cfg, err := devConfig(c)
@@ -40,8 +41,9 @@ Examples:
 			if err := cfg.PrepareDev(); err != nil {
 				return err
 			}
-			return run(c.Context, cfg, func(node *globalnode.Node) error { return greet(c.App.Writer, node, cfg.DataDir) })
-		},
+			return run(c, cfg, console.Serving{Hangup: hangup, Settings: settings, Terminal: true},
+				func(node *globalnode.Node) error { return greet(c.App.Writer, node, cfg.DataDir) })
+		}),
 	}
 }
 

@@ -2,7 +2,6 @@
 package server
 
 import (
-	"context"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -59,24 +58,23 @@ Examples:
 
 For a laptop, ` + "`global dev`" + ` needs nothing set up.`,
 		Flags: flags,
-		Action: func(c *cli.Context) error {
-			cfg, err := serverConfig(c, flags)
+		Action: console.Server(func(c *cli.Context, hangup console.Hangup) error {
+			cfg, settings, err := serverConfig(c, flags)
 			if err != nil {
 				return err
 			}
-			return run(c.Context, cfg, nil)
-		},
+			return run(c, cfg, console.Serving{Hangup: hangup, Settings: settings}, nil)
+		}),
 	}
 }
 
 // serverConfig turns the command line of `global server` into a configuration.
-func serverConfig(c *cli.Context, flags []cli.Flag) (globalnode.Config, error) {
-	if err := prepare(c, flags); err != nil {
-		return globalnode.Config{}, err
+func serverConfig(c *cli.Context, flags []cli.Flag) (cfg globalnode.Config, settings settings, err error) {
+	if settings, err = prepare(c, flags); err != nil {
+		return cfg, nil, err
 	}
-	cfg, err := nodeConfig(c)
-	if err != nil {
-		return globalnode.Config{}, err
+	if cfg, err = nodeConfig(c); err != nil {
+		return cfg, nil, err
 	}
 	cfg.Expect, cfg.Join = c.Int("bootstrap-expect"), c.StringSlice("join")
 	cfg.NonVoter = c.Bool("non-voter")
@@ -85,34 +83,33 @@ func serverConfig(c *cli.Context, flags []cli.Flag) (globalnode.Config, error) {
 	}
 	if path := c.String("seal-key-file"); path != "" {
 		if cfg.Seal, err = issue.LoadSealKeys(path); err != nil {
-			return globalnode.Config{}, err
+			return cfg, nil, err
 		}
 	}
 	cfg.TLS, err = globalnode.LoadTLS(c.String("tls-cert-file"), c.String("tls-key-file"), c.String("ca-file"), cfg.Logger)
 	if err != nil {
-		return globalnode.Config{}, badTLS(err)
+		return cfg, nil, badTLS(err)
 	}
 	cfg.ElectionTimeout = c.Duration("election-timeout")
 	// Alone there is nobody to look for.
 	cfg.Bootstrap = cfg.Expect == 1 && len(cfg.Join) == 0
 	cfg.LocalhostIsAdmin = c.Bool("localhost-is-admin")
-	return cfg, nil
+	return cfg, settings, nil
 }
 
 // run runs a node until the context ends, or a signal comes. Once it serves, ready is
 // called; nil: nothing is.
-func run(ctx context.Context, cfg globalnode.Config, ready func(*globalnode.Node) error) error {
+func run(c *cli.Context, cfg globalnode.Config, s console.Serving, ready func(*globalnode.Node) error) error {
 	defer globalnode.Headroom()()
 	node, err := globalnode.New(cfg)
 	if err != nil {
 		return err
 	}
-	return console.Serve(ctx, cfg.Logger, node, func() error {
-		if ready == nil {
-			return nil
-		}
-		return ready(node)
-	})
+	s.Node, s.Log = node, cfg.RunLog
+	if ready != nil {
+		s.Ready = func() error { return ready(node) }
+	}
+	return s.Run(c.Context)
 }
 
 // nodeFlags are those that `global server` and `global dev` share.
@@ -138,15 +135,19 @@ func nodeFlags(dataDir string) []cli.Flag {
 	}
 }
 
+// settings reads the config file again: see [console.Serving].
+type settings func() (level string, changed []string, err error)
+
 // prepare refuses stray arguments and takes in the config file.
-func prepare(c *cli.Context, flags []cli.Flag) error {
+func prepare(c *cli.Context, flags []cli.Flag) (settings, error) {
 	if err := console.NoArguments(c); err != nil {
-		return err
+		return nil, err
 	}
-	if path := c.String("config"); path != "" {
-		return configfile.Apply(path, console.FlagNames(flags, "config"), c, keyring.Section)
+	applied, err := configfile.Apply(c.String("config"), console.FlagNames(flags, "config"), c, keyring.Section)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return func() (string, []string, error) { return applied.Again("log-level", c) }, nil
 }
 
 // nodeConfig turns the shared flags into a configuration.
@@ -154,10 +155,11 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 	if err := checkAddresses(c); err != nil {
 		return globalnode.Config{}, err
 	}
-	logger, err := console.ServerLogger(c)
+	log, err := console.ServerLog(c)
 	if err != nil {
 		return globalnode.Config{}, err
 	}
+	logger := log.Logger
 	kdswire.LogLibrary(logger)
 	auth, err := federation.ParseAuthMode("--kds-auth", c.String("kds-auth"))
 	if err != nil {
@@ -196,6 +198,6 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
 		ProxyProtocolFrom: proxies,
 		ControlPlaneKey:   key, Roles: roles, Authn: authn, ReloadAuthn: reload, AuditRoom: int64(room) << 20,
-		Version: c.App.Version, Logger: logger,
+		Version: c.App.Version, Logger: logger, RunLog: log,
 	}, nil
 }

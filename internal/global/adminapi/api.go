@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/turns"
+	"github.com/meridiankds/meridian/internal/runlog"
 )
 
 // Access is how the callers of a listener may prove who they are.
@@ -79,6 +80,9 @@ type Config struct {
 	Verified func(labels ...string)
 	// Issued is told of every token that is issued, by its kind; nil: nobody is.
 	Issued func(kind ...string)
+
+	// RunLog is the log of this process, whose level may be set; nil: it may not.
+	RunLog *runlog.Log
 
 	Version  string
 	Hostname string           // shown by GET /
@@ -227,6 +231,9 @@ func (api *API) routes() map[string]route {
 		"GET /v1/requests/{id}": {access.AnyRole, api.getRequest},
 
 		"GET /v1/audit": {access.Read, api.listAudit},
+
+		"GET /v1/log-level":  {access.Read, api.getLogLevel},
+		"POST /v1/log-level": {access.Administer, api.postLogLevel},
 
 		"GET /v1/cluster":                  {access.Read, api.getCluster},
 		"POST /v1/cluster/transfer-leader": {access.Administer, api.postTransferLeader},

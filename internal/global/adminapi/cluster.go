@@ -115,7 +115,7 @@ func (api *API) elsewhere(a *act, w http.ResponseWriter, r *http.Request) (done 
 	case read && !leadersView[a.route] && !word:
 		api.markStale(w)
 		return false, nil
-	case strings.HasPrefix(a.route, "POST /tokens/"):
+	case strings.HasPrefix(a.route, "POST /tokens/"), ownAffairs[a.route]:
 		return false, nil
 	}
 	err = api.cfg.Cluster.Forward(w, r, a.caller, a.requestID)

@@ -14,7 +14,7 @@
 // # Secrets are a view
 //
 // Users know signing keys and lists of revoked ids as secrets with telling names
-// (see secretname.go). The API shows the replicated keys and revocations under
+// (see package secretname). The API shows the replicated keys and revocations under
 // those names, but keeps nothing of its own: private keys go in and never come
 // out, and a list that is written adds to the revocations. What a written list
 // would take away needs If-Match with the ETag of a read, so that a script that

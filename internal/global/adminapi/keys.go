@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -221,7 +222,7 @@ func keyJSON(k raftstore.Key) apitypes.Key {
 		Created: stamp(k.Created), Prepared: stamp(k.Prepared), Active: stamp(k.Active), Retiring: stamp(k.Retiring),
 	}
 	if k.Serial != 0 {
-		j.Name = secretRef{kind: k.ID.Kind, mesh: k.ID.Mesh, serial: k.Serial}.name()
+		j.Name = secretname.Ref{Kind: k.ID.Kind, Mesh: k.ID.Mesh, Serial: k.Serial}.Name()
 	}
 	return j
 }

@@ -52,6 +52,7 @@ var trusts = map[string]struct {
 	"POST /v1/cut-offs/withdraw":          {why: "as before"},
 	"DELETE /v1/expelled/{id}":            {why: "as before"},
 	"POST /v1/cluster/transfer-leader":    {why: "no zone is concerned"},
+	"POST /v1/log-level":                  {why: "no zone is concerned"},
 	"POST /v1/cluster/confirm-loss":       {why: "the alarm that it takes away names Kuma zones"},
 	"POST /v1/snapshot/restore":           {why: "it brings back what was, to Kuma zones too"},
 	"POST /v1/seal/rotate":                {why: "no zone is concerned"},

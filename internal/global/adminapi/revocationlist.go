@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -110,7 +111,7 @@ func (api *API) listRevocationLists(_ *act, w http.ResponseWriter, r *http.Reque
 	var lists []apitypes.RevocationList
 	add := func(kind cptoken.Kind, mesh string) {
 		lists = append(lists, apitypes.RevocationList{
-			Kind: string(kind), Mesh: mesh, Name: secretRef{kind: kind, mesh: mesh}.name(), Revoked: api.store.RevocationCount(kind, mesh),
+			Kind: string(kind), Mesh: mesh, Name: secretname.Ref{Kind: kind, Mesh: mesh}.Name(), Revoked: api.store.RevocationCount(kind, mesh),
 		})
 	}
 	for _, kind := range cptoken.Kinds {

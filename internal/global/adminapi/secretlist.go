@@ -11,29 +11,30 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/idlist"
+	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
 // putList adds to a list of revoked ids. What the written list lacks is withdrawn
 // only where If-Match proves that the writer has seen the list as it is.
-func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secretRef, data []byte) error {
+func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secretname.Ref, data []byte) error {
 	ids, err := parseIDList(string(data))
 	if err != nil {
 		return err
 	}
-	change := apitypes.SecretChange{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name()}
+	change := apitypes.SecretChange{Type: secretType(ref.Mesh), Mesh: ref.Mesh, Name: ref.Name()}
 	added, withdrawn := idsOf(ids), []string(nil)
 	if len(added) > 0 {
-		change.Warnings = api.fleet.ListWarnings(ref.kind)
+		change.Warnings = api.fleet.ListWarnings(ref.Kind)
 	}
-	revoking := a.origin("revoke", append([]string{string(ref.kind), ref.mesh}, ids...)...)
+	revoking := a.origin("revoke", append([]string{string(ref.Kind), ref.Mesh}, ids...)...)
 	withdrawing := a.withdrawal(r, ref, ids)
-	made := api.store.RevocationCount(ref.kind, ref.mesh) == 0
-	if !ref.addOnly {
+	made := api.store.RevocationCount(ref.Kind, ref.Mesh) == 0
+	if !ref.AddOnly {
 		withdrawn, err = api.missing(r, ref, ids)
 		more, again := api.repeated(err, revoking)
 		less, all := api.repeated(err, withdrawing)
-		if all || again && api.store.RevocationCount(ref.kind, ref.mesh) == len(ids) { // the list is not as it was, but as was written
+		if all || again && api.store.RevocationCount(ref.Kind, ref.Mesh) == len(ids) { // the list is not as it was, but as was written
 			if change.Added, change.Withdrawn = int(more.Changed), int(less.Changed); !all {
 				less.Revision = more.Revision
 			}
@@ -53,14 +54,14 @@ func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secr
 	// First what is added: should the second step fail, too much is refused, never
 	// too little.
 	if len(added) > 0 {
-		c, err := api.store.Revoke(ctx, revoking, ref.kind, ref.mesh, added, "")
+		c, err := api.store.Revoke(ctx, revoking, ref.Kind, ref.Mesh, added, "")
 		if err != nil {
 			return err
 		}
 		change.Added, change.Revision = int(c.Changed), c.Revision.String()
 	}
 	if len(withdrawn) > 0 {
-		c, err := api.store.Withdraw(ctx, withdrawing, ref.kind, ref.mesh, withdrawn)
+		c, err := api.store.Withdraw(ctx, withdrawing, ref.Kind, ref.Mesh, withdrawn)
 		if err != nil {
 			return err
 		}
@@ -75,7 +76,7 @@ func (api *API) putList(a *act, w http.ResponseWriter, r *http.Request, ref secr
 
 // missing returns the ids of the list that are not among the given ones, or a
 // Conflict where there are such and the request may not withdraw them.
-func (api *API) missing(r *http.Request, ref secretRef, given []string) ([]string, error) {
+func (api *API) missing(r *http.Request, ref secretname.Ref, given []string) ([]string, error) {
 	match, conditional := ifMatch(r)
 	list, err := api.wholeList(ref)
 	if err != nil {
@@ -86,7 +87,7 @@ func (api *API) missing(r *http.Request, ref secretRef, given []string) ([]strin
 		return nil, err
 	}
 	if conditional && !slices.Contains(match, entityTag([]byte(strings.Join(list.ids, ",")))) {
-		return nil, federation.Errorf(federation.Conflict, "%s has changed since it was read", ref.name()).
+		return nil, federation.Errorf(federation.Conflict, "%s has changed since it was read", ref.Name()).
 			WithReason("stale_etag").
 			WithHint("read it again and repeat the change with the new ETag in If-Match")
 	}
@@ -99,7 +100,7 @@ func (api *API) missing(r *http.Request, ref secretRef, given []string) ([]strin
 	}
 	if len(missing) > 0 && !conditional {
 		return nil, federation.Errorf(federation.Conflict,
-			"the written list lacks %d of the ids that are revoked in %s, and writing it would make their tokens valid again", len(missing), ref.name()).
+			"the written list lacks %d of the ids that are revoked in %s, and writing it would make their tokens valid again", len(missing), ref.Name()).
 			WithReason("would_withdraw").
 			WithHint("write the new ids together with all that are there, or send the ETag of a read in If-Match to withdraw, or use POST /v1/revocations/withdraw")
 	}
@@ -108,20 +109,20 @@ func (api *API) missing(r *http.Request, ref secretRef, given []string) ([]strin
 
 // withdrawal is the origin of a withdrawal of what a list had that the caller saw and is not
 // among the given ids.
-func (a *act) withdrawal(r *http.Request, ref secretRef, given []string) raftstore.Origin {
+func (a *act) withdrawal(r *http.Request, ref secretname.Ref, given []string) raftstore.Origin {
 	seen, _ := ifMatch(r)
-	return a.origin("withdraw from list", slices.Concat([]string{string(ref.kind), ref.mesh, strings.Join(seen, ",")}, given)...)
+	return a.origin("withdraw from list", slices.Concat([]string{string(ref.Kind), ref.Mesh, strings.Join(seen, ",")}, given)...)
 }
 
 // deleteList withdraws everything on a list.
-func (api *API) deleteList(a *act, w http.ResponseWriter, r *http.Request, ref secretRef) error {
-	if ref.addOnly {
+func (api *API) deleteList(a *act, w http.ResponseWriter, r *http.Request, ref secretname.Ref) error {
+	if ref.AddOnly {
 		return unknownSecret()
 	}
-	change := apitypes.SecretChange{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name()}
+	change := apitypes.SecretChange{Type: secretType(ref.Mesh), Mesh: ref.Mesh, Name: ref.Name()}
 	origin, err := a.withdrawal(r, ref, nil), error(nil)
 	var withdrawn []string
-	if api.store.RevocationCount(ref.kind, ref.mesh) == 0 {
+	if api.store.RevocationCount(ref.Kind, ref.Mesh) == 0 {
 		err = unknownSecret()
 	} else {
 		withdrawn, err = api.missing(r, ref, nil)
@@ -134,11 +135,11 @@ func (api *API) deleteList(a *act, w http.ResponseWriter, r *http.Request, ref s
 		return err
 	}
 	if len(withdrawn) == 0 { // too long to be read, so no ETag exists that could allow it
-		return federation.Errorf(federation.Conflict, "%s is too long to be withdrawn at once", ref.name()).
+		return federation.Errorf(federation.Conflict, "%s is too long to be withdrawn at once", ref.Name()).
 			WithReason("would_withdraw").
 			WithHint("withdraw in parts with POST /v1/revocations/withdraw")
 	}
-	c, err := api.store.Withdraw(r.Context(), origin, ref.kind, ref.mesh, withdrawn)
+	c, err := api.store.Withdraw(r.Context(), origin, ref.Kind, ref.Mesh, withdrawn)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -35,14 +36,14 @@ func (api *API) secretPlace(a *act, r *http.Request) (mesh string, err error) {
 
 // secret finds what the path names. A name that stands for nothing is reported as
 // unknown.
-func (api *API) secret(a *act, r *http.Request) (ref secretRef, known bool, err error) {
+func (api *API) secret(a *act, r *http.Request) (ref secretname.Ref, known bool, err error) {
 	mesh, err := api.secretPlace(a, r)
 	if err != nil {
-		return secretRef{}, false, err
+		return secretname.Ref{}, false, err
 	}
-	ref, known = parseSecretName(mesh, r.PathValue("name"))
+	ref, known = secretname.Parse(mesh, r.PathValue("name"))
 	if known {
-		a.note(slog.String("secret", ref.name()))
+		a.note(slog.String("secret", ref.Name()))
 	}
 	return ref, known, nil
 }
@@ -52,9 +53,9 @@ func (api *API) listSecrets(a *act, w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	list, err := listOf(r, api.secrets(mesh), func(ref secretRef) apitypes.Secret {
+	list, err := listOf(r, api.secrets(mesh), func(ref secretname.Ref) apitypes.Secret {
 		s, _, _ := api.show(ref) // it was there a moment ago; one that went shows empty
-		if !ref.isKey() {
+		if !ref.IsKey() {
 			s.Data = nil // a list may be megabytes; reading the one secret shows it
 		}
 		return s
@@ -67,22 +68,22 @@ func (api *API) listSecrets(a *act, w http.ResponseWriter, r *http.Request) erro
 
 // secrets returns the secrets of a mesh, or the global ones: of each kind the keys
 // by serial, then the list if there is anything on it.
-func (api *API) secrets(mesh string) []secretRef {
-	var refs []secretRef
+func (api *API) secrets(mesh string) []secretname.Ref {
+	var refs []secretname.Ref
 	for _, k := range api.store.Keys() {
 		if k.ID.Mesh == mesh && k.Serial != 0 && k.State != cptoken.Removed {
-			refs = append(refs, secretRef{kind: k.ID.Kind, mesh: mesh, serial: k.Serial})
+			refs = append(refs, secretname.Ref{Kind: k.ID.Kind, Mesh: mesh, Serial: k.Serial})
 		}
 	}
 	for _, kind := range cptoken.Kinds {
 		if kind.PerMesh() == (mesh != "") && api.store.RevocationCount(kind, mesh) > 0 {
-			refs = append(refs, secretRef{kind: kind, mesh: mesh})
+			refs = append(refs, secretname.Ref{Kind: kind, Mesh: mesh})
 		}
 	}
-	slices.SortFunc(refs, func(a, b secretRef) int {
+	slices.SortFunc(refs, func(a, b secretname.Ref) int {
 		return cmp.Or(
-			cmp.Compare(slices.Index(cptoken.Kinds[:], a.kind), slices.Index(cptoken.Kinds[:], b.kind)),
-			cmp.Compare(a.serial-1, b.serial-1), // a list, serial 0, wraps around to the end
+			cmp.Compare(slices.Index(cptoken.Kinds[:], a.Kind), slices.Index(cptoken.Kinds[:], b.Kind)),
+			cmp.Compare(a.Serial-1, b.Serial-1), // a list, serial 0, wraps around to the end
 		)
 	})
 	return refs
@@ -93,7 +94,7 @@ func (api *API) getSecret(a *act, w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	if !known || ref.addOnly {
+	if !known || ref.AddOnly {
 		return unknownSecret()
 	}
 	s, etag, err := api.show(ref)
@@ -109,10 +110,10 @@ func unknownSecret() error {
 }
 
 // show renders a secret and its entity tag.
-func (api *API) show(ref secretRef) (s apitypes.Secret, etag string, err error) {
-	s = apitypes.Secret{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name()}
-	if ref.isKey() {
-		k, ok := api.store.Key(ref.keyID())
+func (api *API) show(ref secretname.Ref) (s apitypes.Secret, etag string, err error) {
+	s = apitypes.Secret{Type: secretType(ref.Mesh), Mesh: ref.Mesh, Name: ref.Name()}
+	if ref.IsKey() {
+		k, ok := api.store.Key(ref.KeyID())
 		if !ok || k.State == cptoken.Removed {
 			return s, "", unknownSecret()
 		}
@@ -165,14 +166,14 @@ type revokedList struct {
 }
 
 // wholeList reads a whole list, if it is not too long to be shown.
-func (api *API) wholeList(ref secretRef) (*revokedList, error) {
-	if n := api.store.RevocationCount(ref.kind, ref.mesh); n > maxShown {
-		return nil, federation.Errorf(federation.TooLarge, "%s has %d ids, more than a secret can show", ref.name(), n).
-			WithHint("read it in pages from GET /v1/revocations?kind=%s&mesh=%s", ref.kind, ref.mesh)
+func (api *API) wholeList(ref secretname.Ref) (*revokedList, error) {
+	if n := api.store.RevocationCount(ref.Kind, ref.Mesh); n > maxShown {
+		return nil, federation.Errorf(federation.TooLarge, "%s has %d ids, more than a secret can show", ref.Name(), n).
+			WithHint("read it in pages from GET /v1/revocations?kind=%s&mesh=%s", ref.Kind, ref.Mesh)
 	}
 	l := &revokedList{}
 	for after := ""; ; {
-		batch := api.store.Revocations(ref.kind, ref.mesh, after, revocationPage)
+		batch := api.store.Revocations(ref.Kind, ref.Mesh, after, revocationPage)
 		for _, rev := range batch {
 			l.ids = append(l.ids, rev.ID)
 			l.first, l.last = clock.First(l.first, rev.At), clock.Last(l.last, rev.At)

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -58,16 +59,16 @@ func (api *API) putSecret(a *act, w http.ResponseWriter, r *http.Request) error 
 			WithHint("names are like zone-token-signing-key-2, control-plane-signing-key-0002, zone-token-revocations; those of dataplane tokens belong to a mesh (/meshes/MESH/secrets)")
 	}
 	// The route lets revokers in, for the lists.
-	if ref.isKey() {
+	if ref.IsKey() {
 		err = a.rights.Allow(access.Administer)
 	} else {
-		err = a.rights.Revoke(ref.kind, ref.mesh)
+		err = a.rights.Revoke(ref.Kind, ref.Mesh)
 	}
 	if err != nil {
 		return err
 	}
 	var body secretBody
-	if ref.isKey() {
+	if ref.IsKey() {
 		err = readBody(w, r, &body)
 	} else {
 		var done func()
@@ -77,11 +78,11 @@ func (api *API) putSecret(a *act, w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	data, err := body.decode(ref.mesh, r.PathValue("name"))
+	data, err := body.decode(ref.Mesh, r.PathValue("name"))
 	if err != nil {
 		return err
 	}
-	if ref.isKey() {
+	if ref.IsKey() {
 		return api.putKey(a, w, r, ref, data)
 	}
 	return api.putList(a, w, r, ref, data)
@@ -89,8 +90,8 @@ func (api *API) putSecret(a *act, w http.ResponseWriter, r *http.Request) error 
 
 // putKey imports a signing key and makes it the one that signs as soon as
 // everybody holds it, which is what writing this secret has always meant to users.
-func (api *API) putKey(a *act, w http.ResponseWriter, r *http.Request, ref secretRef, data []byte) error {
-	k, exists := api.store.Key(ref.keyID())
+func (api *API) putKey(a *act, w http.ResponseWriter, r *http.Request, ref secretname.Ref, data []byte) error {
+	k, exists := api.store.Key(ref.KeyID())
 	exists = exists && k.State != cptoken.Removed
 	made := !exists
 	switch {
@@ -105,7 +106,7 @@ func (api *API) putKey(a *act, w http.ResponseWriter, r *http.Request, ref secre
 			return err
 		}
 		if !same {
-			return federation.Errorf(federation.Conflict, "%s exists and is another key", ref.name()).
+			return federation.Errorf(federation.Conflict, "%s exists and is another key", ref.Name()).
 				WithReason("serial_taken").
 				WithHint("write the new key under a serial greater than all before, then delete this one")
 		}
@@ -117,7 +118,7 @@ func (api *API) putKey(a *act, w http.ResponseWriter, r *http.Request, ref secre
 		// No id that is derived from the key: a hash of it has no place in the log.
 		// Written again, the key is found to be there.
 		origin := raftstore.Origin{By: a.caller.Name}
-		if k, err = api.store.ImportKey(r.Context(), origin, ref.issueRef(), data); err != nil {
+		if k, err = api.store.ImportKey(r.Context(), origin, issueRef(ref), data); err != nil {
 			return err
 		}
 	}
@@ -127,7 +128,7 @@ func (api *API) putKey(a *act, w http.ResponseWriter, r *http.Request, ref secre
 
 // activateWritten takes a key that was written through its gate. It answers 202
 // where the gate stays closed.
-func (api *API) activateWritten(a *act, w http.ResponseWriter, r *http.Request, ref secretRef, k raftstore.Key, made bool) error {
+func (api *API) activateWritten(a *act, w http.ResponseWriter, r *http.Request, ref secretname.Ref, k raftstore.Key, made bool) error {
 	status := http.StatusOK
 	if made {
 		status = http.StatusCreated
@@ -140,7 +141,7 @@ func (api *API) activateWritten(a *act, w http.ResponseWriter, r *http.Request, 
 		if !h.Open {
 			a.note(slog.Any("waiting", h.Waiting), slog.Any("members", h.Members))
 			change := keyWritten(ref, k, &h)
-			change.Warnings = h.Warnings(ref.name(), false)
+			change.Warnings = h.Warnings(ref.Name(), false)
 			return reply(w, http.StatusAccepted, change)
 		}
 		var err error
@@ -150,13 +151,13 @@ func (api *API) activateWritten(a *act, w http.ResponseWriter, r *http.Request, 
 	}
 	a.note(slog.String("state", string(k.State)))
 	change := keyWritten(ref, k, nil)
-	change.Warnings = api.holding(k).Warnings(ref.name(), false)
+	change.Warnings = api.holding(k).Warnings(ref.Name(), false)
 	return reply(w, status, change)
 }
 
 // sameKey reports whether written key material is that of a key.
-func (api *API) sameKey(ref secretRef, k raftstore.Key, data []byte) (bool, error) {
-	given, err := issue.Import(ref.issueRef(), data)
+func (api *API) sameKey(ref secretname.Ref, k raftstore.Key, data []byte) (bool, error) {
+	given, err := issue.Import(issueRef(ref), data)
 	if err != nil {
 		return false, err
 	}
@@ -166,8 +167,8 @@ func (api *API) sameKey(ref secretRef, k raftstore.Key, data []byte) (bool, erro
 	return bytes.Equal(given.Fingerprint(api.store.ClusterID()), k.Fingerprint), nil
 }
 
-func (s secretRef) issueRef() issue.Ref {
-	return issue.Ref{Kind: s.kind, Mesh: s.mesh, Serial: s.serial}
+func issueRef(s secretname.Ref) issue.Ref {
+	return issue.Ref{Kind: s.Kind, Mesh: s.Mesh, Serial: s.Serial}
 }
 
 func (api *API) deleteSecret(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -177,14 +178,14 @@ func (api *API) deleteSecret(a *act, w http.ResponseWriter, r *http.Request) err
 		return err
 	case !known:
 		return unknownSecret()
-	case !ref.isKey():
+	case !ref.IsKey():
 		return api.deleteList(a, w, r, ref)
 	}
-	k, ok := api.store.Key(ref.keyID())
-	origin := a.origin("remove key", ref.keyID().String())
+	k, ok := api.store.Key(ref.KeyID())
+	origin := a.origin("remove key", ref.KeyID().String())
 	if !ok || k.State == cptoken.Removed {
 		if was, again := api.repeated(unknownSecret(), origin); again {
-			return reply(w, http.StatusOK, api.keyRemoved(ref, raftstore.Key{ID: ref.keyID(), State: cptoken.Removed, Index: was.Revision.Index}))
+			return reply(w, http.StatusOK, api.keyRemoved(ref, raftstore.Key{ID: ref.KeyID(), State: cptoken.Removed, Index: was.Revision.Index}))
 		}
 		return unknownSecret()
 	}
@@ -198,15 +199,15 @@ func (api *API) deleteSecret(a *act, w http.ResponseWriter, r *http.Request) err
 	return reply(w, http.StatusOK, change)
 }
 
-func (api *API) keyRemoved(ref secretRef, k raftstore.Key) apitypes.SecretChange {
+func (api *API) keyRemoved(ref secretname.Ref, k raftstore.Key) apitypes.SecretChange {
 	change := keyWritten(ref, k, nil)
-	change.Warnings = api.holding(k).Warnings(ref.name(), true)
+	change.Warnings = api.holding(k).Warnings(ref.Name(), true)
 	return change
 }
 
-func keyWritten(ref secretRef, k raftstore.Key, h *fleet.Holding) apitypes.SecretChange {
+func keyWritten(ref secretname.Ref, k raftstore.Key, h *fleet.Holding) apitypes.SecretChange {
 	key := keyJSON(k)
-	c := apitypes.SecretChange{Type: secretType(ref.mesh), Mesh: ref.mesh, Name: ref.name(), Key: &key}
+	c := apitypes.SecretChange{Type: secretType(ref.Mesh), Mesh: ref.Mesh, Name: ref.Name(), Key: &key}
 	if h != nil {
 		j := holdingJSON(*h)
 		c.Holding = &j

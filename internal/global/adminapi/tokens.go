@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/secretname"
 )
 
 func (api *API) postControlPlaneToken(a *act, w http.ResponseWriter, r *http.Request) error {
@@ -212,7 +213,7 @@ func (api *API) sign(ctx context.Context, a *act, c cptoken.Claims, request any,
 func (api *API) keyWaiting(kind cptoken.Kind, mesh string, signing uint64) (name string) {
 	for _, k := range api.store.Keys() {
 		if k.ID.Kind == kind && k.ID.Mesh == mesh && k.State == cptoken.Prepared && k.Serial > signing {
-			name = secretRef{kind: kind, mesh: mesh, serial: k.Serial}.name()
+			name = secretname.Ref{Kind: kind, Mesh: mesh, Serial: k.Serial}.Name()
 		}
 	}
 	return name

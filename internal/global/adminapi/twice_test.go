@@ -33,6 +33,7 @@ type asked struct {
 // once are the routes whose requests are not repeated, and why.
 var once = map[string]string{
 	"POST /v1/cluster/transfer-leader": "a hand-over is no change of the state",
+	"POST /v1/log-level":               "a member's log is no part of the state",
 	"POST /v1/cluster/remove":          "who is a member is Raft's; each expulsion has an id of its own",
 	"POST /tokens/control-plane":       "each request has a token of its own, and changes nothing",
 	"POST /tokens/zone":                "each request has a token of its own, and changes nothing",

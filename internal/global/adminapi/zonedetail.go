@@ -7,6 +7,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/secretname"
 )
 
 // getZoneDetail tells everything that is known of one zone.
@@ -44,7 +45,7 @@ func (api *API) waitsOn(zone string) []string {
 		if k.State != cptoken.Prepared || !k.ID.Kind.AtZones() || !slices.Contains(api.holding(k).Waiting, zone) {
 			continue
 		}
-		waits = append(waits, "activation of "+secretRef{kind: k.ID.Kind, mesh: k.ID.Mesh, serial: k.Serial}.name())
+		waits = append(waits, "activation of "+secretname.Ref{Kind: k.ID.Kind, Mesh: k.ID.Mesh, Serial: k.Serial}.Name())
 	}
 	return waits
 }

@@ -113,6 +113,22 @@ func (l *Log) Close() error {
 	return errors.Join(errs...)
 }
 
+// Reopen has the next record of a class begin a new file where the newest one was moved
+// away: nothing more is written to that. A file in its place is gone on with, because each
+// new one takes an old one away.
+func (l *Log) Reopen() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.series {
+		if s.moved() {
+			s.leave()
+		}
+	}
+}
+
 // Stats returns what was counted.
 func (l *Log) Stats() Stats {
 	if l == nil {

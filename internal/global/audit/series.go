@@ -141,6 +141,19 @@ func (s *series) next(first uint64) error {
 	return nil
 }
 
+// moved reports whether the newest file is not at its name any more.
+func (s *series) moved() bool {
+	if s.file == nil {
+		return false
+	}
+	is, err := s.file.Stat()
+	if err != nil {
+		return true
+	}
+	there, err := os.Stat(s.file.Name())
+	return err != nil || !os.SameFile(is, there)
+}
+
 // leave makes the file durable and leaves it behind. It is closed by the next
 // flush: one may be under way on it.
 func (s *series) leave() {

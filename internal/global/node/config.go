@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/runlog"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -103,7 +104,9 @@ type Config struct {
 
 	Version string
 	Logger  *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	// RunLog is the log that Logger writes, where its level may be set; nil: it may not.
+	RunLog *runlog.Log
+	Now    func() time.Time // nil: time.Now
 
 	lock *folderLock // taken by PrepareDev or New, given back when the node has ended
 }

@@ -132,6 +132,7 @@ func (n *Node) open() (err error) {
 		UserCertificate: func(state *tls.ConnectionState) (string, error) {
 			return n.cfg.TLS.User(state, identity.Cluster)
 		},
+		RunLog:       n.cfg.RunLog,
 		Certificates: n.certificates, NotIssued: n.cfg.notIssued(),
 		Verified: n.verified.Add,
 		Issued:   n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,
@@ -187,6 +188,15 @@ func (n *Node) Endpoints() endpoints.Endpoints {
 
 // Ready is closed when the node serves: state caught up, ports open.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Reload looks at the files that the node follows now, and begins new files of the audit
+// log in place of those that were moved away.
+func (n *Node) Reload() {
+	n.cfg.TLS.Check()
+	n.cfg.Roles.Reload()
+	n.keyring.Check()
+	n.audit.Reopen()
+}
 
 // Store gives tests and embedders the replicated state.
 func (n *Node) Store() *raftstore.Store { return n.store }

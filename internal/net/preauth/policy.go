@@ -130,6 +130,10 @@
 //	global  5683   peers POST /v1/peer/clock  the seal key of a member  -
 //	global  5681-2 api,api-tls,admin-socket GET /v1/cut-offs  as the listener's  -
 //	global  5685   kds /kuma.mesh.v1alpha1.KDSSyncService/ZoneToGlobalSync  as the listener's  one zone's, by address
+//	global  5681-2 api,api-tls,admin-socket GET /v1/log-level  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket POST /v1/log-level  as the listener's  -
+//	zone    5681   api,api-socket GET /v1/log-level  as the listener's  -
+//	zone    5681   api,api-socket POST /v1/log-level  as the listener's  -
 //
 // Loopback counts as proof where --localhost-is-admin says so.
 package preauth

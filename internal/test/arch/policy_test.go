@@ -78,7 +78,7 @@ var dynamic = map[string]string{"internal/zone/proxyport/server.go": "GET /v1/jw
 // elsewhere are files whose calls of Handle serve no route of their own, and why.
 var elsewhere = map[string]string{
 	"internal/global/adminapi/router.go": "its routes are found in their map",
-	"internal/cli/once.go":               "it handles lines of a log",
+	"internal/runlog/once.go":            "it handles lines of a log",
 }
 
 func programsOf(file string) []string {

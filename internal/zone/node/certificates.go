@@ -64,6 +64,17 @@ func (n *Node) reviewConnections(ctx context.Context) error {
 	}
 }
 
+// Reload looks at the files that the node follows now. The control plane token is read at
+// each connect.
+func (n *Node) Reload() {
+	n.CheckTLS()
+	n.cfg.Roles.Reload()
+	n.keyring.Check()
+	if n.xdsDir != nil {
+		n.xdsDir.Check()
+	}
+}
+
 // CheckTLS has the node look at its TLS files now, without waiting for the next
 // time that it does.
 func (n *Node) CheckTLS() {

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/runlog"
 )
 
 // The ports of a zone.
@@ -74,7 +75,9 @@ type Config struct {
 
 	Version string
 	Logger  *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	// RunLog is the log that Logger writes, where its level may be set; nil: it may not.
+	RunLog *runlog.Log
+	Now    func() time.Time // nil: time.Now
 }
 
 // Validate reports the first thing in c that cannot work, before anything is

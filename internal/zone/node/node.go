@@ -155,7 +155,8 @@ func (n *Node) open() (err error) {
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(),
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
-		Roles: n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
+		RunLog: n.cfg.RunLog,
+		Roles:  n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
 		KeySets: n.keySets, XDSProblems: n.xdsProblems, Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now, Unready: n.cfg.DPTLS.Unready,
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/preauth"
+	"github.com/meridiankds/meridian/internal/runlog"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/kds"
@@ -85,6 +86,8 @@ type Config struct {
 	Relay Relay
 	// Relayed is told what became of each: "issued", or why not. nil: nobody is.
 	Relayed func(result ...string)
+	// RunLog is the log of this process, whose level may be set; nil: it may not.
+	RunLog *runlog.Log
 	// Slow waits before a failure at the API is answered, and returns what to answer;
 	// nil: nothing is slowed. See slowdown.Limiter.Answer.
 	Slow   func(ctx context.Context, remote string, err error) error
@@ -231,6 +234,7 @@ func (s *Server) api(policy access.Policy) http.Handler {
 		"/":                 {http.MethodGet: guarded(access.AnyRole, s.index)},
 		"/v1/status":        {http.MethodGet: guarded(access.Read, s.status)},
 		"/v1/proxies":       {http.MethodGet: guarded(access.Read, s.proxies)},
+		"/v1/log-level":     {http.MethodGet: guarded(access.Read, s.logLevel), http.MethodPost: calling(access.Administer, s.setLogLevel)},
 	}
 }
 

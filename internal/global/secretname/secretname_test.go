@@ -1,4 +1,4 @@
-package adminapi
+package secretname
 
 import (
 	"testing"
@@ -9,28 +9,28 @@ import (
 func TestSecretNames(t *testing.T) {
 	tests := []struct {
 		mesh, name string
-		want       secretRef
+		want       Ref
 		shown      string // where it differs from name
 	}{
-		{"", "control-plane-signing-key-0001", secretRef{kind: cptoken.ControlPlane, serial: 1}, ""},
-		{"", "control-plane-signing-key-9999", secretRef{kind: cptoken.ControlPlane, serial: 9999}, ""},
-		{"", "control-plane-signing-key-12345", secretRef{kind: cptoken.ControlPlane, serial: 12345}, ""},
-		{"", "control-plane-signing-key-2", secretRef{kind: cptoken.ControlPlane, serial: 2}, "control-plane-signing-key-0002"},
-		{"", "control-plane-signing-key-002", secretRef{kind: cptoken.ControlPlane, serial: 2}, "control-plane-signing-key-0002"},
-		{"", "zone-token-signing-key-1", secretRef{kind: cptoken.Zone, serial: 1}, ""},
-		{"", "zone-token-signing-key-18446744073709551615", secretRef{kind: cptoken.Zone, serial: 1<<64 - 1}, ""},
-		{"", "user-token-signing-key-30", secretRef{kind: cptoken.User, serial: 30}, ""},
-		{"", "control-plane-token-revocations", secretRef{kind: cptoken.ControlPlane}, ""},
-		{"", "zone-token-revocations", secretRef{kind: cptoken.Zone}, ""},
-		{"", "zoneegress-token-revocations", secretRef{kind: cptoken.Zone, addOnly: true}, ""},
-		{"", "user-token-revocations", secretRef{kind: cptoken.User}, ""},
-		{"default", "dataplane-token-signing-key-default-1", secretRef{kind: cptoken.Dataplane, mesh: "default", serial: 1}, ""},
-		{"a-1", "dataplane-token-signing-key-a-1-2", secretRef{kind: cptoken.Dataplane, mesh: "a-1", serial: 2}, ""},
-		{"default", "dataplane-token-revocations-default", secretRef{kind: cptoken.Dataplane, mesh: "default"}, ""},
+		{"", "control-plane-signing-key-0001", Ref{Kind: cptoken.ControlPlane, Serial: 1}, ""},
+		{"", "control-plane-signing-key-9999", Ref{Kind: cptoken.ControlPlane, Serial: 9999}, ""},
+		{"", "control-plane-signing-key-12345", Ref{Kind: cptoken.ControlPlane, Serial: 12345}, ""},
+		{"", "control-plane-signing-key-2", Ref{Kind: cptoken.ControlPlane, Serial: 2}, "control-plane-signing-key-0002"},
+		{"", "control-plane-signing-key-002", Ref{Kind: cptoken.ControlPlane, Serial: 2}, "control-plane-signing-key-0002"},
+		{"", "zone-token-signing-key-1", Ref{Kind: cptoken.Zone, Serial: 1}, ""},
+		{"", "zone-token-signing-key-18446744073709551615", Ref{Kind: cptoken.Zone, Serial: 1<<64 - 1}, ""},
+		{"", "user-token-signing-key-30", Ref{Kind: cptoken.User, Serial: 30}, ""},
+		{"", "control-plane-token-revocations", Ref{Kind: cptoken.ControlPlane}, ""},
+		{"", "zone-token-revocations", Ref{Kind: cptoken.Zone}, ""},
+		{"", "zoneegress-token-revocations", Ref{Kind: cptoken.Zone, AddOnly: true}, ""},
+		{"", "user-token-revocations", Ref{Kind: cptoken.User}, ""},
+		{"default", "dataplane-token-signing-key-default-1", Ref{Kind: cptoken.Dataplane, Mesh: "default", Serial: 1}, ""},
+		{"a-1", "dataplane-token-signing-key-a-1-2", Ref{Kind: cptoken.Dataplane, Mesh: "a-1", Serial: 2}, ""},
+		{"default", "dataplane-token-revocations-default", Ref{Kind: cptoken.Dataplane, Mesh: "default"}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := parseSecretName(tt.mesh, tt.name)
+			got, ok := Parse(tt.mesh, tt.name)
 			if !ok || got != tt.want {
 				t.Fatalf("parsed as %+v, %t, want %+v", got, ok, tt.want)
 			}
@@ -38,8 +38,8 @@ func TestSecretNames(t *testing.T) {
 			if shown == "" {
 				shown = tt.name
 			}
-			if got.name() != shown {
-				t.Errorf("shown as %q, want %q", got.name(), shown)
+			if got.Name() != shown {
+				t.Errorf("shown as %q, want %q", got.Name(), shown)
 			}
 		})
 	}
@@ -79,7 +79,7 @@ func TestNotASecretName(t *testing.T) {
 		{"a", "dataplane-token-signing-key-a-1-2"},
 	}
 	for _, tt := range tests {
-		if got, ok := parseSecretName(tt.mesh, tt.name); ok {
+		if got, ok := Parse(tt.mesh, tt.name); ok {
 			t.Errorf("%q in mesh %q stands for %+v, want nothing", tt.name, tt.mesh, got)
 		}
 	}

@@ -1,4 +1,6 @@
-package adminapi
+// Package secretname has the names under which users know keys and lists of revoked ids:
+// in the API that Kuma's clients use, in messages and in key lists.
+package secretname
 
 import (
 	"fmt"
@@ -22,33 +24,34 @@ import (
 //	dataplane-token-revocations-<mesh>       in /meshes/<mesh>/secrets
 const legacyZoneList = "zoneegress-token-revocations"
 
-// secretRef is what the name of a secret stands for: the key of a serial, or,
+// Ref is what the name of a secret stands for: the key of a serial, or,
 // where the serial is 0, the list of revoked ids.
-type secretRef struct {
-	kind    cptoken.Kind
-	mesh    string
-	serial  uint64
-	addOnly bool // a list under its older name
+type Ref struct {
+	Kind    cptoken.Kind
+	Mesh    string
+	Serial  uint64
+	AddOnly bool // a list under its older name
 }
 
-// isKey tells a key from a list.
-func (s secretRef) isKey() bool { return s.serial != 0 }
+// IsKey tells a key from a list.
+func (s Ref) IsKey() bool { return s.Serial != 0 }
 
-func (s secretRef) keyID() cptoken.KeyID {
-	return cptoken.KeyID{Kind: s.kind, Mesh: s.mesh, KID: cptoken.SerialKID(s.serial)}
+// KeyID is the key's name in the state; of keys only.
+func (s Ref) KeyID() cptoken.KeyID {
+	return cptoken.KeyID{Kind: s.Kind, Mesh: s.Mesh, KID: cptoken.SerialKID(s.Serial)}
 }
 
-// name is the one name under which the secret is shown.
-func (s secretRef) name() string {
+// Name is the one name under which the secret is shown.
+func (s Ref) Name() string {
 	switch {
-	case s.addOnly:
+	case s.AddOnly:
 		return legacyZoneList
-	case s.isKey() && s.kind == cptoken.ControlPlane:
-		return fmt.Sprintf("%s%04d", keyPrefix(s.kind, ""), s.serial)
-	case s.isKey():
-		return keyPrefix(s.kind, s.mesh) + strconv.FormatUint(s.serial, 10)
+	case s.IsKey() && s.Kind == cptoken.ControlPlane:
+		return fmt.Sprintf("%s%04d", keyPrefix(s.Kind, ""), s.Serial)
+	case s.IsKey():
+		return keyPrefix(s.Kind, s.Mesh) + strconv.FormatUint(s.Serial, 10)
 	}
-	return listName(s.kind, s.mesh)
+	return listName(s.Kind, s.Mesh)
 }
 
 func keyPrefix(kind cptoken.Kind, mesh string) string {
@@ -68,28 +71,28 @@ func listName(kind cptoken.Kind, mesh string) string {
 	return kind.TokenName() + "-revocations"
 }
 
-// parseSecretName finds what a name stands for among the secrets of a mesh, or
+// Parse finds what a name stands for among the secrets of a mesh, or
 // among the global ones where mesh is empty.
-func parseSecretName(mesh, name string) (secretRef, bool) {
+func Parse(mesh, name string) (Ref, bool) {
 	if mesh == "" && name == legacyZoneList {
-		return secretRef{kind: cptoken.Zone, addOnly: true}, true
+		return Ref{Kind: cptoken.Zone, AddOnly: true}, true
 	}
 	for _, kind := range cptoken.Kinds {
 		if kind.PerMesh() != (mesh != "") {
 			continue
 		}
 		if name == listName(kind, mesh) {
-			return secretRef{kind: kind, mesh: mesh}, true
+			return Ref{Kind: kind, Mesh: mesh}, true
 		}
 		digits, ok := strings.CutPrefix(name, keyPrefix(kind, mesh))
 		if !ok {
 			continue
 		}
 		if serial, ok := parseSerial(kind, digits); ok {
-			return secretRef{kind: kind, mesh: mesh, serial: serial}, true
+			return Ref{Kind: kind, Mesh: mesh, Serial: serial}, true
 		}
 	}
-	return secretRef{}, false
+	return Ref{}, false
 }
 
 // parseSerial reads a serial in decimal. Leading zeros are taken only where the
