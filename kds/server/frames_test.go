@@ -8,6 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/net/preauth"
+	"github.com/meridiankds/meridian/internal/test/loopback"
 )
 
 func frame(kind, flags byte, stream uint32, payload []byte) []byte {
@@ -99,7 +100,7 @@ func TestIncompleteMessagesOfAConnectionAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	server, err := l.Accept()
+	server, err := loopback.AcceptFrom(l, client.LocalAddr())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/test/selfsigned"
+
+	"github.com/meridiankds/meridian/internal/test/loopback"
 )
 
 // patience is for machines that pause anything for seconds.
@@ -403,7 +405,7 @@ func TestClosingWaitsForNobody(t *testing.T) {
 	}
 	l := b.Listen(raw, "test", false)
 	silent := dial(t, raw.Addr().String())
-	if _, err := l.Accept(); err != nil {
+	if _, err := loopback.AcceptFrom(l, silent.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
@@ -695,7 +697,7 @@ func TestRequestsThatProveAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in, err := l.Accept()
+		in, err := loopback.AcceptFrom(l, out.LocalAddr())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -734,7 +736,7 @@ func TestASilentBalancer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	in, err := l.Accept()
+	in, err := loopback.AcceptFrom(l, out.LocalAddr())
 	if err != nil {
 		t.Fatal(err)
 	}

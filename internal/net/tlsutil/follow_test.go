@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/test/loopback"
 )
 
 // hold opens a connection to a server and keeps it, both ends past the handshake.
@@ -18,10 +20,14 @@ func hold(t *testing.T, server, client *tls.Config) net.Conn {
 		t.Fatal(err)
 	}
 	listener := tls.NewListener(Follow(below), server)
+	raw, err := net.Dial("tcp", below.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		conn, err := listener.Accept()
+		conn, err := loopback.AcceptFrom(listener, raw.LocalAddr())
 		if err != nil {
 			return
 		}
@@ -30,8 +36,8 @@ func hold(t *testing.T, server, client *tls.Config) net.Conn {
 	}()
 	client = client.Clone()
 	client.ServerName = "localhost"
-	conn, err := tls.Dial("tcp", below.Addr().String(), client)
-	if err != nil {
+	conn := tls.Client(raw, client)
+	if err := conn.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

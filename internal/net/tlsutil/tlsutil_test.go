@@ -3,6 +3,7 @@ package tlsutil
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"github.com/meridiankds/meridian/internal/test/loopback"
 	"io"
 	"net"
 	"net/url"
@@ -51,9 +52,13 @@ func connect(t *testing.T, server, client *tls.Config) (state tls.ConnectionStat
 	}
 	listener := tls.NewListener(Follow(below), server)
 	defer listener.Close()
+	raw, err := net.Dial("tcp", below.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan error, 1)
 	go func() {
-		conn, err := listener.Accept()
+		conn, err := loopback.AcceptFrom(listener, raw.LocalAddr())
 		if err == nil {
 			err = conn.(*tls.Conn).Handshake()
 			if err == nil {
@@ -65,13 +70,14 @@ func connect(t *testing.T, server, client *tls.Config) (state tls.ConnectionStat
 	}()
 	client = client.Clone()
 	client.ServerName = "localhost"
-	conn, err := tls.Dial("tcp", listener.Addr().String(), client)
-	if err == nil {
+	conn := tls.Client(raw, client)
+	defer conn.Close()
+	if err = conn.Handshake(); err == nil {
 		// In TLS 1.3 the client learns of a refusal with its first read.
 		_, err = io.ReadFull(conn, make([]byte, 1))
 		state = conn.ConnectionState()
-		conn.Close()
 	}
+	raw.Close()
 	return state, <-done, err
 }
 
