@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -42,9 +42,14 @@ func proxyRunCommand() *cli.Command {
 starts Envoy with the answer and ends with it. Without, it speaks ADS in Envoy's
 place and prints the configuration that the proxy is given, tokens blotted out.
 
-The token file is followed: a new token is used for the next connection, which is
-made at once where the agent speaks ADS itself. What may pass is tried again; what
-the zone refuses for good ends the agent with the reason.
+The files of the token and of the CA are followed, by Envoy too: a new token is used for
+the next connection, which is made at once where the agent speaks ADS itself. What may pass
+is tried again; what the zone refuses for good ends the agent with the reason.
+
+SIGTERM has Envoy drain: its health check fails, its callers are told to go elsewhere, and it
+ends once none is connected, or after --drain-time. A second SIGTERM ends it at once. Its
+admin interface is a socket, which the log names, unless --admin-port or the proxy's
+resource (networking.admin.port) says otherwise.
 
 Examples:
    zone proxy run --proxy-type=egress --cp-address=https://zone.example.com:5678 \
@@ -69,6 +74,9 @@ Examples:
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the proxy, where no file says it", EnvVars: []string{"KUMA_DATAPLANE_NAME"}},
 			&cli.StringFlag{Name: "mesh", Usage: "`MESH` of the data plane proxy, where no file says it", EnvVars: []string{"KUMA_DATAPLANE_MESH"}, DefaultText: resource.DefaultMesh},
 			&cli.StringFlag{Name: "envoy", Usage: "`PATH` of Envoy; words behind -- are handed to it", EnvVars: []string{"KUMA_DATAPLANE_RUNTIME_BINARY_PATH"}},
+			&cli.UintFlag{Name: "admin-port", Usage: "`PORT` of Envoy's admin interface on 127.0.0.1", DefaultText: "a socket"},
+			&cli.StringFlag{Name: "xds", Usage: "how Envoy asks: delta (for changes) or sotw (for everything, at each change)", Value: "delta"},
+			&cli.DurationFlag{Name: "drain-time", Usage: "how long requests may take to end after SIGTERM", Value: 30 * time.Second, EnvVars: []string{"KUMA_DATAPLANE_DRAIN_TIME"}},
 			&cli.BoolFlag{Name: "once", Usage: "print the first configuration, and end"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "how to print: yaml or json (one document a line)", Value: "yaml"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
@@ -115,15 +123,31 @@ func refusal(err error) error {
 	return &shown
 }
 
+const (
+	maxPort  = 65535
+	maxDrain = time.Hour
+)
+
 // runEnvoy passes on what Envoy understands. SIGINT and SIGTERM end the context,
-// by which Envoy gets a SIGTERM.
+// by which Envoy drains and gets a SIGTERM.
 func runEnvoy(c *cli.Context, agent *proxyagent.Agent, path string) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
-	return agent.RunEnvoy(c.Context, proxyagent.Envoy{
+	e := proxyagent.Envoy{
 		Path: path, Args: c.Args().Slice(), Out: c.App.Writer, Err: c.App.ErrWriter, Signals: signals,
-	})
+		AdminPort: uint32(min(c.Uint("admin-port"), maxPort+1)), SOTW: c.String("xds") == "sotw", DrainTime: c.Duration("drain-time"),
+		LogLevel: c.String("log-level"), LogJSON: c.String("log-format") == "json",
+	}
+	switch {
+	case e.AdminPort > maxPort:
+		return console.Usage(federation.InvalidField("--admin-port", "%d is not a port", c.Uint("admin-port")))
+	case !slices.Contains([]string{"delta", "sotw"}, c.String("xds")):
+		return console.Usage(federation.InvalidField("--xds", "%.20q is neither delta nor sotw", c.String("xds")))
+	case e.DrainTime < 0 || e.DrainTime > maxDrain:
+		return console.Usage(federation.InvalidField("--drain-time", "%s is not between 0s and %s", e.DrainTime, maxDrain))
+	}
+	return agent.RunEnvoy(c.Context, e)
 }
 
 // agentConfig turns the flags into a configuration.
@@ -131,6 +155,11 @@ func agentConfig(c *cli.Context) (cfg proxyagent.Config, err error) {
 	if c.String("envoy") == "" {
 		if err := console.NoArguments(c); err != nil {
 			return cfg, err
+		}
+		for _, flag := range []string{"admin-port", "xds"} {
+			if c.IsSet(flag) {
+				return cfg, console.Usagef("give --envoy, or leave it out", "%s: --%s is for an agent with --envoy", c.Command.HelpName, flag)
+			}
 		}
 	} else if c.Bool("once") {
 		return cfg, console.Usagef("leave one of them out", "%s: --once is for an agent without --envoy", c.Command.HelpName)
@@ -220,13 +249,8 @@ func whereFrom(c *cli.Context, cfg *proxyagent.Config) error {
 }
 
 // tokenFrom finds the proxy's token. A proxy without one is the zone's to judge.
-func tokenFrom(c *cli.Context, cfg *proxyagent.Config) error {
+func tokenFrom(c *cli.Context, cfg *proxyagent.Config) (err error) {
 	if path := c.String("dataplane-token-file"); path != "" {
-		absolute, err := filepath.Abs(path)
-		if err != nil {
-			return federation.Errorf(federation.Invalid, "--dataplane-token-file: %w", err)
-		}
-		cfg.TokenPath = absolute
 		cfg.Token, err = tokenfile.Follow(path, warn(c))
 		return err
 	}

@@ -37,7 +37,6 @@ var filesRead = map[string]string{
 	"cmd/global/revocations openIDs":           given,
 	"cmd/global/resources readFile":            given,
 	"internal/zone/node Node.proxyCA":          public,
-	"internal/zone/agent Agent.request":        public,
 	"internal/zone/agent readFile":             public,
 	"internal/zone/xdsdir readBounded":         public,
 	"internal/zone/xdsdir Dir.load":            ours,

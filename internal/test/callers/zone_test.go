@@ -91,8 +91,13 @@ type zone struct {
 
 func startZone(t *testing.T) *zone { return startZoneWith(t, "") }
 
+// startZoneAt starts a zone where a former one was.
+func startZoneAt(t *testing.T, address string) *zone { return startZoneOf(t, "", address) }
+
 // startZoneWith starts a zone that serves the resources of a directory, unless that is "".
-func startZoneWith(t *testing.T, xdsDir string) *zone {
+func startZoneWith(t *testing.T, xdsDir string) *zone { return startZoneOf(t, xdsDir, "127.0.0.1:0") }
+
+func startZoneOf(t *testing.T, xdsDir, address string) *zone {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "callers")
 	if err != nil {
@@ -105,7 +110,7 @@ func startZoneWith(t *testing.T, xdsDir string) *zone {
 	settings.Authn.DPProxy.DPToken.Validator.PublicKeys = []keyring.PublicKey{{KID: kid, Mesh: "payments", Key: public}, {KID: kid, Mesh: "default", Key: public}}
 	log := &journal{}
 	n, err := node.New(node.Config{
-		Zone: "west", DataDir: dir, Globals: []string{"127.0.0.1:1"}, GlobalPlain: true, DPAddr: "127.0.0.1:0", Version: "test",
+		Zone: "west", DataDir: dir, Globals: []string{"127.0.0.1:1"}, GlobalPlain: true, DPAddr: address, Version: "test",
 		XDSDir: xdsDir, Authn: settings, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {

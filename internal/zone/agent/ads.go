@@ -10,7 +10,7 @@ import (
 // RunADS asks for the bootstrap and then speaks ADS, until ctx ends or the zone
 // refuses for good. It prints what the proxy is given.
 func (a *Agent) RunADS(ctx context.Context) error {
-	config, err := a.bootstrap(ctx, a.cfg.TokenPath, "")
+	config, err := a.bootstrap(ctx, nil)
 	if err != nil {
 		return ended(ctx, err)
 	}

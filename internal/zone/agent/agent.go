@@ -40,9 +40,6 @@ type Config struct {
 
 	// Token returns the token at this moment; nil: the proxy has none.
 	Token func() (string, error)
-	// TokenPath is the absolute path of the file that Token reads, for a zone that
-	// has Envoy read it by itself; "" where there is none.
-	TokenPath string
 
 	// Output takes the configuration, in Format.
 	Output  *Printer

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -25,18 +24,31 @@ const maxBootstrap = 4 << 20
 
 // bootstrapRequest is the body of POST /bootstrap, in Kuma's words.
 type bootstrapRequest struct {
-	Mesh               string   `json:"mesh"`
-	Name               string   `json:"name"`
-	ProxyType          string   `json:"proxyType"`
-	DataplaneToken     string   `json:"dataplaneToken,omitempty"`
-	DataplaneTokenPath string   `json:"dataplaneTokenPath,omitempty"`
-	DataplaneResource  string   `json:"dataplaneResource,omitempty"`
-	Host               string   `json:"host,omitempty"`
-	CACert             string   `json:"caCert,omitempty"`
-	OperatingSystem    string   `json:"operatingSystem,omitempty"`
-	Features           []string `json:"features"`
-	Workdir            string   `json:"workdir,omitempty"`
-	Version            versions `json:"version"`
+	Mesh              string   `json:"mesh"`
+	Name              string   `json:"name"`
+	ProxyType         string   `json:"proxyType"`
+	DataplaneToken    string   `json:"dataplaneToken,omitempty"`
+	DataplaneResource string   `json:"dataplaneResource,omitempty"`
+	Host              string   `json:"host,omitempty"`
+	CACert            string   `json:"caCert,omitempty"`
+	OperatingSystem   string   `json:"operatingSystem,omitempty"`
+	Features          []string `json:"features"`
+	Workdir           string   `json:"workdir,omitempty"`
+	AdminPort         uint32   `json:"adminPort,omitempty"`
+	Version           versions `json:"version"`
+
+	Agent *agentOfRequest `json:"meridianAgent,omitempty"`
+}
+
+// featureDelta is said for an Envoy that asks for changes only.
+const featureDelta = "feature-delta-grpc"
+
+// agentOfRequest says where an agent keeps what its Envoy reads while it runs.
+type agentOfRequest struct {
+	TokenFile     string   `json:"tokenFile"`
+	CAFile        string   `json:"caFile,omitempty"`
+	AdminSocket   string   `json:"adminSocket,omitempty"`
+	ControlPlanes []string `json:"controlPlanes"` // host:port
 }
 
 type versions struct {
@@ -49,31 +61,32 @@ type versionOf struct {
 }
 
 // request is what the proxy asks with.
-func (a *Agent) request(address, token, tokenPath, workdir string) bootstrapRequest {
+func (a *Agent) request(address, token string) bootstrapRequest {
 	host, _, _ := net.SplitHostPort(strings.TrimPrefix(address, "https://"))
 	q := bootstrapRequest{
 		Mesh: a.cfg.Mesh, Name: a.cfg.Name, ProxyType: a.cfg.Kind.ProxyType(),
-		DataplaneToken: token, DataplaneTokenPath: tokenPath, Host: host,
-		OperatingSystem: runtime.GOOS, Features: []string{}, Workdir: workdir,
+		DataplaneToken: token, Host: host,
+		OperatingSystem: runtime.GOOS, Features: []string{},
 		Version: versions{KumaDP: versionOf{a.cfg.Version}},
 	}
 	if a.cfg.Resource != nil {
 		q.DataplaneResource = string(a.cfg.Resource.JSON())
 	}
-	if a.cfg.CAFile != "" {
-		// What Envoy must check the zone against. A file that is gone is reported where
-		// the connection is made.
-		if ca, err := os.ReadFile(a.cfg.CAFile); err == nil {
-			q.CACert = string(ca)
-		}
+	if a.tls != nil {
+		q.CACert = pemOf(a.tls.Current().CAs)
 	}
 	return q
 }
 
-// bootstrap asks until there is an Envoy bootstrap, in YAML.
-func (a *Agent) bootstrap(ctx context.Context, tokenPath, workdir string) (config []byte, err error) {
+// bootstrap asks until there is an Envoy bootstrap, in YAML. complete adds to what is asked;
+// nil: nothing.
+func (a *Agent) bootstrap(ctx context.Context, complete func(*bootstrapRequest)) (config []byte, err error) {
 	err = a.insist(ctx, "asking for the bootstrap", func(ctx context.Context, address, token string) (err error) {
-		config, err = a.askBootstrap(ctx, address, a.request(address, token, tokenPath, workdir))
+		q := a.request(address, token)
+		if complete != nil {
+			complete(&q)
+		}
+		config, err = a.askBootstrap(ctx, address, q)
 		return err
 	})
 	return config, err

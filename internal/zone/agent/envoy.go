@@ -1,13 +1,16 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,8 +20,8 @@ import (
 	"github.com/meridiankds/meridian/federation"
 )
 
-// drainTimeout is how long Envoy may take to end once it was told to.
-const drainTimeout = 30 * time.Second
+// endTimeout is how long Envoy may take to end once it was told to.
+const endTimeout = 30 * time.Second
 
 // EnvVarToken is the variable in which users of Kuma hand a proxy its token.
 const EnvVarToken = "KUMA_DATAPLANE_RUNTIME_TOKEN"
@@ -26,18 +29,28 @@ const EnvVarToken = "KUMA_DATAPLANE_RUNTIME_TOKEN"
 // Envoy is the program to run.
 type Envoy struct {
 	Path string
-	// Args follow those of the agent.
+	// Args follow those of the agent, and take the place of those that name the same.
 	Args []string
 	// Out and Err are where it writes to.
 	Out, Err io.Writer
-	// Signals are passed on to it; nil: none. What ends ctx makes it a SIGTERM.
+	// Signals are passed on to it; nil: none. What ends the context of [Agent.RunEnvoy] makes it
+	// a SIGTERM.
 	Signals <-chan os.Signal
+	// AdminPort is where its admin interface listens on loopback. 0 is where the proxy's
+	// resource says, and without that a socket in the agent's folder.
+	AdminPort uint32
+	// SOTW has it ask for all resources at each change, instead of for what has changed.
+	SOTW bool
+	// DrainTime is how long requests may take to end once it is to end.
+	DrainTime time.Duration
+	// LogLevel is one of ours, and LogJSON has it write its log as JSON; "" leaves that to it.
+	LogLevel string
+	LogJSON  bool
 }
 
-// RunEnvoy asks for the bootstrap, starts Envoy with it, and ends with Envoy. The
-// bootstrap may hold the token: it lies in a folder of the agent's own, for no
-// other user, and is removed at the end. An Envoy that ends by itself with a
-// status other than 0 is an error.
+// RunEnvoy asks for the bootstrap, starts Envoy with it, and ends with Envoy. What Envoy
+// reads, the token too, lies in a folder of the agent's own, for no other user, and is removed
+// at the end. An Envoy that ends by itself with a status other than 0 is an error.
 func (a *Agent) RunEnvoy(ctx context.Context, e Envoy) (err error) {
 	path, err := exec.LookPath(e.Path)
 	if err != nil {
@@ -50,11 +63,15 @@ func (a *Agent) RunEnvoy(ctx context.Context, e Envoy) (err error) {
 			WithHint("TMPDIR must be a folder that this user may write to")
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	tokenPath, err := a.tokenFile(dir)
+	secrets := a.secretsIn(dir)
+	if err := secrets.write(); err != nil {
+		return err
+	}
+	admin, err := a.adminOf(e, dir)
 	if err != nil {
 		return err
 	}
-	config, err := a.bootstrap(ctx, tokenPath, dir)
+	config, err := a.bootstrap(ctx, func(q *bootstrapRequest) { a.forEnvoy(q, e, secrets, admin) })
 	if err != nil {
 		return ended(ctx, err)
 	}
@@ -62,28 +79,75 @@ func (a *Agent) RunEnvoy(ctx context.Context, e Envoy) (err error) {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return federation.Errorf(federation.Internal, "writing the bootstrap: %w", err)
 	}
-	cmd := e.command(ctx, path, file)
-	if err := cmd.Start(); err != nil {
+	cmd := e.command(path, file)
+	group, groupCtx := errgroup.WithContext(ctx)
+	started, over := make(chan error, 1), make(chan struct{})
+	group.Go(func() error { defer close(over); return runToTheEnd(ctx, cmd, started) })
+	if err := <-started; err != nil {
+		_ = group.Wait() // it is what was not started
 		return federation.Errorf(federation.Invalid, "--envoy %s cannot be run: %w", e.Path, plain(err)).
 			WithHint("name Envoy's binary")
 	}
-	a.cfg.Logger.Info("envoy runs", "pid", cmd.Process.Pid)
-	group, groupCtx := errgroup.WithContext(ctx)
-	over := make(chan struct{})
-	group.Go(func() error { defer close(over); return exitOf(ctx, cmd.Wait()) })
+	a.cfg.Logger.Info("envoy runs", "pid", cmd.Process.Pid, "admin", admin.String())
 	group.Go(func() error { e.forward(cmd.Process, over); return nil })
-	group.Go(func() error { a.watchToken(groupCtx, over, config); return nil })
+	group.Go(func() error { secrets.follow(groupCtx, over); return nil })
+	group.Go(func() error { a.end(ctx, e, admin, cmd.Process, over); return nil })
 	return group.Wait()
 }
 
+// forEnvoy adds to a request for a bootstrap what an Envoy of ours needs.
+func (a *Agent) forEnvoy(q *bootstrapRequest, e Envoy, s *secretFiles, admin adminInterface) {
+	q.Workdir, q.AdminPort = filepath.Dir(s.token), e.AdminPort
+	if !e.SOTW {
+		q.Features = append(q.Features, featureDelta)
+	}
+	q.Agent = &agentOfRequest{TokenFile: s.token, CAFile: s.ca, AdminSocket: admin.socket}
+	for _, address := range a.cfg.Addresses {
+		q.Agent.ControlPlanes = append(q.Agent.ControlPlanes, strings.TrimPrefix(address, "https://"))
+	}
+}
+
+// runToTheEnd starts Envoy and waits for its end. Where this process is killed, Envoy is told
+// to end: Linux does that when the thread ends that has started it, which therefore stays.
+func runToTheEnd(ctx context.Context, cmd *exec.Cmd, started chan<- error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	endWithParent(cmd)
+	err := cmd.Start()
+	started <- err
+	if err != nil {
+		return nil // the caller says so
+	}
+	return exitOf(ctx, cmd.Wait())
+}
+
+// levels are Envoy's words for ours, where they differ.
+var levels = map[string]string{"warn": "warning"}
+
+// jsonLines is the format of a log line in JSON, in Envoy's own language.
+const jsonLines = `{"time":"%Y-%m-%dT%T.%e%z","level":"%l","component":"envoy","logger":"%n","msg":"%j"}`
+
 // command is Envoy with its arguments. Its environment is the agent's, but for the
 // token.
-func (e Envoy) command(ctx context.Context, path, file string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, path, append([]string{"--config-path", file, "--disable-hot-restart"}, e.Args...)...)
+func (e Envoy) command(path, file string) *exec.Cmd {
+	args := []string{"--config-path", file, "--disable-hot-restart"}
+	add := func(value string, names ...string) {
+		given := func(arg string) bool {
+			name, _, _ := strings.Cut(arg, "=")
+			return slices.Contains(names, name)
+		}
+		if value != "" && !slices.ContainsFunc(e.Args, given) {
+			args = append(args, names[0], value)
+		}
+	}
+	add(cmp.Or(levels[e.LogLevel], e.LogLevel), "--log-level", "-l")
+	if e.LogJSON {
+		add(jsonLines, "--log-format")
+	}
+	add(strconv.Itoa(int(max(1, e.DrainTime.Round(time.Second).Seconds()))), "--drain-time-s")
+	cmd := exec.Command(path, append(args, e.Args...)...)
 	cmd.Stdout, cmd.Stderr = e.Out, e.Err
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, EnvVarToken+"=") })
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = drainTimeout
 	return cmd
 }
 
@@ -99,6 +163,24 @@ func (e Envoy) forward(process *os.Process, over <-chan struct{}) {
 	}
 }
 
+// end waits for the end of ctx, lets requests under way end, and ends Envoy.
+func (a *Agent) end(ctx context.Context, e Envoy, admin adminInterface, process *os.Process, over <-chan struct{}) {
+	select {
+	case <-over:
+		return
+	case <-ctx.Done():
+	}
+	a.drain(admin, e.DrainTime, over)
+	_ = process.Signal(syscall.SIGTERM) // it may have ended this very moment, as below
+	timer := time.NewTimer(endTimeout)
+	defer timer.Stop()
+	select {
+	case <-over:
+	case <-timer.C:
+		_ = process.Kill()
+	}
+}
+
 // exitOf says how Envoy ended.
 func exitOf(ctx context.Context, err error) error {
 	var exit *exec.ExitError
@@ -110,48 +192,6 @@ func exitOf(ctx context.Context, err error) error {
 			WithHint("what it wrote before says why")
 	}
 	return federation.Errorf(federation.Internal, "envoy: %w", err)
-}
-
-// tokenFile is what Envoy may read the token from where the zone has it do so: the
-// file that was named, else one that is made for it.
-func (a *Agent) tokenFile(dir string) (string, error) {
-	if a.cfg.TokenPath != "" || a.cfg.Token == nil {
-		return a.cfg.TokenPath, nil
-	}
-	token, err := a.token()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "token")
-	if err := os.WriteFile(path, []byte(token), 0o600); err != nil {
-		return "", federation.Errorf(federation.Internal, "writing the token for Envoy: %w", err)
-	}
-	return path, nil
-}
-
-// watchToken says, once for each new token, that an Envoy which has the token in
-// its bootstrap goes on with the old one.
-func (a *Agent) watchToken(ctx context.Context, over <-chan struct{}, bootstrap []byte) {
-	had, err := a.token()
-	if err != nil || had == "" || !strings.Contains(string(bootstrap), had) {
-		return
-	}
-	ticker := time.NewTicker(a.lookEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-over:
-			return
-		case <-ticker.C:
-			if token, err := a.token(); err == nil && token != had {
-				had = token
-				a.cfg.Logger.Warn("the token was replaced, and this Envoy keeps the former until it is started again",
-					"hint", "set dpServer.auth.useTokenPath at the zone: Envoy then reads the file at each connection")
-			}
-		}
-	}
 }
 
 // plain is what went wrong with a file, without its name.

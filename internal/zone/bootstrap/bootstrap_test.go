@@ -11,8 +11,12 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/config/grpc_credential/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/credential_injector/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/http/injected_credentials/generic/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -97,6 +101,15 @@ func TestGolden(t *testing.T) {
 				"features": []string{"feature-embedded-dns"}, "dnsPort": 15053,
 			}))
 		},
+		"agent": func() Input {
+			return input(t, body(t, "dataplane", "default", "backend-1", backend, map[string]any{
+				"features": []string{"feature-delta-grpc"}, "version": map[string]any{"kumaDp": map[string]any{"version": "0.1.0"}},
+				"meridianAgent": map[string]any{
+					"tokenFile": "/run/agent/token.json", "caFile": "/run/agent/ca.json", "adminSocket": "/run/agent/envoy-admin.sock",
+					"controlPlanes": []string{"zone.example:5678", "10.9.8.7:5679"},
+				},
+			}))
+		},
 		"registered-before": func() Input {
 			in := input(t, body(t, "dataplane", "default", "backend-1", backend, map[string]any{"caCert": ""}))
 			in.JSON, in.Token, in.CheckHost = nil, "", false
@@ -172,16 +185,21 @@ func TestRequests(t *testing.T) {
 		data string
 		want string
 	}{
-		"nothing":       {"", "the document is empty"},
-		"a list":        {"[]", "must be a map"},
-		"a proxy type":  {`{"proxyType":"gateway"}`, "proxyType: \"gateway\" is not a type of proxy"},
-		"a port":        {`{"dnsPort":70000}`, "dnsPort: 70000 is not a port"},
-		"a wrong type":  {`{"name":[1]}`, "name: must be text"},
-		"twice":         {`{"name":"a","name":"b"}`, "name: is given twice"},
-		"another name":  {`{"name":"b","dataplaneResource":` + quoted(backend) + `}`, "name: is \"b\", the resource's is \"backend-1\""},
-		"another mesh":  {`{"mesh":"m","dataplaneResource":` + quoted(backend) + `}`, "mesh: is \"m\", the resource's is \"default\""},
-		"another type":  {`{"proxyType":"ingress","dataplaneResource":` + quoted(backend) + `}`, "proxyType: is ingress, the resource is a Dataplane"},
-		"a bad request": {`{"dataplaneResource":"{\"type\":\"Dataplane\",\"name\":\"a\"}"}`, "dataplaneResource: line 1: networking.address"},
+		"nothing":                       {"", "the document is empty"},
+		"a list":                        {"[]", "must be a map"},
+		"a proxy type":                  {`{"proxyType":"gateway"}`, "proxyType: \"gateway\" is not a type of proxy"},
+		"a port":                        {`{"dnsPort":70000}`, "dnsPort: 70000 is not a port"},
+		"a wrong type":                  {`{"name":[1]}`, "name: must be text"},
+		"twice":                         {`{"name":"a","name":"b"}`, "name: is given twice"},
+		"another name":                  {`{"name":"b","dataplaneResource":` + quoted(backend) + `}`, "name: is \"b\", the resource's is \"backend-1\""},
+		"another mesh":                  {`{"mesh":"m","dataplaneResource":` + quoted(backend) + `}`, "mesh: is \"m\", the resource's is \"default\""},
+		"another type":                  {`{"proxyType":"ingress","dataplaneResource":` + quoted(backend) + `}`, "proxyType: is ingress, the resource is a Dataplane"},
+		"an agent without a token file": {`{"meridianAgent":{}}`, "meridianAgent.tokenFile: must not be empty"},
+		"a long socket":                 {`{"meridianAgent":{"tokenFile":"/t","adminSocket":"/` + strings.Repeat("s", 107) + `"}}`, "meridianAgent.adminSocket: is longer than the 107"},
+		"a control plane without port":  {`{"meridianAgent":{"tokenFile":"/t","controlPlanes":["zone"]}}`, "meridianAgent.controlPlanes: \"zone\" is not HOST:PORT"},
+		"a control plane of no host":    {`{"meridianAgent":{"tokenFile":"/t","controlPlanes":["a b:1"]}}`, "meridianAgent.controlPlanes: \"a b:1\" is not HOST:PORT"},
+		"too many control planes":       {`{"meridianAgent":{"tokenFile":"/t","controlPlanes":[` + strings.Repeat(`"z:1",`, 16) + `"z:1"]}}`, "meridianAgent.controlPlanes: are 17"},
+		"a bad request":                 {`{"dataplaneResource":"{\"type\":\"Dataplane\",\"name\":\"a\"}"}`, "dataplaneResource: line 1: networking.address"},
 	} {
 		req, err := ParseRequest([]byte(tc.data))
 		if err == nil {
@@ -224,6 +242,7 @@ func TestAnswer(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"mesh":"default","name":"backend-1","proxyType":"dataplane","dataplaneToken":"x","dataplaneResource":` + quoted(backend) + `,"dynamicMetadata":{"a":"b"},"version":{"kumaDp":{"version":"1"}}}`))
 	f.Add([]byte(`{"proxyType":"ingress","dataplaneTokenPath":"/x","dataplaneResource":` + quoted(ingress) + `,"resources":{"maxHeapSizeBytes":"1"}}`))
+	f.Add([]byte(`{"proxyType":"egress","meridianAgent":{"tokenFile":"/t","caFile":"/c","adminSocket":"/a","controlPlanes":["z:1","[::1]:2"]},"dataplaneResource":` + quoted(egress) + `}`))
 	f.Add([]byte(`{"proxyType":"egress","caCert":"x","dnsPort":1,"readinessPort":2,"dataplaneResource":` + quoted(egress) + `}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		req, err := ParseRequest(data)

@@ -3,8 +3,6 @@ package bootstrap
 import (
 	"cmp"
 	"encoding/json"
-	"net"
-	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -48,21 +46,17 @@ type object = map[string]any
 
 // Make returns the bootstrap in YAML. It holds a token where Input has one.
 func Make(in Input) ([]byte, error) {
-	host, port, err := net.SplitHostPort(in.Address)
+	ends, err := in.controlPlanes()
 	if err != nil {
-		return nil, federation.Errorf(federation.Internal, "the address %q of this zone is none: %w", in.Address, err)
-	}
-	portNumber, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return nil, federation.Errorf(federation.Internal, "the address %q of this zone has no port: %w", in.Address, err)
+		return nil, err
 	}
 	node, err := in.node()
 	if err != nil {
 		return nil, err
 	}
 	clusters := []any{}
-	if !in.byPath() {
-		clusters = append(clusters, in.adsCluster(host, uint32(portNumber)))
+	if !in.FollowsFile() {
+		clusters = append(clusters, in.adsCluster(ends))
 	}
 	static := object{"clusters": clusters}
 	if listeners := in.listeners(); len(listeners) > 0 {
@@ -77,13 +71,11 @@ func Make(in Input) ([]byte, error) {
 			"cdsConfig": in.fromADS(),
 			"adsConfig": object{
 				"apiType": in.apiType(), "transportApiVersion": "V3", "setNodeOnFirstMessageOnly": true,
-				"grpcServices": []any{in.adsService(host, port)},
+				"grpcServices": []any{in.adsService(ends[0])},
 			},
 		},
 	}
-	if heap := in.Request.Resources.MaxHeapSizeBytes; heap > 0 {
-		out["overloadManager"] = overload(heap)
-	}
+	out["overloadManager"] = overload(in.Request.Resources.MaxHeapSizeBytes)
 	text, err := yaml.Marshal(out)
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "writing the bootstrap: %w", err)
@@ -91,8 +83,10 @@ func Make(in Input) ([]byte, error) {
 	return text, nil
 }
 
-// byPath reports whether Envoy is to read the token's file.
-func (in *Input) byPath() bool { return in.TokenPath && in.Request.DataplaneTokenPath != "" }
+// FollowsFile reports whether Envoy is to read the token's file with the gRPC library that can.
+func (in *Input) FollowsFile() bool {
+	return in.TokenPath && in.Request.DataplaneTokenPath != "" && in.Request.Agent == nil
+}
 
 // ofToday reports whether the proxy is a kuma-dp of 2.14 or later. Its readiness asks
 // Envoy, on a pipe in its work directory.
@@ -101,8 +95,8 @@ func (in *Input) ofToday() bool {
 }
 
 const (
-	// adminSocket is where kuma-dp looks for Envoy's admin interface, in its work directory.
-	adminSocket = "kuma-envoy-admin.sock"
+	// kumaAdminSocket is where kuma-dp looks for Envoy's admin interface, in its work directory.
+	kumaAdminSocket = "kuma-envoy-admin.sock"
 	// maxSocketPath is the longest path of a Unix socket on Linux.
 	maxSocketPath = 107
 	// featureDelta is said by a kuma-dp whose Envoy is to be given changes only.
@@ -110,9 +104,13 @@ const (
 )
 
 // admin is where Envoy's admin interface listens: on loopback, or for a kuma-dp of today
-// on the pipe where that looks for it. Two of those on one host do not collide.
+// and for our agent on the pipe where that looks for it. Two of those on one host do not
+// collide.
 func (in *Input) admin() object {
-	if pipe, ok := in.pipe(adminSocket); ok {
+	if agent := in.Request.Agent; agent != nil && agent.AdminSocket != "" {
+		return pipeAt(agent.AdminSocket)
+	}
+	if pipe, ok := in.pipe(kumaAdminSocket); ok {
 		return pipe
 	}
 	return object{"socketAddress": object{"address": "127.0.0.1", "portValue": in.adminPort()}}
@@ -121,15 +119,17 @@ func (in *Input) admin() object {
 // pipe is the address of a socket in the work directory of a kuma-dp of today.
 func (in *Input) pipe(name string) (address object, ok bool) {
 	pipe := path.Join(in.Request.Workdir, name)
-	return object{"pipe": object{"path": pipe}}, in.ofToday() && path.IsAbs(pipe) && len(pipe) <= maxSocketPath
+	return pipeAt(pipe), in.ofToday() && path.IsAbs(pipe) && len(pipe) <= maxSocketPath
 }
 
-// fromADS has Envoy take its listeners or clusters from the zone. A kuma-dp of today is
-// ready when its Envoy is, which therefore must not call itself so after 15 s without an
-// answer.
+func pipeAt(path string) object { return object{"pipe": object{"path": path}} }
+
+// fromADS has Envoy take its listeners or clusters from the zone. Envoy must not call itself
+// ready after 15 s without an answer. A kuma-dp before 2.14 does not ask Envoy, and is left as
+// it is with Kuma.
 func (in *Input) fromADS() object {
 	source := object{"ads": object{}, "resourceApiVersion": "V3"}
-	if in.ofToday() {
+	if in.ofToday() || in.Request.Agent != nil {
 		source["initialFetchTimeout"] = "0s"
 	}
 	return source
@@ -197,121 +197,39 @@ func (in *Input) node() (object, error) {
 	return object{"id": id, "cluster": cluster, "metadata": metadata}, nil
 }
 
-const adsClusterName = "ads_cluster"
+// maxConnections is how many Envoy takes at once from those who call it, as Envoy's own
+// documentation advises for one that strangers reach.
+const maxConnections = 50_000
 
-// adsService is how Envoy calls this zone: over the static cluster, with the token
-// itself; or with the gRPC library that can read a file for each connection.
-func (in *Input) adsService(host, port string) object {
-	if !in.byPath() {
-		service := object{"envoyGrpc": object{"clusterName": adsClusterName}}
-		if in.Token != "" {
-			service["initialMetadata"] = []any{object{"key": "authorization", "value": in.Token}}
-		}
-		return service
-	}
-	ssl := object{}
-	if ca := in.trusted(); len(ca) > 0 {
-		ssl["rootCerts"] = ca
-	}
-	return object{"googleGrpc": object{
-		"targetUri":              net.JoinHostPort(host, port),
-		"statPrefix":             adsClusterName,
-		"channelCredentials":     object{"sslCredentials": ssl},
-		"credentialsFactoryName": "envoy.grpc_credentials.file_based_metadata",
-		"callCredentials": []any{object{"fromPlugin": object{
-			"name": "envoy.grpc_credentials.file_based_metadata",
-			"typedConfig": object{
-				"@type":      "type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig",
-				"secretData": object{"filename": in.Request.DataplaneTokenPath},
-			},
-		}}},
-	}}
-}
-
-// trusted is the CA of this zone's certificate as an Envoy data source: the
-// proxy's own, else the zone's, else the one of the proxy's machine.
-func (in *Input) trusted() object {
-	switch {
-	case in.Request.CACert != "":
-		return object{"inlineString": in.Request.CACert}
-	case in.CA != "":
-		return object{"inlineString": in.CA}
-	case in.Request.SystemCAPath != "":
-		return object{"filename": in.Request.SystemCAPath}
-	}
-	return nil
-}
-
-func (in *Input) adsCluster(host string, port uint32) object {
-	ip, err := netip.ParseAddr(host)
-	kind := "STATIC"
-	if err != nil {
-		kind = "STRICT_DNS"
-	}
-	validation := object{}
-	if ca := in.trusted(); ca != nil {
-		validation["trustedCa"] = ca
-	}
-	if in.CheckHost {
-		san := object{"sanType": "DNS", "matcher": object{"exact": host}}
-		if err == nil {
-			san = object{"sanType": "IP_ADDRESS", "matcher": object{"exact": ip.String()}}
-		}
-		validation["matchTypedSubjectAltNames"] = []any{san}
-	}
-	tls := object{
-		"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-		"commonTlsContext": object{
-			"tlsParams":         object{"tlsMinimumProtocolVersion": "TLSv1_2", "tlsMaximumProtocolVersion": "TLSv1_3"},
-			"alpnProtocols":     []any{"h2"},
-			"validationContext": validation,
-		},
-	}
-	if err != nil { // an address is no server name (RFC 6066, section 3)
-		tls["sni"] = host
-	}
-	return object{
-		"name":           adsClusterName,
-		"type":           kind,
-		"connectTimeout": "5s",
-		"upstreamConnectionOptions": object{
-			"tcpKeepalive": object{"keepaliveProbes": 3, "keepaliveTime": 10, "keepaliveInterval": 10},
-		},
-		"typedExtensionProtocolOptions": object{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": object{
-			"@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-			"explicitHttpConfig": object{"http2ProtocolOptions": object{
-				"connectionKeepalive": object{"interval": "30s", "timeout": "10s"},
-			}},
-		}},
-		"loadAssignment": object{
-			"clusterName": adsClusterName,
-			"endpoints": []any{object{"lbEndpoints": []any{object{"endpoint": object{"address": object{
-				"socketAddress": object{"address": host, "portValue": port},
-			}}}}}},
-		},
-		"transportSocket": object{"name": "envoy.transport_sockets.tls", "typedConfig": tls},
-	}
-}
-
-// overload has Envoy shed load before it takes more memory than its machine gives it.
+// overload has Envoy bound its connections, and shed load before it takes more memory than
+// its machine gives it: heap bytes, 0 where that is not known.
 func overload(heap uint64) object {
-	action := func(name string, at float64) object {
-		return object{"name": name, "triggers": []any{object{
-			"name": "envoy.resource_monitors.fixed_heap", "threshold": object{"value": at},
-		}}}
-	}
-	return object{
-		"refreshInterval": "0.25s",
-		"resourceMonitors": []any{object{
+	monitors := []any{object{
+		"name": "envoy.resource_monitors.global_downstream_max_connections",
+		"typedConfig": object{
+			"@type":                          "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+			"maxActiveDownstreamConnections": strconv.Itoa(maxConnections),
+		},
+	}}
+	out := object{"refreshInterval": "0.25s"}
+	if heap > 0 {
+		action := func(name string, at float64) object {
+			return object{"name": name, "triggers": []any{object{
+				"name": "envoy.resource_monitors.fixed_heap", "threshold": object{"value": at},
+			}}}
+		}
+		monitors = append(monitors, object{
 			"name": "envoy.resource_monitors.fixed_heap",
 			"typedConfig": object{
 				"@type":            "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
 				"maxHeapSizeBytes": strconv.FormatUint(heap, 10),
 			},
-		}},
-		"actions": []any{
+		})
+		out["actions"] = []any{
 			action("envoy.overload_actions.shrink_heap", 0.95),
 			action("envoy.overload_actions.stop_accepting_requests", 0.98),
-		},
+		}
 	}
+	out["resourceMonitors"] = monitors
+	return out
 }

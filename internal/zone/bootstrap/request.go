@@ -45,6 +45,8 @@ type Request struct {
 	MetricsResources *yamldoc.Node `json:"metricsResources"`
 	// Version is what the proxy's programs call theirs; it is handed on.
 	Version *yamldoc.Node `json:"version"`
+	// Agent is said by our own agent.
+	Agent *Agent `json:"meridianAgent"`
 }
 
 // ParseRequest reads a body. Members that are not known are passed over. The error
@@ -68,6 +70,11 @@ func ParseRequest(body []byte) (*Request, error) {
 	}{{"adminPort", r.AdminPort}, {"dnsPort", r.DNSPort}, {"readinessPort", r.ReadinessPort}} {
 		if p.port > maxPort {
 			return nil, federation.InvalidField(p.field, "%d is not a port", p.port)
+		}
+	}
+	if r.Agent != nil {
+		if err := r.Agent.check(); err != nil {
+			return nil, err
 		}
 	}
 	return &r, nil

@@ -140,6 +140,10 @@ func (s *Server) answerBootstrap(w http.ResponseWriter, r *http.Request, req *bo
 	if admission.Method == keyring.None {
 		in.Token, in.TokenPath = "", false // nobody asks for it: it need not travel
 	}
+	if in.FollowsFile() && strings.TrimSpace(req.DataplaneToken) != req.DataplaneToken {
+		s.cfg.Logger.Warn("the file of a proxy's token does not end with the token, and its Envoy sends it as it is: it will not connect",
+			"proxy", admission.Subject(), "remote", r.RemoteAddr, "hint", "write the file without a newline, as `global generate … --out FILE` does")
+	}
 	text, err := bootstrap.Make(in)
 	if err != nil {
 		return err

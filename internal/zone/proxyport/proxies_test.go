@@ -103,6 +103,20 @@ func TestBootstrapByTokenPath(t *testing.T) {
 	if !strings.Contains(text, "filename: /var/run/the-token") || strings.Contains(text, token) {
 		t.Errorf("the bootstrap is\n%s", text)
 	}
+	const warning = "does not end with the token"
+	if strings.Contains(z.log.String(), warning) {
+		t.Errorf("a warning of a good file: %s", z.log.String())
+	}
+	request["dataplaneToken"] = token + "\n"
+	if bootstrapOf(t, z.post("/bootstrap", request)); !strings.Contains(z.log.String(), warning) {
+		t.Errorf("no warning of a newline: %s", z.log.String())
+	}
+	// Our own agent's Envoy follows files of the agent's.
+	request["meridianAgent"] = map[string]any{"tokenFile": "/run/a/token.json", "controlPlanes": []string{"zone.example:5678"}}
+	if text := bootstrapOf(t, z.post("/bootstrap", request)); strings.Contains(text, "/var/run/the-token") || strings.Contains(text, token) || !strings.Contains(text, "path: /run/a/token.json") {
+		t.Errorf("for our agent the bootstrap is\n%s", text)
+	}
+	delete(request, "meridianAgent")
 	delete(request, "dataplaneTokenPath")
 	if text := bootstrapOf(t, z.post("/bootstrap", request)); !strings.Contains(text, token) {
 		t.Errorf("without a file the bootstrap is\n%s", text)

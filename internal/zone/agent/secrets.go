@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
+)
+
+// secretFiles are what Envoy reads the token and the CA of its zone from, for as long as it
+// runs: it takes a file that was renamed over another at once.
+type secretFiles struct {
+	agent     *Agent
+	token, ca string // paths; no ca where the CAs are the system's
+
+	hadToken string
+	hadCA    *x509.CertPool
+}
+
+func (a *Agent) secretsIn(dir string) *secretFiles {
+	s := &secretFiles{agent: a, token: filepath.Join(dir, "token.json")}
+	if a.tls != nil {
+		s.ca = filepath.Join(dir, "ca.json")
+	}
+	return s
+}
+
+// write makes the files anew whose content has changed.
+func (s *secretFiles) write() error {
+	token, err := s.agent.token()
+	if err != nil {
+		return err
+	}
+	if token != s.hadToken || s.hadToken == "" {
+		if err := replaceFile(s.token, func() ([]byte, error) { return envoyres.TokenFile(token) }); err != nil {
+			return err
+		}
+		s.hadToken = token
+	}
+	if s.ca == "" {
+		return nil
+	}
+	s.agent.tls.Check()
+	m := s.agent.tls.Current()
+	if m.Pool == s.hadCA {
+		return nil
+	}
+	err = replaceFile(s.ca, func() ([]byte, error) { return envoyres.CAFile(pemOf(m.CAs)) })
+	if err == nil {
+		s.hadCA = m.Pool
+	}
+	return err
+}
+
+func pemOf(certs []*x509.Certificate) string {
+	var text strings.Builder
+	for _, c := range certs {
+		_ = pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // a builder takes everything
+	}
+	return text.String()
+}
+
+// follow keeps the files as new as the agent's own until Envoy is over.
+func (s *secretFiles) follow(ctx context.Context, over <-chan struct{}) {
+	ticker := time.NewTicker(s.agent.lookEvery)
+	defer ticker.Stop()
+	failed := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-over:
+			return
+		case <-ticker.C:
+			had, hadCA := s.hadToken, s.hadCA
+			err := s.write()
+			if err != nil && err.Error() != failed {
+				s.agent.cfg.Logger.Warn("what Envoy proves itself and its zone with cannot be read or written anew, the former stays in use", "error", err)
+			}
+			failed = ""
+			if err != nil {
+				failed = err.Error()
+			}
+			if had != s.hadToken {
+				s.agent.cfg.Logger.Info("the token was replaced: Envoy shows the new one from its next connection on")
+			}
+			if hadCA != s.hadCA {
+				s.agent.cfg.Logger.Info("the CA of the zone was replaced: Envoy believes the new one from its next connection on")
+			}
+		}
+	}
+}
+
+// replaceFile puts a file whole in the place of another. It need not survive the machine.
+func replaceFile(path string, content func() ([]byte, error)) error {
+	data, err := content()
+	if err == nil {
+		err = os.WriteFile(path+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return federation.Errorf(federation.Internal, "writing %s for Envoy: %w", path, err)
+	}
+	return nil
+}
