@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+
+	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
 	"github.com/meridiankds/meridian/internal/zone/resource"
@@ -100,6 +104,9 @@ func (f *feed) want() (changed <-chan struct{}) {
 		changed = s.cfg.Dir.Changed()
 	}
 	set, err := s.resourcesOf(f.stream.conn.Resource)
+	if federation.CodeOf(err) == federation.Invalid {
+		f.stream.conn.End(err) // it is the proxy that must say something else
+	}
 	if err != nil {
 		s.lines.Log(f.stream.ctx, s.cfg.Logger, slog.LevelWarn, "a proxy keeps what it has",
 			slog.String("proxy", f.stream.conn.Admission.Subject()), slog.String("detail", err.Error()))
@@ -153,13 +160,26 @@ func (f *feed) pump() (again time.Time, err error) {
 	return again, nil
 }
 
-// resourcesOf returns what a proxy is to get.
+// resourcesOf returns what a proxy is to get: what the operator's folder has for it, and, as
+// long as that has no listener, its inbound listeners with what these need.
 func (s *Server) resourcesOf(r *resource.Resource) (envoyres.Set, error) {
+	set := envoyres.Set{}
 	if s.cfg.Dir != nil {
-		set, err := s.cfg.Dir.For(xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services(), Listening: r.Listening()})
-		if err != nil || len(set) > 0 {
-			return set, err
+		var err error
+		set, err = s.cfg.Dir.For(xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services(), Listening: r.Listening()})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return inbounds(r)
+	for key := range set {
+		if key.Kind == types.Listener {
+			return set, nil
+		}
+	}
+	own, err := inbounds(r)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(own, set) // what the operator wrote stands above it
+	return own, nil
 }

@@ -269,6 +269,7 @@ var (
 	backendClaims = map[string]any{"Mesh": "default", "Name": "backend-1", "Tags": map[string][]string{"kuma.io/service": {"backend"}}}
 	clusterType   = resourcev3.ClusterType
 	listenerType  = resourcev3.ListenerType
+	secretType    = resourcev3.SecretType
 )
 
 // ads is a stream of the state of the world.

@@ -22,12 +22,17 @@ import (
 	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
-// inbounds returns what a Dataplane gets that nothing in the operator's folder is
-// about: for each inbound a listener, and a cluster with the service behind it.
-// Connections are passed on as they come, without TLS.
+// inbounds returns what a Dataplane gets for which the operator's folder has no listener:
+// for each inbound a listener, and a cluster with the service behind it. Connections are
+// passed on as they come, without TLS.
 func inbounds(r *resource.Resource) (envoyres.Set, error) {
 	set := envoyres.Set{}
-	for _, in := range r.Inbounds {
+	for i, in := range r.Inbounds {
+		if callsItself(in) {
+			return nil, federation.InvalidField(fmt.Sprintf("networking.inbound[%d].servicePort", i),
+				"is %d, where the proxy itself listens on %s: it would connect to itself without end", in.ServicePort, in.Address).
+				WithHint("state the service's own servicePort or serviceAddress, or another networking.address")
+		}
 		service := localCluster(in)
 		l, err := inboundListener(in, service.GetName())
 		if err != nil {
@@ -42,6 +47,28 @@ func inbounds(r *resource.Resource) (envoyres.Set, error) {
 		}
 	}
 	return set, nil
+}
+
+// callsItself reports whether the service behind an inbound would be its listener.
+func callsItself(in resource.Inbound) bool {
+	service, err := netip.ParseAddr(in.ServiceAddress)
+	if err != nil {
+		if in.ServiceAddress != "localhost" {
+			return in.ServicePort == in.Port && in.ServiceAddress == in.Address
+		}
+		service = netip.MustParseAddr("127.0.0.1")
+	}
+	bind := netip.MustParseAddr(bindOf(in))
+	return in.ServicePort == in.Port && (bind == service || bind.IsUnspecified() && (service.IsLoopback() || service.IsUnspecified()))
+}
+
+// bindOf is the address of an inbound's listener, which needs one where the proxy has only a
+// name.
+func bindOf(in resource.Inbound) string {
+	if _, err := netip.ParseAddr(in.Address); err != nil {
+		return "0.0.0.0"
+	}
+	return in.Address
 }
 
 // connectTimeout is for a service on the same machine, or next to it.
@@ -78,13 +105,9 @@ func inboundListener(in resource.Inbound, service string) (*listener.Listener, e
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "packing a filter: %w", err)
 	}
-	bind := in.Address
-	if _, err := netip.ParseAddr(bind); err != nil {
-		bind = "0.0.0.0" // a listener needs an address, and the proxy has only a name
-	}
 	return &listener.Listener{
 		Name:             name,
-		Address:          address(bind, in.Port),
+		Address:          address(bindOf(in), in.Port),
 		TrafficDirection: core.TrafficDirection_INBOUND,
 		FilterChains: []*listener.FilterChain{{Filters: []*listener.Filter{{
 			Name:       "envoy.filters.network.tcp_proxy",
