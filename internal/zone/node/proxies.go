@@ -20,7 +20,7 @@ func (n *Node) serveProxies() (err error) {
 	log := n.cfg.Logger.With("component", "xds")
 	if n.cfg.XDSDir != "" {
 		if n.xdsDir, err = xdsdir.Open(xdsdir.Config{Path: n.cfg.XDSDir, State: filepath.Join(n.cfg.DataDir, xdsFoldersName),
-			Logger: log, Now: n.cfg.Now}); err != nil {
+			Connected: n.connected, Logger: log, Now: n.cfg.Now}); err != nil {
 			return federation.AsError(err).WithHint("name a folder that this process may read with --xds-dir; docs/proxies.md shows what stands in it")
 		}
 	}
@@ -29,6 +29,14 @@ func (n *Node) serveProxies() (err error) {
 		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Logger: log, Now: n.cfg.Now,
 	})
 	return nil
+}
+
+// connected are the proxies that are given resources.
+func (n *Node) connected() (all []xdsdir.Proxy) {
+	for _, c := range n.proxies.Proxies() {
+		all = append(all, xds.ProxyOf(c.Resource))
+	}
+	return all
 }
 
 // xdsProblems are what is wrong in the folder of resources.

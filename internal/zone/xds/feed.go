@@ -160,13 +160,18 @@ func (f *feed) pump() (again time.Time, err error) {
 	return again, nil
 }
 
+// ProxyOf is who a proxy is to the operator's folder.
+func ProxyOf(r *resource.Resource) xdsdir.Proxy {
+	return xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services(), Listening: r.Listening()}
+}
+
 // resourcesOf returns what a proxy is to get: what the operator's folder has for it, and, as
 // long as that has no listener, its inbound listeners with what these need.
 func (s *Server) resourcesOf(r *resource.Resource) (envoyres.Set, error) {
 	set := envoyres.Set{}
 	if s.cfg.Dir != nil {
 		var err error
-		set, err = s.cfg.Dir.For(xdsdir.Proxy{Type: r.Kind.ProxyType(), Mesh: r.Mesh, Name: r.Name, Services: r.Services(), Listening: r.Listening()})
+		set, err = s.cfg.Dir.For(ProxyOf(r))
 		if err != nil {
 			return nil, err
 		}

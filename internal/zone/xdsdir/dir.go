@@ -16,8 +16,13 @@ import (
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
-// ReloadEvery is how often the folder is looked at.
-const ReloadEvery = time.Second
+// ReloadEvery is how often the folder is looked at. What changes is read once two looks see
+// the same, so that several files that are edited one after another are one change; after
+// mostLooks it is read though it still changes.
+const (
+	ReloadEvery = time.Second
+	mostLooks   = 10
+)
 
 // kindName is the short name of the resource's type, such as Cluster.
 func (r resource) kindName() string { return string(proto.MessageName(r.Message).Name()) }
@@ -27,9 +32,12 @@ type Config struct {
 	Path string
 	// State is a file of this program that remembers which places held something, so that
 	// one that is empty after a restart is noticed; "" remembers nothing.
-	State  string
-	Logger *slog.Logger     // nil: no log
-	Now    func() time.Time // nil: time.Now
+	State string
+	// Connected are the proxies that a change is told to, for its line in the log; nil: it
+	// does not say how many these are.
+	Connected func() []Proxy
+	Logger    *slog.Logger     // nil: no log
+	Now       func() time.Time // nil: time.Now
 }
 
 // Dir is the folder as it was read last. It is safe for concurrent use.
@@ -46,6 +54,10 @@ type Dir struct {
 	// remembered are the places that held something, as far as the file of them says.
 	remembered map[string]bool
 	opened     bool // the first state is no change
+
+	// Of Run alone: what the last look saw, and how many in a row saw something else.
+	seen   *found
+	looked int
 }
 
 // Open reads the folder. An error is that of the folder itself; what is wrong in
@@ -66,29 +78,55 @@ func Open(cfg Config) (*Dir, error) {
 	}
 	d.load()
 	d.take(f)
-	d.opened = true
+	d.opened, d.seen = true, f
 	return d, nil
 }
 
 // Run looks at the folder until ctx ends. It returns nil.
 func (d *Dir) Run(ctx context.Context) error {
-	return disk.Poll(ctx, ReloadEvery, d.Check)
+	return disk.Poll(ctx, ReloadEvery, d.poll)
 }
 
-// Check looks at the folder now. A folder that is gone as a whole, as while a
-// volume is mounted anew, changes nothing.
-func (d *Dir) Check() {
-	f, err := look(d.cfg.Path)
-	if err != nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if text := err.Error(); text != d.lost {
-			d.lost = text
-			d.cfg.Logger.Error("the folder of resources cannot be read, what it held stays in use", "error", err)
-		}
-		return
+// poll reads what has changed, unless somebody is still at it.
+func (d *Dir) poll() {
+	if f := d.look(); f != nil && d.quiet(f) {
+		d.take(f)
 	}
-	d.take(f)
+}
+
+// quiet reports whether the folder is as the last look saw it, or has changed for too long
+// to wait.
+func (d *Dir) quiet(f *found) bool {
+	same := maps.EqualFunc(d.seen.stamps, f.stamps, stamp.same)
+	d.seen = f
+	if d.looked++; same || d.looked >= mostLooks {
+		d.looked = 0
+		return true
+	}
+	return false
+}
+
+// Check reads now what has changed.
+func (d *Dir) Check() {
+	if f := d.look(); f != nil {
+		d.take(f)
+	}
+}
+
+// look is what stands in the folder; nil where that cannot be said. A folder that is gone as
+// a whole, as while a volume is mounted anew, changes nothing.
+func (d *Dir) look() *found {
+	f, err := look(d.cfg.Path)
+	if err == nil {
+		return f
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if text := err.Error(); text != d.lost {
+		d.lost = text
+		d.cfg.Logger.Error("the folder of resources cannot be read, what it held stays in use", "error", err)
+	}
+	return nil
 }
 
 // take makes what was found the state of the folder, and remembers it.
@@ -109,10 +147,11 @@ func (d *Dir) settle(f *found) {
 	changed := false
 	if !d.opened {
 		for place := range d.remembered {
-			touched[place] = true
+			touched[place] = nil
 		}
 	}
-	for place := range touched {
+	var made change
+	for _, place := range slices.Sorted(maps.Keys(touched)) {
 		if len(f.places[place]) == 0 {
 			changed = d.empty(place) || changed
 			continue
@@ -126,10 +165,11 @@ func (d *Dir) settle(f *found) {
 			d.cfg.Logger.Info("the resources can be used again", "folder", place)
 		}
 		delete(d.broken, place)
-		if d.opened {
-			d.tell(place, f.places[place], d.layers[place], l)
-		}
+		made.add(place, touched[place], d.layers[place], l)
 		d.layers[place], changed = l, true
+	}
+	if d.opened && len(made.places) > 0 {
+		d.tell(&made)
 	}
 	d.complainStrange(f.strange)
 	if changed {
@@ -139,12 +179,13 @@ func (d *Dir) settle(f *found) {
 }
 
 // reread reads the files that changed and forgets those that are gone, and
-// returns the places they are of.
-func (d *Dir) reread(f *found) map[string]bool {
-	touched := map[string]bool{}
+// returns them by the places they are of.
+func (d *Dir) reread(f *found) (touched map[string][]string) {
+	touched = map[string][]string{}
+	touch := func(at string) { touched[placeOf(at)] = append(touched[placeOf(at)], at) }
 	for at := range d.files {
 		if _, still := f.stamps[at]; !still {
-			touched[placeOf(at)] = true
+			touch(at)
 			delete(d.files, at)
 		}
 	}
@@ -152,7 +193,7 @@ func (d *Dir) reread(f *found) map[string]bool {
 		if old := d.files[at]; !old.current(s) {
 			fresh := readFile(d.cfg.Path, at, s, d.cfg.Now())
 			if old == nil || !old.alike(fresh) {
-				touched[placeOf(at)] = true
+				touch(at)
 			}
 			d.files[at] = fresh
 		}

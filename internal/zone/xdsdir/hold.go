@@ -3,8 +3,8 @@ package xdsdir
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
-	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -93,28 +93,66 @@ func (d *Dir) holding() map[string]bool {
 	return now
 }
 
-// tell logs a change of a place, and warns where that takes the last listener or cluster.
-func (d *Dir) tell(place string, files []string, before, after envoyres.Set) {
-	added, altered, removed := 0, 0, 0
+// change is what one look at the folder changed.
+type change struct {
+	places, files                          []string
+	before, after, added, altered, removed int
+	last                                   []string // kinds of which a place has none any more
+}
+
+// add takes in what changed in a place.
+func (c *change) add(place string, files []string, before, after envoyres.Set) {
+	c.places, c.files = append(c.places, place), append(c.files, files...)
+	c.before, c.after = c.before+len(before), c.after+len(after)
 	for key, r := range after {
 		switch was := before[key]; {
 		case was == nil:
-			added++
+			c.added++
 		case was.Version != r.Version:
-			altered++
+			c.altered++
 		}
 	}
 	for key := range before {
 		if after[key] == nil {
-			removed++
+			c.removed++
 		}
 	}
-	d.cfg.Logger.Info("resources changed", slog.String("place", place), slog.Any("files", files),
-		slog.Int("before", len(before)), slog.Int("after", len(after)), slog.Int("added", added), slog.Int("changed", altered), slog.Int("removed", removed))
 	for kind, name := range map[envoyres.Kind]string{types.Listener: "listener", types.Cluster: "cluster"} {
 		if count(before, kind) > 0 && count(after, kind) == 0 {
-			d.cfg.Logger.Warn("the last "+name+" of a folder of resources was removed", "place", place)
+			c.last = append(c.last, "the last "+name+" of "+place)
 		}
+	}
+}
+
+// maxTold is how many names of files or folders a line has.
+const maxTold = 10
+
+func told(names []string) []string {
+	slices.Sort(names)
+	if rest := len(names) - maxTold; rest > 0 {
+		names = append(names[:maxTold:maxTold], fmt.Sprintf("and %d more", rest))
+	}
+	return names
+}
+
+// tell logs a change, and warns where it takes the last listener or cluster of a place.
+func (d *Dir) tell(c *change) {
+	words := []any{"places", told(c.places), "files", told(c.files)}
+	if d.cfg.Connected != nil {
+		about := func(p Proxy) bool {
+			return slices.ContainsFunc(p.places(), func(place string) bool { return slices.Contains(c.places, place) })
+		}
+		n := 0
+		for _, p := range d.cfg.Connected() {
+			if about(p) {
+				n++
+			}
+		}
+		words = append(words, "proxies", n)
+	}
+	d.cfg.Logger.Info("resources changed", append(words, "before", c.before, "after", c.after, "added", c.added, "changed", c.altered, "removed", c.removed)...)
+	for _, what := range c.last {
+		d.cfg.Logger.Warn(what + " was removed from the folder of resources")
 	}
 }
 

@@ -373,7 +373,7 @@ func TestNothingVanishesUnasked(t *testing.T) {
 	f.log.Reset()
 	f.write("all/a.yaml", "resources: []")
 	f.dir.Check()
-	if log := f.log.String(); !strings.Contains(log, "resources changed") || !strings.Contains(log, "removed=1") || !strings.Contains(log, "the last cluster of a folder") {
+	if log := f.log.String(); !strings.Contains(log, "resources changed") || !strings.Contains(log, "removed=1") || !strings.Contains(log, "the last cluster of all was removed") {
 		t.Errorf("the log says %s", log)
 	}
 	remove("all")
