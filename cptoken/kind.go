@@ -59,6 +59,15 @@ func ParseKind(field, s string) (Kind, error) {
 		"%.40q is not a kind of token: use control-plane-token, zone-token, dataplane-token or user-token", s)
 }
 
+// Arguments are the words that name tokens of the kind and mesh on a command line, for hints:
+// "zone-token", "dataplane-token --mesh default".
+func (k Kind) Arguments(mesh string) string {
+	if mesh == "" {
+		return k.TokenName()
+	}
+	return k.TokenName() + " --mesh " + mesh
+}
+
 // ValidateScope checks that mesh is named exactly where the kind has one.
 func (k Kind) ValidateScope(mesh string) error {
 	switch {

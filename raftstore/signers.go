@@ -37,7 +37,7 @@ func (s *Store) Signer(kind cptoken.Kind, mesh string) (*issue.SigningKey, error
 	k := st.Active(kind, mesh)
 	if k == nil {
 		return nil, federation.Errorf(federation.Conflict, "no key signs %ss at present", kind.TokenName()).
-			WithReason("no_active_key").WithHint("activate one: global keys rotate %s", kind.TokenName())
+			WithReason("no_active_key").WithHint("activate one: global keys rotate %s", kind.Arguments(mesh))
 	}
 	if k.Blocked {
 		return nil, federation.Errorf(federation.Unavailable, "key %s signs nothing any more: a zone knows it as removed", state.KeyName(k.ID)).
@@ -93,7 +93,7 @@ func unseal(st *state.State, k *state.KeyRecord, seal *issue.SealKeys) (*issue.S
 	}
 	if err != nil {
 		return nil, federation.Errorf(federation.Internal, "key %s cannot be used: %w", state.KeyName(k.ID), err).
-			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", k.ID.Kind.TokenName())
+			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", k.ID.Kind.Arguments(k.ID.Mesh))
 	}
 	return key, nil
 }

@@ -154,7 +154,7 @@ func (s *Store) ImportKey(ctx context.Context, o Origin, ref issue.Ref, data []b
 func (s *Store) ActivateKey(ctx context.Context, o Origin, id cptoken.KeyID) (Key, error) {
 	if err := s.brokenIn(s.fsm.current()).errs[id]; err != nil {
 		return Key{}, federation.Errorf(federation.Conflict, "key %s is broken and cannot sign: %w", state.KeyName(id), err).
-			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", id.Kind.TokenName())
+			WithReason("key_broken").WithHint("prepare another and remove this one: global keys rotate %s", id.Kind.Arguments(id.Mesh))
 	}
 	return s.step(ctx, o, "activate-key", id, &storepb.Command{Op: &storepb.Command_ActivateKey{ActivateKey: keyStep(id)}})
 }

@@ -136,6 +136,7 @@ func (f *fake) secrets() {
 	serve("/global-secrets", global)
 	serve("/meshes/default/secrets", mesh)
 	serve("/meshes/kuma/secrets", nil)
+	serve("/meshes/nowhere/secrets", nil)
 }
 
 func (f *fake) zones() {

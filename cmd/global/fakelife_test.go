@@ -152,6 +152,10 @@ func (f *fake) life() {
 		reply(w, apitypes.Mesh{Type: "Mesh", Name: r.PathValue("name")})
 	})
 	written := func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("mesh") == "nowhere" {
+			problem(w, apitypes.Error{Status: 404, Title: "Could not retrieve a resource", Detail: "Not found", Hint: "there is no mesh nowhere"})
+			return
+		}
 		change := apitypes.SecretChange{Type: "GlobalSecret", Name: r.PathValue("name")}
 		if strings.Contains(change.Name, "-signing-key-") && r.Method == http.MethodPut {
 			change.Holding = &apitypes.Holding{Waiting: []string{"west"}, Members: []string{}}

@@ -251,7 +251,7 @@ func (s *State) removeKey(index uint64, op *storepb.KeyStep) (uint64, error) {
 	switch {
 	case k.State == cptoken.Active:
 		return 0, federation.Errorf(federation.Conflict, "key %s is the one that signs", KeyName(k.ID)).
-			WithReason("key_active").WithHint("rotate first: global keys rotate %s", k.ID.Kind.TokenName())
+			WithReason("key_active").WithHint("rotate first: global keys rotate %s", k.ID.Kind.Arguments(k.ID.Mesh))
 	case k.State == cptoken.Retiring && !op.Force && !op.Compromised:
 		return 0, federation.Errorf(federation.Conflict, "tokens that key %s signed may still be in use", KeyName(k.ID)).
 			WithReason("may_cut_tokens").WithHint("remove it with --force to refuse them from now on")

@@ -129,7 +129,7 @@ func TestNothingElseJudges(t *testing.T) {
 
 // reading are methods that judge nothing that a member keeps.
 var reading = []string{
-	"cptoken.Kind.TokenName", "cptoken.PublicKey.DER", "cptoken.PublicKey.Fingerprint", "cptoken.PublicKey.WithState",
+	"cptoken.Kind.Arguments", "cptoken.Kind.TokenName", "cptoken.PublicKey.DER", "cptoken.PublicKey.Fingerprint", "cptoken.PublicKey.WithState",
 	"cptoken.UUID.AppendTo", "cptoken.UUID.Compare", "cptoken.UUID.String", "federation.Error.WithHint", "federation.Error.WithReason",
 	"federation.Revision.IsZero", "federation.Revision.String",
 }

@@ -83,7 +83,7 @@ func unreached(key apitypes.Key, h *apitypes.Holding) error {
 	if len(h.Kuma) > 0 {
 		return console.Pending(e.WithHint("%s", kumaHint))
 	}
-	return console.Pending(e.WithHint("have these zones authenticate, so that they can be waited for: apply them with auth: token or certificate"))
+	return console.Pending(e.WithHint("have these zones authenticate, so that they can be waited for: apply them with auth: token or certificate; one of Kuma's proves itself by the certificate of a relay (docs/kuma.md)"))
 }
 
 // without returns the names that are not among others.

@@ -32,7 +32,7 @@ type resource struct {
 // at names the file of an error that the global answered.
 func (r resource) at(err error) error {
 	e := federation.AsError(err)
-	if e == nil || e.Code != federation.Invalid && e.Code != federation.Conflict && e.Code != federation.Forbidden {
+	if e == nil || !slices.Contains([]federation.Code{federation.Invalid, federation.Conflict, federation.Forbidden, federation.NotFound}, e.Code) {
 		return err
 	}
 	told := *e

@@ -6,7 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -43,9 +43,9 @@ func inForce(c *cli.Context, g *apiclient.Global, revision, where string, s scop
 // otherKey says how to replace the key of a kind of tokens at zones that run Kuma's
 // control plane.
 func otherKey(kind, mesh string) string {
-	name := client.TokenName(kind)
+	of := cptoken.Kind(kind).Arguments(mesh)
 	if mesh == "" {
-		return fmt.Sprintf("rotate their key, `global keys rotate %s`, issue the good tokens anew, and remove the former key with `global keys remove %s KEY --compromised`", name, name)
+		return fmt.Sprintf("rotate their key, `global keys rotate %s`, issue the good tokens anew, and remove the former key with `global keys remove %s KEY --compromised`", of, of)
 	}
-	return fmt.Sprintf("rotate their key, `global keys rotate %s --mesh %s`, issue the good tokens anew, and take the former key out of those zones' configuration; `global get public-keys --format kuma-zone-config` prints what belongs there", name, mesh)
+	return fmt.Sprintf("rotate their key, `global keys rotate %s`, issue the good tokens anew, and take the former key out of those zones' configuration; `global get public-keys --format kuma-zone-config` prints what belongs there", of)
 }

@@ -71,7 +71,7 @@ func (api *API) postActivate(a *act, w http.ResponseWriter, r *http.Request) err
 		return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(k)})
 	case cptoken.Retiring:
 		return federation.Errorf(federation.Conflict, "key %s is retiring: a key signs once and never again", k.ID).
-			WithHint("prepare a new key: global keys rotate %s", k.ID.Kind.TokenName())
+			WithHint("prepare a new key: global keys rotate %s", k.ID.Kind.Arguments(k.ID.Mesh))
 	}
 	if err := api.notLeader(); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (api *API) postRetire(a *act, w http.ResponseWriter, r *http.Request) error
 		return federation.Errorf(federation.Conflict, "retiring key %s would leave nothing that signs a %s", k.ID, k.ID.Kind.TokenName()).
 			WithReason("only_key").
 			WithHint("rotate instead, which retires it: global keys rotate %s; or force it (--force), and no %s can be issued until another key is active",
-				k.ID.Kind.TokenName(), k.ID.Kind.TokenName())
+				k.ID.Kind.Arguments(k.ID.Mesh), k.ID.Kind.TokenName())
 	}
 	if k.State != cptoken.Retiring {
 		if k, err = api.store.RetireKey(r.Context(), a.origin("retire key", k.ID.String()), k.ID); err != nil {

@@ -266,3 +266,24 @@ func removeCompromised(t *testing.T, kind cptoken.Kind) {
 		t.Errorf("holding %+v, want west to have dropped it and away to be named", h)
 	}
 }
+
+// TestHintsNameTheMesh: a hint that has somebody rotate the key of a mesh names that mesh.
+func TestHintsNameTheMesh(t *testing.T) {
+	e := newEnv(t)
+	e.want(201, "PUT", "/meshes/payments", `{}`, nil)
+	const key = `{"kind":"dataplane","mesh":"payments","kid":"1"`
+	for _, tt := range []struct{ path, body string }{
+		{"/v1/keys/remove", key + `,"force":true}`},
+		{"/v1/keys/retire", key + `}`},
+	} {
+		if w := e.want(409, "POST", tt.path, tt.body, nil); !strings.Contains(w.Body.String(), "global keys rotate dataplane-token --mesh payments") {
+			t.Errorf("%s: %s", tt.path, w.Body)
+		}
+	}
+	e.want(200, "POST", "/v1/keys/retire", key+`,"force":true}`, nil)
+	for path, body := range map[string]string{"/v1/keys/activate": key + `}`, "/tokens/dataplane": `{"mesh":"payments"}`} {
+		if w := e.want(409, "POST", path, body, nil); !strings.Contains(w.Body.String(), "global keys rotate dataplane-token --mesh payments") {
+			t.Errorf("%s: %s", path, w.Body)
+		}
+	}
+}
