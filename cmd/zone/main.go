@@ -48,6 +48,7 @@ it has from the global, also while the global is away.`
 		generateCommand(),
 		getCommand(),
 		verifyCommand(),
+		xdsCommand(),
 		statusCommand(),
 		healthCommand(),
 		logLevelCommand(),

@@ -118,6 +118,14 @@ func fakeZone(dir string) http.Handler {
 		return err == nil
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/xds/accept", func(w http.ResponseWriter, r *http.Request) {
+		var body apitypes.XDSAccept
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Digest != "3f9c21d07a1b" {
+			problem(w, 404, "", fmt.Sprintf("no folder of resources whose files are gone has the digest %q", body.Digest), "`zone status` shows which there are: files may have come back, or changed before they went")
+			return
+		}
+		reply(w, 200, apitypes.XDSAccept{Digest: body.Digest, Folder: "egress"})
+	})
 	mux.HandleFunc("GET /v1/proxies", func(w http.ResponseWriter, r *http.Request) {
 		onSocket := r.Context().Value(http.LocalAddrContextKey).(net.Addr).Network() == "unix"
 		if r.Header.Get("Authorization") != "Bearer my-token" && !onSocket {

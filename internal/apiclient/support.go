@@ -29,3 +29,8 @@ func (c *client) logLevel(ctx context.Context) (apitypes.LogLevel, error) {
 func (c *client) setLogLevel(ctx context.Context, r apitypes.LogLevelRequest) (apitypes.LogLevel, error) {
 	return change[apitypes.LogLevel](ctx, c, r, "v1", "log-level")
 }
+
+// AcceptXDS lets go what a part of the zone's folder of resources held whose files are gone.
+func (z *Zone) AcceptXDS(ctx context.Context, digest string) (apitypes.XDSAccept, error) {
+	return change[apitypes.XDSAccept](ctx, z.c, apitypes.XDSAccept{Digest: digest}, "v1", "xds", "accept")
+}

@@ -19,3 +19,12 @@ type LogLevelRequest struct {
 	// For is how long it holds, a duration as Go writes it; empty: until SIGHUP or a restart.
 	For string `json:"for,omitempty"`
 }
+
+// XDSAccept is the body of POST /v1/xds/accept at a zone, and its answer: what a folder of
+// resources held whose files are gone may go.
+type XDSAccept struct {
+	// Digest is what the problem in the zone's status names.
+	Digest string `json:"digest"`
+	// Folder is in the answer: which one it was.
+	Folder string `json:"folder,omitempty"`
+}

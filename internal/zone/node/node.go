@@ -157,7 +157,7 @@ func (n *Node) open() (err error) {
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
 		RunLog: n.cfg.RunLog,
 		Roles:  n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
-		KeySets: n.keySets, XDSProblems: n.xdsProblems, Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
+		KeySets: n.keySets, XDSProblems: n.xdsProblems, AcceptXDS: n.acceptXDS(), Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now, Unready: n.cfg.DPTLS.Unready,
 	})
 	n.measure()

@@ -47,6 +47,15 @@ func (n *Node) xdsProblems() []error {
 	return n.xdsDir.Problems()
 }
 
+// acceptXDS is how an operator says that what is gone from that folder is meant; nil where
+// there is none.
+func (n *Node) acceptXDS() func(digest string) (place string, err error) {
+	if n.xdsDir == nil {
+		return nil
+	}
+	return n.xdsDir.Accept
+}
+
 // bootstrap is what proxies are told in their bootstrap.
 func (n *Node) bootstrap() proxyport.Bootstrap {
 	return proxyport.Bootstrap{TokenPath: n.cfg.Authn.ReloadTokens(), CA: n.proxyCA, Covers: n.covers}

@@ -80,6 +80,9 @@ type Config struct {
 	Roles func() *access.Roles
 	// XDSProblems returns what is wrong in the folder of resources; nil where there is none.
 	XDSProblems func() []error
+	// AcceptXDS lets go what a part of that folder held whose files are gone, by the digest in
+	// its problem, and returns which part that is; nil where there is no folder.
+	AcceptXDS func(digest string) (place string, err error)
 	// KeySets counts fetches of key sets.
 	KeySets KeySets
 	// Relay passes requests for tokens on to the global; nil: nobody does.
@@ -234,6 +237,7 @@ func (s *Server) api(policy access.Policy) http.Handler {
 		"/":                 {http.MethodGet: guarded(access.AnyRole, s.index)},
 		"/v1/status":        {http.MethodGet: guarded(access.Read, s.status)},
 		"/v1/proxies":       {http.MethodGet: guarded(access.Read, s.proxies)},
+		"/v1/xds/accept":    {http.MethodPost: calling(access.Administer, s.acceptXDS)},
 		"/v1/log-level":     {http.MethodGet: guarded(access.Read, s.logLevel), http.MethodPost: calling(access.Administer, s.setLogLevel)},
 	}
 }

@@ -49,6 +49,7 @@ type Dir struct {
 	files   map[string]*file
 	layers  map[string]envoyres.Set // the last good state of each place
 	broken  map[string]error        // of places that cannot be used as they are now
+	gone    map[string]string       // digests of those of them whose files are gone
 	strange map[string]error        // what counts nowhere, by its text
 	lost    string                  // why the folder as a whole could not be read
 	// remembered are the places that held something, as far as the file of them says.
@@ -70,7 +71,7 @@ func Open(cfg Config) (*Dir, error) {
 		cfg.Now = time.Now
 	}
 	d := &Dir{cfg: cfg, changed: make(chan struct{}), files: map[string]*file{},
-		layers: map[string]envoyres.Set{}, broken: map[string]error{}, strange: map[string]error{},
+		layers: map[string]envoyres.Set{}, broken: map[string]error{}, gone: map[string]string{}, strange: map[string]error{},
 		remembered: map[string]bool{}}
 	f, err := look(cfg.Path)
 	if err != nil {
@@ -164,7 +165,7 @@ func (d *Dir) settle(f *found) {
 		if d.broken[place] != nil {
 			d.cfg.Logger.Info("the resources can be used again", "folder", place)
 		}
-		delete(d.broken, place)
+		d.mend(place)
 		made.add(place, touched[place], d.layers[place], l)
 		d.layers[place], changed = l, true
 	}
@@ -173,8 +174,7 @@ func (d *Dir) settle(f *found) {
 	}
 	d.complainStrange(f.strange)
 	if changed {
-		close(d.changed)
-		d.changed = make(chan struct{})
+		d.wake()
 	}
 }
 
@@ -241,6 +241,16 @@ func (d *Dir) Problems() []error {
 	list := slices.Concat(slices.Collect(maps.Values(d.broken)), slices.Collect(maps.Values(d.strange)))
 	slices.SortFunc(list, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return list
+}
+
+// Size returns in how many places resources stand that can be used, and how many.
+func (d *Dir) Size() (places, resources int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.layers {
+		resources += len(l)
+	}
+	return len(d.layers), resources
 }
 
 // For returns the resources of a proxy; none where no folder is about it. It is an

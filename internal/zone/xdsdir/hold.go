@@ -1,6 +1,9 @@
 package xdsdir
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,9 +21,62 @@ import (
 
 // vanished is what is wrong with a place whose last file is gone. It may be a volume that
 // is not mounted: nothing is taken from a proxy for that.
-func vanished(place string) error {
-	return federation.Errorf(federation.Invalid, "%s: the last file of resources is gone", place).
-		WithHint("bring the files back, or, if nothing is meant to be there, put a file with the line resources: [] into it")
+func vanished(place, digest string) error {
+	return federation.Errorf(federation.Invalid, "%s: the last file of resources is gone (%s)", place, digest).
+		WithHint("bring the files back, or, if nothing is meant to be there, say so with `zone xds accept %s`, or put a file with the line resources: [] into it", digest)
+}
+
+// digest names what a place held, so that somebody can say that just this may go.
+func (d *Dir) digest(place string) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", place)
+	for _, key := range slices.SortedFunc(maps.Keys(d.layers[place]), func(a, b envoyres.Key) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	}) {
+		fmt.Fprintf(h, " %d %q %q", key.Kind, key.Name, d.layers[place][key].Version)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+// Accept lets go what a place held whose files are gone: the one whose problem names the
+// digest. It returns the place. A NotFound error changes nothing.
+func (d *Dir) Accept(digest string) (place string, err error) {
+	if place, err = d.accept(digest); err == nil {
+		d.save()
+	}
+	return place, err
+}
+
+// accept is Accept without the file.
+func (d *Dir) accept(digest string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for place, gone := range d.gone {
+		if gone != digest {
+			continue
+		}
+		var made change
+		made.add(place, nil, d.layers[place], nil)
+		d.mend(place)
+		delete(d.layers, place)
+		d.tell(&made)
+		d.wake()
+		return place, nil
+	}
+	return "", federation.Errorf(federation.NotFound, "no folder of resources whose files are gone has the digest %.40q", digest).
+		WithHint("`zone status` shows which there are: files may have come back, or changed before they went")
+}
+
+// mend forgets what was wrong with a place.
+func (d *Dir) mend(place string) {
+	delete(d.broken, place)
+	delete(d.gone, place)
+}
+
+// wake tells whoever waits for a change.
+func (d *Dir) wake() {
+	close(d.changed)
+	d.changed = make(chan struct{})
 }
 
 // empty takes it that a place has no file any more. It reports whether that changes
@@ -28,12 +84,13 @@ func vanished(place string) error {
 func (d *Dir) empty(place string) (changed bool) {
 	l, had := d.layers[place]
 	if len(l) > 0 || !had && d.remembered[place] {
-		d.complain(place, vanished(place))
+		d.gone[place] = d.digest(place)
+		d.complain(place, vanished(place, d.gone[place]))
 		return false
 	}
 	changed = d.broken[place] != nil
 	delete(d.layers, place)
-	delete(d.broken, place)
+	d.mend(place)
 	return changed
 }
 
