@@ -13,7 +13,7 @@ func TestSummary(t *testing.T) {
 	voters := func(live ...bool) apitypes.Cluster {
 		c := apitypes.Cluster{Leader: "1", AnsweredBy: "1"}
 		for i, l := range live {
-			c.Members = append(c.Members, apitypes.Member{Address: "global-" + string(rune('1'+i)), Voter: true, Leader: i == 0, Live: l})
+			c.Members = append(c.Members, apitypes.Member{Name: "global-" + string(rune('1'+i)), Voter: true, Leader: i == 0, Live: l})
 		}
 		return c
 	}
@@ -37,7 +37,7 @@ func TestSummary(t *testing.T) {
 	follower := voters(false, false, false)
 	follower.AnsweredBy = "2"
 	reader := voters(true, true, true)
-	reader.Members = append(reader.Members, apitypes.Member{Address: "reader", NonVoter: true})
+	reader.Members = append(reader.Members, apitypes.Member{Name: "reader", NonVoter: true})
 
 	for _, tt := range []struct {
 		members apitypes.Cluster

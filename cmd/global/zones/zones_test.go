@@ -22,7 +22,7 @@ func TestWhatARestartForgets(t *testing.T) {
 	} {
 		var table, detail strings.Builder
 		_, _ = zoneTable([]apitypes.ZoneState{tc.zone}).WriteTo(&table)
-		if got := strings.Join(strings.Fields(strings.Split(table.String(), "\n")[1])[3:], " "); !strings.HasPrefix(got, tc.column) {
+		if got := strings.Join(strings.Fields(strings.Split(table.String(), "\n")[1])[2:], " "); !strings.HasPrefix(got, tc.column) {
 			t.Errorf("%s: the column says %q, want %q", name, got, tc.column)
 		}
 		_, _ = zoneFields(apitypes.ZoneDetail{ZoneState: tc.zone}, at.Add(90*time.Second)).WriteTo(&detail)
