@@ -116,7 +116,7 @@ func modeOf(have *head, p cptoken.Part) (mode, error) {
 		return modeNothing, federation.Errorf(federation.Conflict,
 			"the changes are of cluster %.64q, this zone belongs to cluster %.64q", p.Cluster, have.cluster).
 			WithReason(ReasonOtherCluster).
-			WithHint("check --global-address; to move the zone to another cluster, stop it and move its data folder away")
+			WithHint("check --global-address; to move the zone to another cluster, stop it and move its data folder away, but for tls, which its proxies trust")
 	}
 	if have.revision.IsZero() {
 		if !p.Full {

@@ -78,6 +78,15 @@ func TestGolden(t *testing.T) {
 				"dnsPort": 15053, "dynamicMetadata": map[string]string{"team": "a"}, "resources": map[string]any{"maxHeapSizeBytes": 536870912},
 			}))
 		},
+		// What a kuma-dp of 2.9.13 was seen to say.
+		"dataplane-2.9": func() Input {
+			return input(t, body(t, "dataplane", "payments", "old", `{"type":"Dataplane","mesh":"payments","name":"old","creationTime":"0001-01-01T00:00:00Z","modificationTime":"0001-01-01T00:00:00Z",`+
+				`"networking":{"address":"127.0.0.1","inbound":[{"port":18001,"servicePort":18999,"tags":{"kuma.io/protocol":"http","kuma.io/service":"old"}}]}}`, map[string]any{
+				"version": map[string]any{"kumaDp": map[string]any{"version": "2.9.13", "gitTag": "2.9.13", "gitCommit": "x", "buildDate": "x"},
+					"envoy": map[string]any{"version": "1.40.0", "build": "x/1.40.0/Clean/RELEASE/BoringSSL", "kumaDpCompatible": false}},
+				"dnsPort": 15054, "readinessPort": 19902, "appProbeProxyDisabled": true, "ipv6Enabled": true, "workdir": "/run/kuma-dp",
+			}))
+		},
 		"ingress": func() Input {
 			in := input(t, body(t, "ingress", "", "ingress-1", ingress, map[string]any{"caCert": ""}))
 			in.Address, in.CA = "10.1.2.3:5678", "-----BEGIN CERTIFICATE-----\nzone's own\n-----END CERTIFICATE-----\n"
@@ -293,7 +302,7 @@ func TestVersionsOfKumaDP(t *testing.T) {
 		workdir string
 		pipe    bool
 	}{
-		{"2.8.8", "/tmp/kuma-dp", false}, {"2.13.9", "/tmp/kuma-dp", false}, {"2.14.0", "/tmp/kuma-dp", true}, {"2.14.3", "/tmp/kuma-dp", true}, {"3.0.0", "/tmp/kuma-dp", true},
+		{"2.8.8", "/tmp/kuma-dp", false}, {"2.9.13", "/tmp/kuma-dp", false}, {"2.13.9", "/tmp/kuma-dp", false}, {"2.14.0", "/tmp/kuma-dp", true}, {"2.14.3", "/tmp/kuma-dp", true}, {"3.0.0", "/tmp/kuma-dp", true},
 		{"2.14.3", "", false}, {"2.14.3", "relative/dir", false}, {"2.14.3", "/" + strings.Repeat("w", 120), false},
 		{"unknown", "/tmp/kuma-dp", false}, {"", "/tmp/kuma-dp", false}, {7, "/tmp/kuma-dp", false}, {nil, "/tmp/kuma-dp", false},
 	} {
