@@ -44,7 +44,7 @@ func (z *Zone) agent(t *testing.T, tokenFile string) (a *agent.Agent, out, log *
 	e := z.Node.Endpoints()
 	a, err = agent.New(agent.Config{
 		Addresses: []string{"https://" + e.DP}, CAFile: e.CAFile, Resource: r, Kind: r.Kind, Mesh: r.Mesh, Name: r.Name,
-		Token: func() (string, error) { return tokenfile.Read(tokenFile, nil) }, TokenPath: tokenFile,
+		Token:  func() (string, error) { return tokenfile.Read(tokenFile, nil) },
 		Output: agent.NewPrinter(out, false), Version: "test", Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
