@@ -47,6 +47,20 @@ func (n *Node) measure() {
 	})
 	m.Gauge("certificate_expiry_timestamp_seconds", "When a certificate in use expires.", []string{"file", "subject"}, n.certificateSamples)
 	m.Gauge("token_expiry_timestamp_seconds", "When this zone's control plane token expires; absent: it does not, or cannot be read.", nil, n.tokenExpiry)
+	n.xdsRefused = m.Counter("xds_refused_total", "Responses of resources that proxies refused, by type.", "type")
+	m.Gauge("proxies_connected", "Proxies that are connected, by type.", []string{"type"}, func() (samples []metrics.Sample) {
+		counts := n.proxies.Counts()
+		for _, t := range []string{cptoken.TypeDataplane, cptoken.TypeEgress, cptoken.TypeIngress} {
+			samples = append(samples, metrics.Sample{Labels: []string{t}, Value: float64(counts.Connected[t])})
+		}
+		return samples
+	})
+	m.Gauge("proxies_refusing", "Connected proxies that refuse a resource which they are to have.", nil, func() []metrics.Sample {
+		return metrics.One(n.proxies.Counts().Refusing)
+	})
+	m.Gauge("xds_folders_broken", "What is wrong in the folder of resources now: places that keep what they held, and what counts for nobody.", nil, func() []metrics.Sample {
+		return metrics.One(len(n.xdsProblems()))
+	})
 	m.Gauge("sessions", "Open sessions of proxies.", nil, func() []metrics.Sample { return metrics.One(n.sessions.Count()) })
 	m.Total("sessions_ended_total", "Sessions of proxies ended because their token held no longer, by reason.", []string{"reason"}, func() []metrics.Sample {
 		return metrics.ByLabel(n.sessions.Ended())

@@ -56,10 +56,12 @@ type Node struct {
 	sessions *sessions.Registry
 	proxies  *proxies.Registry
 	xdsDir   *xdsdir.Dir // nil: there is none
-	xds      *xdsserver.Server
-	metrics  *metrics.Set
-	budget   *preauth.Budget // of callers of every port
-	ready    chan struct{}
+	// xdsRefused counts responses that proxies refused.
+	xdsRefused metrics.Counter
+	xds        *xdsserver.Server
+	metrics    *metrics.Set
+	budget     *preauth.Budget // of callers of every port
+	ready      chan struct{}
 }
 
 // New validates the configuration, opens the zone's file and binds the ports. It

@@ -27,6 +27,7 @@ func (n *Node) serveProxies() (err error) {
 	n.proxies = proxies.New(proxies.Config{Sessions: n.sessions, Logger: log, Now: n.cfg.Now})
 	n.xds = xds.New(xds.Config{
 		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Logger: log, Now: n.cfg.Now,
+		Refused: func(kind string) { n.xdsRefused.Add(kind) },
 	})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
@@ -39,6 +40,8 @@ type Connection struct {
 	mu     sync.Mutex
 	types  map[string]*Subscription
 	status func() []rollout.Status // nil: nobody tells
+
+	refusing atomic.Int64
 }
 
 // Subscription is how far a connection is with resources of a type.
@@ -157,6 +160,9 @@ func (c *Connection) Observe(f func() []rollout.Status) {
 	defer c.mu.Unlock()
 	c.status = f
 }
+
+// Refuses notes how many resources the proxy is to have and refuses.
+func (c *Connection) Refuses(n int) { c.refusing.Store(int64(n)) }
 
 // Sent notes that a version is on its way.
 func (c *Connection) Sent(typeURL, version, nonce string) {

@@ -218,6 +218,30 @@ func (r *Registry) forget(id ID) {
 	delete(r.byNode, id.Type+" "+id.NodeID())
 }
 
+// Counts is how many proxies are connected, by type, and how many of them refuse a resource
+// that they are to have.
+type Counts struct {
+	Connected map[string]int
+	Refusing  int
+}
+
+// Counts counts the proxies.
+func (r *Registry) Counts() Counts {
+	c := Counts{Connected: map[string]int{}}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, e := range r.known {
+		if len(e.open) == 0 {
+			continue
+		}
+		c.Connected[id.Type]++
+		if slices.ContainsFunc(e.open, func(o *Connection) bool { return o.refusing.Load() > 0 }) {
+			c.Refusing++
+		}
+	}
+	return c
+}
+
 // Proxies returns the open connections, by type, mesh, name and time.
 func (r *Registry) Proxies() []*Connection {
 	r.mu.Lock()

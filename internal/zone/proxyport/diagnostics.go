@@ -1,6 +1,7 @@
 package proxyport
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -29,13 +30,29 @@ func (s *Server) Diagnostics() http.Handler {
 				apierr.WriteError(w, err)
 				return
 			}
-			apierr.WriteJSON(w, http.StatusOK, health{Status: "ready"})
+			apierr.WriteJSON(w, http.StatusOK, health{Status: "ready", Notices: s.notices()})
 		}},
 	}
 }
 
 type health struct {
 	Status string `json:"status"`
+	// Notices are what an operator should see and no orchestrator should act upon.
+	Notices []string `json:"notices,omitempty"`
+}
+
+// notices tell what is wrong with what proxies are given. It takes no zone out: others would
+// give them the same.
+func (s *Server) notices() (list []string) {
+	if n := s.cfg.Proxies.Counts().Refusing; n > 0 {
+		list = append(list, fmt.Sprintf("%d proxies refuse resources: see zone get proxies", n))
+	}
+	if s.cfg.XDSProblems != nil {
+		if n := len(s.cfg.XDSProblems()); n > 0 {
+			list = append(list, fmt.Sprintf("%d problems in the folder of resources: see zone status", n))
+		}
+	}
+	return list
 }
 
 // unready returns why the zone cannot decide over tokens, or nil.

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -418,8 +419,13 @@ func TestDiagnostics(t *testing.T) {
 		t.Errorf("ready without keys: %d %s", a.status, a.body)
 	}
 	z.learn()
-	if a := get("/ready"); a.status != 200 {
+	if a := get("/ready"); a.status != 200 || strings.Contains(a.body, "notices") {
 		t.Errorf("ready: %d %s", a.status, a.body)
+	}
+	// What is wrong with what proxies are given is told, and takes no zone out.
+	z.server.cfg.XDSProblems = func() []error { return []error{errors.New("all: bad"), errors.New("egress: gone")} }
+	if a := get("/ready"); a.status != 200 || !strings.Contains(a.body, "2 problems in the folder of resources") {
+		t.Errorf("ready with a bad folder: %d %s", a.status, a.body)
 	}
 	z.server.cfg.Unready = func() error {
 		return federation.Errorf(federation.Unavailable, "the certificate is not valid yet").WithReason("certificate_not_valid")

@@ -87,6 +87,9 @@ func TestRefusedAndReliedOn(t *testing.T) {
 		if text := strings.Join(status, "; "); !strings.Contains(text, "c9 c9: not taken") || !strings.Contains(text, "r1 refers to Cluster c9") {
 			t.Errorf("status %q", text)
 		}
+		if n := e.s.Refusing(); n != 1 {
+			t.Errorf("%d resources are said to be refused", n)
+		}
 		// What else is edited meanwhile goes out, and a later edit heals.
 		c2 = staticCluster(t, "c2", 2)
 		e.want(base[0], moved, c9, base[3], l2, r2, c2)

@@ -23,6 +23,18 @@ type HeldBack struct {
 	Reason string
 }
 
+// Refusing returns how many resources the proxy is to have and refuses.
+func (s *Stream) Refusing() (n int) {
+	for _, k := range envoyres.Kinds() {
+		for name, r := range s.kinds[k].refused {
+			if w := s.wanted(k, name); w != nil && w.Version == r.version {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // Status returns how far the proxy is, by kind.
 func (s *Stream) Status() (list []Status) {
 	p := s.plan()

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -205,7 +206,8 @@ func TestTheNodeCannotChange(t *testing.T) {
 }
 
 func TestARefusalIsNotSentAgain(t *testing.T) {
-	b := newBench(t, nil)
+	counted := make(chan string, 4)
+	b := newBench(t, func(c *Config, _ *keyring.Settings) { c.Refused = func(kind string) { counted <- kind } })
 	stream := b.open(b.dial(), sign(t, backendClaims))
 	stream.ask(&discovery.DiscoveryRequest{Node: backendNode(), TypeUrl: clusterType})
 	m := stream.next()
@@ -220,6 +222,31 @@ func TestARefusalIsNotSentAgain(t *testing.T) {
 		t.Errorf("sent again: %v", m)
 	}
 	eventually(t, "the refusal in the log", func() bool { return strings.Contains(b.log.String(), "no such cluster type") })
+	if kind := <-counted; kind != "Cluster" {
+		t.Errorf("a refused %q is counted", kind)
+	}
+	eventually(t, "the proxy to count as one that refuses", func() bool {
+		counts := b.proxies.Counts()
+		return counts.Refusing == 1 && counts.Connected["dataplane"] == 1
+	})
+	stream.CloseSend()
+	eventually(t, "nobody to be left", func() bool {
+		counts := b.proxies.Counts()
+		return counts.Refusing == 0 && counts.Connected["dataplane"] == 0
+	})
+}
+
+// TestAResourceThatIsNoText is refused aloud: it would be passed over for the one that
+// registered before.
+func TestAResourceThatIsNoText(t *testing.T) {
+	b := newBench(t, nil)
+	n := backendNode()
+	n.Metadata.Fields[metaResource] = structpb.NewStructValue(&structpb.Struct{})
+	stream := b.open(b.dial(), sign(t, backendClaims))
+	stream.ask(&discovery.DiscoveryRequest{Node: n, TypeUrl: clusterType})
+	if code, _, message := stream.ends(); code != codes.InvalidArgument || !strings.Contains(message, "dataplane.resource: must be text") {
+		t.Errorf("ended with %s %q", code, message)
+	}
 }
 
 func TestDelta(t *testing.T) {

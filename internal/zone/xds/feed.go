@@ -134,6 +134,9 @@ func (f *feed) take(m *rollout.Request) {
 	}
 	st.conn.Answered(url, m.Nonce, detail)
 	if answer.Refused {
+		if count := st.server.cfg.Refused; count != nil {
+			count(url[strings.LastIndexByte(url, '.')+1:])
+		}
 		st.server.lines.Log(st.ctx, st.server.cfg.Logger, slog.LevelWarn, "a proxy refused what it was sent",
 			slog.String("proxy", st.conn.Admission.Subject()), slog.String("type", url), slog.String("version", answer.Version),
 			slog.String("resources", clipTo(strings.Join(answer.Names, ", "), maxDetail)), slog.String("detail", detail))
@@ -146,6 +149,7 @@ func (f *feed) pump() (again time.Time, err error) {
 	for f.known {
 		f.mu.Lock()
 		response, again := f.rollout.Next(f.stream.server.cfg.Now())
+		f.stream.conn.Refuses(f.rollout.Refusing())
 		f.mu.Unlock()
 		if response == nil {
 			return again, nil

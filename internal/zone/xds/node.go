@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
@@ -29,6 +30,10 @@ func (s *Server) resourceOf(node *core.Node) (*resource.Resource, error) {
 		return nil, federation.InvalidField("node.metadata."+metaType, "%.40q is not a type of proxy: use dataplane, ingress or egress", proxyType)
 	}
 	text := fields[metaResource].GetStringValue()
+	if _, isText := fields[metaResource].GetKind().(*structpb.Value_StringValue); fields[metaResource] != nil && !isText {
+		return nil, federation.InvalidField("node.metadata."+metaResource, "must be text").
+			WithHint("put the resource into quotes, as JSON: '{\"type\":\"Dataplane\",…}'")
+	}
 	if text == "" {
 		if r := s.cfg.Proxies.Find(kind.ProxyType(), node.GetId()); r != nil {
 			return r, nil

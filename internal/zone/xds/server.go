@@ -84,10 +84,13 @@ type Config struct {
 	Auth    Authenticator
 	Proxies *proxies.Registry
 	// Dir is the operator's folder; nil: there is none.
-	Dir    *xdsdir.Dir
-	Limits Limits
-	Logger *slog.Logger     // nil: no log
-	Now    func() time.Time // nil: time.Now
+	Dir *xdsdir.Dir
+	// Refused counts a response that a proxy refused, by the short name of its type; nil: it is
+	// not counted.
+	Refused func(kind string)
+	Limits  Limits
+	Logger  *slog.Logger     // nil: no log
+	Now     func() time.Time // nil: time.Now
 }
 
 // Server serves gRPC to proxies. Its methods are safe for concurrent use.
