@@ -70,6 +70,7 @@ var (
 	local = []string{
 		"dev", "server", "completion", "complete-words", "man", "health", "inspect token", "snapshot inspect", "cluster recover",
 		"generate signing-key", "generate public-key", "generate seal-key",
+		"config use", "config set", "config get", "config list", "config delete",
 		"certs ca", "certs node", "certs zone", "certs user", "certs cluster", "certs show",
 	}
 )

@@ -16,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/certs"
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cmd/global/cluster"
+	"github.com/meridiankds/meridian/cmd/global/config"
 	"github.com/meridiankds/meridian/cmd/global/keys"
 	"github.com/meridiankds/meridian/cmd/global/resources"
 	"github.com/meridiankds/meridian/cmd/global/revocations"
@@ -56,6 +57,7 @@ func newApp(streams console.IO) *cli.App {
 revocations to the control planes of the zones, which verify on their own.
 
 Begin with ` + "`global dev`" + `, which runs one node on this machine.`
+	console.TellWhom(app, client.Whom)
 	app.Commands = []*cli.Command{
 		server.Dev(),
 		server.Command(),
@@ -80,6 +82,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		cluster.Command(),
 		cluster.Health(),
 		server.LogLevel(),
+		config.Command(),
 		tokens.WhoAmI(),
 		tokens.Admin(),
 		console.VersionCommand(client.ServerVersion, client.Flags()),

@@ -22,6 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "global" { // no test asks a cluster of who runs it
+		os.Setenv("XDG_CONFIG_HOME", filepath.Join(os.TempDir(), "no-profiles"))
+	}
 	testscript.Main(m, map[string]func(){"global": func() { os.Exit(execute()) }})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/apitypes"
 )
 
 // Rights are what one caller may do. The zero Rights are none.
@@ -28,21 +29,23 @@ func (r Rights) Roles() []string {
 	return names
 }
 
-// Bounds are the caller's bindings that reach only so far, as they are in force: without whom
-// they are bound to, and with the longest life of tokens also where they do not say it.
-func (r Rights) Bounds() (bounds []Binding) {
+// Bounds are what the caller's bindings allow that reach only so far: without whom they are
+// bound to, and with scopes and the longest life of tokens also where they do not say them.
+func (r Rights) Bounds() (bounds []apitypes.Bounds) {
 	for _, b := range r.held {
 		if b.Role != Issuer && b.Role != Revoker {
 			continue
 		}
-		b.Users, b.Groups = nil, nil
+		reach := apitypes.Bounds{
+			Role: string(b.Role), Kinds: b.Kinds, Zones: b.Zones, Meshes: b.Meshes, Scopes: b.Scopes, TokenUsers: b.TokenUsers, TokenGroups: b.TokenGroups,
+		}
 		if b.Role == Issuer {
-			b.MaxValidity = b.longest.String()
+			reach.MaxValidity = b.longest.String()
 			if b.has(cptoken.Zone) && len(b.Scopes) == 0 {
-				b.Scopes = scopeNames(cptoken.DefaultScopes[:])
+				reach.Scopes = scopeNames(cptoken.DefaultScopes[:])
 			}
 		}
-		bounds = append(bounds, b)
+		bounds = append(bounds, reach)
 	}
 	return bounds
 }

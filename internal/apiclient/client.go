@@ -195,13 +195,7 @@ func (c *client) heed(h http.Header) {
 	if seconds, err := strconv.Atoi(h.Get(headerStale)); err == nil && seconds >= 0 && c.stale != nil {
 		c.stale(time.Duration(seconds) * time.Second)
 	}
-	if list := h.Get(apitypes.HeaderMembers); list != "" && c.members != nil {
-		names := map[string]string{}
-		for pair := range strings.SplitSeq(list, ",") {
-			if id, name, ok := strings.Cut(pair, "="); ok && id != "" {
-				names[id] = name
-			}
-		}
+	if names := apitypes.ParseMembers(h.Get(apitypes.HeaderMembers)); names != nil && c.members != nil {
 		c.members(names)
 	}
 }

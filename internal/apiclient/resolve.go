@@ -36,12 +36,18 @@ func (r *resolver) address() (folders, error) {
 		e, err := r.read(r.flags.DataDir)
 		return folders{fromFlag: e}, err
 	}
+	if r.found = r.profileOfFlag().Address; r.found != "" {
+		return folders{}, nil
+	}
 	if r.found = r.env(r.service.AddressEnv); r.found != "" {
 		return folders{}, nil
 	}
 	if dir := r.get("DATA_DIR"); dir != "" {
 		e, err := r.read(dir)
 		return folders{fromEnv: e}, err
+	}
+	if r.found = r.profile().Address; r.found != "" {
+		return folders{}, nil
 	}
 	if dir := devFolder(r.service.Node); dir != "" {
 		e, err := r.read(dir)

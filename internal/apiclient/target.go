@@ -27,6 +27,10 @@ type Flags struct {
 	DataDir   string
 	// CertFile and KeyFile are the caller's client certificate.
 	CertFile, KeyFile string
+	// Profile is what is kept of a cluster, used where neither flags nor environment name a
+	// node; ProfileByFlag says that a flag chose it, which counts more than the environment.
+	Profile       Profile
+	ProfileByFlag bool
 	// Warn is told of files that others may read; nil: nobody is.
 	Warn func(string)
 }
@@ -112,6 +116,9 @@ type Target struct {
 	// CertFile and KeyFile are shown over TLS; empty: none.
 	CertFile, KeyFile string
 
+	// Profile is the name of the profile that the address is of, "" where it is of none.
+	Profile string
+
 	token string
 	zones []string // that the token is for; empty: it is for the global, or there is none
 }
@@ -127,8 +134,9 @@ func (t Target) LogValue() slog.Value { return slog.StringValue(t.Address) }
 
 // Resolve decides which node to talk to, and as whom. The address is the first
 // of: the flag; the node of the data folder that the flag --data-dir names; the
-// environment; the node of the data folder that the environment names; the one
-// that runs in the folder that `dev` makes in the present one; the default.
+// environment; the node of the data folder that the environment names; the profile; the
+// one that runs in the folder that `dev` makes in the present one; the default. What the
+// profile says of tokens, certificates and CAs is for its own address.
 //
 // A data folder speaks for its own node only. Where the address came from
 // elsewhere its token and CA are not used: they would go to a stranger. And the
@@ -138,11 +146,13 @@ func (t Target) LogValue() slog.Value { return slog.StringValue(t.Address) }
 // no token goes over plain HTTP to an address that nobody typed.
 func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (Target, error) {
 	r := resolver{service: s, flags: flags, env: env}
+	chosen, kept := r.profileOfFlag(), r.profile()
 	node, err := r.address()
 	if err != nil {
 		return Target{}, err
 	}
-	t := Target{Service: s, Address: r.found, CAFile: first(flags.CAFile, node.fromFlag.CAFile, r.get("CA_FILE"), node.fromEnv.CAFile)}
+	t := Target{Service: s, Address: r.found, Profile: kept.Name,
+		CAFile: first(flags.CAFile, node.fromFlag.CAFile, chosen.CAFile, r.get("CA_FILE"), node.fromEnv.CAFile, kept.CAFile)}
 	if s.NoToken {
 		return t, t.check()
 	}
@@ -157,10 +167,13 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 	// A certificate that a flag names is who the caller wants to be, and no token of the
 	// environment.
 	if tokenFile == "" && flags.CertFile == "" {
+		tokenFile = chosen.TokenFile
+	}
+	if tokenFile == "" && first(flags.CertFile, chosen.CertFile) == "" {
 		if t.token, err = tokenfile.Parse(r.envName("TOKEN"), r.get("TOKEN")); err != nil {
 			return Target{}, err
 		}
-		tokenFile = first(r.get("TOKEN_FILE"), node.fromEnv.AdminTokenFile)
+		tokenFile = first(r.get("TOKEN_FILE"), node.fromEnv.AdminTokenFile, kept.TokenFile)
 	}
 	if t.token == "" && tokenFile != "" {
 		if t.token, err = tokenfile.ReadArgument(tokenFile, stdin, flags.Warn); err != nil {
@@ -204,7 +217,9 @@ func (t *Target) takeAudience() error {
 // environment's is for other addresses then.
 func (t *Target) takeCertificate(r resolver) error {
 	asked := r.flags.CertFile != "" || r.flags.KeyFile != ""
-	cert, key := first(r.flags.CertFile, r.get("CERT_FILE")), first(r.flags.KeyFile, r.get("KEY_FILE"))
+	chosen, kept := r.profileOfFlag(), r.profile()
+	cert := first(r.flags.CertFile, chosen.CertFile, r.get("CERT_FILE"), kept.CertFile)
+	key := first(r.flags.KeyFile, chosen.KeyFile, r.get("KEY_FILE"), kept.KeyFile)
 	switch {
 	case cert == "" && key == "":
 		return nil

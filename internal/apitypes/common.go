@@ -86,10 +86,6 @@ type Bounds struct {
 	MaxValidity string   `json:"maxValidity,omitempty"`
 }
 
-// HeaderMembers is in the answers to Meridian's own command lines: what operators call each
-// member of the global, as ID=NAME, parted by commas. Answers name members by their ids.
-const HeaderMembers = "Meridian-Members"
-
 // HeaderService names, in every answer of a node's HTTP ports, what answers: "global" or
 // "zone". The ports of both have the same defaults, and the wrong one would be believed.
 const HeaderService = "Meridian-Service"

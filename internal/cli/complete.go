@@ -105,6 +105,8 @@ func complete(c *cli.Context, words []string, names Lister) (found []string) {
 // values are what a flag takes.
 func values(c *cli.Context, flag string, names Lister) []string {
 	switch flag {
+	case "profile":
+		return named(c, "profile", names)
 	case "output":
 		return []string{FormatTable.name, FormatWide.name, FormatJSON.name, FormatYAML.name}
 	case "kind":
@@ -126,6 +128,8 @@ func arguments(c *cli.Context, at node, place int, names Lister) []string {
 	switch strings.Trim(usage[place], "[]…") {
 	case "KIND":
 		return named(c, "kind", names)
+	case "PROFILE":
+		return named(c, "profile", names)
 	case "KEY":
 		return named(c, "key", names)
 	case "NAME":

@@ -15,6 +15,9 @@ type naming struct {
 	mu  sync.Mutex
 	of  map[string]string // names by id
 	ids bool              // show them too
+	// whom is the cluster that the command asks, where questions are to name it. It is set
+	// before the command acts.
+	whom string
 }
 
 // namedKey is where an app keeps them.

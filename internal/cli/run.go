@@ -137,6 +137,7 @@ func prepare(app *cli.App) {
 			c.HideHelp = true
 			c.OnUsageError = usageFault
 			addShowing(c)
+			rememberWhom(c)
 			each(c.Subcommands)
 		}
 	}

@@ -136,10 +136,36 @@ func Agree(c *cli.Context, question string) error {
 	return err
 }
 
+// whomKey is where an app keeps who it asks, for questions.
+const whomKey = "whom"
+
+// TellWhom has an app say in each question what whom returns of the command's flags, which
+// name the cluster that it would change; "" says nothing.
+func TellWhom(app *cli.App, whom func(*cli.Context) string) {
+	app.Metadata = map[string]any{whomKey: whom}
+}
+
+// rememberWhom finds out before a command acts whom it asks.
+func rememberWhom(c *cli.Command) {
+	act := c.Action
+	if act == nil || lookup(c.Flags, "address") == nil {
+		return
+	}
+	c.Action = func(c *cli.Context) error {
+		if whom, ok := c.App.Metadata[whomKey].(func(*cli.Context) string); ok {
+			namedOf(c.App).whom = whom(c)
+		}
+		return act(c)
+	}
+}
+
 // ask is Confirm without the question whether somebody is there.
 func (v *Voice) ask(question string) (bool, error) {
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if v.named != nil && v.named.whom != "" {
+		question += " (" + v.named.whom + ")"
+	}
 	fmt.Fprintf(v.err, "%s: %s? [y/N] ", v.program, Line(v.named.in(question)))
 	var answer string
 	var err error

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/meridiankds/meridian/federation"
 )
 
@@ -154,5 +156,23 @@ func TestCtrlCAtAQuestion(t *testing.T) {
 			return
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+// TestAQuestionNamesTheCluster: who keeps profiles of several clusters sees which one a question
+// is about.
+func TestAQuestionNamesTheCluster(t *testing.T) {
+	var errs bytes.Buffer
+	app := New("prog", "a program", "v1", IO{In: strings.NewReader("y\n"), Out: io.Discard, Err: &errs})
+	TellWhom(app, func(c *cli.Context) string { return "profile prod, " + c.String("address") })
+	app.Commands = []*cli.Command{{Name: "drop", Flags: []cli.Flag{&cli.StringFlag{Name: "address"}}, Action: func(c *cli.Context) error {
+		_, err := VoiceOf(c.App).ask("drop it")
+		return err
+	}}}
+	if code := Run(t.Context(), app, []string{"prog", "drop", "--address", "https://a:1"}); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got, want := errs.String(), "prog: drop it (profile prod, https://a:1)? [y/N] "; got != want {
+		t.Errorf("asked %q, want %q", got, want)
 	}
 }

@@ -207,6 +207,15 @@ func Unmarshal(data []byte, path, what string, into any) error {
 	return nil
 }
 
+// Marshal writes what [Unmarshal] reads.
+func Marshal(v any) ([]byte, error) {
+	data, err := yaml.Marshal(v)
+	if err != nil {
+		return nil, federation.Errorf(federation.Internal, "writing YAML: %w", err)
+	}
+	return data, nil
+}
+
 func contents(path, what, flag, hint string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 // which global it talks to.
 func Flags(own ...cli.Flag) []cli.Flag {
 	return append(append(own, console.ClientFlags("global")...),
+		ProfileFlag(),
 		&cli.StringFlag{Name: "cert-file", Usage: "PEM `FILE` of your client certificate, in place of a token [GLOBAL_CERT_FILE]"},
 		&cli.StringFlag{Name: "key-file", Usage: "PEM `FILE` of its key [GLOBAL_KEY_FILE]"})
 }
@@ -47,17 +48,32 @@ func ConnectToShow(c *cli.Context) (console.Format, *apiclient.Global, error) {
 // ConnectAs is connect with the user token of the given file, where --token-file
 // means something else.
 func ConnectAs(c *cli.Context, tokenFile string) (*apiclient.Global, error) {
-	flags := apiclient.Flags{
-		Address: c.String("address"), TokenFile: tokenFile,
-		CAFile: c.String("ca-file"), DataDir: c.String("data-dir"),
-		CertFile: c.String("cert-file"), KeyFile: c.String("key-file"),
-		Warn: Warn(c),
-	}
-	target, err := apiclient.Resolve(apiclient.API("global"), flags, os.Getenv, c.App.Reader)
+	target, err := Target(c, tokenFile)
 	if err != nil {
 		return nil, err
 	}
 	return New(c, target)
+}
+
+// Target is the global that the command line, the environment or a profile names.
+func Target(c *cli.Context, tokenFile string) (apiclient.Target, error) {
+	flags, err := flagsOf(c, tokenFile)
+	if err != nil {
+		return apiclient.Target{}, err
+	}
+	return apiclient.Resolve(apiclient.API("global"), flags, os.Getenv, c.App.Reader)
+}
+
+// flagsOf is what the command line and the profile say of the global to talk to.
+func flagsOf(c *cli.Context, tokenFile string) (apiclient.Flags, error) {
+	profile, byFlag, err := profileOf(c)
+	return apiclient.Flags{
+		Address: c.String("address"), TokenFile: tokenFile,
+		CAFile: c.String("ca-file"), DataDir: c.String("data-dir"),
+		CertFile: c.String("cert-file"), KeyFile: c.String("key-file"),
+		Profile: profile, ProfileByFlag: byFlag,
+		Warn: Warn(c),
+	}, err
 }
 
 // New returns a client of a target that says on standard error what a user should know

@@ -24,9 +24,17 @@ func Names(c *cli.Context, what string) (names []string) {
 		}
 		return names
 	}
+	if what == "profile" {
+		all, _ := ReadProfiles() // a shell is told nothing where they cannot be read
+		return all.Names()
+	}
 	ctx, cancel := context.WithTimeout(c.Context, namesWithin)
 	defer cancel()
-	target, err := apiclient.Resolve(apiclient.API("global"), apiclient.Flags{}, os.Getenv, strings.NewReader(""))
+	profile, _, err := profileOf(c)
+	if err != nil {
+		return nil
+	}
+	target, err := apiclient.Resolve(apiclient.API("global"), apiclient.Flags{Profile: profile}, os.Getenv, strings.NewReader(""))
 	if err != nil {
 		return nil
 	}

@@ -37,6 +37,9 @@ Examples:
 			if err != nil {
 				return err
 			}
+			if whom := client.Whom(c); whom != "" {
+				console.VoiceOf(c.App).Say("asked: %s", whom)
+			}
 			return console.Print(c.App.Writer, format, me, func() io.WriterTo {
 				t := console.NewTable("NAME", "GROUPS", "ROLES", "VIA")
 				t.Row(me.Name, orNone(me.Groups), orNone(me.Roles), me.Via)

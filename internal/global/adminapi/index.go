@@ -43,14 +43,9 @@ func (api *API) getIndex(_ *act, w http.ResponseWriter, r *http.Request) error {
 }
 
 func (api *API) getWhoAmI(a *act, w http.ResponseWriter, _ *http.Request) error {
-	me := apitypes.WhoAmI{Name: a.caller.Name, Groups: orEmpty(a.caller.Groups), Via: a.caller.Via, Roles: a.rights.Roles()}
-	for _, b := range a.rights.Bounds() {
-		me.Bounds = append(me.Bounds, apitypes.Bounds{
-			Role: string(b.Role), Kinds: b.Kinds, Zones: b.Zones, Meshes: b.Meshes, Scopes: b.Scopes,
-			TokenUsers: b.TokenUsers, TokenGroups: b.TokenGroups, MaxValidity: b.MaxValidity,
-		})
-	}
-	return reply(w, http.StatusOK, me)
+	return reply(w, http.StatusOK, apitypes.WhoAmI{
+		Name: a.caller.Name, Groups: orEmpty(a.caller.Groups), Via: a.caller.Via, Roles: a.rights.Roles(), Bounds: a.rights.Bounds(),
+	})
 }
 
 func (api *API) getStatus(_ *act, w http.ResponseWriter, _ *http.Request) error {

@@ -122,16 +122,6 @@ func ownAgent(r *http.Request) bool {
 	return slices.ContainsFunc(ownAgents[:], func(agent string) bool { return strings.HasPrefix(r.UserAgent(), agent) })
 }
 
-// memberList writes names of members for a header.
-func memberList(names map[string]string) string {
-	var list []string
-	for id, name := range names {
-		list = append(list, id+"="+name)
-	}
-	slices.Sort(list)
-	return strings.Join(list, ",")
-}
-
 // writeError answers with an error. Clients of Kuma's show title and detail and nothing
 // else: for all but our own clients the detail has the hint in it too. That something is
 // not there keeps the words by which Kuma's clients know it.
@@ -183,7 +173,7 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 		return err
 	}
 	if rt.members != nil && ownAgent(r) {
-		w.Header().Set(apitypes.HeaderMembers, memberList(rt.members()))
+		w.Header().Set(apitypes.HeaderMembers, apitypes.FormatMembers(rt.members()))
 	}
 	if r.URL.Path == "*" { // OPTIONS * asks about the server as a whole
 		return notAllowed(w, r, "GET, HEAD, PUT, POST, DELETE")
