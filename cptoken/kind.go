@@ -27,6 +27,9 @@ const Certificate Kind = "certificate"
 // Revocable reports whether zones hold revocations of this kind.
 func (k Kind) Revocable() bool { return k.AtZones() || k == Certificate }
 
+// DefaultMesh is the mesh of who names none.
+const DefaultMesh = "default"
+
 // PerMesh reports whether each mesh has keys and revocations of this kind of its
 // own.
 func (k Kind) PerMesh() bool { return k == Dataplane }

@@ -73,7 +73,7 @@ var mistakes = []string{
 	"delete zone a/b",
 	"delete zone west east",
 	"keys rotate nonsense",
-	"keys rotate dataplane-token",
+	"keys rotate dataplane-token --mesh=",
 	"keys rotate zone-token --mesh default",
 	"keys activate zone-token",
 	"generate zone-token",

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -33,7 +34,7 @@ Examples:
   zone generate dataplane-token --mesh default --name dp-echo-1 --token-file jane.token
   zone generate dataplane-token --tag kuma.io/service=backend,backend-admin --valid-for 12h`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: "default"},
+			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: cptoken.DefaultMesh},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
 			&cli.StringFlag{Name: "workload", Usage: "the workload of the proxy, its label kuma.io/workload: `NAME`; any where it is not given"},

@@ -313,3 +313,27 @@ func private(dir string) error {
 		return os.Chmod(path, 0o600)
 	})
 }
+
+// TestOneRuleForMeshes: a command about one mesh takes the mesh default where none is named, and
+// its help says so.
+func TestOneRuleForMeshes(t *testing.T) {
+	seen := 0
+	var each func([]*cli.Command)
+	each = func(commands []*cli.Command) {
+		for _, c := range commands {
+			for _, f := range c.Flags {
+				if doc, ok := f.(cli.DocGenerationFlag); ok && f.Names()[0] == "mesh" {
+					seen++
+					if text := strings.Trim(doc.GetDefaultText(), `"`); text != "default" {
+						t.Errorf("zone %s --mesh has the default %q", c.Name, text)
+					}
+				}
+			}
+			each(c.Subcommands)
+		}
+	}
+	each(newApp(console.IO{}).Commands)
+	if seen < 3 {
+		t.Errorf("only %d commands have --mesh", seen)
+	}
+}

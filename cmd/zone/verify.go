@@ -40,7 +40,7 @@ Examples:
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the proxy's token, - for standard input [the token itself in " + tokenEnv + "]"},
 			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", Value: "dataplane", DefaultText: "what a zone token is for, else dataplane"},
-			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the data plane proxy", Value: "default"},
+			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the data plane proxy", Value: cptoken.DefaultMesh},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the data plane proxy carries for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
 			&cli.StringFlag{Name: "workload", Usage: "the workload of the data plane proxy, its label kuma.io/workload: `NAME`"},

@@ -121,21 +121,26 @@ func Warn(c *cli.Context) func(string) {
 // Agent is what this program calls itself to servers.
 func Agent(c *cli.Context) string { return c.App.Name + "/" + c.App.Version }
 
-// MeshFlag is --mesh where only dataplane-token keys have one.
+// MeshFlag is --mesh where only dataplane-token keys have one. As everywhere a command is
+// about one mesh, that is the mesh default where none is named; where several are shown, no
+// mesh means all.
 func MeshFlag() cli.Flag {
-	return &cli.StringFlag{Name: "mesh", Usage: "the `MESH`, of dataplane-token keys only"}
+	return &cli.StringFlag{Name: "mesh", Usage: "the `MESH`, of dataplane-token keys", DefaultText: cptoken.DefaultMesh}
 }
 
-// KindAndMesh reads a kind of token, and checks that the mesh is named exactly
-// where the kind has one. field is how the user spelled the kind's place.
+// KindAndMesh reads a kind of token and its mesh, which must not be named where the kind has
+// none. field is how the user spelled the kind's place.
 func KindAndMesh(c *cli.Context, field, word string) (cptoken.Kind, string, error) {
 	kind, err := cptoken.ParseKind(field, word)
 	if err != nil {
 		return "", "", console.Usage(err)
 	}
 	mesh := c.String("mesh")
-	if kind.PerMesh() && mesh == "" {
-		return "", "", console.Usagef("name the mesh, for example --mesh default", "--mesh is missing: each mesh has %s keys of its own", kind.TokenName())
+	if kind.PerMesh() && !c.IsSet("mesh") {
+		mesh = cptoken.DefaultMesh
+	}
+	if kind.PerMesh() && mesh == "" { // a script whose variable is not set
+		return "", "", console.Usagef("leave it out for the mesh "+cptoken.DefaultMesh, "--mesh is empty")
 	}
 	if err := kind.ValidateScope(mesh); err != nil {
 		return "", "", console.Usage(err)

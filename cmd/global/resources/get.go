@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -52,7 +53,7 @@ func GetSecrets() *cli.Command {
   global get secrets --mesh payments
   global get secrets dataplane-token-signing-key-default-1 --data > public.pem`,
 		Flags: client.Flags(
-			&cli.StringFlag{Name: "mesh", Usage: "the `MESH`", Value: "default"},
+			&cli.StringFlag{Name: "mesh", Usage: "the `MESH`", Value: cptoken.DefaultMesh},
 			dataFlag(), console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			show, err := secretsOf(c, "global get secrets [NAME]", "MESH", "NAME", "AGE")

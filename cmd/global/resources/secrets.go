@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
@@ -106,7 +107,7 @@ func deleteSecretCommand(name string, perMesh bool) *cli.Command {
 	example, flags := "zone-token-signing-key-1", []cli.Flag{&cli.BoolFlag{Name: "yes", Usage: "do not ask, also on a terminal"}}
 	if perMesh {
 		example = "dataplane-token-signing-key-default-1 --mesh default"
-		flags = append(flags, &cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the secret", Value: "default"})
+		flags = append(flags, &cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the secret", Value: cptoken.DefaultMesh})
 	}
 	const effect = "every token that a deleted key has signed is refused from then on"
 	return &cli.Command{

@@ -110,7 +110,7 @@ Examples:
   # offline, with a key that no global has
   global generate dataplane-token --mesh default --kid key-1 --signing-key-path key-private.pem`,
 		Flags: client.Flags(append([]cli.Flag{
-			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: "default"},
+			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: cptoken.DefaultMesh},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
 			&cli.GenericFlag{Name: "tag", Usage: "values that the proxy may carry for a tag: `NAME=VALUE`[,VALUE…]; may be repeated", Value: tags},
 			&cli.StringFlag{Name: "workload", Usage: "the workload of the proxy, its label kuma.io/workload: `NAME`; any where it is not given"},
