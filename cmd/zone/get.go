@@ -18,8 +18,9 @@ func getCommand() *cli.Command {
 		Name:  "get",
 		Usage: "show what a running zone serves",
 		Description: `Examples:
-  zone get proxies --data-dir west-data`,
-		Subcommands: []*cli.Command{getProxies()},
+  zone get proxies --data-dir west-data
+  zone get config backend-1 --data-dir west-data`,
+		Subcommands: []*cli.Command{getProxies(), getConfig()},
 	}
 }
 
@@ -58,6 +59,55 @@ Examples:
 			return console.Print(c.App.Writer, format, proxies, func() io.WriterTo { return proxyTable(proxies, time.Now()) })
 		},
 	}
+}
+
+func getConfig() *cli.Command {
+	return &cli.Command{
+		Name:      "config",
+		Usage:     "show what a proxy has and is to have, and why it does not have it yet",
+		ArgsUsage: "PROXY",
+		Description: `STATE is acknowledged, sent (and not answered), refused, held back (until what it refers
+to is there) or being removed. -o yaml shows the resources themselves, without secrets.
+
+Examples:
+  zone get config backend-1 --data-dir west-data
+  zone get config backend-1 --mesh default -o yaml --data-dir west-data`,
+		Flags: append(console.ClientFlags("zone"), console.OutputFlag(),
+			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", DefaultText: "any"},
+			&cli.StringFlag{Name: "mesh", Usage: "`MESH` of the proxy", DefaultText: "any"}),
+		Action: func(c *cli.Context) error {
+			if err := console.Arguments(c, 1, 1, "zone get config PROXY, for example zone get config backend-1"); err != nil {
+				return err
+			}
+			format, err := console.FormatOf(c)
+			if err != nil {
+				return err
+			}
+			target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
+			if err != nil {
+				return err
+			}
+			zone, err := apiclient.NewZone(target, agent(c))
+			if err != nil {
+				return err
+			}
+			configs, err := zone.ProxyConfigs(c.Context, c.String("proxy-type"), c.String("mesh"), c.Args().First())
+			if err != nil {
+				return err
+			}
+			return console.Print(c.App.Writer, format, configs, func() io.WriterTo { return configTable(configs) })
+		},
+	}
+}
+
+func configTable(list apitypes.ZoneProxyConfigs) io.WriterTo {
+	t := console.NewTable("FROM", "TYPE", "NAME", "STATE", "REASON")
+	for _, p := range list.Items {
+		for _, r := range p.Resources {
+			t.Row(p.Remote, r.Type[strings.LastIndexByte(r.Type, '.')+1:], r.Name, r.State, r.Reason)
+		}
+	}
+	return t
 }
 
 func proxyTable(list apitypes.ZoneProxies, now time.Time) io.WriterTo {

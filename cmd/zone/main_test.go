@@ -118,6 +118,17 @@ func fakeZone(dir string) http.Handler {
 		return err == nil
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/proxies/config", func(w http.ResponseWriter, r *http.Request) {
+		if q := r.URL.Query(); q.Get("name") != "backend-1" || q.Get("mesh") == "other" || q.Get("type") == "egress" {
+			problem(w, 404, "", "no proxy is connected here", "`zone get proxies` shows who is")
+			return
+		}
+		reply(w, 200, apitypes.ZoneProxyConfigs{Items: []apitypes.ZoneProxyConfig{{Type: "dataplane", Mesh: "default", Name: "backend-1", Remote: "10.0.0.7:41000", Protocol: "delta-ads",
+			Resources: []apitypes.ZoneProxyConfigOfName{
+				{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Name: "c1", State: "acknowledged", Has: map[string]any{"name": "c1"}},
+				{Type: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", Name: "r1", State: "held back", Reason: "refers to Cluster c9, which is not acknowledged yet"},
+			}}}})
+	})
 	mux.HandleFunc("POST /v1/xds/accept", func(w http.ResponseWriter, r *http.Request) {
 		var body apitypes.XDSAccept
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Digest != "3f9c21d07a1b" {

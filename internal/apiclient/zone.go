@@ -3,6 +3,7 @@ package apiclient
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
@@ -35,6 +36,18 @@ func (z *Zone) DataplaneToken(ctx context.Context, r apitypes.DataplaneTokenRequ
 // Proxies asks the zone who is connected.
 func (z *Zone) Proxies(ctx context.Context) (apitypes.ZoneProxies, error) {
 	return get[apitypes.ZoneProxies](ctx, z.c, "the proxies", nil, "v1", "proxies")
+}
+
+// ProxyConfigs returns what the connections of proxies of a name have and are to have. An
+// empty type or mesh means any.
+func (z *Zone) ProxyConfigs(ctx context.Context, proxyType, mesh, name string) (apitypes.ZoneProxyConfigs, error) {
+	query := url.Values{"name": {name}}
+	for key, value := range map[string]string{"type": proxyType, "mesh": mesh} {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	return get[apitypes.ZoneProxyConfigs](ctx, z.c, "the configuration", query, "v1", "proxies", "config")
 }
 
 // Proxies is a client of the port on which a zone authenticates proxies.

@@ -129,6 +129,36 @@ type ZoneProxyResources struct {
 	Removing []string `json:"removing,omitempty"`
 }
 
+// ZoneProxyConfigs is the answer of GET /v1/proxies/config: what the connections of a proxy
+// have and are to have.
+type ZoneProxyConfigs struct {
+	Items []ZoneProxyConfig `json:"items"`
+}
+
+// ZoneProxyConfig is one connection's.
+type ZoneProxyConfig struct {
+	Type      string                  `json:"type"` // dataplane, ingress or egress
+	Mesh      string                  `json:"mesh,omitempty"`
+	Name      string                  `json:"name"`
+	Remote    string                  `json:"remote"`
+	Protocol  string                  `json:"protocol"`
+	Resources []ZoneProxyConfigOfName `json:"resources"`
+}
+
+// ZoneProxyConfigOfName is what a connection has, and is to have, of one resource.
+type ZoneProxyConfigOfName struct {
+	Type string `json:"type"` // the type's URL
+	Name string `json:"name"`
+	// State is "acknowledged", "sent" (and not answered), "refused", "held back" or "being
+	// removed"; Reason is of what is refused or held back.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Has is what the proxy acknowledged last, Wanted what it is to have where that is another;
+	// both without secrets.
+	Has    any `json:"has,omitempty"`
+	Wanted any `json:"wanted,omitempty"`
+}
+
 // HeldBack is a resource that a proxy is to have and does not.
 type HeldBack struct {
 	Name    string `json:"name"`

@@ -132,6 +132,7 @@
 //	global  5685   kds /kuma.mesh.v1alpha1.KDSSyncService/ZoneToGlobalSync  as the listener's  one zone's, by address
 //	global  5681-2 api,api-tls,admin-socket GET /v1/log-level  as the listener's  -
 //	global  5681-2 api,api-tls,admin-socket POST /v1/log-level  as the listener's  -
+//	zone    5681   api,api-socket GET /v1/proxies/config  as the listener's  -
 //	zone    5681   api,api-socket POST /v1/xds/accept  as the listener's  -
 //	zone    5681   api,api-socket GET /v1/log-level  as the listener's  -
 //	zone    5681   api,api-socket POST /v1/log-level  as the listener's  -

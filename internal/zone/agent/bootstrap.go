@@ -17,6 +17,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
+	"github.com/meridiankds/meridian/internal/zone/redact"
 )
 
 // maxBootstrap bounds the answer to POST /bootstrap.
@@ -200,5 +201,5 @@ func refused(resp *http.Response, data []byte) error {
 // oneLine makes a short text of what a server sent.
 func oneLine(data []byte) string {
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(data[:min(400, len(data))]), "")), " ")
-	return blotText(text[:min(200, len(text))])
+	return redact.Text(text[:min(200, len(text))])
 }

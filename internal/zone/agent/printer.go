@@ -13,11 +13,12 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/zone/redact"
 )
 
 // Printer writes the configuration that a proxy is given: the bootstrap, and each
 // response that differs from the last of its type, as one YAML document or one
-// line of JSON. Tokens and keys are blotted out. It is safe for concurrent use.
+// line of JSON. Tokens and keys are taken out. It is safe for concurrent use.
 type Printer struct {
 	w    io.Writer
 	json bool
@@ -97,9 +98,9 @@ func document(resource *anypb.Any) any {
 	return v
 }
 
-// write writes a document, secrets blotted out.
+// write writes a document, secrets taken out.
 func (p *Printer) write(v any) error {
-	// Through JSON, so that what is blotted is a copy.
+	// Through JSON, so that what is redacted is a copy.
 	text, err := json.Marshal(v)
 	if err != nil {
 		return federation.Errorf(federation.Internal, "showing the configuration: %w", err)
@@ -112,11 +113,11 @@ func (p *Printer) write(v any) error {
 	if p.json {
 		enc := json.NewEncoder(&out)
 		enc.SetEscapeHTML(false)
-		err = enc.Encode(blot(copied))
+		err = enc.Encode(redact.JSON(copied))
 	} else {
 		out.WriteString("---\n")
 		var body []byte
-		body, err = yaml.Marshal(blot(copied))
+		body, err = yaml.Marshal(redact.JSON(copied))
 		out.Write(body)
 	}
 	if err == nil {

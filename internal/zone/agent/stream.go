@@ -20,6 +20,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
+	"github.com/meridiankds/meridian/internal/zone/redact"
 )
 
 // The types that are asked for: of the first two everything, of the others what
@@ -199,7 +200,7 @@ func (s *stream) errorOf(err error) error {
 		return federation.Errorf(federation.Unavailable, "the zone at %s ended the stream", s.address)
 	}
 	st := status.Convert(err)
-	e := federation.Errorf(codeOf(st.Code()), "%s", blotText(st.Message()))
+	e := federation.Errorf(codeOf(st.Code()), "%s", redact.Text(st.Message()))
 	if reason, hint := grpcerr.InfoOf(st); reason != "" {
 		e = e.WithReason(reason)
 		e.Detail = strings.TrimPrefix(e.Detail, e.Reason+": ") // it stands before the text too

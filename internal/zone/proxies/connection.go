@@ -37,9 +37,9 @@ type Connection struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 
-	mu     sync.Mutex
-	types  map[string]*Subscription
-	status func() []rollout.Status // nil: nobody tells
+	mu      sync.Mutex
+	types   map[string]*Subscription
+	watched Watched // nil: nobody tells
 
 	refusing atomic.Int64
 }
@@ -154,11 +154,28 @@ func (c *Connection) Close() {
 	}
 }
 
-// Observe has f asked how far the connection is.
-func (c *Connection) Observe(f func() []rollout.Status) {
+// Watched tells how far a connection is.
+type Watched interface {
+	Status() []rollout.Status
+	Holdings() []rollout.Holding
+}
+
+// Observe has w asked how far the connection is.
+func (c *Connection) Observe(w Watched) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.status = f
+	c.watched = w
+}
+
+// Holdings returns what the proxy has and is to have.
+func (c *Connection) Holdings() []rollout.Holding {
+	c.mu.Lock()
+	w := c.watched
+	c.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.Holdings()
 }
 
 // Refuses notes how many resources the proxy is to have and refuses.
@@ -201,11 +218,11 @@ func (c *Connection) note(typeURL string, change func(*Subscription)) {
 // Subscriptions returns how far the connection is, by type.
 func (c *Connection) Subscriptions() []Subscription {
 	c.mu.Lock()
-	status := c.status
+	w := c.watched
 	c.mu.Unlock()
 	byType := map[string]rollout.Status{}
-	if status != nil {
-		for _, s := range status() {
+	if w != nil {
+		for _, s := range w.Status() {
 			byType[envoyres.URL(s.Kind)] = s
 		}
 	}

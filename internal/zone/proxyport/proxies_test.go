@@ -1,6 +1,12 @@
 package proxyport
 
 import (
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
+	"github.com/meridiankds/meridian/internal/zone/envoyres"
+	"github.com/meridiankds/meridian/internal/zone/rollout"
+
 	"bytes"
 	"crypto/x509"
 	"encoding/base64"
@@ -322,6 +328,48 @@ func TestProxiesAreListed(t *testing.T) {
 	if a := list(); a.body != want {
 		t.Errorf("listed as %s", a.body)
 	}
+	conn.Observe(holding{
+		{Key: envoyres.Key{Kind: types.Secret, Name: "cert"}, State: rollout.Acknowledged, Has: packed(t, secretWith("the-private-key")), Wanted: packed(t, secretWith("the-private-key"))},
+		{Key: envoyres.Key{Kind: types.Secret, Name: "next"}, State: rollout.Refused, Reason: "no such curve", Wanted: packed(t, secretWith("another-private-key"))},
+	})
+	config := func(query string) answer {
+		r := httptest.NewRequest(http.MethodGet, "http://localhost:5681/v1/proxies/config"+query, nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		return z.do(z.server.API(), r)
+	}
+	const resource1 = `{"type":"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret","name":"cert","state":"acknowledged","has":{"name":"cert","tlsCertificate":{"privateKey":{"inlineString":"[secret]"}}}}`
+	const resource2 = `{"type":"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret","name":"next","state":"refused","reason":"no such curve","wanted":{"name":"cert","tlsCertificate":{"privateKey":{"inlineString":"[secret]"}}}}`
+	want = `{"items":[{"type":"dataplane","mesh":"default","name":"backend-1","remote":"192.0.2.1:7","protocol":"ads","resources":[` + resource1 + "," + resource2 + `]}]}` + "\n"
+	for _, query := range []string{"?name=backend-1", "?name=backend-1&type=dataplane&mesh=default"} {
+		if a := config(query); a.body != want {
+			t.Errorf("%s: %s", query, a.body)
+		}
+	}
+	for query, status := range map[string]int{"": 400, "?name=backend-2": 404, "?name=backend-1&mesh=other": 404, "?name=backend-1&type=egress": 404} {
+		if a := config(query); a.status != status || a.Hint == "" {
+			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+	}
+}
+
+// holding is what a connection says of itself.
+type holding []rollout.Holding
+
+func (h holding) Status() []rollout.Status    { return nil }
+func (h holding) Holdings() []rollout.Holding { return h }
+
+func secretWith(key string) *tlsv3.Secret {
+	return &tlsv3.Secret{Name: "cert", Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+		PrivateKey: &core.DataSource{Specifier: &core.DataSource_InlineString{InlineString: key}}}}}
+}
+
+func packed(t *testing.T, message types.Resource) *envoyres.Resource {
+	t.Helper()
+	r, err := envoyres.New(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // TestFetchesOfKeySetsAreCounted: of those that were answered, also where the copy was

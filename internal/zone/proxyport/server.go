@@ -233,12 +233,13 @@ func (s *Server) api(policy access.Policy) http.Handler {
 	}
 	return routes{
 		// What the caller may have is for the global to say.
-		"/tokens/dataplane": {http.MethodPost: calling(access.Self, s.dataplaneToken)},
-		"/":                 {http.MethodGet: guarded(access.AnyRole, s.index)},
-		"/v1/status":        {http.MethodGet: guarded(access.Read, s.status)},
-		"/v1/proxies":       {http.MethodGet: guarded(access.Read, s.proxies)},
-		"/v1/xds/accept":    {http.MethodPost: calling(access.Administer, s.acceptXDS)},
-		"/v1/log-level":     {http.MethodGet: guarded(access.Read, s.logLevel), http.MethodPost: calling(access.Administer, s.setLogLevel)},
+		"/tokens/dataplane":  {http.MethodPost: calling(access.Self, s.dataplaneToken)},
+		"/":                  {http.MethodGet: guarded(access.AnyRole, s.index)},
+		"/v1/status":         {http.MethodGet: guarded(access.Read, s.status)},
+		"/v1/proxies":        {http.MethodGet: guarded(access.Read, s.proxies)},
+		"/v1/proxies/config": {http.MethodGet: guarded(access.Read, s.proxyConfig)},
+		"/v1/xds/accept":     {http.MethodPost: calling(access.Administer, s.acceptXDS)},
+		"/v1/log-level":      {http.MethodGet: guarded(access.Read, s.logLevel), http.MethodPost: calling(access.Administer, s.setLogLevel)},
 	}
 }
 

@@ -87,6 +87,18 @@ func TestRefusedAndReliedOn(t *testing.T) {
 		if text := strings.Join(status, "; "); !strings.Contains(text, "c9 c9: not taken") || !strings.Contains(text, "r1 refers to Cluster c9") {
 			t.Errorf("status %q", text)
 		}
+		states := map[string]string{}
+		for _, h := range e.s.Holdings() {
+			states[h.Key.String()] = h.State
+			if has := h.Has != nil; has != (h.State == Acknowledged || h.State == Removing || h.Name == "r1") || has && h.Name == "r1" && h.Has.Version == h.Wanted.Version {
+				t.Errorf("%s is %s, and the proxy has %v of it", h.Key, h.State, h.Has)
+			}
+		}
+		for name, want := range map[string]string{"Cluster c9": Refused, "RouteConfiguration r1": Waits, "Cluster c2": Acknowledged, "Cluster c1": Removing} {
+			if states[name] != want {
+				t.Errorf("%s is %q, want %q; all: %v", name, states[name], want, states)
+			}
+		}
 		if n := e.s.Refusing(); n != 1 {
 			t.Errorf("%d resources are said to be refused", n)
 		}

@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"maps"
+
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
@@ -21,6 +23,66 @@ type Status struct {
 type HeldBack struct {
 	Name   string
 	Reason string
+}
+
+// What a resource of a proxy is to it, as [Holding] says.
+const (
+	Acknowledged = "acknowledged"
+	Sent         = "sent" // and not answered
+	Refused      = "refused"
+	Waits        = "held back"
+	Removing     = "being removed"
+)
+
+// Holding is a resource that a proxy asks for and is to have, or has.
+type Holding struct {
+	envoyres.Key
+	State  string // one of the constants
+	Reason string // of what is refused or held back
+	// Wanted is what it is to have, nil where that is nothing. Has is what it acknowledged
+	// last, nil where that is nothing or not known.
+	Wanted, Has *envoyres.Resource
+}
+
+// Holdings returns what the proxy has and is to have.
+func (s *Stream) Holdings() (list []Holding) {
+	for _, status := range s.Status() {
+		st := s.kinds[status.Kind]
+		said := map[string]Holding{}
+		for _, h := range status.Refused {
+			said[h.Name] = Holding{State: Refused, Reason: h.Reason}
+		}
+		for _, h := range status.Waiting {
+			said[h.Name] = Holding{State: Waits, Reason: h.Reason}
+		}
+		names := maps.Clone(s.byKind[status.Kind])
+		if names == nil {
+			names = map[string]*envoyres.Resource{}
+		}
+		for _, name := range status.Removing {
+			names[name] = nil
+		}
+		for _, name := range sortedNames(names) {
+			h := said[name]
+			h.Key, h.Wanted = envoyres.Key{Kind: status.Kind, Name: name}, names[name]
+			if held := st.held[name]; held != nil && held.acked != nil && held.acked.Message != nil {
+				h.Has = held.acked
+			}
+			switch {
+			case h.Wanted != nil && !st.subscribed(name):
+				continue
+			case h.State != "":
+			case h.Wanted == nil:
+				h.State = Removing
+			case st.has(h.Wanted):
+				h.State = Acknowledged
+			default:
+				h.State = Sent
+			}
+			list = append(list, h)
+		}
+	}
+	return list
 }
 
 // Refusing returns how many resources the proxy is to have and refuses.

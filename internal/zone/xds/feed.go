@@ -37,12 +37,22 @@ func newFeed(st *stream, delta bool, send func(*rollout.Response) error) *feed {
 	f := &feed{stream: st, send: send, key: st.conn.Protocol + " " + st.conn.ID.Type + " " + st.conn.ID.NodeID()}
 	f.rollout = rollout.NewStream(rollout.Options{Delta: delta, Drain: s.cfg.Limits.Drain, Linger: s.cfg.Limits.Settle,
 		Resume: s.memory.Of(f.key, s.cfg.Now())})
-	st.conn.Observe(func() []rollout.Status {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.rollout.Status()
-	})
+	st.conn.Observe(f)
 	return f
+}
+
+// Status implements [proxies.Watched].
+func (f *feed) Status() []rollout.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rollout.Status()
+}
+
+// Holdings implements [proxies.Watched].
+func (f *feed) Holdings() []rollout.Holding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rollout.Holdings()
 }
 
 // end remembers what the proxy holds.

@@ -1,4 +1,5 @@
-package agent
+// Package redact takes secrets out of what is shown of Envoy's configuration.
+package redact
 
 import (
 	"encoding/base64"
@@ -8,8 +9,8 @@ import (
 
 // What stands in place of a secret.
 const (
-	blottedToken = "[token]"
-	blottedKey   = "[secret]"
+	token  = "[token]"
+	secret = "[secret]"
 )
 
 // jwt is what looks like a signed token: three parts of base64url, of which the
@@ -24,29 +25,31 @@ var secretFields = map[string]bool{
 	"privateKey": true, "private_key": true, "password": true, "sessionTicketKeys": true, "session_ticket_keys": true,
 	"genericSecret": true, "generic_secret": true, "hmacSecret": true, "hmac_secret": true, "tokenSecret": true, "token_secret": true,
 	"dataplaneToken": true, "accessToken": true, "access_token": true, "inlineSecret": true,
+	"users": true, "backendToken": true, "backend_token": true, "pkcs12": true,
+	"privateKeyProvider": true, "private_key_provider": true, "contextExtensions": true, "context_extensions": true,
 }
 
-// blot replaces the secrets in a JSON value, in place where it can.
-func blot(value any) any {
+// JSON replaces the secrets in a JSON value, in place where it can.
+func JSON(value any) any {
 	switch v := value.(type) {
 	case string:
-		return blotText(v)
+		return Text(v)
 	case []any:
 		for i := range v {
-			v[i] = blot(v[i])
+			v[i] = JSON(v[i])
 		}
 	case map[string]any:
 		for name, item := range v {
 			if secretFields[name] {
-				v[name] = blotField(item)
+				v[name] = field(item)
 			} else {
-				v[name] = blot(item)
+				v[name] = JSON(item)
 			}
 		}
 		// A header in a list of name and value.
 		if name, ok := v["key"].(string); ok && isCredential(name) {
 			if _, ok := v["value"].(string); ok {
-				v["value"] = blottedToken
+				v["value"] = token
 			}
 		}
 	}
@@ -62,34 +65,34 @@ func isCredential(header string) bool {
 	return false
 }
 
-// blotField blots what a secret field holds, and leaves where it comes from.
-func blotField(item any) any {
+// field redacts what a secret field holds, and leaves where it comes from.
+func field(item any) any {
 	m, ok := item.(map[string]any)
 	if !ok {
-		return blottedKey
+		return secret
 	}
 	for name, inner := range m {
 		switch name {
 		case "filename", "environmentVariable", "environment_variable", "watchedDirectory", "watched_directory":
-			m[name] = blot(inner)
+			m[name] = JSON(inner)
 		default:
-			m[name] = blotField(inner)
+			m[name] = field(inner)
 		}
 	}
 	return m
 }
 
-// blotText replaces tokens and private keys in a text, also where the text is
+// Text replaces tokens and private keys in a text, also where the text is
 // their base64.
-func blotText(text string) string {
-	text = privateKey.ReplaceAllString(text, blottedKey)
-	text = jwt.ReplaceAllString(text, blottedToken)
+func Text(text string) string {
+	text = privateKey.ReplaceAllString(text, secret)
+	text = jwt.ReplaceAllString(text, token)
 	if len(text) < 24 {
 		return text
 	}
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
 		if inner, err := encoding.DecodeString(text); err == nil && (jwt.Match(inner) || privateKey.Match(inner)) {
-			return blottedKey
+			return secret
 		}
 	}
 	return text
