@@ -47,7 +47,7 @@ func configOf(c *proxies.Connection) (apitypes.ZoneProxyConfig, error) {
 	out := apitypes.ZoneProxyConfig{Type: c.ID.Type, Mesh: c.ID.Mesh, Name: c.ID.Name, Remote: c.Remote, Protocol: c.Protocol,
 		Resources: []apitypes.ZoneProxyConfigOfName{}}
 	for _, h := range c.Holdings() {
-		one := apitypes.ZoneProxyConfigOfName{Type: envoyres.URL(h.Kind), Name: h.Name, State: h.State, Reason: redact.Text(h.Reason)}
+		one := apitypes.ZoneProxyConfigOfName{Type: envoyres.URL(h.Key.Kind), Name: h.Key.Name, State: h.State, Reason: redact.Text(h.Reason)}
 		var err error
 		if one.Has, err = shown(h.Has); err != nil {
 			return out, err

@@ -90,7 +90,7 @@ func TestRefusedAndReliedOn(t *testing.T) {
 		states := map[string]string{}
 		for _, h := range e.s.Holdings() {
 			states[h.Key.String()] = h.State
-			if has := h.Has != nil; has != (h.State == Acknowledged || h.State == Removing || h.Name == "r1") || has && h.Name == "r1" && h.Has.Version == h.Wanted.Version {
+			if has := h.Has != nil; has != (h.State == Acknowledged || h.State == Removing || h.Key.Name == "r1") || has && h.Key.Name == "r1" && h.Has.Version == h.Wanted.Version {
 				t.Errorf("%s is %s, and the proxy has %v of it", h.Key, h.State, h.Has)
 			}
 		}

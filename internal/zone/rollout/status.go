@@ -36,7 +36,7 @@ const (
 
 // Holding is a resource that a proxy asks for and is to have, or has.
 type Holding struct {
-	envoyres.Key
+	Key    envoyres.Key
 	State  string // one of the constants
 	Reason string // of what is refused or held back
 	// Wanted is what it is to have, nil where that is nothing. Has is what it acknowledged
