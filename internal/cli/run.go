@@ -138,6 +138,7 @@ func prepare(app *cli.App) {
 			c.OnUsageError = usageFault
 			addShowing(c)
 			rememberWhom(c)
+			showProgress(c)
 			each(c.Subcommands)
 		}
 	}

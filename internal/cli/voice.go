@@ -85,6 +85,9 @@ func (v *Voice) line(label, text string) {
 // IsTerminal reports whether somebody sits at the stream: it is a terminal, and the
 // environment does not call it a dumb one.
 func IsTerminal(stream any) bool {
+	if in, ok := stream.(interface{ stream() any }); ok { // of a command that shows that it works
+		stream = in.stream()
+	}
 	f, ok := stream.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {
 		return false

@@ -99,7 +99,8 @@ func eachResource(c *cli.Context, do func(*apiclient.Global, resource) error) er
 		return err
 	}
 	var pending []string
-	for _, r := range resources {
+	for i, r := range resources {
+		console.Doing(c, "%s, %d of %d", r.title, i+1, len(resources))
 		switch err := do(g, r); {
 		case console.IsPending(err):
 			pending = append(pending, r.title)
