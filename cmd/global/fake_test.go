@@ -312,6 +312,9 @@ func (f *fake) revoke(w http.ResponseWriter, r *http.Request) {
 	if slices.Contains(body.IDs, "at-kuma") {
 		result.Unheeding = []apitypes.UnheedingZone{{Zone: "old", Version: "2.8.8", What: "lists of zone tokens"}, {Zone: "older", What: "lists of zone tokens"}}
 	}
+	if slices.Contains(body.IDs, "goes-on") {
+		result.Warnings = []string{"new (Kuma 2.14.3) does not heed revocations on open streams"}
+	}
 	for _, id := range body.IDs {
 		if !f.revoked[id] {
 			f.revoked[id] = true

@@ -44,6 +44,8 @@ type RevokeResult struct {
 	Withdrawn int `json:"withdrawn,omitempty"`
 	// Unheeding are zones at which the revocation is not in force.
 	Unheeding []UnheedingZone `json:"unheeding,omitempty"`
+	// Warnings name zones at which it is, and what a revoked token opened before goes on.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // UnheedingZone is a zone that runs a version of Kuma's control plane which does not heed

@@ -56,7 +56,7 @@ func revokeFile(c *cli.Context, format console.Format) error {
 	if bulk.Withdraw {
 		return awaitZones(c, g, result.Revision, result.InForce)
 	}
-	return inForce(c, g, result.Revision, result.InForce, scope{result.Kind, result.Mesh, result.Unheeding})
+	return inForce(c, g, result.Revision, result.InForce, scope{result.Kind, result.Mesh, result.Unheeding, result.Warnings})
 }
 
 // openIDs opens the file of ids, or standard input, and says how long it is.
@@ -186,7 +186,7 @@ func cutOff(c *cli.Context, format console.Format) error {
 	if result.Before == nil {
 		return awaitZones(c, g, result.Revision, where)
 	}
-	return inForce(c, g, result.Revision, where, scope{result.Kind, result.Mesh, result.Unheeding})
+	return inForce(c, g, result.Revision, where, scope{result.Kind, result.Mesh, result.Unheeding, nil})
 }
 
 // cutOffTime reads the time of a cut-off. What now is the global says: the latest clock

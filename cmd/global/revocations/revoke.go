@@ -117,7 +117,7 @@ func revoke(c *cli.Context) error {
 	if err := console.Print(c.App.Writer, format, total, func() io.WriterTo { return revoked(total) }); err != nil {
 		return err
 	}
-	return inForce(c, g, total.Revision, total.InForce, scope{total.Kind, total.Mesh, total.Unheeding})
+	return inForce(c, g, total.Revision, total.InForce, scope{total.Kind, total.Mesh, total.Unheeding, total.Warnings})
 }
 
 func revoked(r apitypes.RevokeResult) io.WriterTo {

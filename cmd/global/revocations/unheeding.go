@@ -17,6 +17,7 @@ import (
 type scope struct {
 	kind, mesh string
 	unheeding  []apitypes.UnheedingZone
+	warnings   []string // of what goes on although the change is in force
 }
 
 // inForce is the end of a command that refused tokens: it waits for the zones, and ends with
@@ -24,6 +25,9 @@ type scope struct {
 // helps there.
 func inForce(c *cli.Context, g *apiclient.Global, revision, where string, s scope) error {
 	waited := awaitZones(c, g, revision, where)
+	for _, warning := range s.warnings {
+		console.VoiceOf(c.App).Warn("%s", warning)
+	}
 	if len(s.unheeding) == 0 {
 		return waited
 	}

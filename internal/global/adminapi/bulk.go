@@ -64,7 +64,7 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		result.Revoked, result.Revision = int(c.Changed), c.Revision.String()
+		result.Revoked, result.Revision, result.Warnings = int(c.Changed), c.Revision.String(), api.fleet.StreamWarnings(kind)
 	}
 	a.note(slog.Int("revoked", result.Revoked), slog.Int("withdrawn", result.Withdrawn), slog.String("revision", result.Revision))
 	return reply(w, http.StatusOK, result)

@@ -47,7 +47,7 @@ func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) 
 	named, first := firstIDs(names)
 	return reply(w, http.StatusOK, apitypes.RevokeResult{
 		Kind: string(kind), Mesh: mesh, Revoked: int(c.Changed), Revision: c.Revision.String(), InForce: inForce(kind),
-		Named: named, IDs: first, Unheeding: api.fleet.UnheedingRevocations(kind),
+		Named: named, IDs: first, Unheeding: api.fleet.UnheedingRevocations(kind), Warnings: api.fleet.StreamWarnings(kind),
 	})
 }
 

@@ -42,23 +42,26 @@ func TestZonesThatDoNotHeedAreNamed(t *testing.T) {
 		return out
 	}
 	for _, tt := range []struct {
-		body string
-		want []string
+		body       string
+		want, goOn []string
 	}{
-		{`{"kind":"zone","ids":["a"]}`, []string{"old 2.8.8"}},
-		{`{"kind":"dataplane","mesh":"default","ids":["a"]}`, nil}, // both places are sent
-		{`{"kind":"user","ids":["a"]}`, nil},
+		{`{"kind":"zone","ids":["a"]}`, []string{"old 2.8.8"}, []string{"new (Kuma 2.14.3) does not heed revocations on open streams"}},
+		{`{"kind":"dataplane","mesh":"default","ids":["a"]}`, nil, []string{"new (Kuma", "old (Kuma"}}, // both places are sent
+		{`{"kind":"user","ids":["a"]}`, nil, nil},
 	} {
 		var result apitypes.RevokeResult
 		e.want(200, "POST", "/v1/revocations", tt.body, &result)
 		if got := names(result.Unheeding, kuma.ZoneRevocations); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: not heeded by %q, want %q", tt.body, got, tt.want)
 		}
+		if !slices.EqualFunc(result.Warnings, tt.goOn, strings.HasPrefix) {
+			t.Errorf("%s: warnings %q, want of %q", tt.body, result.Warnings, tt.goOn)
+		}
 	}
 	var bulk apitypes.RevokeResult
 	e.want(200, "POST", "/v1/revocations/bulk?kind=zone", "b,c", &bulk, "Content-Type", "text/plain")
-	if got := names(bulk.Unheeding, kuma.ZoneRevocations); !slices.Equal(got, []string{"old 2.8.8"}) {
-		t.Errorf("many: not heeded by %q", got)
+	if got := names(bulk.Unheeding, kuma.ZoneRevocations); !slices.Equal(got, []string{"old 2.8.8"}) || len(bulk.Warnings) != 1 {
+		t.Errorf("many: not heeded by %q, warnings %q", got, bulk.Warnings)
 	}
 	before := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
 	for kind, want := range map[string][]string{

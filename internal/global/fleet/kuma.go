@@ -80,6 +80,18 @@ func (f *Fleet) UnheedingRevocations(kind cptoken.Kind) []apitypes.UnheedingZone
 	return f.Unheeding(kuma.ZoneRevocations)
 }
 
+// StreamWarnings returns a sentence for each zone that heeds lists of revoked tokens of a kind
+// and lets go on what such a token opened before.
+func (f *Fleet) StreamWarnings(kind cptoken.Kind) []string {
+	if kind != cptoken.Zone && kind != cptoken.Dataplane {
+		return nil
+	}
+	zones, unheeding := f.Unheeding(kuma.OpenStreams), f.UnheedingRevocations(kind)
+	return warn(slices.DeleteFunc(zones, func(z apitypes.UnheedingZone) bool {
+		return slices.ContainsFunc(unheeding, func(u apitypes.UnheedingZone) bool { return u.Zone == z.Zone })
+	}), "lets a proxy that is connected go on: stop it, or restart the zone's control plane")
+}
+
 // ListWarnings returns a sentence for each zone at which the list of revoked tokens of a
 // kind is not in force.
 func (f *Fleet) ListWarnings(kind cptoken.Kind) []string {
