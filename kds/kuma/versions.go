@@ -29,12 +29,12 @@ type heeded struct {
 // sent as the secret of the mesh, where zones up to 2.9 look, and as a global secret,
 // where later ones do (kuma#12913).
 var table = [...]heeded{
-	{ZoneRevocations, [2]int{2, 10}, "2.8.8 acknowledged the list and dropped it, 2.14.3 heeded it within 12 ms; the versions between are read off the release history"},
-	{DataplaneKeys, [2]int{}, "2.8.8 and 2.14.3 take a private key from their global, and public ones from their own configuration"},
-	{CutOffs, [2]int{}, "there is no such resource in 2.8.8 and 2.14.3"},
-	{OpenStreams, [2]int{}, "2.8.8 and 2.14.3 check a token when a stream opens (kuma#12788)"},
-	{RegisteredKeys, [2]int{}, "2.8.8 and 2.14.3 have no bounds for a key, so that none is sent"},
-	{Expulsions, [2]int{}, "2.8.8 and 2.14.3 know their global by a CA and a host name alone"},
+	{ZoneRevocations, [2]int{2, 10}, "2.8.8 and 2.9.13 acknowledged the list and dropped it, 2.14.3 heeded it within 12 ms; the versions between are read off the release history"},
+	{DataplaneKeys, [2]int{}, "2.8.8, 2.9.13 and 2.14.3 take a private key from their global, and public ones from their own configuration"},
+	{CutOffs, [2]int{}, "there is no such resource in 2.8.8, 2.9.13 and 2.14.3"},
+	{OpenStreams, [2]int{}, "2.8.8, 2.9.13 and 2.14.3 check a token when a stream opens (kuma#12788)"},
+	{RegisteredKeys, [2]int{}, "2.8.8, 2.9.13 and 2.14.3 have no bounds for a key, so that none is sent"},
+	{Expulsions, [2]int{}, "2.8.8, 2.9.13 and 2.14.3 know their global by a CA and a host name alone"},
 }
 
 // release is a minor version of Kuma 2, and how it is known what it does.
