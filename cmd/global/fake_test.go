@@ -75,6 +75,9 @@ func newFake(log string) *fake {
 		reply(w, apitypes.WhoAmI{Name: "jane", Groups: []string{"ops", "audit"}, Via: "token", Roles: []string{"auditor"}})
 	})
 	f.mux.HandleFunc("POST /v1/revocations", f.revoke)
+	f.mux.HandleFunc("GET /v1/support-dump", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "an archive, subjects="+r.URL.Query().Get("subjects"))
+	})
 	f.mux.HandleFunc("GET /v1/log-level", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, apitypes.LogLevel{Node: "n1", Level: "info", Configured: "info"})
 	})

@@ -76,10 +76,10 @@ func (f *fake) life() {
 			return
 		}
 		list := apitypes.Audit{Silent: []string{}, Items: []apitypes.AuditRecord{
-			{Time: at.Add(3 * time.Second), Member: node1, Seq: 9, Class: "refusal", Remote: "192.0.2.7:4711", Action: "GET /zones", Outcome: "refused", Status: 401, Reason: "expired"},
-			{Time: at.Add(2 * time.Second), Member: node2, Seq: 4, Class: "issue", User: "ci", Via: "token", Remote: "192.0.2.8:1", Action: "POST /tokens/zone", Outcome: "done", Status: 200,
+			{Time: at.Add(3 * time.Second), Member: node1, Seq: 9, Class: "refusal", Remote: "192.0.2.7:4711", Action: "get zones", Outcome: "refused", Status: 401, Reason: "expired"},
+			{Time: at.Add(2 * time.Second), Member: node2, Seq: 4, Class: "issue", User: "ci", Via: "token", Remote: "192.0.2.8:1", Action: "generate zone-token", Outcome: "done", Status: 200,
 				About: map[string]string{"zone": "west", "jti": "0d4cd35c", "kind": "zone"}},
-			{Time: at, Member: node1, Seq: 7, Class: "change", User: "jane", Via: "token", Remote: "192.0.2.9:1", Action: "PUT /zones/{zone}", Outcome: "done", Status: 200,
+			{Time: at, Member: node1, Seq: 7, Class: "change", User: "jane", Via: "token", Remote: "192.0.2.9:1", Action: "disable zone", Outcome: "done", Status: 200,
 				About: map[string]string{"zone": "west", "enabled": "false"}, Revision: revision},
 		}}
 		next := "http://global/v1/audit?before=abc"

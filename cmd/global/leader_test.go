@@ -64,6 +64,7 @@ var (
 		"get global-secrets", "get secrets", "get meshes", "get zones", "get public-keys", "get revocations", "get cut-offs",
 		"get audit", "get tokens", "get request 7d444840-9dc0-41d1-b245-5ffdce74fad2",
 		"status", "inspect zones", "inspect zone west", "keys list", "snapshot save $DIR/saved", "seal status", "cluster status", "certs expelled", "certs trusted", "who-am-i", "version",
+		"support dump $DIR/support.tar.gz",
 		"log-level", // what it sets is the asked member's own affair, and waits for no leader
 	}
 	// local ask no global.

@@ -82,6 +82,7 @@ Begin with ` + "`global dev`" + `, which runs one node on this machine.`
 		cluster.Command(),
 		cluster.Health(),
 		server.LogLevel(),
+		server.Support(),
 		config.Command(),
 		tokens.WhoAmI(),
 		tokens.Admin(),

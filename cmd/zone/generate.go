@@ -14,7 +14,7 @@ func generateCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "generate",
 		Usage:       "ask the global for tokens, through this zone",
-		Description: "Examples:\n  zone generate dataplane-token --mesh default --name dp-echo-1 --token-file jane.token",
+		Description: "Examples:\n  zone generate dataplane-token --mesh default \\\n     --name dp-echo-1 --token-file jane.token",
 		Subcommands: []*cli.Command{generateDataplaneToken()},
 	}
 }
@@ -31,8 +31,10 @@ What the token does not say does not bind: with --mesh alone it is good for ever
 data plane proxy of the mesh.
 
 Examples:
-  zone generate dataplane-token --mesh default --name dp-echo-1 --token-file jane.token
-  zone generate dataplane-token --tag kuma.io/service=backend,backend-admin --valid-for 12h`,
+  zone generate dataplane-token --mesh default --name dp-echo-1 \
+     --token-file jane.token
+  zone generate dataplane-token --tag kuma.io/service=backend,backend-admin \
+     --valid-for 12h`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: cptoken.DefaultMesh},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},

@@ -34,7 +34,8 @@ with -o yaml.
 
 Examples:
   zone get proxies --data-dir west-data
-  zone get proxies --address http://127.0.0.1:5681 --token-file jane.token -o json`,
+  zone get proxies --address http://127.0.0.1:5681 \
+     --token-file jane.token -o json`,
 		Flags: append(console.ClientFlags("zone"), console.OutputFlag()),
 		Action: func(c *cli.Context) error {
 			if err := console.NoArguments(c); err != nil {

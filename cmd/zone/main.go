@@ -52,6 +52,7 @@ it has from the global, also while the global is away.`
 		statusCommand(),
 		healthCommand(),
 		logLevelCommand(),
+		supportCommand(),
 		console.VersionCommand(serverVersion, console.ClientFlags("zone")),
 		console.Man(),
 	}

@@ -52,15 +52,20 @@ admin interface is a socket, which the log names, unless --admin-port or the pro
 resource (networking.admin.port) says otherwise.
 
 Examples:
-   zone proxy run --proxy-type=egress --cp-address=https://zone.example.com:5678 \
-      --ca-cert-file=ca.crt --dataplane-file=egress.yaml --dataplane-token-file=egress.token
+   zone proxy run --proxy-type=egress \
+      --cp-address=https://zone.example.com:5678 --ca-cert-file=ca.crt \
+      --dataplane-file=egress.yaml --dataplane-token-file=egress.token
 
-   # two control planes of the zone, values for {{ name }} and {{ address }}, and Envoy
-   zone proxy run --cp-address=https://zone-1:5678 --cp-address=https://zone-2:5678 \
-      --ca-cert-file=ca.crt --dataplane-file=dp.yaml --dataplane-var name=backend-1 \
-      --dataplane-var address=10.0.0.7 --dataplane-token-file=backend.token --envoy /usr/bin/envoy
+   # two control planes of the zone, values for {{ name }} and {{ address }},
+   # and Envoy
+   zone proxy run --cp-address=https://zone-1:5678 \
+      --cp-address=https://zone-2:5678 --ca-cert-file=ca.crt \
+      --dataplane-file=dp.yaml --dataplane-var name=backend-1 \
+      --dataplane-var address=10.0.0.7 --dataplane-token-file=backend.token \
+      --envoy /usr/bin/envoy
 
-   # a zone on this machine, found by its data folder; show what comes first, and end
+   # a zone on this machine, found by its data folder; show what comes first,
+   # and end
    zone proxy run --data-dir west-data --dataplane-file=dp.yaml \
       --dataplane-token-file=backend.token --once`,
 		Flags: []cli.Flag{

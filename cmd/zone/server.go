@@ -27,10 +27,12 @@ from the global for as long as that answers.
 
 Examples:
    zone server --zone west --global-address global.example.com:5685 \
-      --cp-token-file west.token --ca-file ca.crt --data-dir /var/lib/meridian-west
+      --cp-token-file west.token --ca-file ca.crt \
+      --data-dir /var/lib/meridian-west
 
    # beside a global on one laptop: free ports in place of those it has
-   zone server --zone west --global-address 127.0.0.1:5685 --cp-token-file west.token \
+   zone server --zone west --global-address 127.0.0.1:5685 \
+      --cp-token-file west.token \
       --ca-file meridian-data/tls/ca.crt --data-dir west-data \
       --api-addr 127.0.0.1:0 --diagnostics-addr 127.0.0.1:0`,
 		Flags: flags,
@@ -88,6 +90,7 @@ func configured(c *cli.Context, flags []cli.Flag) (cfg zonenode.Config, settings
 		return cfg, nil, err
 	}
 	cfg, err = zoneConfig(c)
+	cfg.Settings = console.Effective(c, flags)
 	return cfg, func() (string, []string, error) { return applied.Again("log-level", c) }, err
 }
 

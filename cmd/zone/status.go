@@ -59,13 +59,20 @@ Examples:
 }
 
 func logLevelCommand() *cli.Command {
-	return console.LogLevel(console.ClientFlags("zone"), func(c *cli.Context) (console.LogLevels, error) {
-		target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
-		if err != nil {
-			return nil, err
-		}
-		return apiclient.NewZone(target, agent(c))
-	})
+	return console.LogLevel(console.ClientFlags("zone"), func(c *cli.Context) (console.LogLevels, error) { return connect(c) })
+}
+
+func supportCommand() *cli.Command {
+	return console.SupportCommand(console.ClientFlags("zone"), func(c *cli.Context) (console.Support, error) { return connect(c) })
+}
+
+// connect returns a client of the zone that the command line names.
+func connect(c *cli.Context) (*apiclient.Zone, error) {
+	target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
+	if err != nil {
+		return nil, err
+	}
+	return apiclient.NewZone(target, agent(c))
 }
 
 func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {

@@ -35,8 +35,10 @@ the way a proxy asks it, and nothing changes by it.
 
 Examples:
   zone verify --token-file egress.token --proxy-type egress --data-dir west-data
-  zone verify --token-file dp.token --mesh default --name dp-echo-1 --tag kuma.io/service=backend
-  global generate zone-token --zone west | zone verify --token-file - --proxy-type ingress`,
+  zone verify --token-file dp.token --mesh default --name dp-echo-1 \
+     --tag kuma.io/service=backend
+  global generate zone-token --zone west | zone verify --token-file - \
+     --proxy-type ingress`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the proxy's token, - for standard input [the token itself in " + tokenEnv + "]"},
 			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", Value: "dataplane", DefaultText: "what a zone token is for, else dataplane"},

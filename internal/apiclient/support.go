@@ -2,6 +2,10 @@ package apiclient
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
@@ -33,4 +37,25 @@ func (c *client) setLogLevel(ctx context.Context, r apitypes.LogLevelRequest) (a
 // AcceptXDS lets go what a part of the zone's folder of resources held whose files are gone.
 func (z *Zone) AcceptXDS(ctx context.Context, digest string) (apitypes.XDSAccept, error) {
 	return change[apitypes.XDSAccept](ctx, z.c, apitypes.XDSAccept{Digest: digest}, "v1", "xds", "accept")
+}
+
+// SupportDump has the member that is asked make an archive for a maintainer; the caller
+// reads and closes it.
+func (g *Global) SupportDump(ctx context.Context, subjects bool) (io.ReadCloser, error) {
+	return g.c.supportDump(ctx, subjects)
+}
+
+// SupportDump has the zone make an archive for a maintainer, as [Global.SupportDump] does.
+func (z *Zone) SupportDump(ctx context.Context, subjects bool) (io.ReadCloser, error) {
+	return z.c.supportDump(ctx, subjects)
+}
+
+func (c *client) supportDump(ctx context.Context, subjects bool) (io.ReadCloser, error) {
+	resp, err := c.stream(ctx, call{
+		method: http.MethodGet, path: []string{"v1", "support-dump"}, query: url.Values{"subjects": {strconv.FormatBool(subjects)}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
 }

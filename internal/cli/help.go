@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 )
@@ -20,10 +20,10 @@ func help(app *cli.App, l *line) string {
 		usage, description = at.command.Usage, at.command.Description
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s: %s\n\nUsage:\n  %s\n", l.command(), usage, synopsis(l))
+	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n", wrapped(l.command()+": "+usage, ""), synopsis(l))
 	if description != "" {
 		text := strings.ReplaceAll(strings.TrimSpace(description), "{program}", app.Name)
-		fmt.Fprintf(&b, "\n%s\n", text)
+		fmt.Fprintf(&b, "\n%s\n", reflowed(text))
 	}
 	helpCommands(&b, visible)
 	helpFlags(&b, at.flags)
@@ -55,14 +55,80 @@ func helpCommands(b *bytes.Buffer, commands []*cli.Command) {
 	if len(commands) == 0 {
 		return
 	}
-	b.WriteString("\nCommands:\n")
-	w := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	var rows [][2]string
 	for _, c := range commands {
 		if !c.Hidden {
-			fmt.Fprintf(w, "  %s\t%s\n", c.Name, c.Usage)
+			rows = append(rows, [2]string{c.Name, c.Usage})
 		}
 	}
-	w.Flush()
+	b.WriteString("\nCommands:\n")
+	columns(b, rows)
+}
+
+const (
+	// helpWidth is how many columns a line of help has at most.
+	helpWidth = 80
+	// maxName is how wide the column of names is at most: the text of a longer one begins
+	// below it.
+	maxName = 26
+)
+
+// columns writes names, and beside each its text.
+func columns(b *bytes.Buffer, rows [][2]string) {
+	width := 0
+	for _, row := range rows {
+		if n := utf8.RuneCountInString(row[0]); n <= maxName {
+			width = max(width, n)
+		}
+	}
+	indent := strings.Repeat(" ", 2+width+3)
+	for _, row := range rows {
+		text := wrapped(row[1], indent)
+		if n := utf8.RuneCountInString(row[0]); n > width {
+			fmt.Fprintf(b, "  %s\n%s%s\n", row[0], indent, text)
+			continue
+		}
+		fmt.Fprintf(b, "  %-*s   %s\n", width, row[0], text)
+	}
+}
+
+// wrapped breaks a text into lines, of which all but the first begin with the indent: it
+// stands behind as much already.
+func wrapped(text, indent string) string {
+	var b strings.Builder
+	at := utf8.RuneCountInString(indent)
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case at+1+n > helpWidth:
+			b.WriteString("\n" + indent)
+			at = utf8.RuneCountInString(indent)
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += n
+	}
+	return b.String()
+}
+
+// reflowed wraps the paragraphs of a description that have a line which is too long. Lines
+// that are indented, such as examples, are left as they are.
+func reflowed(text string) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, p := range paragraphs {
+		long, indented := false, false
+		for line := range strings.SplitSeq(p, "\n") {
+			long = long || utf8.RuneCountInString(line) > helpWidth
+			indented = indented || strings.HasPrefix(line, " ")
+		}
+		if long && !indented {
+			paragraphs[i] = wrapped(p, "")
+		}
+	}
+	return strings.Join(paragraphs, "\n\n")
 }
 
 // placeholder finds the word in backquotes that stands for a flag's value.
@@ -72,17 +138,17 @@ func helpFlags(b *bytes.Buffer, flags []cli.Flag) {
 	if len(flags) == 0 {
 		return
 	}
-	b.WriteString("\nFlags:\n")
-	w := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
+	var rows [][2]string
 	for _, f := range flags {
 		if v, ok := f.(cli.VisibleFlag); ok && !v.IsVisible() {
 			continue
 		}
 		if doc, ok := f.(cli.DocGenerationFlag); ok {
-			fmt.Fprintf(w, "  %s\t%s\n", flagNames(doc), flagText(doc))
+			rows = append(rows, [2]string{flagNames(doc), flagText(doc)})
 		}
 	}
-	w.Flush()
+	b.WriteString("\nFlags:\n")
+	columns(b, rows)
 }
 
 func flagNames(f cli.DocGenerationFlag) string {

@@ -76,7 +76,7 @@ const versionWithin = 2 * time.Second
 func VersionCommand(ask func(*cli.Context) (string, error), flags []cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name:  "version",
-		Usage: "print the version of this program, and of the server where one answers",
+		Usage: "print the version of this program and of the server",
 		Flags: append(flags, OutputFlag()),
 		Description: `Asks nobody for longer than 2 seconds, and does not fail where nobody answers. --version
 prints the version of this program alone.

@@ -205,7 +205,7 @@ Usage:
 Commands:
   get       show
   fail      fail
-  version   print the version of this program, and of the server where one answers
+  version   print the version of this program and of the server
 
 More about a command: prog COMMAND --help
 `

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -162,6 +164,18 @@ func FlagNames(flags []cli.Flag, without ...string) []string {
 		}
 	}
 	return names
+}
+
+// Effective are the values of a server's flags, for a maintainer to see.
+func Effective(c *cli.Context, flags []cli.Flag) map[string]string {
+	values := map[string]string{}
+	for _, name := range FlagNames(flags) {
+		values[name] = fmt.Sprint(c.Value(name))
+		if list, ok := c.Value(name).(cli.StringSlice); ok {
+			values[name] = strings.Join(list.Value(), ",")
+		}
+	}
+	return values
 }
 
 // ServerLog returns the log that --log-format and --log-level ask for. Where that writes

@@ -124,12 +124,16 @@ func (s *Set) Histogram(name, help string) Histogram {
 // Observe adds a duration in seconds.
 func (h Histogram) Observe(seconds float64) { h.h.Observe(seconds) }
 
+// Gathered answers with the values of the moment, in the format of Prometheus.
+func (s *Set) Gathered() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{MaxRequestsInFlight: gatherings, ErrorHandling: promhttp.ContinueOnError})
+}
+
 // Handler serves the set at /metrics, Go's profiles under /debug/pprof/ where they
 // are asked for, and the rest from next.
 func (s *Set) Handler(next http.Handler, profiles bool) http.Handler {
 	mux := http.NewServeMux()
-	gather := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{MaxRequestsInFlight: gatherings, ErrorHandling: promhttp.ContinueOnError})
-	mux.Handle("GET /metrics", fromMemory(gather))
+	mux.Handle("GET /metrics", fromMemory(s.Gathered()))
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

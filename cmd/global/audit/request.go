@@ -27,8 +27,8 @@ refused under it:
   applied   it was made, at the revision shown
   refused   it changed nothing
   partly    of several changes some were made: run the command again
-  unknown   nothing was changed so far; ask again in a moment, in case the request
-            is still on its way, and then run the command again
+  unknown   nothing was changed so far; ask again in a moment, in case the
+            request is still on its way, and then run the command again
 
 Examples:
   global get request 7d444840-9dc0-41d1-b245-5ffdce74fad2

@@ -54,7 +54,8 @@ A member that is added later gets its certificate by a renewal too, with --new.
 Examples:
   global certs cluster --cluster prod --node global-1=/secrets/global-1 \
     --node global-2=/secrets/global-2 --trust /secrets/west
-  global certs cluster --cluster prod --node global-1=/secrets/global-1 --renew \
+  global certs cluster --cluster prod --node global-1=/secrets/global-1 \
+     --renew \
     --data-dir /var/lib/meridian
   global certs cluster --cluster prod --node global-1=/secrets/global-1 \
     --node global-4=/secrets/global-4 --renew --new global-4`,

@@ -30,7 +30,8 @@ plane heed no expulsion of a member's certificate: they are named, and the exit 
 
 Examples:
   global certs expel --reason "laptop lost" jane.crt
-  global certs expel sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
+  global certs expel \
+     sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
 		Flags: client.Flags(
 			&cli.StringFlag{Name: "reason", Usage: "why, a `TEXT` for the list"},
 			&cli.BoolFlag{Name: "force", Usage: "expel it although the leader shows it"}),

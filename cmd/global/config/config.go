@@ -80,8 +80,10 @@ that hold a token or a key, and no token itself. It stands in
 $XDG_CONFIG_HOME/meridian/profiles.yaml, which only you may read (mode 0600).
 
 Examples:
-  global config set prod --address https://global.example.com:5682 --ca-file ca.crt --token-file jane.token
-  global config set prod --token-file "" --cert-file jane.crt --key-file jane.key`,
+  global config set prod --address https://global.example.com:5682 \
+     --ca-file ca.crt --token-file jane.token
+  global config set prod --token-file "" --cert-file jane.crt \
+     --key-file jane.key`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "address", Usage: "`URL` of the API of the cluster, or of a balancer before it"},
 			&cli.StringFlag{Name: "ca-file", Usage: "PEM `FILE` of the CA that vouches for it"},

@@ -25,7 +25,7 @@ a zone off and change nothing else of it, use global disable zone.
   type: Zone
   name: west
   enabled: true
-  auth: token            # token, certificate or none; left out: as --kds-auth says
+  auth: token            # token, certificate or none; without: as --kds-auth
   relay:                 # tokens that the zone may ask for its users
     meshes: [default]
     maxValidity: 24h

@@ -30,7 +30,8 @@ Examples:
   global get revocations --kind dataplane-token --mesh default -o json
 
 Who has not got an earlier revocation is shown by --held, with the whole id:
-  global get revocations --kind zone-token --held 0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4`,
+  global get revocations --kind zone-token \
+     --held 0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4`,
 		Flags: client.Flags(
 			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of the tokens: control-plane-token, zone-token, dataplane-token or user-token"},
 			client.MeshFlag(),

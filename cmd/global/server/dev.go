@@ -38,6 +38,7 @@ Examples:
 			if err != nil {
 				return err
 			}
+			cfg.Settings = console.Effective(c, flags)
 			if err := cfg.PrepareDev(); err != nil {
 				return err
 			}

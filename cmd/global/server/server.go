@@ -51,8 +51,10 @@ Examples:
    global server --data-dir /var/lib/meridian --seal-key-file seal.key \
       --tls-cert-file node.crt --tls-key-file node.key --ca-file ca.crt
 
-   global server --bootstrap-expect 3 --join a:5683,b:5683,c:5683 --advertise a:5683 …
-   global server --bootstrap-expect 3 --join a:5683,b:5683,c:5683 --advertise r:5683 --non-voter …
+   global server --bootstrap-expect 3 --join a:5683,b:5683,c:5683 \
+      --advertise a:5683 …
+   global server --bootstrap-expect 3 --join a:5683,b:5683,c:5683 \
+      --advertise r:5683 --non-voter …
 
    global server --config /etc/meridian/global.yaml
 
@@ -76,6 +78,7 @@ func serverConfig(c *cli.Context, flags []cli.Flag) (cfg globalnode.Config, sett
 	if cfg, err = nodeConfig(c); err != nil {
 		return cfg, nil, err
 	}
+	cfg.Settings = console.Effective(c, flags)
 	cfg.Expect, cfg.Join = c.Int("bootstrap-expect"), c.StringSlice("join")
 	cfg.NonVoter = c.Bool("non-voter")
 	if cfg.Expect%2 == 0 {

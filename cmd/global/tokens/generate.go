@@ -61,7 +61,8 @@ Examples:
   global generate zone-token --zone west --scope egress,ingress --valid-for 720h
 
   # offline, with a key that no global has
-  global generate zone-token --zone west --scope egress --kid key-1 --signing-key-path key-private.pem`,
+  global generate zone-token --zone west --scope egress --kid key-1 \
+     --signing-key-path key-private.pem`,
 		Flags: client.Flags(append([]cli.Flag{zoneFlag(),
 			&cli.StringSliceFlag{Name: "scope", Usage: "what the token is good for: `SCOPE`[,SCOPE…]", DefaultText: "egress,ingress"},
 			validForFlag()}, offlineFlags()...)...),
@@ -105,10 +106,12 @@ data plane proxy of the mesh.
 
 Examples:
   global generate dataplane-token --mesh default --name dp-echo-1
-  global generate dataplane-token --mesh default --tag kuma.io/service=backend,backend-admin
+  global generate dataplane-token --mesh default \
+     --tag kuma.io/service=backend,backend-admin
 
   # offline, with a key that no global has
-  global generate dataplane-token --mesh default --kid key-1 --signing-key-path key-private.pem`,
+  global generate dataplane-token --mesh default --kid key-1 \
+     --signing-key-path key-private.pem`,
 		Flags: client.Flags(append([]cli.Flag{
 			&cli.StringFlag{Name: "mesh", Usage: "the `MESH` of the proxy", Value: cptoken.DefaultMesh},
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the proxy; any where it is not given"},
@@ -155,12 +158,15 @@ func GenerateUserToken() *cli.Command {
 says otherwise (docs/access.md).
 
 Examples:
-  global generate user-token --name jane --group admin --valid-for 720h > jane.token
+  global generate user-token --name jane --group admin --valid-for 720h \
+     > jane.token
   GLOBAL_TOKEN_FILE=jane.token global get zones
 
-A zone must not see a token that is good at the global. With --for-zone the token is good
-at that zone, and at the global for what the zone passes on alone:
-  global generate user-token --name jane --group admin --for-zone west --valid-for 8h > jane-west.token
+A zone must not see a token that is good at the global. With --for-zone the token
+is good at that zone, and at the global for what the zone passes on alone:
+
+  global generate user-token --name jane --group admin --for-zone west \
+     --valid-for 8h > jane-west.token
   zone status --token-file jane-west.token`,
 		Flags: client.Flags(
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the operator"},

@@ -24,8 +24,10 @@ revoker revoke, is shown for each binding: kinds of tokens, zones, meshes, scope
 and groups of user tokens, and the longest life.
 
 Examples:
-  global who-am-i --address https://global.example.com:5682 --ca-file ca.crt --token-file jane.token
-  global who-am-i --cert-file jane.crt --key-file jane.key --address https://global.example.com:5682 --ca-file ca.crt
+  global who-am-i --address https://global.example.com:5682 --ca-file ca.crt \
+     --token-file jane.token
+  global who-am-i --cert-file jane.crt --key-file jane.key \
+     --address https://global.example.com:5682 --ca-file ca.crt
   global who-am-i -o json`,
 		Flags: client.Flags(console.OutputFlag()),
 		Action: func(c *cli.Context) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/turns"
 	"github.com/meridiankds/meridian/internal/runlog"
+	"github.com/meridiankds/meridian/internal/support"
 )
 
 // Access is how the callers of a listener may prove who they are.
@@ -81,6 +82,8 @@ type Config struct {
 	// Issued is told of every token that is issued, by its kind; nil: nobody is.
 	Issued func(kind ...string)
 
+	// Support makes archives for maintainers; nil: nobody does.
+	Support *support.Source
 	// RunLog is the log of this process, whose level may be set; nil: it may not.
 	RunLog *runlog.Log
 
@@ -209,86 +212,87 @@ func (api *API) verifyUser(ctx context.Context, token string) (*cptoken.Claims, 
 	return claims, err
 }
 
-// routes is the table of contents of the API: what each route does and what it asks
-// of its caller. PUT of a secret and POST of a list of ids ask for more where they
+// routes is the table of contents of the API: what each route does, what it asks of its
+// caller, and the command that it is to the audit log. PUT of a secret and POST of a list of ids ask for more where they
 // do more than revoke.
 func (api *API) routes() map[string]route {
 	return map[string]route{
-		"GET /{$}":       {access.AnyRole, api.getIndex},
-		"GET /who-am-i":  {access.Self, api.getWhoAmI},
-		"GET /v1/status": {access.Read, api.getStatus},
+		"GET /{$}":       {access.AnyRole, "version", api.getIndex},
+		"GET /who-am-i":  {access.Self, "who-am-i", api.getWhoAmI},
+		"GET /v1/status": {access.Read, "status", api.getStatus},
 
-		"GET /zones":           {access.Read, api.listZones},
-		"GET /zones/_overview": {access.Read, api.listOverviews},
-		"GET /zones+insights":  {access.Read, api.listOverviews}, // its name for older clients of Kuma's
-		"GET /zones/{zone}":    {access.Read, api.getZone},
-		"PUT /zones/{zone}":    {access.Administer, api.putZone},
-		"DELETE /zones/{zone}": {access.Administer, api.deleteZone},
-		"GET /v1/zones":        {access.Read, api.listZoneStates},
-		"GET /v1/zones/{zone}": {access.Read, api.getZoneDetail},
-		"PUT /v1/zones/{zone}": {access.Administer, api.applyZone},
+		"GET /zones":           {access.Read, "get zones", api.listZones},
+		"GET /zones/_overview": {access.Read, "inspect zones", api.listOverviews},
+		"GET /zones+insights":  {access.Read, "inspect zones", api.listOverviews}, // its name for older clients of Kuma's
+		"GET /zones/{zone}":    {access.Read, "get zone", api.getZone},
+		"PUT /zones/{zone}":    {access.Administer, "apply zone", api.putZone},
+		"DELETE /zones/{zone}": {access.Administer, "delete zone", api.deleteZone},
+		"GET /v1/zones":        {access.Read, "inspect zones", api.listZoneStates},
+		"GET /v1/zones/{zone}": {access.Read, "inspect zone", api.getZoneDetail},
+		"PUT /v1/zones/{zone}": {access.Administer, "apply zone", api.applyZone},
 
-		"GET /v1/requests/{id}": {access.AnyRole, api.getRequest},
+		"GET /v1/requests/{id}": {access.AnyRole, "get request", api.getRequest},
 
-		"GET /v1/audit": {access.Read, api.listAudit},
+		"GET /v1/audit": {access.Read, "get audit", api.listAudit},
 
-		"GET /v1/log-level":  {access.Read, api.getLogLevel},
-		"POST /v1/log-level": {access.Administer, api.postLogLevel},
+		"GET /v1/log-level":    {access.Read, "log-level", api.getLogLevel},
+		"POST /v1/log-level":   {access.Administer, "log-level", api.postLogLevel},
+		"GET /v1/support-dump": {access.Administer, "support dump", api.getSupport},
 
-		"GET /v1/cluster":                  {access.Read, api.getCluster},
-		"POST /v1/cluster/transfer-leader": {access.Administer, api.postTransferLeader},
-		"POST /v1/cluster/remove":          {access.Administer, api.postRemoveMember},
-		"POST /v1/cluster/confirm-loss":    {access.Administer, api.postConfirmLoss},
+		"GET /v1/cluster":                  {access.Read, "cluster status", api.getCluster},
+		"POST /v1/cluster/transfer-leader": {access.Administer, "cluster transfer-leader", api.postTransferLeader},
+		"POST /v1/cluster/remove":          {access.Administer, "cluster remove", api.postRemoveMember},
+		"POST /v1/cluster/confirm-loss":    {access.Administer, "cluster confirm-loss", api.postConfirmLoss},
 
-		"GET /v1/trust":            {access.Read, api.getTrust},
-		"GET /v1/expelled":         {access.Read, api.listExpelled},
-		"POST /v1/expelled":        {access.Administer, api.postExpel},
-		"DELETE /v1/expelled/{id}": {access.Administer, api.deleteExpelled},
+		"GET /v1/trust":            {access.Read, "certs trusted", api.getTrust},
+		"GET /v1/expelled":         {access.Read, "certs expelled", api.listExpelled},
+		"POST /v1/expelled":        {access.Administer, "certs expel", api.postExpel},
+		"DELETE /v1/expelled/{id}": {access.Administer, "certs readmit", api.deleteExpelled},
 
-		"GET /meshes":           {access.Read, api.listMeshes},
-		"GET /meshes/{mesh}":    {access.Read, api.getMesh},
-		"PUT /meshes/{mesh}":    {access.Administer, api.putMesh},
-		"DELETE /meshes/{mesh}": {access.Administer, api.deleteMesh},
+		"GET /meshes":           {access.Read, "get meshes", api.listMeshes},
+		"GET /meshes/{mesh}":    {access.Read, "get mesh", api.getMesh},
+		"PUT /meshes/{mesh}":    {access.Administer, "apply mesh", api.putMesh},
+		"DELETE /meshes/{mesh}": {access.Administer, "delete mesh", api.deleteMesh},
 
-		"GET /global-secrets":                  {access.Read, api.listSecrets},
-		"GET /global-secrets/{name}":           {access.Read, api.getSecret},
-		"PUT /global-secrets/{name}":           {access.Revoke, api.putSecret},
-		"DELETE /global-secrets/{name}":        {access.Administer, api.deleteSecret},
-		"GET /globalsecrets":                   {access.Read, api.listSecrets}, // their path for kumactl since 2.11
-		"GET /globalsecrets/{name}":            {access.Read, api.getSecret},
-		"PUT /globalsecrets/{name}":            {access.Revoke, api.putSecret},
-		"DELETE /globalsecrets/{name}":         {access.Administer, api.deleteSecret},
-		"GET /meshes/{mesh}/secrets":           {access.Read, api.listSecrets},
-		"GET /meshes/{mesh}/secrets/{name}":    {access.Read, api.getSecret},
-		"PUT /meshes/{mesh}/secrets/{name}":    {access.Revoke, api.putSecret},
-		"DELETE /meshes/{mesh}/secrets/{name}": {access.Administer, api.deleteSecret},
-		"POST /tokens/control-plane":           {access.Issue, api.postControlPlaneToken},
-		"POST /tokens/zone":                    {access.Issue, api.postZoneToken},
-		"POST /tokens/dataplane":               {access.Issue, api.postDataplaneToken},
-		"POST /tokens/user":                    {access.Issue, api.postUserToken},
-		"GET /v1/keys":                         {access.Read, api.listKeys},
-		"GET /v1/keys/{kind}/{kid}/holding":    {access.Read, api.getHolding},
-		"POST /v1/keys/prepare":                {access.Administer, api.postPrepare},
-		"POST /v1/keys/activate":               {access.Administer, api.postActivate},
-		"POST /v1/keys/retire":                 {access.Administer, api.postRetire},
-		"POST /v1/keys/remove":                 {access.Administer, api.postRemove},
-		"GET /v1/public-keys":                  {access.Read, api.listPublicKeys},
-		"GET /v1/public-keys/{kind}/{kid}":     {access.Read, api.getPublicKey},
-		"PUT /v1/public-keys/{kind}/{kid}":     {access.Administer, api.putPublicKey},
-		"DELETE /v1/public-keys/{kind}/{kid}":  {access.Administer, api.deletePublicKey},
-		"GET /v1/revocations":                  {access.ReadRevocations, api.listRevocations},
-		"POST /v1/revocations":                 {access.Revoke, api.postRevocations},
-		"POST /v1/revocations/withdraw":        {access.Administer, api.postWithdraw},
-		"GET /v1/snapshot":                     {access.Administer, api.getSnapshot},
-		"POST /v1/snapshot/restore":            {access.Administer, api.postRestore},
-		"GET /v1/seal":                         {access.Read, api.getSeal},
-		"POST /v1/seal/rotate":                 {access.Administer, api.postSealRotate},
-		"POST /v1/seal/rotate-cluster-secret":  {access.Administer, api.postRotateSecret},
-		"POST /v1/revocations/bulk":            {access.Revoke, api.postBulk},
-		"GET /v1/revocation-lists":             {access.ReadRevocations, api.listRevocationLists},
-		"GET /v1/cut-offs":                     {access.ReadRevocations, api.listCutOffs},
-		"POST /v1/cut-offs":                    {access.Revoke, api.postCutOff},
-		"POST /v1/cut-offs/withdraw":           {access.Administer, api.postWithdrawCutOff},
+		"GET /global-secrets":                  {access.Read, "get global-secrets", api.listSecrets},
+		"GET /global-secrets/{name}":           {access.Read, "get global-secret", api.getSecret},
+		"PUT /global-secrets/{name}":           {access.Revoke, "apply global-secret", api.putSecret},
+		"DELETE /global-secrets/{name}":        {access.Administer, "delete global-secret", api.deleteSecret},
+		"GET /globalsecrets":                   {access.Read, "get global-secrets", api.listSecrets}, // their path for kumactl since 2.11
+		"GET /globalsecrets/{name}":            {access.Read, "get global-secret", api.getSecret},
+		"PUT /globalsecrets/{name}":            {access.Revoke, "apply global-secret", api.putSecret},
+		"DELETE /globalsecrets/{name}":         {access.Administer, "delete global-secret", api.deleteSecret},
+		"GET /meshes/{mesh}/secrets":           {access.Read, "get secrets", api.listSecrets},
+		"GET /meshes/{mesh}/secrets/{name}":    {access.Read, "get secret", api.getSecret},
+		"PUT /meshes/{mesh}/secrets/{name}":    {access.Revoke, "apply secret", api.putSecret},
+		"DELETE /meshes/{mesh}/secrets/{name}": {access.Administer, "delete secret", api.deleteSecret},
+		"POST /tokens/control-plane":           {access.Issue, "generate control-plane-token", api.postControlPlaneToken},
+		"POST /tokens/zone":                    {access.Issue, "generate zone-token", api.postZoneToken},
+		"POST /tokens/dataplane":               {access.Issue, "generate dataplane-token", api.postDataplaneToken},
+		"POST /tokens/user":                    {access.Issue, "generate user-token", api.postUserToken},
+		"GET /v1/keys":                         {access.Read, "keys list", api.listKeys},
+		"GET /v1/keys/{kind}/{kid}/holding":    {access.Read, "keys list", api.getHolding},
+		"POST /v1/keys/prepare":                {access.Administer, "keys prepare", api.postPrepare},
+		"POST /v1/keys/activate":               {access.Administer, "keys activate", api.postActivate},
+		"POST /v1/keys/retire":                 {access.Administer, "keys retire", api.postRetire},
+		"POST /v1/keys/remove":                 {access.Administer, "keys remove", api.postRemove},
+		"GET /v1/public-keys":                  {access.Read, "get public-keys", api.listPublicKeys},
+		"GET /v1/public-keys/{kind}/{kid}":     {access.Read, "get public-key", api.getPublicKey},
+		"PUT /v1/public-keys/{kind}/{kid}":     {access.Administer, "apply public-key", api.putPublicKey},
+		"DELETE /v1/public-keys/{kind}/{kid}":  {access.Administer, "delete public-key", api.deletePublicKey},
+		"GET /v1/revocations":                  {access.ReadRevocations, "get revocations", api.listRevocations},
+		"POST /v1/revocations":                 {access.Revoke, "revoke", api.postRevocations},
+		"POST /v1/revocations/withdraw":        {access.Administer, "revoke --withdraw", api.postWithdraw},
+		"GET /v1/snapshot":                     {access.Administer, "snapshot save", api.getSnapshot},
+		"POST /v1/snapshot/restore":            {access.Administer, "snapshot restore", api.postRestore},
+		"GET /v1/seal":                         {access.Read, "seal status", api.getSeal},
+		"POST /v1/seal/rotate":                 {access.Administer, "seal rotate", api.postSealRotate},
+		"POST /v1/seal/rotate-cluster-secret":  {access.Administer, "seal rotate --cluster-secret", api.postRotateSecret},
+		"POST /v1/revocations/bulk":            {access.Revoke, "revoke --ids-file", api.postBulk},
+		"GET /v1/revocation-lists":             {access.ReadRevocations, "get revocations", api.listRevocationLists},
+		"GET /v1/cut-offs":                     {access.ReadRevocations, "get cut-offs", api.listCutOffs},
+		"POST /v1/cut-offs":                    {access.Revoke, "revoke --before", api.postCutOff},
+		"POST /v1/cut-offs/withdraw":           {access.Administer, "revoke --withdraw --cut-off", api.postWithdrawCutOff},
 	}
 }
 

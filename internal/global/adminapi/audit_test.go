@@ -84,15 +84,15 @@ func TestAudit(t *testing.T) {
 
 	var list apitypes.Audit
 	e.want(200, "GET", "/v1/audit", nil, &list)
-	want := `admin socket GET /v1/snapshot done 
-admin socket POST /v1/revocations done 
- DELETE /zones/west refused malformed
-rob DELETE /zones/{zone} refused not_allowed
-admin socket PUT /zones/{zone} rejected 
-admin socket PUT /zones/{zone} done 
-admin socket POST /tokens/control-plane done 
-admin socket POST /tokens/zone done 
-admin socket POST /tokens/user done 
+	want := `admin socket snapshot save done 
+admin socket revoke done 
+ delete zone refused malformed
+rob delete zone refused not_allowed
+admin socket apply zone rejected 
+admin socket apply zone done 
+admin socket generate control-plane-token done 
+admin socket generate zone-token done 
+admin socket generate user-token done 
 `
 	if got := lines(list); got != want || list.Next != nil || len(list.Silent) != 0 {
 		t.Errorf("got\n%swant\n%s%+v", got, want, list)

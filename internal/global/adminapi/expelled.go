@@ -46,6 +46,9 @@ func (api *API) postExpel(a *act, w http.ResponseWriter, r *http.Request) error 
 func (api *API) deleteExpelled(a *act, w http.ResponseWriter, r *http.Request) error {
 	id := api.expelledID(r.PathValue("id"))
 	a.note(slog.String("readmitted", clip(id)))
+	if !strings.HasPrefix(id, "sha256:") {
+		a.words = "cluster readmit" // of a node
+	}
 	origin := a.origin("readmit", id)
 	err := api.store.Readmit(r.Context(), origin, id)
 	if _, again := api.repeated(err, origin); err != nil && !again {

@@ -30,7 +30,7 @@ type Relayed struct {
 // What the user may have is decided by the user's role as if they had asked here.
 // newer names a key that waits to sign, if there is one.
 func (api *API) RelayDataplaneToken(ctx context.Context, r Relayed) (token, newer string, err error) {
-	a := &act{requestID: r.RequestID, route: "relayed POST /tokens/dataplane", caller: access.Caller{Remote: "zone " + r.Zone}}
+	a := &act{requestID: r.RequestID, route: "relayed POST /tokens/dataplane", words: "zone generate dataplane-token", caller: access.Caller{Remote: "zone " + r.Zone}}
 	if id, err := uuid.Parse(r.RequestID); err != nil || id.String() != r.RequestID {
 		a.requestID = uuid.NewString()
 	}

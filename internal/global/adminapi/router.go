@@ -28,6 +28,8 @@ type handler func(a *act, w http.ResponseWriter, r *http.Request) error
 // its fields, it does not compile without the permission; an empty one is nobody's.
 type route struct {
 	need access.Permission
+	// words are those of the command that asks for it: its action in the audit log.
+	words string
 	handler
 }
 
@@ -37,6 +39,7 @@ type act struct {
 	rights    access.Rights
 	requestID string
 	route     string // the pattern that the request matched
+	words     string // the command that the request is, empty where it matched none
 	notes     []slog.Attr
 	begun     *audit.Act // what was written of it before it was done
 	forwarded bool       // another member answers, and writes
@@ -56,7 +59,7 @@ type router struct {
 	lines  *loglimit.Limiter // of who is no admin
 	policy access.Policy
 	roles  func() *access.Roles
-	needs  map[string]access.Permission // of each pattern
+	routes map[string]route // by pattern
 	mux    *http.ServeMux
 	// stranger answers GET / to who shows nothing, or has no role; nil: nobody does.
 	stranger handler
@@ -70,9 +73,8 @@ type router struct {
 }
 
 func newRouter(log *slog.Logger, lines *loglimit.Limiter, policy access.Policy, roles func() *access.Roles, routes map[string]route) *router {
-	rt := &router{log: log, lines: lines, policy: policy, roles: roles, needs: map[string]access.Permission{}, mux: http.NewServeMux()}
+	rt := &router{log: log, lines: lines, policy: policy, roles: roles, routes: routes, mux: http.NewServeMux()}
 	for pattern, to := range routes {
-		rt.needs[pattern] = to.need
 		rt.mux.Handle(pattern, to.handler)
 	}
 	return rt
@@ -146,6 +148,8 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 			err = federation.Errorf(federation.Internal, "internal error, see this node's log for request %s", a.requestID)
 		}
 	}()
+	h, pattern := rt.mux.Handler(r)
+	a.words = rt.routes[pattern].words // also of who is refused below: operators read it
 	caller, err := rt.policy.Authenticate(r)
 	a.caller = caller
 	if err != nil {
@@ -161,13 +165,12 @@ func (rt *router) serve(w *recorder, r *http.Request, a *act) (err error) {
 		}
 	}
 	a.rights = rt.roles().Of(caller)
-	h, pattern := rt.mux.Handler(r)
 	need := access.AnyRole // who has none does not learn which paths there are
 	if rt.stranger != nil && isIndex(r) && a.rights.Allow(need) != nil {
 		return rt.stranger(a, w, r)
 	}
 	if pattern != "" {
-		need, a.route = rt.needs[pattern], pattern
+		need, a.route = rt.routes[pattern].need, pattern
 	}
 	if err := a.rights.Allow(need); err != nil {
 		return err

@@ -73,15 +73,15 @@ func fakeRouter(j *journal, p access.Policy) http.Handler {
 		panic(err)
 	}
 	return newRouter(j.logger(), loglimit.New(loglimit.PerSecond, nil), p, func() *access.Roles { return roles }, map[string]route{
-		"GET /things/{name}": {access.Read, ok},
-		"PUT /things/{name}": {access.Administer, ok},
-		"POST /nobodys":      {"", ok},
-		"POST /panics":       {access.Administer, func(*act, http.ResponseWriter, *http.Request) error { panic("secret-of-the-defect") }},
-		"POST /fails":        {access.Administer, func(*act, http.ResponseWriter, *http.Request) error { return errors.New("disk secret-path is full") }},
-		"POST /conflicts": {access.Administer, func(*act, http.ResponseWriter, *http.Request) error {
+		"GET /things/{name}": {access.Read, "get zones", ok},
+		"PUT /things/{name}": {access.Administer, "get zones", ok},
+		"POST /nobodys":      {"", "get zones", ok},
+		"POST /panics":       {access.Administer, "things", func(*act, http.ResponseWriter, *http.Request) error { panic("secret-of-the-defect") }},
+		"POST /fails":        {access.Administer, "things", func(*act, http.ResponseWriter, *http.Request) error { return errors.New("disk secret-path is full") }},
+		"POST /conflicts": {access.Administer, "things", func(*act, http.ResponseWriter, *http.Request) error {
 			return federation.Errorf(federation.Conflict, "no")
 		}},
-		"POST /unknown-outcome": {access.Administer, func(*act, http.ResponseWriter, *http.Request) error {
+		"POST /unknown-outcome": {access.Administer, "things", func(*act, http.ResponseWriter, *http.Request) error {
 			return federation.Errorf(federation.UnknownOutcome, "who knows")
 		}},
 	})

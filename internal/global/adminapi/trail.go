@@ -53,13 +53,19 @@ func (t *trail) begin(a *act, need access.Permission, method string) error {
 	return nil
 }
 
+// unknownPath is the action of a request that is no command's.
+const unknownPath = "unknown path"
+
 // end writes how a request ended that began an act, and that somebody was refused.
 func (t *trail) end(a *act, what string, status int, err error) {
 	if t == nil {
 		return
 	}
 	r := a.record("", outcomeFor(status, err))
-	r.Action, r.Status = what, status
+	r.Status = status
+	if r.Action == "" {
+		r.Action, r.About["path"] = unknownPath, what
+	}
 	if err != nil {
 		e := federation.AsError(err)
 		r.Reason, r.Detail = e.Reason, e.Error()
@@ -104,7 +110,7 @@ func outcomeFor(status int, err error) audit.Outcome {
 func (a *act) record(class audit.Class, outcome audit.Outcome) audit.Record {
 	r := audit.Record{
 		Class: class, User: a.caller.Name, Via: a.caller.Via, Remote: a.caller.Remote,
-		Action: a.route, RequestID: a.requestID, Outcome: outcome, About: make(map[string]string, len(a.notes)),
+		Action: a.words, RequestID: a.requestID, Outcome: outcome, About: make(map[string]string, len(a.notes)),
 	}
 	for _, note := range a.notes {
 		switch v := note.Value.Any().(type) {

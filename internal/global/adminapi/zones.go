@@ -79,6 +79,9 @@ func (api *API) writeZone(a *act, w http.ResponseWriter, r *http.Request, next f
 	if err != nil {
 		return err
 	}
+	if a.route == "PUT /zones/{zone}" && !made && z.Enabled != before.Enabled {
+		a.words = map[bool]string{true: "enable zone", false: "disable zone"}[z.Enabled]
+	}
 	a.note(slog.Bool("enabled", z.Enabled), slog.String("auth", string(z.Auth)))
 	if len(z.Relay.Meshes) > 0 { // whose tokens the zone may have issued is a power given away
 		most := z.Relay.MaxValidity

@@ -47,7 +47,7 @@ type Record struct {
 	Via    string `json:"via,omitempty"`  // token, cert, socket, loopback, kds
 	Remote string `json:"remote,omitempty"`
 
-	// Action is the route, or what else was asked for; About what it was about: kind,
+	// Action is the command in its own words, or what else was asked for; About what it was about: kind,
 	// jti, zone, mesh, key, expires and so on, never a token or key.
 	Action string            `json:"action"`
 	About  map[string]string `json:"about,omitempty"`

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"path"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
@@ -40,11 +41,11 @@ func (n *Node) refusedZone(ctx context.Context, r kdsserver.Refusal) error {
 	if e.Code != federation.Unauthenticated && e.Code != federation.Forbidden {
 		return nil
 	}
-	about := map[string]string{}
+	about := map[string]string{"method": path.Base(r.Method)}
 	if federation.ValidateName("zone", r.Zone) == nil { // else a stranger could have written anything there
 		about["zone"] = r.Zone
 	}
-	n.audit.Refuse(audit.Record{Via: "kds", Remote: r.Remote, Action: r.Method, Reason: e.Reason, Detail: e.Error(), About: about})
+	n.audit.Refuse(audit.Record{Via: "kds", Remote: r.Remote, Action: "zone server", Reason: e.Reason, Detail: e.Error(), About: about})
 	return n.slow.Answer(ctx, r.Remote, r.Err)
 }
 

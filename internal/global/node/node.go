@@ -24,6 +24,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/support"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 	"github.com/meridiankds/meridian/raftstore/raftnet"
@@ -132,7 +133,11 @@ func (n *Node) open() (err error) {
 		UserCertificate: func(state *tls.ConnectionState) (string, error) {
 			return n.cfg.TLS.User(state, identity.Cluster)
 		},
-		RunLog:       n.cfg.RunLog,
+		RunLog: n.cfg.RunLog,
+		Support: &support.Source{
+			Program: "global", Version: n.cfg.Version, Node: n.store.NodeID(), Settings: n.cfg.Settings, Log: n.cfg.RunLog, Now: n.cfg.Now,
+			Metrics: n.metrics.Gathered(),
+		},
 		Certificates: n.certificates, NotIssued: n.cfg.notIssued(),
 		Verified: n.verified.Add,
 		Issued:   n.metrics.Counter("tokens_issued_total", "Tokens issued by this member, by kind.", "kind").Add,

@@ -136,6 +136,8 @@
 //	zone    5681   api,api-socket POST /v1/xds/accept  as the listener's  -
 //	zone    5681   api,api-socket GET /v1/log-level  as the listener's  -
 //	zone    5681   api,api-socket POST /v1/log-level  as the listener's  -
+//	global  5681-2 api,api-tls,admin-socket GET /v1/support-dump  as the listener's  -
+//	zone    5681   api,api-socket GET /v1/support-dump  as the listener's  -
 //
 // Loopback counts as proof where --localhost-is-admin says so.
 package preauth

@@ -25,7 +25,7 @@ var layers = []layer{
 		"internal/metrics", "internal/setsum", "internal/spelling", "kds/kdspb", "raftstore/storepb"}},
 	{"files and lines", []string{"internal/disk", "internal/net/loglimit", "internal/runlog", "internal/zone/envoyres", "internal/zone/redact", "raftstore/ptree"}},
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/apierr/grpcerr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
-		"internal/net/tlsutil", "internal/yamldoc", "internal/zone/rollout", "raftstore/raftnet"}},
+		"internal/net/tlsutil", "internal/support", "internal/yamldoc", "internal/zone/rollout", "raftstore/raftnet"}},
 	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/global/idlist", "internal/global/secretname", "internal/keyring",
 		"internal/net/httpserver", "internal/net/turns", "internal/tokenfile", "kds", "keysync", "raftstore/state"}},
 	{"wire", []string{"internal/apiclient", "kds/wire", "raftstore/disk"}},

@@ -66,9 +66,9 @@ func TestAuditOfACluster(t *testing.T) {
 			}
 		}
 		for action, want := range map[string]string{
-			"PUT /zones/{zone}":    id(followers[0]) + " eve refused refusal", // its change is the leader's
-			"POST /tokens/zone":    id(followers[1]) + " localhost done issue",
-			"POST /v1/revocations": id(leader) + " localhost done revocation",
+			"apply zone":          id(followers[0]) + " eve refused refusal", // its change is the leader's
+			"generate zone-token": id(followers[1]) + " localhost done issue",
+			"revoke":              id(leader) + " localhost done revocation",
 		} {
 			if seen[action] != want {
 				t.Errorf("%s: %s, want %s", action, seen[action], want)

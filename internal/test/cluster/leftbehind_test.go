@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -83,6 +86,19 @@ func TestNothingSecretIsLeftBehind(t *testing.T) {
 		}
 		secrets.search(t, who+"'s metrics", fetched(t, "http://"+at+"/metrics"))
 	}
+	ofZone, said, err := command(z.programs().zone, "support", "dump", "-", "--with-subjects", "--data-dir", z.dir)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for who, archive := range map[string]string{
+		"the global": g.must("support", "dump", "-", "--with-subjects"),
+		"the zone":   ofZone,
+	} {
+		searchArchive(t, secrets, who, archive, "log.jsonl", "status.json", "settings.json", "profiles/goroutine.txt")
+	}
+	if archive := unpack(t, g.must("support", "dump", "-")); strings.Contains(archive["log.jsonl"], `"ann"`) {
+		t.Errorf("the archive names a user that nobody asked for:\n%s", archive["log.jsonl"])
+	}
 	audit := g.must("get", "audit", "--limit", "1000", "-o", "json")
 	if !strings.Contains(audit, "zone-token-signing-key-7") && !strings.Contains(audit, "zone/7") {
 		t.Errorf("the audit trail does not have the imported key: the search would prove nothing\n%s", audit)
@@ -108,6 +124,54 @@ func TestNothingSecretIsLeftBehind(t *testing.T) {
 	}
 	secrets.searchFolder(t, z.dir)
 	secrets.searchFolder(t, g.dir)
+}
+
+// searchArchive unpacks an archive for maintainers and searches its files, some of which must
+// be there.
+func searchArchive(t *testing.T, secrets needles, who, archive string, must ...string) {
+	t.Helper()
+	files := unpack(t, archive)
+	for _, name := range must {
+		if files[name] == "" {
+			t.Errorf("%s's archive has no %s: the search would prove nothing", who, name)
+		}
+	}
+	for name, data := range files {
+		secrets.search(t, who+"'s "+name, []byte(data))
+	}
+}
+
+// unpack returns the files of a .tar.gz by their names without its directory, those that are
+// compressed once more uncompressed.
+func unpack(t *testing.T, archive string) map[string]string {
+	t.Helper()
+	gunzip := func(r io.Reader) io.Reader {
+		zip, err := gzip.NewReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return zip
+	}
+	files, in := map[string]string{}, tar.NewReader(gunzip(strings.NewReader(archive)))
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := io.Reader(in)
+		if strings.HasSuffix(h.Name, ".gz") {
+			from = gunzip(in)
+		}
+		data, err := io.ReadAll(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, name, _ := strings.Cut(h.Name, "/")
+		files[name] = string(data)
+	}
 }
 
 // ownKeys replaces the signing keys of a global by ones that this test made, so that it

@@ -77,7 +77,9 @@ type Config struct {
 	Logger  *slog.Logger
 	// RunLog is the log that Logger writes, where its level may be set; nil: it may not.
 	RunLog *runlog.Log
-	Now    func() time.Time // nil: time.Now
+	// Settings are the flags in force, for the archive of a maintainer.
+	Settings map[string]string
+	Now      func() time.Time // nil: time.Now
 }
 
 // Validate reports the first thing in c that cannot work, before anything is

@@ -20,6 +20,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/throttle"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/support"
 	"github.com/meridiankds/meridian/internal/zone/keysets"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
@@ -158,7 +159,11 @@ func (n *Node) open() (err error) {
 		Store: n.store, Verifier: n.verifier, Auth: n.auth, Proxies: n.proxies, Bootstrap: n.bootstrap(),
 		Link: n.link, Certificates: n.Certificates, LocalhostIsAdmin: n.cfg.LocalhostIsAdmin,
 		RunLog: n.cfg.RunLog,
-		Roles:  n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
+		Support: &support.Source{
+			Program: "zone", Version: n.cfg.Version, Node: n.cfg.Zone, Settings: n.cfg.Settings, Log: n.cfg.RunLog, Now: n.cfg.Now,
+			Metrics: n.metrics.Gathered(),
+		},
+		Roles: n.cfg.Roles.Roles, Slow: throttle.New(nil).Answer,
 		KeySets: n.keySets, XDSProblems: n.xdsProblems, AcceptXDS: n.acceptXDS(), Relay: n.relay, Relayed: n.metrics.Counter("tokens_relayed_total", "Tokens that users of this zone asked of the global, by result.", "result").Add,
 		Logger: n.cfg.Logger.With("component", "dpserver"), Now: n.cfg.Now, Unready: n.cfg.DPTLS.Unready,
 	})

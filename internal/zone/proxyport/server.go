@@ -17,6 +17,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/runlog"
+	"github.com/meridiankds/meridian/internal/support"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/kds"
@@ -89,6 +90,8 @@ type Config struct {
 	Relay Relay
 	// Relayed is told what became of each: "issued", or why not. nil: nobody is.
 	Relayed func(result ...string)
+	// Support makes archives for maintainers; nil: nobody does.
+	Support *support.Source
 	// RunLog is the log of this process, whose level may be set; nil: it may not.
 	RunLog *runlog.Log
 	// Slow waits before a failure at the API is answered, and returns what to answer;
@@ -240,6 +243,7 @@ func (s *Server) api(policy access.Policy) http.Handler {
 		"/v1/proxies/config": {http.MethodGet: guarded(access.Read, s.proxyConfig)},
 		"/v1/xds/accept":     {http.MethodPost: calling(access.Administer, s.acceptXDS)},
 		"/v1/log-level":      {http.MethodGet: guarded(access.Read, s.logLevel), http.MethodPost: calling(access.Administer, s.setLogLevel)},
+		"/v1/support-dump":   {http.MethodGet: calling(access.Administer, s.supportDump)},
 	}
 }
 
