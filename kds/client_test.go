@@ -107,6 +107,18 @@ func TestTokenIsReadAtEachConnect(t *testing.T) {
 	}
 }
 
+// TestAMissingTokenIsNamed: a zone that has no control plane token says so, and which flag and
+// command make good for it, as far as its own log and status.
+func TestAMissingTokenIsNamed(t *testing.T) {
+	m := start(t, nil)
+	m.auth.Refuse("", kds.ReasonMissingToken)
+	z := join(t, "west", func(c *client.Config) { c.Token = func() (string, error) { return "", nil } }, m.addr)
+	kdstest.Eventually(t, "refused", func() bool { return z.Status().LastReason == kds.ReasonMissingToken })
+	kdstest.Eventually(t, "the log to say what to do", func() bool {
+		return strings.Contains(z.log.String(), "no control plane token was given: name its file with --cp-token-file; global generate control-plane-token --zone NAME makes one")
+	})
+}
+
 func TestHealthCheck(t *testing.T) {
 	var now atomic.Int64
 	now.Store(1_800_000_000)

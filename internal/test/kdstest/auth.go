@@ -35,6 +35,9 @@ func (a *Auth) Authenticate(_ context.Context, c kds.Credentials) (kds.Admission
 		return kds.Admission{Zone: c.Zone, Method: kds.MethodNone, Verdict: "no token"}, nil
 	}
 	token, ok := strings.CutPrefix(c.Authorization, "Bearer ")
+	if reason := a.refused[""]; c.Authorization == "" && reason != "" {
+		return kds.Admission{}, federation.Errorf(federation.Unauthenticated, "zone %s presented no token", c.Zone).WithReason(reason)
+	}
 	if !ok || token == "forged" {
 		return kds.Admission{}, federation.Errorf(federation.Unauthenticated, "nothing verifies this token").
 			WithReason("bad_signature").WithHint("issue a new one")
@@ -45,7 +48,7 @@ func (a *Auth) Authenticate(_ context.Context, c kds.Credentials) (kds.Admission
 	return kds.Admission{Zone: token, Method: kds.MethodControlPlaneToken, TokenSerial: 7, TokenID: "id-" + token, Expires: a.Expires, Authenticated: true}, nil
 }
 
-// Refuse has the token of a zone refused from now on.
+// Refuse has the token of a zone refused from now on; who shows none where zone is "".
 func (a *Auth) Refuse(zone, reason string) {
 	a.Mu.Lock()
 	defer a.Mu.Unlock()
