@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/zone/resource"
 )
 
 func getCommand() *cli.Command {
@@ -75,7 +76,7 @@ Examples:
   zone get config backend-1 --mesh default -o yaml --data-dir west-data`,
 		Flags: append(console.ClientFlags("zone"), console.OutputFlag(),
 			&cli.StringFlag{Name: "proxy-type", Usage: "the `TYPE` of the proxy: dataplane, ingress or egress", DefaultText: "any"},
-			&cli.StringFlag{Name: "mesh", Usage: "`MESH` of the proxy", DefaultText: "any"}),
+			&cli.StringFlag{Name: "mesh", Usage: "`MESH` of a data plane proxy", Value: resource.DefaultMesh}),
 		Action: func(c *cli.Context) error {
 			if err := console.Arguments(c, 1, 1, "zone get config PROXY, for example zone get config backend-1"); err != nil {
 				return err

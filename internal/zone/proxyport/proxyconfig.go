@@ -25,7 +25,7 @@ func (s *Server) proxyConfig(w http.ResponseWriter, r *http.Request) {
 	}
 	out := apitypes.ZoneProxyConfigs{Items: []apitypes.ZoneProxyConfig{}}
 	for _, c := range s.cfg.Proxies.Proxies() {
-		if c.ID.Name != name || kind != "" && c.ID.Type != kind || mesh != "" && c.ID.Mesh != mesh {
+		if c.ID.Name != name || kind != "" && c.ID.Type != kind || mesh != "" && c.ID.Mesh != "" && c.ID.Mesh != mesh {
 			continue
 		}
 		one, err := configOf(c)
