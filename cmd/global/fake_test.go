@@ -58,11 +58,11 @@ func newFake(log string) *fake {
 		})
 	}
 	f.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		version := "v9"
+		index := apitypes.Index{Implementation: "Meridian", Version: "v9", InstanceID: node1}
 		if r.Header.Get("Authorization") == "" {
-			version = "unknown"
+			index.Version, index.InstanceID = "unknown", ""
 		}
-		reply(w, apitypes.Index{Implementation: "Meridian", Version: version})
+		reply(w, index)
 	})
 	f.mux.HandleFunc("GET /who-am-i", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "Bearer of-an-issuer" {

@@ -104,7 +104,7 @@ func ServerVersion(c *cli.Context) (string, error) {
 		return "", err
 	}
 	index, err := g.Index(c.Context)
-	if err == nil && index.Version == "unknown" {
+	if err == nil && index.InstanceID == "" {
 		err = federation.Errorf(federation.Unauthenticated, "it tells those only who say who they are")
 	}
 	if err != nil {
