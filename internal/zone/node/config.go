@@ -2,8 +2,10 @@ package node
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -46,7 +48,10 @@ type Config struct {
 	MayMove []string
 	// DPTLS holds the certificate shown to proxies. Where it is nil the zone makes
 	// its own, under DataDir, and renews it.
-	DPTLS    *tlsutil.Source
+	DPTLS *tlsutil.Source
+	// DPHosts are names and addresses under which proxies reach the port, for the
+	// certificate that the zone makes; this machine's own are always among them.
+	DPHosts  []string
 	DPCAFile string // shown to operators, who give it to proxies; empty: that of DPTLS
 
 	// ProxyProtocolFrom are balancers that tell with PROXY protocol whose connection they
@@ -116,6 +121,16 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
+	for _, host := range c.DPHosts {
+		if c.DPTLS != nil {
+			return federation.Errorf(federation.Invalid, "--dp-host is for the certificate that the zone makes, and --dp-cert-file names another").
+				WithHint("have a certificate made that is good for %s, see `global certs zone --help`", host)
+		}
+		if net.ParseIP(host) == nil && !hostName.MatchString(host) {
+			return federation.Errorf(federation.Invalid, "--dp-host %.80q is neither a host name nor an IP address", host).
+				WithHint("write it without a scheme and a port, for example --dp-host zone.example.com")
+		}
+	}
 	if err := c.Authn.Complete(); err != nil {
 		return err
 	}
@@ -126,11 +141,14 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// hostName is what a certificate can be good for beside addresses.
+var hostName = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*$`)
+
 // selfMade makes the TLS material of the proxies' port where the operator gave
 // none.
 func (c *Config) selfMade(dir string) (*tlsutil.Source, error) {
 	identity := tlsutil.Identity{Cluster: "zone-own", Role: tlsutil.RoleZone, Name: c.Zone}
-	return tlsutil.OpenSelfMade(dir, identity, ownHosts(), tlsutil.Options{
+	return tlsutil.OpenSelfMade(dir, identity, append(ownHosts(), c.DPHosts...), tlsutil.Options{
 		Logger: c.Logger.With("component", "tls"), Now: c.Now,
 	})
 }
