@@ -56,7 +56,7 @@ func ParseAuthMode(field, s string) (AuthMode, error) {
 	case "cpToken":
 		return AuthToken, nil
 	}
-	return "", InvalidField(field, "%.40q is not a way to authenticate: use cpToken, certificate or none", s)
+	return "", InvalidField(field, "%.40q is not a way to authenticate: use token, certificate or none", s)
 }
 
 // Zone is the global's record of a zone. A record appears when the zone first

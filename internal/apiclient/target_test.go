@@ -139,7 +139,7 @@ func TestResolveRefuses(t *testing.T) {
 		{"a token in the clear by name", Flags{Address: "http://localhost.example.com", TokenFile: token}, nil, "in the clear"},
 		{"a token to where a node was", Flags{DataDir: plain, TokenFile: token}, nil, "plain HTTP does not prove"},
 		{"the same from the environment", Flags{}, map[string]string{"GLOBAL_DATA_DIR": plain, "GLOBAL_TOKEN": "secret"}, "plain HTTP does not prove"},
-		{"no such folder", Flags{DataDir: "/nowhere/at/all"}, nil, "no node has run in"},
+		{"no such folder", Flags{DataDir: "/nowhere/at/all"}, nil, "no node runs in"},
 		{"a folder without that port", Flags{DataDir: noAPI}, nil, "serves no such port"},
 		{"no such token file", Flags{TokenFile: "/nowhere/token"}, nil, "no such file"},
 		{"a folder for a token", Flags{TokenFile: "/"}, nil, "is a directory"},

@@ -56,7 +56,7 @@ func Read(dir string) (Endpoints, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Endpoints{}, federation.Errorf(federation.NotFound, "no node has run in %s: %s is not there", dir, FileName).
+		return Endpoints{}, federation.Errorf(federation.NotFound, "no node runs in %s: %s is not there", dir, FileName).
 			WithHint("start one there, or name its address with --address")
 	case err != nil:
 		return Endpoints{}, unreadable(dir, path, err)

@@ -53,6 +53,7 @@ Examples:
 type summary struct {
 	Voters    int      `json:"voters"`
 	Live      int      `json:"live"`      // of the voters
+	Away      []string `json:"away"`      // the voters that are not
 	Tolerates int      `json:"tolerates"` // how many more voters may be lost
 	Leader    string   `json:"leader,omitempty"`
 	Zones     int      `json:"zones"` // those that are enabled
@@ -62,7 +63,7 @@ type summary struct {
 }
 
 func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
-	s := summary{Behind: []string{}, Offline: []string{}, Alarms: []string{}}
+	s := summary{Away: []string{}, Behind: []string{}, Offline: []string{}, Alarms: []string{}}
 	for _, m := range members.Members {
 		if m.Leader {
 			s.Leader = m.Name
@@ -71,6 +72,8 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 			s.Voters++
 			if m.Live {
 				s.Live++
+			} else {
+				s.Away = append(s.Away, m.Name)
 			}
 		}
 		if m.Diverged {
@@ -81,6 +84,9 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 		}
 	}
 	s.Tolerates = max(0, s.Live-s.Voters/2-1)
+	if 2*s.Live <= s.Voters {
+		s.Alarms = append(s.Alarms, "too few voters answer to change anything")
+	}
 	switch {
 	case s.Leader == "":
 		s.Alarms = append(s.Alarms, "no leader is known")
@@ -117,7 +123,10 @@ func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 
 // String is the summary in one line.
 func (s summary) String() string {
-	leader, zones, alarms := "no leader", plural(s.Zones, "zone"), "no alarms"
+	away, leader, zones, alarms := "", "no leader", plural(s.Zones, "zone"), "no alarms"
+	if len(s.Away) > 0 {
+		away = " (away: " + console.Names(s.Away) + ")"
+	}
 	if s.Leader != "" {
 		leader = "leader " + s.Leader
 	}
@@ -136,7 +145,7 @@ func (s summary) String() string {
 	if n := len(s.Alarms); n > 0 {
 		alarms = plural(n, "alarm") + ": " + strings.Join(s.Alarms, "; ")
 	}
-	return fmt.Sprintf("%d of %s live, tolerates the loss of %d; %s; %s; %s", s.Live, plural(s.Voters, "voter"), s.Tolerates, leader, zones, alarms)
+	return fmt.Sprintf("%d of %s live%s, tolerates the loss of %d; %s; %s; %s", s.Live, plural(s.Voters, "voter"), away, s.Tolerates, leader, zones, alarms)
 }
 
 func plural(n int, noun string) string {
@@ -152,6 +161,9 @@ func (s summary) verdict() error {
 	case len(s.Alarms) > 0:
 		return console.Pending(federation.Errorf(federation.Conflict, "%s: see `global cluster status`", plural(len(s.Alarms), "alarm")).
 			WithHint("docs/operations.md and docs/backup.md say what to do"))
+	case s.Voters == 1:
+		return console.Pending(federation.Errorf(federation.Conflict, "this is one node alone: without it nothing can be changed").
+			WithHint("add two members: three voters tolerate the loss of one, docs/lifecycle.md"))
 	case s.Tolerates == 0:
 		return console.Pending(federation.Errorf(federation.Conflict, "the loss of one more member stops the cluster").
 			WithHint("`global cluster status` shows who is away; three voters tolerate the loss of one"))

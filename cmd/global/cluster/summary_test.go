@@ -49,9 +49,9 @@ func TestSummary(t *testing.T) {
 		{reader, nil, "3 of 3 voters live, tolerates the loss of 1; leader global-1", console.ExitOK},
 		{voters(true, true, true), []apitypes.ZoneState{zone("a", true, 0), zone("b", true, 3), zone("c", false, 0), {Name: "d"}},
 			"3 zones: 1 behind (b), 1 offline (c); no alarms", console.ExitOK},
-		{voters(true, true, false), nil, "2 of 3 voters live, tolerates the loss of 0", console.ExitPending},
+		{voters(true, true, false), nil, "2 of 3 voters live (away: global-3), tolerates the loss of 0; leader global-1; 0 zones; no alarms", console.ExitPending},
 		{voters(true, true, true, true), nil, "4 of 4 voters live, tolerates the loss of 1", console.ExitOK},
-		{voters(true, true, true, true, false), nil, "4 of 5 voters live, tolerates the loss of 1", console.ExitOK},
+		{voters(true, true, true, true, false), nil, "4 of 5 voters live (away: global-5), tolerates the loss of 1", console.ExitOK},
 		{voters(true), []apitypes.ZoneState{zone("a", true, 0)}, "1 of 1 voter live, tolerates the loss of 0; leader global-1; 1 zone; no alarms", console.ExitPending},
 		{diverged, nil, "1 alarm: member global-3 has diverged", console.ExitPending},
 		{off, nil, "1 alarm: the clock of member global-2 is off by +1m0s", console.ExitPending},
@@ -59,7 +59,7 @@ func TestSummary(t *testing.T) {
 		{newer, nil, "1 alarm: zones hold a newer history", console.ExitPending},
 		{doubted, nil, "1 alarm: zone west holds what this cluster does not have", console.ExitPending},
 		{warned, nil, "1 alarm: something", console.ExitPending},
-		{follower, nil, "1 alarm: the leader does not answer: this is what another member knows", console.ExitPending},
+		{follower, nil, "2 alarms: too few voters answer to change anything; the leader does not answer: this is what another member knows", console.ExitPending},
 		{leaderless, nil, "no leader; 0 zones; 1 alarm: no leader is known", console.ExitPending},
 	} {
 		s := summarize(tt.members, tt.zones)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"path"
+	"strconv"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
@@ -69,9 +70,9 @@ func (n *Node) provedLoss(l raftstore.Loss) {
 }
 
 // noteAdminToken writes that this node made itself an administrator's token.
-func (n *Node) noteAdminToken(c *cptoken.Claims) error {
+func (n *Node) noteAdminToken(c *cptoken.Claims, serial uint64) error {
 	return n.audit.Write(audit.Record{
 		Class: audit.Issue, User: "meridian", Via: "start", Action: "renew admin.token", Outcome: audit.Done,
-		About: map[string]string{"kind": string(cptoken.User), "jti": c.ID, "name": c.Name, "groups": "admin", "expires": c.ExpiresAt.UTC().Format("2006-01-02T15:04:05Z07:00")},
+		About: map[string]string{"kind": string(cptoken.User), "jti": c.ID, "name": c.Name, "groups": "admin", "serial": strconv.FormatUint(serial, 10), "expires": c.ExpiresAt.UTC().Format("2006-01-02T15:04:05Z07:00")},
 	})
 }

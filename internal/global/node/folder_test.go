@@ -207,6 +207,25 @@ func TestTheAdministratorsTokenIsKept(t *testing.T) {
 	if n := issued(); n != 2 {
 		t.Errorf("%d tokens after the file was damaged", n)
 	}
+	// What lists tokens must know which key they need.
+	records := 0
+	err := filepath.WalkDir(filepath.Join(dir, auditDir), func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for line := range strings.Lines(string(data)) {
+			if strings.Contains(line, "renew admin.token") {
+				if records++; !strings.Contains(line, `"serial":"1"`) {
+					t.Errorf("the key is missing in %s", line)
+				}
+			}
+		}
+		return err
+	})
+	if err != nil || records != 2 {
+		t.Errorf("%d records, %v", records, err)
+	}
 }
 
 // TestUnwritableFolder: what cannot be written at the end of a start is found at its

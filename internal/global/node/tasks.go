@@ -123,7 +123,7 @@ func (n *Node) writeAdminToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.noteAdminToken(issued); err != nil {
+	if err := n.noteAdminToken(issued, signer.Ref().Serial); err != nil {
 		return err
 	}
 	n.cfg.Logger.Info("issued an administrator's token", "jti", issued.ID, "expires", issued.ExpiresAt, "file", n.adminTokenFile())
