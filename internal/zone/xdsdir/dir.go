@@ -52,11 +52,16 @@ type Dir struct {
 	gone    map[string]string       // digests of those of them whose files are gone
 	strange map[string]error        // what counts nowhere, by its text
 	lost    string                  // why the folder as a whole could not be read
-	// remembered are the places that held something, as far as the file of them says.
+	// remembered are the places that held something, as far as the file of them says. It is
+	// written by whoever holds saving too.
 	remembered map[string]bool
-	opened     bool // the first state is no change
+	saving     sync.Mutex // taken before mu
+	opened     bool       // the first state is no change
 
-	// Of Run alone: what the last look saw, and how many in a row saw something else.
+	// reading has one look at a time taken, so that none is followed by an older one. It is
+	// held before the others.
+	reading sync.Mutex
+	// What the last look of Run saw, and how many in a row saw something else.
 	seen   *found
 	looked int
 }
@@ -90,6 +95,8 @@ func (d *Dir) Run(ctx context.Context) error {
 
 // poll reads what has changed, unless somebody is still at it.
 func (d *Dir) poll() {
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	if f := d.look(); f != nil && d.quiet(f) {
 		d.take(f)
 	}
@@ -109,6 +116,8 @@ func (d *Dir) quiet(f *found) bool {
 
 // Check reads now what has changed.
 func (d *Dir) Check() {
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	if f := d.look(); f != nil {
 		d.take(f)
 	}

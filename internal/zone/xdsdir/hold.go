@@ -116,6 +116,8 @@ func (d *Dir) load() {
 // save writes it, where it changed. A disk that hangs stops who looks at the folder, and
 // nobody who is given what is in it.
 func (d *Dir) save() {
+	d.saving.Lock()
+	defer d.saving.Unlock()
 	now := d.holding()
 	if d.cfg.State == "" || maps.Equal(now, d.remembered) {
 		return
