@@ -104,9 +104,9 @@ func replica(t *testing.T, c *nodes, west *zoneProcess) {
 		r.start()
 		r.awaitReady()
 		Eventually(t, "the member to be shown as "+role, func() bool {
-			out, _, _ := r.cli("cluster", "status")
+			out, _, _ := r.cli("cluster", "status", "-o", "wide")
 			for line := range strings.Lines(out) {
-				if strings.HasPrefix(line, r.id()) && strings.Contains(line, role) {
+				if strings.Contains(line, r.id()) && strings.Contains(line, role) {
 					return r.status().Voters == voters
 				}
 			}
