@@ -224,7 +224,7 @@ func (p *proxy) answers(ctx context.Context, url string) error {
 
 // node is who the proxy says it is, as its bootstrap would have it.
 func (p *proxy) node() (*core.Node, error) {
-	resource := fmt.Sprintf(`{"type":"Dataplane","mesh":%q,"name":%q,"networking":{"address":"127.0.0.1","inbound":[{"port":8080,"tags":{"kuma.io/service":"backend"}}]}}`,
+	resource := fmt.Sprintf(`{"type":"Dataplane","mesh":%q,"name":%q,"networking":{"address":"127.0.0.1","inbound":[{"port":8080,"servicePort":8081,"tags":{"kuma.io/service":"backend"}}]}}`,
 		proxyMesh, proxyName(p.number))
 	fields, err := structpb.NewStruct(map[string]any{"dataplane.proxyType": "dataplane", "dataplane.resource": resource})
 	return &core.Node{Id: proxyMesh + "." + proxyName(p.number), Cluster: "backend", Metadata: fields}, err
