@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -256,6 +257,9 @@ func whereFrom(c *cli.Context, cfg *proxyagent.Config) error {
 // tokenFrom finds the proxy's token. A proxy without one is the zone's to judge.
 func tokenFrom(c *cli.Context, cfg *proxyagent.Config) (err error) {
 	if path := c.String("dataplane-token-file"); path != "" {
+		if cfg.TokenPath, err = filepath.Abs(path); err != nil {
+			return federation.Errorf(federation.Invalid, "--dataplane-token-file: %w", err)
+		}
 		cfg.Token, err = tokenfile.Follow(path, warn(c))
 		return err
 	}

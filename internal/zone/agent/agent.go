@@ -40,6 +40,9 @@ type Config struct {
 
 	// Token returns the token at this moment; nil: the proxy has none.
 	Token func() (string, error)
+	// TokenPath is the absolute path of the file that Token reads, which a bootstrap names where
+	// the zone has proxies read it by themselves; "" where there is none.
+	TokenPath string
 
 	// Output takes the configuration, in Format.
 	Output  *Printer

@@ -37,7 +37,7 @@ func TestADSPrintsTheConfigurationWithoutTokens(t *testing.T) {
 	}
 	q := z.asked[0]
 	if q.Mesh != "default" || q.Name != "backend-1" || q.ProxyType != "dataplane" || q.DataplaneToken != tokenA ||
-		q.Agent != nil || !strings.Contains(q.DataplaneResource, `"name":"backend-1"`) ||
+		q.DataplaneTokenPath != b.tokenFile || q.Agent != nil || !strings.Contains(q.DataplaneResource, `"name":"backend-1"`) ||
 		q.Version.KumaDP.Version != "test" || !strings.HasPrefix(q.CACert, "-----BEGIN CERTIFICATE") {
 		t.Errorf("asked with %+v", q)
 	}

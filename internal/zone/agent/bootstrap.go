@@ -25,18 +25,19 @@ const maxBootstrap = 4 << 20
 
 // bootstrapRequest is the body of POST /bootstrap, in Kuma's words.
 type bootstrapRequest struct {
-	Mesh              string   `json:"mesh"`
-	Name              string   `json:"name"`
-	ProxyType         string   `json:"proxyType"`
-	DataplaneToken    string   `json:"dataplaneToken,omitempty"`
-	DataplaneResource string   `json:"dataplaneResource,omitempty"`
-	Host              string   `json:"host,omitempty"`
-	CACert            string   `json:"caCert,omitempty"`
-	OperatingSystem   string   `json:"operatingSystem,omitempty"`
-	Features          []string `json:"features"`
-	Workdir           string   `json:"workdir,omitempty"`
-	AdminPort         uint32   `json:"adminPort,omitempty"`
-	Version           versions `json:"version"`
+	Mesh               string   `json:"mesh"`
+	Name               string   `json:"name"`
+	ProxyType          string   `json:"proxyType"`
+	DataplaneToken     string   `json:"dataplaneToken,omitempty"`
+	DataplaneTokenPath string   `json:"dataplaneTokenPath,omitempty"`
+	DataplaneResource  string   `json:"dataplaneResource,omitempty"`
+	Host               string   `json:"host,omitempty"`
+	CACert             string   `json:"caCert,omitempty"`
+	OperatingSystem    string   `json:"operatingSystem,omitempty"`
+	Features           []string `json:"features"`
+	Workdir            string   `json:"workdir,omitempty"`
+	AdminPort          uint32   `json:"adminPort,omitempty"`
+	Version            versions `json:"version"`
 
 	Agent *agentOfRequest `json:"meridianAgent,omitempty"`
 }
@@ -66,7 +67,7 @@ func (a *Agent) request(address, token string) bootstrapRequest {
 	host, _, _ := net.SplitHostPort(strings.TrimPrefix(address, "https://"))
 	q := bootstrapRequest{
 		Mesh: a.cfg.Mesh, Name: a.cfg.Name, ProxyType: a.cfg.Kind.ProxyType(),
-		DataplaneToken: token, Host: host,
+		DataplaneToken: token, DataplaneTokenPath: a.cfg.TokenPath, Host: host,
 		OperatingSystem: runtime.GOOS, Features: []string{},
 		Version: versions{KumaDP: versionOf{a.cfg.Version}},
 	}

@@ -258,7 +258,7 @@ func newBench(t *testing.T, z *zone, change func(*Config)) *bench {
 			data, err := os.ReadFile(b.tokenFile)
 			return strings.TrimSpace(string(data)), err
 		},
-		Version: "test", Output: NewPrinter(b.out, false),
+		TokenPath: b.tokenFile, Version: "test", Output: NewPrinter(b.out, false),
 		Logger: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
