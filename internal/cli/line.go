@@ -1,23 +1,16 @@
 package cli
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/meridiankds/meridian/internal/redact"
 )
 
 // maxLine bounds one line of a message in runes: what another machine sent as a
 // detail must not scroll the operator's screen away.
 const maxLine = 1000
-
-// token matches the compact form of a JWT (RFC 7519): a JSON object in base64url
-// begins with "eyJ". The signature may be missing. Only base64url and dots are
-// matched, so that the text around it stays.
-var token = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?`)
-
-// privateKey matches the beginning of a PEM block of a private key (RFC 7468).
-var privateKey = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`)
 
 // Line returns s as one line that is safe to show: control and formatting
 // characters become blanks, runs of blanks one blank, anything shaped like a
@@ -43,10 +36,12 @@ func Line(s string) string {
 		}
 		b.WriteRune(r)
 	}
-	return token.ReplaceAllString(strings.TrimRight(b.String(), " "), "<token>")
+	return redact.Token.ReplaceAllString(strings.TrimRight(b.String(), " "), "<token>")
 }
 
 // LooksSecret reports whether an argument has the shape of something that must
 // not be one: other users of the machine read arguments in the process table,
 // and shells keep them.
-func LooksSecret(arg string) bool { return token.MatchString(arg) || privateKey.MatchString(arg) }
+func LooksSecret(arg string) bool {
+	return redact.Token.MatchString(arg) || redact.PrivateKey.MatchString(arg)
+}

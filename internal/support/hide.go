@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+
+	"github.com/meridiankds/meridian/internal/redact"
 )
 
 // removed is what stands in the place of what was taken out.
@@ -12,8 +14,7 @@ const removed = "(removed)"
 // What is a secret wherever it stands: no log line and no answer has one, and a mistake in
 // one of them is not to reach a maintainer.
 var secrets = []*regexp.Regexp{
-	regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?`),
-	regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(-----END [A-Z ]*PRIVATE KEY-----|$)`),
+	redact.Token, redact.PrivateKey,
 	regexp.MustCompile(`(?i)bearer +[A-Za-z0-9_.-]+`),
 }
 

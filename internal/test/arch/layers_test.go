@@ -23,7 +23,7 @@ type layer struct {
 var layers = []layer{
 	{"ground", []string{"federation", "internal/apitypes", "internal/clock", "internal/coredump",
 		"internal/metrics", "internal/setsum", "internal/spelling", "kds/kdspb", "raftstore/storepb"}},
-	{"files and lines", []string{"internal/disk", "internal/net/loglimit", "internal/runlog", "internal/zone/envoyres", "internal/zone/redact", "raftstore/ptree"}},
+	{"files and lines", []string{"internal/disk", "internal/net/loglimit", "internal/redact", "internal/runlog", "internal/zone/envoyres", "raftstore/ptree"}},
 	{"plumbing", []string{"cptoken", "internal/apierr", "internal/apierr/grpcerr", "internal/cli", "internal/config", "internal/net/preauth", "internal/net/throttle",
 		"internal/net/tlsutil", "internal/support", "internal/yamldoc", "internal/zone/rollout", "raftstore/raftnet"}},
 	{"tokens and rights", []string{"cptoken/issue", "internal/access", "internal/endpoints", "internal/global/idlist", "internal/global/secretname", "internal/keyring",

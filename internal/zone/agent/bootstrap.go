@@ -17,7 +17,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
-	"github.com/meridiankds/meridian/internal/zone/redact"
+	"github.com/meridiankds/meridian/internal/redact"
 )
 
 // maxBootstrap bounds the answer to POST /bootstrap.

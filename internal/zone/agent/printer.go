@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/zone/redact"
+	"github.com/meridiankds/meridian/internal/redact"
 )
 
 // Printer writes the configuration that a proxy is given: the bootstrap, and each

@@ -20,7 +20,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
-	"github.com/meridiankds/meridian/internal/zone/redact"
+	"github.com/meridiankds/meridian/internal/redact"
 )
 
 // The types that are asked for: of the first two everything, of the others what

@@ -9,9 +9,9 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/redact"
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
-	"github.com/meridiankds/meridian/internal/zone/redact"
 	"github.com/meridiankds/meridian/internal/zone/rollout"
 )
 

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	"github.com/meridiankds/meridian/internal/zone/redact"
+	"github.com/meridiankds/meridian/internal/redact"
 )
 
 // within are the fields whose names are too common: they stand in another one that is taken

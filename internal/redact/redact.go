@@ -1,9 +1,9 @@
-// Package redact takes secrets out of what is shown of Envoy's configuration.
+// Package redact takes secrets out of what is shown: of any text what is shaped like one, of
+// Envoy's configuration also what stands where a secret does.
 package redact
 
 import (
 	"encoding/base64"
-	"regexp"
 	"strings"
 )
 
@@ -12,13 +12,6 @@ const (
 	token  = "[token]"
 	secret = "[secret]"
 )
-
-// jwt is what looks like a signed token: three parts of base64url, of which the
-// first is a JSON object.
-var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
-
-// privateKey is a private key in PEM, or what is there of one.
-var privateKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)`)
 
 // secretFields are those of Envoy's API and Kuma's that hold secrets.
 var secretFields = map[string]bool{
@@ -85,13 +78,13 @@ func field(item any) any {
 // Text replaces tokens and private keys in a text, also where the text is
 // their base64.
 func Text(text string) string {
-	text = privateKey.ReplaceAllString(text, secret)
-	text = jwt.ReplaceAllString(text, token)
+	text = PrivateKey.ReplaceAllString(text, secret)
+	text = Token.ReplaceAllString(text, token)
 	if len(text) < 24 {
 		return text
 	}
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
-		if inner, err := encoding.DecodeString(text); err == nil && (jwt.Match(inner) || privateKey.Match(inner)) {
+		if inner, err := encoding.DecodeString(text); err == nil && (Token.Match(inner) || PrivateKey.Match(inner)) {
 			return secret
 		}
 	}
