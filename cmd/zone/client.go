@@ -20,13 +20,18 @@ func resolve(c *cli.Context, service apiclient.Service, address, tokenFile strin
 	return apiclient.Resolve(service, flags, os.Getenv, c.App.Reader)
 }
 
-// serverVersion asks a zone for its version.
-func serverVersion(c *cli.Context) (string, error) {
+// connect returns a client of the zone's API that the flags of [console.ClientFlags] name.
+func connect(c *cli.Context) (*apiclient.Zone, error) {
 	target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	zone, err := apiclient.NewZone(target, agent(c))
+	return apiclient.NewZone(target, agent(c))
+}
+
+// serverVersion asks a zone for its version.
+func serverVersion(c *cli.Context) (string, error) {
+	zone, err := connect(c)
 	if err != nil {
 		return "", err
 	}

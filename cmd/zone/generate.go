@@ -5,7 +5,6 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -63,11 +62,7 @@ func askForToken(c *cli.Context, tags console.Tags) error {
 		}
 		request.ValidFor = d.String()
 	}
-	target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
-	if err != nil {
-		return err
-	}
-	zone, err := apiclient.NewZone(target, agent(c))
+	zone, err := connect(c)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/zone/resource"
@@ -46,11 +45,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
-			if err != nil {
-				return err
-			}
-			zone, err := apiclient.NewZone(target, agent(c))
+			zone, err := connect(c)
 			if err != nil {
 				return err
 			}
@@ -85,11 +80,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
-			if err != nil {
-				return err
-			}
-			zone, err := apiclient.NewZone(target, agent(c))
+			zone, err := connect(c)
 			if err != nil {
 				return err
 			}

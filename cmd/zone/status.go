@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cptoken"
-	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 )
@@ -32,11 +31,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
-			if err != nil {
-				return err
-			}
-			zone, err := apiclient.NewZone(target, agent(c))
+			zone, err := connect(c)
 			if err != nil {
 				return err
 			}
@@ -64,15 +59,6 @@ func logLevelCommand() *cli.Command {
 
 func supportCommand() *cli.Command {
 	return console.SupportCommand(console.ClientFlags("zone"), func(c *cli.Context) (console.Support, error) { return connect(c) })
-}
-
-// connect returns a client of the zone that the command line names.
-func connect(c *cli.Context) (*apiclient.Zone, error) {
-	target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
-	if err != nil {
-		return nil, err
-	}
-	return apiclient.NewZone(target, agent(c))
 }
 
 func statusLines(s apitypes.ZoneStatus, now time.Time) io.WriterTo {

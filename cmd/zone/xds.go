@@ -6,7 +6,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/federation"
-	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/zone/xdsdir"
 )
@@ -83,11 +82,7 @@ Examples:
 			if err := console.Arguments(c, 1, 1, "zone xds accept DIGEST; `zone status` shows it"); err != nil {
 				return err
 			}
-			target, err := resolve(c, apiclient.API("zone"), c.String("address"), c.String("token-file"))
-			if err != nil {
-				return err
-			}
-			zone, err := apiclient.NewZone(target, agent(c))
+			zone, err := connect(c)
 			if err != nil {
 				return err
 			}

@@ -46,44 +46,36 @@ func (f *Fields) WriteTo(w io.Writer) (int64, error) {
 	return buf.WriteTo(w)
 }
 
-// Tables are shown one below the other, with a blank line between two.
-type Tables []*Table
+// formatted is what a command shows, which may differ by format.
+type formatted interface {
+	io.WriterTo
+	formatted(Format)
+}
 
-func (l Tables) formatted(format Format) {
-	for _, t := range l {
-		t.formatted(format)
+// stack are shown one below the other, with a blank line between two.
+type stack[S formatted] []S
+
+// Tables and Paragraphs are several tables, and the fields of several things, one below the
+// other with a blank line between two.
+type (
+	Tables     = stack[*Table]
+	Paragraphs = stack[*Fields]
+)
+
+func (l stack[S]) formatted(format Format) {
+	for _, one := range l {
+		one.formatted(format)
 	}
 }
 
 // WriteTo implements [io.WriterTo].
-func (l Tables) WriteTo(w io.Writer) (int64, error) {
+func (l stack[S]) WriteTo(w io.Writer) (int64, error) {
 	var buf bytes.Buffer
-	for i, t := range l {
+	for i, one := range l {
 		if i > 0 {
 			buf.WriteByte('\n')
 		}
-		_, _ = t.WriteTo(&buf) // a bytes.Buffer takes everything
-	}
-	return buf.WriteTo(w)
-}
-
-// Paragraphs are fields of several things, with a blank line between two.
-type Paragraphs []*Fields
-
-func (p Paragraphs) formatted(format Format) {
-	for _, f := range p {
-		f.formatted(format)
-	}
-}
-
-// WriteTo implements [io.WriterTo].
-func (p Paragraphs) WriteTo(w io.Writer) (int64, error) {
-	var buf bytes.Buffer
-	for i, f := range p {
-		if i > 0 {
-			buf.WriteByte('\n')
-		}
-		_, _ = f.WriteTo(&buf) // a bytes.Buffer takes everything
+		_, _ = one.WriteTo(&buf) // a bytes.Buffer takes everything
 	}
 	return buf.WriteTo(w)
 }

@@ -69,7 +69,7 @@ func Print(w io.Writer, f Format, data any, table func() io.WriterTo) error {
 		out, err = yaml.Marshal(data)
 	default:
 		shown := table()
-		if t, ok := shown.(interface{ formatted(Format) }); ok {
+		if t, ok := shown.(formatted); ok {
 			t.formatted(f)
 			_, err := shown.WriteTo(w)
 			return writeFailed(err)
