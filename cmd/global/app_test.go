@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/urfave/cli/v2"
 
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 )
 
 // runApp runs a command line in this process.
@@ -17,22 +16,7 @@ func runApp(args ...string) (code int, out, errs string) { return runWith("", ar
 
 // output is what a command wrote. Like a file, it takes lines of several goroutines: an
 // upload that is sent again says so while the command shows its progress.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+type output = testlog.Log
 
 // runWith runs a command line in this process with that on standard input.
 func runWith(input string, args ...string) (code int, out, errs string) {

@@ -32,7 +32,7 @@ func openTerminal(t *testing.T) *terminal {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("this machine has no pseudo terminals: %v", err)
+		t.Skipf("skipped: this machine gives no pseudo terminal to look at progress on: %v", err)
 	}
 	number, unlock := uint32(0), int32(0)
 	ioctl := func(request uintptr, p unsafe.Pointer) {
@@ -44,7 +44,7 @@ func openTerminal(t *testing.T) *terminal {
 	ioctl(syscall.TIOCGPTN, unsafe.Pointer(&number))
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("this machine has no pseudo terminals: %v", err)
+		t.Skipf("skipped: this machine gives no pseudo terminal to look at progress on: %v", err)
 	}
 	term := &terminal{tty: tty, show: make(chan struct{})}
 	over := make(chan struct{})

@@ -62,7 +62,7 @@ func watched(t *testing.T, line string, handler func(w http.ResponseWriter, r *h
 // TestEveryWatchAsksAgain: each of them shows once, asks again, and ends well with Ctrl-C.
 func TestEveryWatchAsksAgain(t *testing.T) {
 	if testing.Short() {
-		t.Skip("--watch asks every two seconds")
+		t.Skip("skipped with -short: --watch asks again after two seconds")
 	}
 	t.Parallel()
 	var wait sync.WaitGroup
@@ -98,7 +98,7 @@ func TestEveryWatchAsksAgain(t *testing.T) {
 // answer for a moment is asked again.
 func TestWatchShowsWhatChanged(t *testing.T) {
 	if testing.Short() {
-		t.Skip("--watch asks every two seconds")
+		t.Skip("skipped with -short: --watch asks again after two seconds")
 	}
 	t.Parallel()
 	asked := 0

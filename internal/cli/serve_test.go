@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/runlog"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 )
 
 // TestTheLastLineIsJSONToo: what a server that logs JSON says of its end is a line of its
@@ -62,22 +62,7 @@ func (n *fakeNode) Ready() <-chan struct{} { return n.ready }
 func (n *fakeNode) Reload()                { n.reloaded <- struct{}{} }
 
 // safeBuffer is a log that is read while it is written.
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
+type safeBuffer = testlog.Log
 
 // TestHangupReloads: each SIGHUP has the node look at its files and the settings be read
 // again; what is wrong with them is said, and ends nothing.

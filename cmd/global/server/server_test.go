@@ -1,13 +1,11 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/endpoints"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 )
 
 // onFreePorts has a node listen wherever the system has room.
@@ -97,24 +96,7 @@ func wait(t *testing.T, ended chan int, errs *output) {
 }
 
 // output keeps what a command writes, for who looks while it runs.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-// String returns what was written so far.
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+type output = testlog.Log
 
 // makeSecrets writes what a node of a cluster starts with.
 func makeSecrets(t *testing.T, dir string) {

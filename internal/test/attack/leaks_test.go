@@ -58,7 +58,7 @@ func TestNothingOfTheAttacksIsWrittenDown(t *testing.T) {
 		t.Fatalf("%d needles only", len(needles))
 	}
 
-	places := map[string][]byte{"the logs": f.log.bytes(), "the answers": []byte(said.String())}
+	places := map[string][]byte{"the logs": []byte(f.log.String()), "the answers": []byte(said.String())}
 	if !bytes.Contains(places["the logs"], []byte("bad_signature")) {
 		t.Fatal("the logs have no refusal: the search would prove nothing")
 	}

@@ -72,7 +72,7 @@ var peerProtocols = []string{tlsutil.ALPNPeerHTTP2, tlsutil.ALPNRaft, "h2", "raf
 // seal key, ask the members' port for everything that it has.
 func TestAMembersCertificateOpensNothing(t *testing.T) {
 	log := &book{}
-	c := cluster.StartGlobals(t, log.logger(), 1)
+	c := cluster.StartGlobals(t, logger(log), 1)
 	leader := c.Members[0]
 	m := memberThief{t, leader.Node.Endpoints().Peer, c.Certificate(tlsutil.Identity{Cluster: clusterName, Role: tlsutil.RoleNode, Name: "node"})}
 	_, before := leader.Node.Store().Head()
@@ -100,7 +100,7 @@ func TestAMembersCertificateOpensNothing(t *testing.T) {
 	if _, after := leader.Node.Store().Head(); after != before {
 		t.Errorf("the state has moved from %s to %s", before, after)
 	}
-	if text := log.bytes(); bytes.Contains(text, []byte("invented")) {
+	if text := []byte(log.String()); bytes.Contains(text, []byte("invented")) {
 		t.Error("a caller that a thief invented is in the log")
 	}
 }

@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,13 +8,13 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/test/cluster"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 	"github.com/meridiankds/meridian/kds/kdspb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -25,22 +24,7 @@ import (
 const healthCheck = "/kuma.mesh.v1alpha1.GlobalKDSService/HealthCheck"
 
 // book is a log that is searched while the nodes run.
-type book struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *book) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *book) bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Clone(b.text.Bytes())
-}
+type book = testlog.Log
 
 // federation is what is attacked: a global and the zone west.
 type federation struct {
@@ -52,14 +36,14 @@ type federation struct {
 }
 
 // logger writes everything into the book.
-func (b *book) logger() *slog.Logger {
+func logger(b *book) *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func start(t *testing.T) *federation {
 	t.Helper()
 	f := &federation{t: t, log: &book{}}
-	f.global = cluster.StartGlobal(t, f.log.logger())
+	f.global = cluster.StartGlobal(t, logger(f.log))
 	f.west = f.global.StartZone("west", f.global.KDS())
 	f.west.WaitCurrent(f.global)
 	roots, err := tlsutil.LoadPool(f.global.Node.Endpoints().CAFile)

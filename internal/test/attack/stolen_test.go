@@ -120,7 +120,7 @@ func (f *federation) peer(own *tls.Certificate, token string) answer {
 // role's are taken, and one of another cluster and of another CA everywhere.
 func TestEachPortTakesOneRole(t *testing.T) {
 	log := &book{}
-	c := cluster.StartGlobals(t, log.logger(), 1)
+	c := cluster.StartGlobals(t, logger(log), 1)
 	f := &federation{t: t, log: log, global: c.Members[0], roots: c.CA.Pool()}
 	roles := map[string]tlsutil.Identity{
 		"a zone's": {Cluster: clusterName, Role: tlsutil.RoleZone, Name: "west"},

@@ -271,7 +271,7 @@ func TestAgentThatIsKilledLeavesNoEnvoy(t *testing.T) {
 	}
 	needEnvoy(t)
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		t.Skipf("this system does not end a program with the one that started it: %v", err)
+		t.Skipf("skipped: this system does not end a program with the one that started it: %v", err)
 	}
 	z := startZone(t)
 	e := prepareAgent(t, http.HandlerFunc(hello), z)

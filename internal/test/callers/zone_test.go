@@ -1,7 +1,6 @@
 package callers
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -21,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 	"github.com/meridiankds/meridian/internal/zone/node"
 )
 
@@ -63,22 +63,7 @@ func sign(t *testing.T, claims map[string]any) string {
 }
 
 // journal is a log that a test may read while the zone runs.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
+type journal = testlog.Log
 
 // zone is a running zone west that holds the key of the tests for zone tokens and for
 // the meshes payments and default.

@@ -78,7 +78,7 @@ func TestAgentAtAZone(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- a.RunADS(ctx) }()
 	// A new user sees something real: a listener for the inbound, a cluster behind.
-	Eventually(t, "the listener", func() bool { return out.has("portValue: 18080") && out.has("portValue: 8080") })
+	Eventually(t, "the listener", func() bool { return out.Has("portValue: 18080") && out.Has("portValue: 8080") })
 	shown := func(token string) int {
 		id, err := cptoken.Inspect(token)
 		if err != nil {
@@ -135,12 +135,12 @@ func TestAgentAtAZone(t *testing.T) {
 	}
 	for _, token := range []string{first, second} {
 		for _, j := range []*journal{out, log, zoneLog} {
-			if j.has(token) {
+			if j.Has(token) {
 				t.Error("a token was printed or logged")
 			}
 		}
 	}
-	if !zoneLog.has("reason=revoked") || !strings.Contains(log.String(), "connected with the new token") {
+	if !zoneLog.Has("reason=revoked") || !strings.Contains(log.String(), "connected with the new token") {
 		t.Errorf("the logs do not tell: %s", log)
 	}
 }

@@ -174,7 +174,7 @@ func TestBadInputAtTheProxiesPort(t *testing.T) {
 			if status != tt.status || tt.reason != "" && reason != tt.reason {
 				t.Errorf("%d %q, want %d %q", status, reason, tt.status, tt.reason)
 			}
-			if tt.reason != "" && !log.has("refused a bootstrap", "reason="+tt.reason) {
+			if tt.reason != "" && !log.Has("refused a bootstrap", "reason="+tt.reason) {
 				t.Error("the operator is not told")
 			}
 		})
@@ -195,14 +195,14 @@ func TestBadInputAtTheProxiesPort(t *testing.T) {
 			if text := grpcstatus.Convert(err).Message(); !strings.HasPrefix(text, tt.reason+": ") {
 				t.Errorf("got %v", err)
 			}
-			if !log.has(tt.line, "reason="+tt.reason) {
+			if !log.Has(tt.line, "reason="+tt.reason) {
 				t.Error("the operator is not told")
 			}
 		})
 	}
 	t.Run("a name that another holds", func(t *testing.T) { nameOfAnother(t, g, z, tokens, resource) })
 	for name, token := range tokens {
-		if log.has(token) || log.has(token[strings.LastIndexByte(token, '.')+1:]) {
+		if log.Has(token) || log.Has(token[strings.LastIndexByte(token, '.')+1:]) {
 			t.Errorf("the token %q stands in the log", name)
 		}
 	}
@@ -222,8 +222,8 @@ func nameOfAnother(t *testing.T, g *Global, z *Zone, tokens map[string]string, r
 		if err := <-done; err != nil {
 			t.Errorf("who was there first ended with %v", err)
 		}
-		if log.has("ended") {
-			t.Errorf("who was there first was disturbed: %s", &log.text)
+		if log.Has("ended") {
+			t.Errorf("who was there first was disturbed: %s", log.String())
 		}
 	}()
 	Eventually(t, "the first to be connected", func() bool { return len(z.Node.Proxies().Proxies()) == 1 })
@@ -277,7 +277,7 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.RunADS(ctx) }()
-	Eventually(t, "a proxy to be configured beside them", func() bool { return out.has("portValue: 18080") })
+	Eventually(t, "a proxy to be configured beside them", func() bool { return out.Has("portValue: 18080") })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -1,11 +1,9 @@
 package cluster
 
 import (
-	"bytes"
 	"encoding/json"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,42 +13,6 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 )
-
-// logLines keeps what members log.
-type logLines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logLines) have(parts ...string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		found := 0
-		for _, part := range parts {
-			if strings.Contains(line, part) {
-				found++
-			}
-		}
-		if found == len(parts) {
-			return true
-		}
-	}
-	return false
-}
-
-// String is all that was logged.
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // issue asks a member for a token of zone west.
 func (g *Global) issue(t *testing.T) (token string, status int, detail string) {
@@ -96,7 +58,7 @@ func TestAMemberWhoseClockIsOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			lines := &logLines{}
+			lines := &journal{}
 			c := NewGlobals(t, slog.New(slog.NewTextHandler(lines, nil)), 3)
 			wrong := c.Members[1]
 			wrong.Clock = off
@@ -124,7 +86,7 @@ func TestAMemberWhoseClockIsOff(t *testing.T) {
 			})
 			Eventually(t, "the logs of all to name it", func() bool {
 				for _, g := range c.Members {
-					if !lines.have("a member's clock is off", "member="+g.Name, "member="+id) {
+					if !lines.Has("a member's clock is off", "member="+g.Name, "member="+id) {
 						return false
 					}
 				}

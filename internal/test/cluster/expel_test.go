@@ -30,7 +30,7 @@ func TestAnExpelledMemberIsRefused(t *testing.T) {
 	if !slices.Equal(removed.Expelled, []string{id, key}) {
 		t.Fatalf("expelled %v, want the node %s and its certificate %s", removed.Expelled, id, key)
 	}
-	Eventually(t, "the expelled node to be refused", func() bool { return log.has("a peer was refused", "was expelled") })
+	Eventually(t, "the expelled node to be refused", func() bool { return log.Has("a peer was refused", "was expelled") })
 	var list apitypes.ExpelledList
 	leader.want(t, 200, "GET", "/v1/expelled", nil, &list)
 	if list.Total != 2 || list.Items[0].Reason != "stolen" || list.Items[0].By == "" {

@@ -47,7 +47,7 @@ func TestALossIsToldUntilItIsConfirmed(t *testing.T) {
 	loss := g.Node.Store().Losses()[0]
 
 	Eventually(t, "an error in the log", func() bool {
-		return log.has("level=ERROR", "acknowledged changes were lost", `shown_by="zone west"`, loss.Shown.String(), "global cluster confirm-loss")
+		return log.Has("level=ERROR", "acknowledged changes were lost", `shown_by="zone west"`, loss.Shown.String(), "global cluster confirm-loss")
 	})
 	metric := func(value string) bool {
 		return strings.Contains(scrape(t, g.Node.Endpoints().Diagnostics), "\nmeridian_losses_unconfirmed "+value+"\n")

@@ -90,7 +90,7 @@ func TestTwoHundredZonesComeBack(t *testing.T) {
 	joinAll(g, zones)
 	await(t, "to wait for the global", zones, func(z *lightZone) bool { return z.waits(g) })
 	Eventually(t, "the limit of one an hour to be told", func() bool {
-		return log.has("level=ERROR", "somebody holds what this cluster does not have", "why=waits", "once more within an hour", "confirm-loss")
+		return log.Has("level=ERROR", "somebody holds what this cluster does not have", "why=waits", "once more within an hour", "confirm-loss")
 	})
 	seen.note(g)
 	if n := len(g.Node.Store().Losses()); len(seen) != 2 || n != 1 {
@@ -307,7 +307,7 @@ func TestZonesAreTurnedToAnotherClusterOfTheirName(t *testing.T) {
 
 		revokeNew(t, away)
 		turned(t, zones, away, "", "failed") // a stranger is told no more
-		if !log.has("level=WARN", "zone="+zones[0].name, "reason="+string(cptoken.BadSignature)) {
+		if !log.Has("level=WARN", "zone="+zones[0].name, "reason="+string(cptoken.BadSignature)) {
 			t.Error("the other cluster does not name whom it refused")
 		}
 		for _, z := range zones {

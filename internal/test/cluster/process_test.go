@@ -31,13 +31,6 @@ type process struct {
 	log journal
 }
 
-// String is all that was written so far.
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
 func spawn(t *testing.T, path string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(path, args...)}

@@ -100,11 +100,11 @@ func TestZoneRelaysTokens(t *testing.T) {
 		t.Errorf("with the global away the zone refuses the token: %+v", verdict)
 	}
 	for _, secret := range []string{user, reader, everywhere, elsewhere, token} {
-		if log.has(secret) || log.has(secret[strings.LastIndex(secret, ".")+1:]) {
+		if log.Has(secret) || log.Has(secret[strings.LastIndex(secret, ".")+1:]) {
 			t.Error("a token, or its signature, stands in a log")
 		}
 	}
-	if !log.has("api request", "ann", "throughZone=west") || !log.has("asked of the global, and refused", "rob", "not_allowed") {
+	if !log.Has("api request", "ann", "throughZone=west") || !log.Has("asked of the global, and refused", "rob", "not_allowed") {
 		t.Error("the logs do not tell who asked through which zone")
 	}
 }

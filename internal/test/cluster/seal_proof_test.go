@@ -77,7 +77,7 @@ func TestSealRotationAmongMembers(t *testing.T) {
 	c.Configure = func(cfg *globalnode.Config) { cfg.Logger = slog.New(slog.NewTextHandler(log, nil)) }
 	late.Launch()
 	Eventually(t, "the node with the former seal key to be told why", func() bool {
-		return log.has("proves no seal key that the cluster uses")
+		return log.Has("proves no seal key that the cluster uses")
 	})
 	for _, m := range leader.Node.Store().Members() {
 		if m.ID == late.Node.Store().NodeID() {

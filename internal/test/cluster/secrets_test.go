@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/meridiankds/meridian/cptoken"
@@ -125,29 +124,11 @@ func (n needles) searchFolder(t *testing.T, dir string, without ...string) (file
 	return files
 }
 
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) bytes() []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Clone(l.b.Bytes())
-}
-
 // TestPrivateKeysStayAtTheGlobal looks for every private key in everything that
 // leaves a global's memory: its files, the KDS conversation, the zone's files,
 // the logs of both and the answers of the API.
 func TestPrivateKeysStayAtTheGlobal(t *testing.T) {
-	logs := &lockedBuffer{}
+	logs := &journal{}
 	g := StartGlobal(t, slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})), PlainKDS)
 	relay := NewRelay(t, g.KDS())
 	west := g.StartZone("west", relay.Addr())
@@ -195,7 +176,7 @@ func TestPrivateKeysStayAtTheGlobal(t *testing.T) {
 	if files := secrets.searchFolder(t, west.Dir); files < 2 {
 		t.Errorf("searched %d files of the zone only", files)
 	}
-	logged := logs.bytes()
+	logged := []byte(logs.String())
 	secrets.search(t, "the logs", logged)
 	if len(logged) == 0 || bytes.Contains(logged, []byte("eyJ")) {
 		t.Error("the logs are empty or hold a token")

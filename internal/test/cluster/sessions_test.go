@@ -1,48 +1,23 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
 	kdsserver "github.com/meridiankds/meridian/kds/server"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
 // journal is a log that a test reads.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) has(words ...string) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for line := range strings.SplitSeq(j.text.String(), "\n") {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
-			return true
-		}
-	}
-	return false
-}
+type journal = testlog.Log
 
 // open returns the open session of a zone, if it has one.
 func (g *Global) open(zone string) (kdsserver.Session, bool) {
@@ -154,7 +129,7 @@ func TestAZoneLosesItsSessionAndNobodyElse(t *testing.T) {
 			c.act(west.Token)
 			Eventually(t, "west's session to end", func() bool { _, ok := g.open("west"); return !ok })
 			Eventually(t, "the log to say why", func() bool {
-				return log.has(`msg="Remote CP session ended"`, "zone=west", "reason="+c.reason)
+				return log.Has(`msg="Remote CP session ended"`, "zone=west", "reason="+c.reason)
 			})
 			Eventually(t, "west to be told", func() bool {
 				s := west.Node.Link()

@@ -20,6 +20,7 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -210,22 +211,7 @@ func (z *zone) end(name string, err error) {
 }
 
 // buffer is what is printed, for tests to read along.
-type buffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
+type buffer = testlog.Log
 
 const resourceYAML = `type: Dataplane
 mesh: default

@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -38,6 +37,7 @@ import (
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
+	"github.com/meridiankds/meridian/internal/test/testlog"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"github.com/meridiankds/meridian/internal/zone/sessions"
@@ -147,22 +147,7 @@ func (c *copyOf) revoke(tell bool, ids ...string) {
 }
 
 // logBook is a log that a test may read while the server runs.
-type logBook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBook) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBook) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
+type logBook = testlog.Log
 
 // bench is a zone's port for proxies.
 type bench struct {
