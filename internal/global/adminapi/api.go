@@ -13,6 +13,7 @@ import (
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/global/auditlist"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/internal/net/loglimit"
 	"github.com/meridiankds/meridian/internal/net/turns"
@@ -121,8 +122,9 @@ type API struct {
 	bulk    *turns.Turns      // of the one list of ids that is taken at a time
 	lines   *loglimit.Limiter // of all listeners together
 
-	zoneWrites sync.Mutex   // from reading a zone's record to writing it
-	audits     *turns.Turns // of who reads the audit log
+	zoneWrites sync.Mutex // from reading a zone's record to writing it
+	logs       *auditlist.Logs
+	audits     *turns.Turns // of who reads them
 	large      *turns.Turns // of the one large body that is dealt with
 	listBody   int64        // maxListBody; tests make it small
 }
@@ -161,6 +163,7 @@ func New(cfg Config) *API {
 		cfg: cfg, store: cfg.Store, fleet: cfg.Fleet, log: cfg.Logger,
 		streams: make(chan struct{}, maxStreams), bulk: turns.New(1),
 		lines:  loglimit.New(loglimit.PerSecond, cfg.Now),
+		logs:   &auditlist.Logs{Members: cfg.Members, Self: cfg.Store.NodeID(), Own: cfg.Audit, Of: cfg.AuditOf, Logger: cfg.Logger},
 		audits: turns.New(maxAudits),
 		large:  turns.New(1), listBody: maxListBody,
 	}

@@ -15,12 +15,13 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/clocks"
+	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/kds/kuma"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
 func (api *API) listCutOffs(_ *act, w http.ResponseWriter, r *http.Request) error {
-	list, err := listOf(r, api.store.CutOffs(), cutOffJSON)
+	list, err := paging.List(r, api.store.CutOffs(), cutOffJSON)
 	if err != nil {
 		return err
 	}

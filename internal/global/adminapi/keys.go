@@ -11,13 +11,14 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
 func (api *API) listKeys(_ *act, w http.ResponseWriter, r *http.Request) error {
 	broken := api.store.Broken()
-	list, err := listOf(r, api.store.Keys(), func(k raftstore.Key) apitypes.Key {
+	list, err := paging.List(r, api.store.Keys(), func(k raftstore.Key) apitypes.Key {
 		j := keyJSON(k)
 		j.Broken = slices.Contains(broken, k.ID)
 		return j

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -48,7 +49,7 @@ func (api *API) meshField(name string) error {
 }
 
 func (api *API) listMeshes(_ *act, w http.ResponseWriter, r *http.Request) error {
-	list, err := listOf(r, api.meshes(), meshJSON)
+	list, err := paging.List(r, api.meshes(), meshJSON)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
+	"github.com/meridiankds/meridian/internal/global/paging"
 )
 
 // observed returns what the fleet knows of each zone, by name.
@@ -19,7 +20,7 @@ func (api *API) observed() map[string]fleet.Zone {
 
 func (api *API) listOverviews(_ *act, w http.ResponseWriter, r *http.Request) error {
 	observed := api.observed()
-	list, err := listOf(r, api.zones(), func(z federation.Zone) apitypes.ZoneOverview {
+	list, err := paging.List(r, api.zones(), func(z federation.Zone) apitypes.ZoneOverview {
 		return observed[z.Name].Overview(z)
 	})
 	if err != nil {
@@ -31,7 +32,7 @@ func (api *API) listOverviews(_ *act, w http.ResponseWriter, r *http.Request) er
 func (api *API) listZoneStates(_ *act, w http.ResponseWriter, r *http.Request) error {
 	observed := api.observed()
 	_, head := api.store.Head()
-	list, err := listOf(r, api.zones(), func(z federation.Zone) apitypes.ZoneState {
+	list, err := paging.List(r, api.zones(), func(z federation.Zone) apitypes.ZoneState {
 		return observed[z.Name].State(z, head)
 	})
 	if err != nil {

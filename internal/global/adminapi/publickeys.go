@@ -10,6 +10,7 @@ import (
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -18,7 +19,7 @@ import (
 
 func (api *API) listPublicKeys(_ *act, w http.ResponseWriter, r *http.Request) error {
 	registered := slices.DeleteFunc(slices.Clone(api.store.Keys()), func(k raftstore.Key) bool { return k.Registered == nil })
-	list, err := listOf(r, registered, publicKeyJSON)
+	list, err := paging.List(r, registered, publicKeyJSON)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -92,64 +91,6 @@ func parseValidFor(field, s string) (time.Duration, error) {
 		return 0, federation.InvalidField(field, "must be at least 1s, is %s", d)
 	}
 	return d, nil
-}
-
-// page cuts out of all items what ?size= and ?offset= ask for.
-func page[T any](r *http.Request, all []T) (part []T, next *string, err error) {
-	query := r.URL.Query()
-	size, err := queryInt(query, "size", apitypes.DefaultPage, 1, apitypes.MaxPage)
-	if err != nil {
-		return nil, nil, err
-	}
-	offset, err := queryInt(query, "offset", 0, 0, 1<<31)
-	if err != nil {
-		return nil, nil, err
-	}
-	if offset >= len(all) {
-		return nil, nil, nil
-	}
-	end := min(offset+size, len(all))
-	if end < len(all) {
-		next = nextPage(r, url.Values{"offset": {strconv.Itoa(end)}, "size": {strconv.Itoa(size)}})
-	}
-	return all[offset:end], next, nil
-}
-
-// listOf renders a page of a list.
-func listOf[T, J any](r *http.Request, all []T, render func(T) J) (apitypes.List[J], error) {
-	part, next, err := page(r, all)
-	if err != nil {
-		return apitypes.List[J]{}, err
-	}
-	list := apitypes.List[J]{Total: len(all), Items: make([]J, 0, len(part)), Next: next}
-	for _, item := range part {
-		list.Items = append(list.Items, render(item))
-	}
-	return list, nil
-}
-
-// queryInt reads a number of a query.
-func queryInt(query url.Values, name string, absent, least, most int) (int, error) {
-	values, given := query[name]
-	if !given || len(values) == 1 && values[0] == "" {
-		return absent, nil
-	}
-	n, err := strconv.Atoi(values[0])
-	if err != nil || len(values) > 1 || n < least || n > most {
-		return 0, federation.InvalidField(name, "must be one number from %d to %d", least, most)
-	}
-	return n, nil
-}
-
-// nextPage is the address of the page with the given query, as the caller
-// addressed this one.
-func nextPage(r *http.Request, query url.Values) *string {
-	u := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawQuery: query.Encode()}
-	if r.TLS != nil {
-		u.Scheme = "https"
-	}
-	s := u.String()
-	return &s
 }
 
 // nameList writes names for a message, a few of them if there are many.

@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -50,7 +51,7 @@ func (api *API) listRevocations(_ *act, w http.ResponseWriter, r *http.Request) 
 	if err != nil {
 		return err
 	}
-	limit, err := queryInt(query, "limit", apitypes.DefaultPage, 1, apitypes.MaxPage)
+	limit, err := paging.Int(query, "limit", apitypes.DefaultPage, 1, apitypes.MaxPage)
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func (api *API) listRevocations(_ *act, w http.ResponseWriter, r *http.Request) 
 				next.Set(name, query.Get(name))
 			}
 		}
-		list.Next = nextPage(r, next)
+		list.Next = paging.Next(r, next)
 	}
 	return reply(w, http.StatusOK, list)
 }
@@ -123,7 +124,7 @@ func (api *API) listRevocationLists(_ *act, w http.ResponseWriter, r *http.Reque
 			add(kind, m.Name)
 		}
 	}
-	list, err := listOf(r, lists, func(l apitypes.RevocationList) apitypes.RevocationList { return l })
+	list, err := paging.List(r, lists, func(l apitypes.RevocationList) apitypes.RevocationList { return l })
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
 )
@@ -53,7 +54,7 @@ func (api *API) listSecrets(a *act, w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	list, err := listOf(r, api.secrets(mesh), func(ref secretname.Ref) apitypes.Secret {
+	list, err := paging.List(r, api.secrets(mesh), func(ref secretname.Ref) apitypes.Secret {
 		s, _, _ := api.show(ref) // it was there a moment ago; one that went shows empty
 		if !ref.IsKey() {
 			s.Data = nil // a list may be megabytes; reading the one secret shows it

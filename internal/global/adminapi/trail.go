@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/access"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/global/paging"
 )
 
 // trail is how a router tells the audit log what it does.
@@ -154,4 +155,21 @@ func (api *API) newTrail() *trail {
 		log: api.cfg.Audit, refused: api.cfg.Refused, warn: api.log,
 		revision: func() string { _, rev := api.store.Head(); return rev.String() },
 	}
+}
+
+// listAudit shows what was done and who was refused, through any member.
+func (api *API) listAudit(a *act, w http.ResponseWriter, r *http.Request) error {
+	done, err := api.audits.Enter(r.Context(), a.turn()) // looking through the files costs memory
+	if err != nil {
+		return err
+	}
+	defer done()
+	list, next, err := api.logs.List(r.Context(), r.URL.Query())
+	if err != nil {
+		return err
+	}
+	if next != nil {
+		list.Next = paging.Next(r, next)
+	}
+	return reply(w, http.StatusOK, list)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/apitypes"
+	"github.com/meridiankds/meridian/internal/global/paging"
 )
 
 // zones returns the records of zones that were not deleted, ordered by name.
@@ -32,7 +33,7 @@ func (api *API) zone(a *act, r *http.Request) (federation.Zone, error) {
 }
 
 func (api *API) listZones(_ *act, w http.ResponseWriter, r *http.Request) error {
-	list, err := listOf(r, api.zones(), zoneJSON)
+	list, err := paging.List(r, api.zones(), zoneJSON)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,15 @@
-package adminapi
+// Package auditlist reads the audit logs of all members of a cluster as one list: what was
+// done and who was refused, through any of them, newest first. Each member's log is its
+// own file, see package audit; nothing is copied between them, so the list is put together
+// when somebody asks for it, and says whose part is missing.
+package auditlist
 
 import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"net/http"
+	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"sync"
@@ -14,15 +19,15 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/clock"
 	"github.com/meridiankds/meridian/internal/global/audit"
+	"github.com/meridiankds/meridian/internal/global/paging"
 )
 
 const (
-	// auditPatience is how long another member may take to tell its part.
-	auditPatience = 3 * time.Second
-	// maxCursor bounds the text that says where a page begins, maxAuditMembers the
-	// members in it.
-	maxCursor       = 4 << 10
-	maxAuditMembers = 64
+	// patience is how long another member may take to tell its part.
+	patience = 3 * time.Second
+	// maxCursor bounds the text that says where a page begins, maxMembers the members in it.
+	maxCursor  = 4 << 10
+	maxMembers = 64
 	// maxFilter bounds the text of a filter.
 	maxFilter = 200
 )
@@ -31,20 +36,26 @@ const (
 // rest is. 0 means that there is none.
 type cursor map[string]uint64
 
-// listAudit shows what was done and who was refused, through any member, newest
-// first. A member that does not answer is named: its part comes when it is back.
-func (api *API) listAudit(a *act, w http.ResponseWriter, r *http.Request) error {
-	query, from, err := auditQuery(r.URL.Query())
+// Logs are the audit logs of a cluster.
+type Logs struct {
+	// Members returns the ids of all members, Self that of this one.
+	Members func() []string
+	Self    string
+	Own     *audit.Log
+	// Of asks another member for its part; nil: there is no other.
+	Of     func(ctx context.Context, member string, q audit.Query) (audit.Page, error)
+	Logger *slog.Logger
+}
+
+// List answers a query of an address. A member that does not answer is named: its part
+// comes when it is back. next is the query of what was not shown, nil where all was.
+func (l *Logs) List(ctx context.Context, v url.Values) (list apitypes.Audit, next url.Values, err error) {
+	query, from, err := parse(v)
 	if err != nil {
-		return err
+		return list, nil, err
 	}
-	done, err := api.audits.Enter(r.Context(), a.turn()) // looking through the files costs memory
-	if err != nil {
-		return err
-	}
-	defer done()
-	parts, silent := api.auditParts(r.Context(), query, from)
-	list := merge(parts, query.Limit)
+	parts, silent := l.parts(ctx, query, from)
+	list = merge(parts, query.Limit)
 	list.Silent = silent
 	for _, p := range parts {
 		list.Damaged += p.page.Damaged
@@ -52,12 +63,11 @@ func (api *API) listAudit(a *act, w http.ResponseWriter, r *http.Request) error 
 			list.Since = &since
 		}
 	}
-	if next := rest(parts, from, silent); next != "" {
-		q := r.URL.Query()
-		q.Set("before", next)
-		list.Next = nextPage(r, q)
+	if before := rest(parts, from, silent); before != "" {
+		next = maps.Clone(v)
+		next.Set("before", before)
 	}
-	return reply(w, http.StatusOK, list)
+	return list, next, nil
 }
 
 // part is what one member told.
@@ -67,14 +77,14 @@ type part struct {
 	shown  int // how many of its records are in the answer
 }
 
-// auditParts asks every member for its next records, each for a whole page.
-func (api *API) auditParts(ctx context.Context, q audit.Query, from cursor) (parts []*part, silent []string) {
-	ctx, cancel := context.WithTimeout(ctx, auditPatience)
+// parts asks every member for its next records, each for a whole page.
+func (l *Logs) parts(ctx context.Context, q audit.Query, from cursor) (parts []*part, silent []string) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var mu sync.Mutex
 	var wait sync.WaitGroup
 	silent = []string{}
-	for _, member := range api.cfg.Members() {
+	for _, member := range l.Members() {
 		mine := q
 		before, known := from[member]
 		if known && before == 0 {
@@ -82,11 +92,11 @@ func (api *API) auditParts(ctx context.Context, q audit.Query, from cursor) (par
 		}
 		mine.Before = before
 		wait.Go(func() {
-			page, err := api.auditOf(ctx, member, mine)
+			page, err := l.of(ctx, member, mine)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				api.log.Info("a member does not tell its part of the audit log", "member", member, "error", err)
+				l.Logger.Info("a member does not tell its part of the audit log", "member", member, "error", err)
 				silent = append(silent, member)
 				return
 			}
@@ -98,14 +108,14 @@ func (api *API) auditParts(ctx context.Context, q audit.Query, from cursor) (par
 	return parts, silent
 }
 
-func (api *API) auditOf(ctx context.Context, member string, q audit.Query) (audit.Page, error) {
-	if member == api.store.NodeID() {
-		return api.cfg.Audit.Read(q)
+func (l *Logs) of(ctx context.Context, member string, q audit.Query) (audit.Page, error) {
+	if member == l.Self {
+		return l.Own.Read(q)
 	}
-	if api.cfg.AuditOf == nil {
+	if l.Of == nil {
 		return audit.Page{}, federation.Errorf(federation.Unavailable, "the member cannot be asked")
 	}
-	return api.cfg.AuditOf(ctx, member, q)
+	return l.Of(ctx, member, q)
 }
 
 // merge puts the members' records in the order of their times, as far as all members
@@ -131,7 +141,7 @@ func merge(parts []*part, limit int) apitypes.Audit {
 		}
 		r := newest.page.Records[newest.shown]
 		newest.shown++
-		list.Items = append(list.Items, auditJSON(newest.member, r))
+		list.Items = append(list.Items, recordJSON(newest.member, r))
 	}
 	return list
 }
@@ -168,8 +178,8 @@ func rest(parts []*part, from cursor, silent []string) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func auditQuery(v url.Values) (q audit.Query, from cursor, err error) {
-	if q.Limit, err = queryInt(v, "size", apitypes.DefaultPage, 1, audit.MaxPage); err != nil {
+func parse(v url.Values) (q audit.Query, from cursor, err error) {
+	if q.Limit, err = paging.Int(v, "size", apitypes.DefaultPage, 1, audit.MaxPage); err != nil {
 		return q, nil, err
 	}
 	text := func(name string) string {
@@ -219,13 +229,13 @@ func readCursor(values []string) (cursor, error) {
 		return nil, bad
 	}
 	c := cursor{}
-	if err := json.Unmarshal(text, &c); err != nil || len(c) > maxAuditMembers {
+	if err := json.Unmarshal(text, &c); err != nil || len(c) > maxMembers {
 		return nil, bad
 	}
 	return c, nil
 }
 
-func auditJSON(member string, r audit.Record) apitypes.AuditRecord {
+func recordJSON(member string, r audit.Record) apitypes.AuditRecord {
 	return apitypes.AuditRecord{
 		Time: r.Time, Member: member, Seq: r.Seq, Class: string(r.Class), User: r.User, Via: r.Via, Remote: r.Remote,
 		Action: r.Action, About: r.About, RequestID: r.RequestID, Outcome: string(r.Outcome), Status: r.Status,
