@@ -118,6 +118,7 @@
 //	zone    5678   proxies POST /bootstrap  proxy's token  one quota, by address
 //	zone    5678   proxies POST /v1/authenticate  a proxy's token in the body  one quota, by address
 //	zone    5678   proxies POST /v1/authenticate/batch  a proxy's token in the body  one quota, by address
+//	zone    5678   proxies * /v1/authorize  a good token in its headers; the same below it  one quota, by address
 //	zone    5678   proxies POST /v1/introspect  a good token in the body  one quota, by address
 //	zone    5678   proxies GET /v1/jwks/zone  public  -
 //	zone    5681   api,api-socket POST /tokens/dataplane  as the listener's  -

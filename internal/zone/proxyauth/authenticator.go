@@ -3,6 +3,7 @@ package proxyauth
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -206,12 +207,25 @@ type asked interface {
 // decide holds a credential against what is asked, and counts the outcome.
 func (a *Authenticator) decide(ctx context.Context, method keyring.Method, proxyType, credential string, q asked) (*Admission, error) {
 	admission, err := a.judge(ctx, method, proxyType, credential, q)
+	err = orGone(ctx, err)
 	a.Count(kindOf(method), err)
 	if err != nil {
 		return nil, err
 	}
 	admission.Method, admission.Zone = method, a.cfg.Zone
 	return admission, nil
+}
+
+// orGone is err, unless it only says that nothing could be asked for a caller who has gone
+// meanwhile: no fault of this zone or of whom it asks.
+func orGone(ctx context.Context, err error) error {
+	if code := federation.CodeOf(err); code != federation.Unavailable && code != federation.Internal || !errors.Is(ctx.Err(), context.Canceled) {
+		return err
+	}
+	if e := (*federation.Error)(nil); errors.As(context.Cause(ctx), &e) {
+		return e // why the call was ended from here
+	}
+	return federation.Errorf(federation.Unavailable, "who asked has gone before the answer was there").WithReason("canceled")
 }
 
 // Count tells how a decision over what was presented came out. Who refuses a caller

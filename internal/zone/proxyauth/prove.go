@@ -36,6 +36,23 @@ func (a *Authenticator) Prove(ctx context.Context, stated map[string]string, rou
 	return admission, nil
 }
 
+// ProveQuery is Prove for a statement in the form of a query. The operator gives exactly
+// one, which may be empty: none or several of them are a mistake, so that a statement that
+// got lost on its way lets nobody in.
+func (a *Authenticator) ProveQuery(ctx context.Context, queries []string, route, credential string) (*Admission, error) {
+	var stated map[string]string
+	err := error(&statement.Misconfigured{Key: HeaderRequire, Value: strings.Join(queries, ","), Why: "the header must be there once"})
+	if len(queries) == 1 {
+		stated, err = statement.FromQuery(queries[0])
+	}
+	if err != nil {
+		a.misstated(ctx, route, err)
+		a.Count(KindUnknown, err)
+		return nil, err
+	}
+	return a.Prove(ctx, stated, route, credential)
+}
+
 // Bounds of what a mistaken statement can write into the log and the metrics: whoever
 // reaches the port can make one.
 const (

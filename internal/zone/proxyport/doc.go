@@ -10,6 +10,7 @@
 //	POST /bootstrap               on the port for proxies; see package bootstrap
 //	POST /v1/authenticate         the same; see [apitypes.AuthenticateRequest]
 //	POST /v1/authenticate/batch   the same, of many at once; see [BatchRequest]
+//	any /v1/authorize, and below  the same: a proxy asks about a request that it got
 //	GET /v1/jwks/zone, …/dataplane/MESH   the same: the keys that verify tokens
 //	GET /, /v1/status, /v1/proxies   on the API, for holders of a user token
 //	GET /healthy, /ready          on the diagnostics port

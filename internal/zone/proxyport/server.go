@@ -157,16 +157,22 @@ func (s *Server) Proxies() http.Handler {
 			routes{r.URL.Path: keys}.ServeHTTP(w, r)
 			return
 		}
+		if belowAuthorize(r) {
+			s.authorize(w, r)
+			return
+		}
 		fixed.ServeHTTP(w, r)
 	})
 }
 
-// proxyRoutes are those of the port for proxies, but for the key sets of meshes.
+// proxyRoutes are those of the port for proxies, but for the key sets of meshes and what
+// is below /v1/authorize.
 func (s *Server) proxyRoutes() routes {
 	return routes{
 		"/bootstrap":             {http.MethodPost: s.bootstrap},
 		"/v1/authenticate":       {http.MethodPost: s.authenticate},
 		"/v1/authenticate/batch": {http.MethodPost: s.authenticateBatch},
+		authorizePath:            {anyMethod: s.authorize},
 		"/v1/introspect":         {http.MethodPost: s.introspect},
 		jwksPath + "zone":        {http.MethodGet: s.jwks},
 	}
@@ -176,10 +182,10 @@ func (s *Server) proxyRoutes() routes {
 // that its caller did not present for itself.
 func (s *Server) TestsTokens(r *http.Request) bool {
 	switch r.URL.Path {
-	case "/v1/authenticate", "/v1/authenticate/batch", "/v1/introspect":
+	case "/v1/authenticate", "/v1/authenticate/batch", "/v1/introspect", authorizePath:
 		return true
 	}
-	return false
+	return belowAuthorize(r)
 }
 
 // refused logs a refusal so that it can be found from the request: with its path, and
@@ -252,6 +258,9 @@ func (s *Server) verifyUser(_ context.Context, token string) (*cptoken.Claims, e
 	return s.cfg.Verifier.Verify(s.cfg.Store.View(), cptoken.User, token)
 }
 
+// anyMethod stands for every method that a path has no handler of its own for.
+const anyMethod = "*"
+
 // routes is a handler of fixed paths. Everything else is answered in the shape of
 // our errors, which http.ServeMux would not do.
 type routes map[string]map[string]http.HandlerFunc
@@ -270,7 +279,11 @@ func (t routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	if h := methods[method]; h != nil {
+	h := methods[method]
+	if h == nil {
+		h = methods[anyMethod]
+	}
+	if h != nil {
 		h(w, r)
 		return
 	}

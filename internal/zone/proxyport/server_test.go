@@ -453,12 +453,15 @@ func TestGrantsOfLoopbackAreLogged(t *testing.T) {
 // caller's own token, with one that is under test, or with none.
 func TestTokensUnderTestAreKnown(t *testing.T) {
 	z := newZone(t, nil)
-	under := map[string]bool{"/bootstrap": false, "/v1/authenticate": true, "/v1/authenticate/batch": true, "/v1/introspect": true, "/v1/jwks/zone": false}
+	under := map[string]bool{"/bootstrap": false, "/v1/authenticate": true, "/v1/authenticate/batch": true, "/v1/introspect": true, "/v1/authorize": true, "/v1/jwks/zone": false}
 	for path := range z.server.proxyRoutes() {
 		want, listed := under[path]
 		if got := z.server.TestsTokens(httptest.NewRequest(http.MethodPost, path, nil)); got != want || !listed {
 			t.Errorf("%s: tests tokens %t, listed %t", path, got, listed)
 		}
+	}
+	if !z.server.TestsTokens(httptest.NewRequest(http.MethodGet, "/v1/authorize/orders", nil)) {
+		t.Error("what is asked below /v1/authorize is not known to be about a token under test")
 	}
 }
 

@@ -2,7 +2,8 @@
 // must be, the caller's token proves all of it, or the answer is no.
 //
 // A statement comes as a map of strings: the context_extensions of an Envoy's
-// ext_authz filter, or the member "require" of POST /v1/authenticate.
+// ext_authz filter, or the member "require" of POST /v1/authenticate; or as a query, for
+// /v1/authorize ([FromQuery]).
 //
 //	proxyType   ingress, egress or dataplane
 //	mesh        the mesh of a dataplane token

@@ -2,6 +2,7 @@ package statement
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -84,6 +85,24 @@ func Parse(stated map[string]string) (Statement, error) {
 		s.Type = cptoken.TypeDataplane
 	}
 	return s, nil
+}
+
+// FromQuery reads a statement in the form of a query, key=value&key=value, into the form
+// that [Parse] takes; "" states nothing. A key that is given twice is a mistake: which of
+// the values counts would be a guess.
+func FromQuery(query string) (map[string]string, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, &Misconfigured{Value: query, Why: "it is not written as key=value&key=value with the escapes of a URL"}
+	}
+	stated := make(map[string]string, len(values))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if len(values[key]) > 1 {
+			return nil, &Misconfigured{Key: key, Value: strings.Join(values[key], "&"), Why: "it is given more than once"}
+		}
+		stated[key] = values[key][0]
+	}
+	return stated, nil
 }
 
 // set takes one key over and returns what is wrong with it, "" for nothing.

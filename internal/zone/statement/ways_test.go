@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -197,6 +198,41 @@ var ways = map[string]func(t *testing.T, w *world, stated map[string]string, tok
 		}
 		return all
 	},
+	"authorize": func(t *testing.T, w *world, stated map[string]string, tokens []string) []answer {
+		return w.authorize(t, "/v1/authorize?"+queryOf(stated), nil, tokens)
+	},
+	"below authorize": func(t *testing.T, w *world, stated map[string]string, tokens []string) []answer {
+		return w.authorize(t, "/v1/authorize/orders?name=somebody", []string{queryOf(stated)}, tokens)
+	},
+}
+
+// queryOf writes a statement as a query.
+func queryOf(stated map[string]string) string {
+	values := url.Values{}
+	for key, value := range stated {
+		values.Set(key, value)
+	}
+	return values.Encode()
+}
+
+// authorize asks as a proxy does, with the statements of a header.
+func (w *world) authorize(t *testing.T, target string, header, tokens []string) (all []answer) {
+	t.Helper()
+	for _, token := range tokens {
+		r := httptest.NewRequest(http.MethodGet, target, nil)
+		r.Header["X-Meridian-Require"] = header
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		out := httptest.NewRecorder()
+		w.http.ServeHTTP(out, r)
+		one := answer{status: out.Code, reason: out.Header().Get("X-Meridian-Reason")}
+		if (one.status == 200) != (one.reason == "" && out.Header().Get("X-Meridian-Zone") == "west") {
+			t.Fatalf("an answer that is neither yes nor no: %d %v", out.Code, out.Header())
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // post sends a request whose "require" is there even where it states nothing.

@@ -18,6 +18,9 @@ const (
 	extraCredential = "authentication.kubernetes.io/credential-id"
 )
 
+// credentialPrefix begins the credential id of a token, whose id follows.
+const credentialPrefix = "JTI="
+
 // accountPrefix begins the user name of a service account, which goes on with
 // its namespace, a colon and its name.
 const accountPrefix = "system:serviceaccount:"
@@ -107,7 +110,7 @@ func (r *Reviewer) judge(status *reviewStatus, c claims) (Identity, error) {
 	}
 	id := Identity{
 		Namespace: namespace, ServiceAccount: account,
-		Pod: first(status.User.Extra[extraPod]), PodUID: first(status.User.Extra[extraPodUID]), ID: first(status.User.Extra[extraCredential]),
+		Pod: first(status.User.Extra[extraPod]), PodUID: first(status.User.Extra[extraPodUID]), ID: strings.TrimPrefix(first(status.User.Extra[extraCredential]), credentialPrefix),
 		ExpiresAt: c.expiry(),
 	}
 	if !r.cfg.AllowUnbound && (id.Pod == "" || id.PodUID == "") {

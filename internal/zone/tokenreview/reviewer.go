@@ -97,8 +97,7 @@ type Identity struct {
 	Pod string
 	// PodUID tells that pod from others of its name.
 	PodUID string
-	// ID names the token without being it: the credential id of Kubernetes 1.29 and
-	// newer ("JTI=…"), else "".
+	// ID is the token's id, of Kubernetes 1.29 and newer, else "".
 	ID string
 	// ExpiresAt is zero for a token without an end, as old secrets hold them.
 	ExpiresAt time.Time

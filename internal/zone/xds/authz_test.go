@@ -11,6 +11,7 @@ import (
 
 	authz "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/meridiankds/meridian/internal/keyring"
+	"github.com/meridiankds/meridian/internal/zone/proxyauth"
 	"google.golang.org/grpc/codes"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -133,8 +134,8 @@ func TestEveryIdentityHeaderIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range identityHeaders {
-		if name != identityHeaders[0] && !strings.Contains(string(page), "`-"+strings.TrimPrefix(name, headerPrefix)+"`") {
+	for _, name := range proxyauth.IdentityHeaders {
+		if name != proxyauth.IdentityHeaders[0] && !strings.Contains(string(page), "`-"+strings.TrimPrefix(name, proxyauth.HeaderPrefix)+"`") {
 			t.Errorf("docs/proxies.md does not name %s", name)
 		}
 		if !strings.Contains(strings.ToLower(string(nginx)), "proxy_set_header "+name+` "";`) {

@@ -19,24 +19,12 @@ import (
 	"github.com/meridiankds/meridian/internal/apierr"
 	"github.com/meridiankds/meridian/internal/apierr/grpcerr"
 	"github.com/meridiankds/meridian/internal/zone/proxyauth"
-	"github.com/meridiankds/meridian/internal/zone/statement"
 )
 
-// headerPrefix begins the names of the headers that tell the service behind an Envoy
-// who calls.
-const headerPrefix = "x-meridian-"
-
-// identityHeaders are those that the zone sets. An allowed request has the ones that
-// apply, and none with the prefix that its caller made up.
-var identityHeaders = [...]string{"x-meridian-zone", "x-meridian-method", "x-meridian-kind", "x-meridian-mesh", "x-meridian-name",
-	"x-meridian-workload", "x-meridian-service", "x-meridian-scope", "x-meridian-token-id", "x-meridian-service-account"}
-
 // allowed is the answer for a request that may go on: without its token, with the
-// headers of whom it comes from, and the same as dynamic metadata. A value that no
-// header can carry whole is an error: a header that is missing would make the caller
-// pass for anybody of its mesh.
+// headers of whom it comes from, and the same as dynamic metadata.
 func allowed(a *proxyauth.Admission, about *authz.AttributeContext) (*authz.CheckResponse, error) {
-	values, err := identityOf(a)
+	values, err := a.Headers()
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +33,7 @@ func allowed(a *proxyauth.Admission, about *authz.AttributeContext) (*authz.Chec
 		return nil, err
 	}
 	ok := &authz.OkHttpResponse{HeadersToRemove: append([]string{"authorization"}, forged(about)...)}
-	for _, name := range identityHeaders {
+	for _, name := range proxyauth.IdentityHeaders {
 		if value := values[name]; value != "" {
 			ok.Headers = append(ok.Headers, header(name, value))
 		} else {
@@ -59,52 +47,6 @@ func allowed(a *proxyauth.Admission, about *authz.AttributeContext) (*authz.Chec
 	}, nil
 }
 
-// identityOf returns the values of the identity headers, none for those that do not
-// apply.
-func identityOf(a *proxyauth.Admission) (map[string]string, error) {
-	lists := map[string][]string{}
-	single := map[string]string{"x-meridian-zone": a.Zone, "x-meridian-method": string(a.Method), "x-meridian-token-id": a.TokenID}
-	if c := a.Claims; c != nil {
-		single["x-meridian-kind"], single["x-meridian-mesh"] = string(c.Kind), c.Mesh
-		single["x-meridian-name"], single["x-meridian-workload"] = c.Name, c.Workload
-		lists["x-meridian-service"], lists["x-meridian-scope"] = c.Tags[statement.ServiceTag], scopesOf(c)
-	}
-	if a.Account != nil {
-		single["x-meridian-service-account"] = a.Account.Namespace + "/" + a.Account.Name
-	}
-	for name, value := range single {
-		if !fits(value) {
-			return nil, unfit(name)
-		}
-	}
-	for name, values := range lists {
-		if slices.ContainsFunc(values, func(v string) bool { return v == "" || !fits(v) }) {
-			return nil, unfit(name)
-		}
-		single[name] = strings.Join(values, ",")
-	}
-	return single, nil
-}
-
-// fits reports whether a header carries a value whole: printable ASCII without blanks
-// around it, and without a comma, which reads as the end of one value of several.
-func fits(value string) bool {
-	return strings.TrimSpace(value) == value && !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c > '~' || c == ',' })
-}
-
-func unfit(name string) error {
-	return cptoken.Refuse(cptoken.UnfitValue, "the token has a value that the header %s cannot carry", name).
-		WithHint("issue it with names, workloads and tags of printable ASCII without a comma")
-}
-
-func scopesOf(c *cptoken.Claims) []string {
-	scopes := make([]string, 0, len(c.Scope))
-	for _, scope := range c.Scope {
-		scopes = append(scopes, string(scope))
-	}
-	return scopes
-}
-
 // forged lists the headers of a request, as far as the zone is shown them, that a
 // service could take for one of ours: WSGI and CGI turn '-' into '_' and tell no
 // case, and PHP does so with '.'. Those that are overwritten or removed anyway are
@@ -113,7 +55,7 @@ func forged(about *authz.AttributeContext) (names []string) {
 	http := about.GetRequest().GetHttp()
 	add := func(name string) {
 		name = strings.ToLower(name)
-		if strings.HasPrefix(strings.Map(dashed, name), headerPrefix) && !slices.Contains(names, name) && !slices.Contains(identityHeaders[:], name) {
+		if strings.HasPrefix(strings.Map(dashed, name), proxyauth.HeaderPrefix) && !slices.Contains(names, name) && !slices.Contains(proxyauth.IdentityHeaders[:], name) {
 			names = append(names, name)
 		}
 	}
@@ -159,7 +101,7 @@ func metadataOf(a *proxyauth.Admission) (*structpb.Struct, error) {
 		set("name", c.Name)
 		set("workload", c.Workload)
 		if len(c.Scope) > 0 {
-			all["scope"] = list(scopesOf(c))
+			all["scope"] = list(a.Scopes())
 		}
 		tags := map[string]any{}
 		for tag, values := range c.Tags {
@@ -212,7 +154,7 @@ func denied(err error, about *authz.AttributeContext) *authz.CheckResponse {
 			response.Headers = append(response.Headers, header(name, value))
 		}
 	}
-	add("x-meridian-reason", e.Reason)
+	add(proxyauth.HeaderReason, e.Reason)
 	add("www-authenticate", apierr.Challenge(e))
 	if seconds := apierr.RetryAfter(e); seconds > 0 {
 		add("retry-after", strconv.Itoa(seconds))

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -157,10 +158,17 @@ func (s *Server) begin() bool {
 	return !s.stopped
 }
 
-// Is reports whether a request is for this server: gRPC over HTTP/2.
+// Is reports whether a request is for this server: gRPC over HTTP/2, to a service of this
+// package. gRPC answers every call with the status 200 of HTTP, also one of a method that
+// nobody knows. A proxy that asks about a request and passes its client's content type on
+// would take that for a yes.
 func Is(r *http.Request) bool {
-	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") &&
+		slices.ContainsFunc(services[:], func(service string) bool { return strings.HasPrefix(r.URL.Path, service) })
 }
+
+// services are what the paths of calls begin with.
+var services = [...]string{streamsOf, "/" + authz.Authorization_ServiceDesc.ServiceName + "/"}
 
 // ServeHTTP implements http.Handler. The deadlines of the port are for requests
 // that end; a stream has its own.
