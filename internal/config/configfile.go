@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"reflect"
 	"slices"
 	"sort"
@@ -217,7 +216,7 @@ func Marshal(v any) ([]byte, error) {
 }
 
 func contents(path, what, flag, hint string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return nil, unreadable(path, what, flag, err)
 	}

@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -130,7 +129,7 @@ func (k PublicKey) scopes(kind cptoken.Kind) []cptoken.Scope {
 }
 
 func readKeyFile(field, path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return nil, federation.InvalidField(field, "cannot be read: %v", err).WithHint("name a file that this user may read")
 	}

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
-	"os"
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
@@ -79,7 +78,7 @@ func (f Files) read() (c contents, err error) {
 
 // readPEMFile reads a file, of a private key only one that others may not read.
 func readPEMFile(path string, private bool) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "reading TLS material: %w", err)
 	}

@@ -3,10 +3,10 @@ package node
 import (
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 
 	"github.com/meridiankds/meridian/federation"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/net/httpserver"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/zone/proxies"
@@ -71,7 +71,7 @@ func (n *Node) proxyCA() string {
 	if n.cfg.DPCAFile == "" {
 		return ""
 	}
-	f, err := os.Open(n.cfg.DPCAFile)
+	f, err := disk.Open(n.cfg.DPCAFile)
 	if err != nil {
 		return ""
 	}

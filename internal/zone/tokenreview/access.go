@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -217,7 +216,7 @@ func readFile(what, path string) ([]byte, fs.FileInfo, error) {
 		return nil, nil, federation.Errorf(federation.Invalid, "%s cannot be read: %w", path, err).
 			WithHint("it must be there and this user must be allowed to read it")
 	}
-	f, err := os.Open(path)
+	f, err := disk.Open(path)
 	if err != nil {
 		return fail(err)
 	}

@@ -51,11 +51,12 @@ type Dir struct {
 	broken  map[string]error        // of places that cannot be used as they are now
 	gone    map[string]string       // digests of those of them whose files are gone
 	strange map[string]error        // what counts nowhere, by its text
-	lost    string                  // why the folder as a whole could not be read
+	lost    error                   // why the folder as a whole cannot be read
 	// remembered are the places that held something, as far as the file of them says. It is
 	// written by whoever holds saving too.
 	remembered map[string]bool
 	saving     sync.Mutex // taken before mu
+	unsaved    string     // why it could not be written last; under saving
 	opened     bool       // the first state is no change
 
 	// reading has one look at a time taken, so that none is followed by an older one. It is
@@ -132,8 +133,8 @@ func (d *Dir) look() *found {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if text := err.Error(); text != d.lost {
-		d.lost = text
+	if d.lost == nil || err.Error() != d.lost.Error() {
+		d.lost = err
 		d.cfg.Logger.Error("the folder of resources cannot be read, what it held stays in use", "error", err)
 	}
 	return nil
@@ -149,8 +150,8 @@ func (d *Dir) take(f *found) {
 func (d *Dir) settle(f *found) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.lost != "" {
-		d.lost = ""
+	if d.lost != nil {
+		d.lost = nil
 		d.cfg.Logger.Info("the folder of resources can be read again")
 	}
 	touched := d.reread(f)
@@ -248,6 +249,9 @@ func (d *Dir) Problems() []error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := slices.Concat(slices.Collect(maps.Values(d.broken)), slices.Collect(maps.Values(d.strange)))
+	if d.lost != nil {
+		list = append(list, d.lost)
+	}
 	slices.SortFunc(list, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return list
 }

@@ -41,18 +41,19 @@ func (d *Dir) digest(place string) string {
 // Accept lets go what a place held whose files are gone: the one whose problem names the
 // digest. It returns the place. A NotFound error changes nothing.
 func (d *Dir) Accept(digest string) (place string, err error) {
-	if place, err = d.accept(digest); err == nil {
+	if place, err = d.accept(digest, d.look()); err == nil {
 		d.save()
 	}
 	return place, err
 }
 
-// accept is Accept without the file.
-func (d *Dir) accept(digest string) (string, error) {
+// accept is Accept without the file. now is what stands in the folder, nil where that cannot
+// be said: files that are back, and not read yet, are not taken from anybody.
+func (d *Dir) accept(digest string, now *found) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for place, gone := range d.gone {
-		if gone != digest {
+		if gone != digest || now != nil && len(now.places[place]) > 0 {
 			continue
 		}
 		var made change
@@ -120,6 +121,7 @@ func (d *Dir) save() {
 	defer d.saving.Unlock()
 	now := d.holding()
 	if d.cfg.State == "" || maps.Equal(now, d.remembered) {
+		d.unsaved = ""
 		return
 	}
 	data, err := json.Marshal(slices.Sorted(maps.Keys(now)))
@@ -127,9 +129,13 @@ func (d *Dir) save() {
 		err = tlsutil.WriteFile(d.cfg.State, data, 0o600)
 	}
 	if err != nil {
-		d.cfg.Logger.Warn("which folders of resources hold something cannot be written", "file", d.cfg.State, "error", err)
+		if why := cause(err).Error(); why != d.unsaved { // it is tried again at each look
+			d.unsaved = why
+			d.cfg.Logger.Warn("which folders of resources hold something cannot be written", "file", d.cfg.State, "error", err)
+		}
 		return
 	}
+	d.unsaved = ""
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.remembered = now

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/zone/envoyres"
 )
 
@@ -88,10 +89,15 @@ func (f *found) walk(root, place string) error {
 		at := path.Join(place, name)
 		info, err := os.Stat(filepath.Join(root, filepath.FromSlash(at)))
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue // gone between two looks
 		case err != nil:
-			return federation.Errorf(federation.Invalid, "%s cannot be looked at: %w", at, cause(err))
+			if err := f.unseen(place, at, entry, err); err != nil {
+				return err
+			}
+		case info.IsDir() && isResource(at) && holds(place):
+			// As container engines make one where the file to mount is not there.
+			if err := f.add(place, at, info); err != nil {
+				return err
+			}
 		case info.IsDir():
 			if err := check(at); err != nil {
 				f.strange = append(f.strange, err)
@@ -100,28 +106,51 @@ func (f *found) walk(root, place string) error {
 			if err := f.walk(root, at); err != nil {
 				return err
 			}
-		default:
-			f.add(place, at, info)
+		case isResource(at):
+			if err := f.add(place, at, info); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (f *found) add(place, at string, info fs.FileInfo) {
-	if ext := path.Ext(at); ext != ".yaml" && ext != ".yml" && ext != ".json" {
-		return
+// unseen takes in what cannot be looked at. A link that leads nowhere is no file that was
+// taken away: where it leads to may be a volume that is not mounted. Reading it says why.
+func (f *found) unseen(place, at string, entry fs.DirEntry, why error) error {
+	link, err := entry.Info()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // gone between two looks
+	case err == nil && link.Mode()&fs.ModeSymlink != 0 && isResource(at):
+		return f.add(place, at, link)
+	case err == nil && link.Mode()&fs.ModeSymlink != 0:
+		f.strange = append(f.strange, federation.Errorf(federation.Invalid, "%s cannot be looked at: %w", at, cause(why)))
+		return nil
 	}
+	return federation.Errorf(federation.Invalid, "%s cannot be looked at: %w", at, cause(why))
+}
+
+// isResource reports whether a name is that of a file with resources.
+func isResource(at string) bool {
+	return slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(at))
+}
+
+// add takes in a file. More than the folder may have are an error of the whole: what was left
+// out would count as taken away.
+func (f *found) add(place, at string, info fs.FileInfo) error {
 	if !holds(place) {
 		f.strange = append(f.strange, federation.Errorf(federation.Invalid, "%s: no file counts in this folder", at).
 			WithHint("put it into a folder such as all, dataplane/meshes/MESH or ingress"))
-		return
+		return nil
 	}
 	if len(f.stamps) >= maxFiles {
-		f.strange = append(f.strange[:0:0], federation.Errorf(federation.TooLarge, "xds-dir has more than %d files: the rest is not read", maxFiles))
-		return
+		return federation.Errorf(federation.TooLarge, "xds-dir has more than %d files of resources", maxFiles).
+			WithHint("put several resources into one file")
 	}
 	f.places[place] = append(f.places[place], at)
 	f.stamps[at] = stamp{size: info.Size(), changed: info.ModTime(), file: info}
+	return nil
 }
 
 // readFile reads and parses one file.
@@ -138,7 +167,7 @@ func readFile(root, at string, s stamp, now time.Time) *file {
 }
 
 func readBounded(name string) ([]byte, error) {
-	in, err := os.Open(name)
+	in, err := disk.Open(name)
 	if err != nil {
 		return nil, federation.Errorf(federation.Invalid, "cannot be read: %w", cause(err))
 	}
