@@ -140,8 +140,11 @@ func runEnvoy(c *cli.Context, agent *proxyagent.Agent, path string) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
+	hurry, forget := second(os.Interrupt, syscall.SIGTERM)
+	defer forget()
 	e := proxyagent.Envoy{
-		Path: path, Args: c.Args().Slice(), Out: c.App.Writer, Err: c.App.ErrWriter, Signals: signals,
+		Hurry: hurry,
+		Path:  path, Args: c.Args().Slice(), Out: c.App.Writer, Err: c.App.ErrWriter, Signals: signals,
 		AdminPort: uint32(min(c.Uint("admin-port"), maxPort+1)), SOTW: c.String("xds") == "sotw", DrainTime: c.Duration("drain-time"),
 		LogLevel: c.String("log-level"), LogJSON: c.String("log-format") == "json",
 	}
@@ -154,6 +157,25 @@ func runEnvoy(c *cli.Context, agent *proxyagent.Agent, path string) error {
 		return console.Usage(federation.InvalidField("--drain-time", "%s is not between 0s and %s", e.DrainTime, maxDrain))
 	}
 	return agent.RunEnvoy(c.Context, e)
+}
+
+// second returns a channel that is closed at the second of some signals, which ends this
+// process no more until forget was called: it has something to tidy up.
+func second(signals ...os.Signal) (again <-chan struct{}, forget func()) {
+	came, closed, stop, ended := make(chan os.Signal, 2), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	signal.Notify(came, signals...)
+	go func() {
+		defer close(ended)
+		for range 2 {
+			select {
+			case <-came:
+			case <-stop:
+				return
+			}
+		}
+		close(closed)
+	}()
+	return closed, func() { signal.Stop(came); close(stop); <-ended }
 }
 
 // agentConfig turns the flags into a configuration.

@@ -72,7 +72,8 @@ func (i adminInterface) client() *http.Client {
 
 // drain has Envoy tell its callers to go elsewhere, and waits until they have: until none is
 // connected for a while, or the time is over.
-func (a *Agent) drain(admin adminInterface, limit time.Duration, over <-chan struct{}) {
+func (a *Agent) drain(admin adminInterface, e Envoy, over <-chan struct{}) {
+	limit := e.DrainTime
 	if limit <= 0 {
 		return
 	}
@@ -96,6 +97,8 @@ func (a *Agent) drain(admin adminInterface, limit time.Duration, over <-chan str
 	for {
 		select {
 		case <-over:
+			return
+		case <-e.Hurry:
 			return
 		case <-end.C:
 			return

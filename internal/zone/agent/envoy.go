@@ -41,8 +41,10 @@ type Envoy struct {
 	AdminPort uint32
 	// SOTW has it ask for all resources at each change, instead of for what has changed.
 	SOTW bool
-	// DrainTime is how long requests may take to end once it is to end.
+	// DrainTime is how long requests may take to end once it is to end, and Hurry cuts that
+	// short; nil: nothing does.
 	DrainTime time.Duration
+	Hurry     <-chan struct{}
 	// LogLevel is one of ours, and LogJSON has it write its log as JSON; "" leaves that to it.
 	LogLevel string
 	LogJSON  bool
@@ -57,17 +59,16 @@ func (a *Agent) RunEnvoy(ctx context.Context, e Envoy) (err error) {
 		return federation.Errorf(federation.Invalid, "--envoy %s cannot be run: %w", e.Path, plain(err)).
 			WithHint("name Envoy's binary")
 	}
-	dir, err := os.MkdirTemp("", "meridian-proxy-")
+	dir, err := a.makeWorkDir()
 	if err != nil {
-		return federation.Errorf(federation.Internal, "making a folder for the bootstrap: %w", err).
-			WithHint("TMPDIR must be a folder that this user may write to")
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	secrets := a.secretsIn(dir)
+	defer func() { err = errors.Join(err, dir.remove()) }()
+	secrets := a.secretsIn(dir.path)
 	if err := secrets.write(); err != nil {
 		return err
 	}
-	admin, err := a.adminOf(e, dir)
+	admin, err := a.adminOf(e, dir.path)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (a *Agent) RunEnvoy(ctx context.Context, e Envoy) (err error) {
 	if err != nil {
 		return ended(ctx, err)
 	}
-	file := filepath.Join(dir, "envoy.yaml")
+	file := filepath.Join(dir.path, "envoy.yaml")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return federation.Errorf(federation.Internal, "writing the bootstrap: %w", err)
 	}
@@ -100,6 +101,9 @@ func (a *Agent) forEnvoy(q *bootstrapRequest, e Envoy, s *secretFiles, admin adm
 	q.Workdir, q.AdminPort = filepath.Dir(s.token), e.AdminPort
 	if !e.SOTW {
 		q.Features = append(q.Features, featureDelta)
+	}
+	if s.ca != "" {
+		q.CACert = "" // Envoy has them from its file
 	}
 	q.Agent = &agentOfRequest{TokenFile: s.token, CAFile: s.ca, AdminSocket: admin.socket}
 	for _, address := range a.cfg.Addresses {
@@ -170,7 +174,7 @@ func (a *Agent) end(ctx context.Context, e Envoy, admin adminInterface, process 
 		return
 	case <-ctx.Done():
 	}
-	a.drain(admin, e.DrainTime, over)
+	a.drain(admin, e, over)
 	_ = process.Signal(syscall.SIGTERM) // it may have ended this very moment, as below
 	timer := time.NewTimer(endTimeout)
 	defer timer.Stop()

@@ -38,6 +38,8 @@ var writers = map[string]string{
 	"internal/zone/xdsdir/hold.go save":          "which folders hold something: the log says so, and what they hold is served all the same",
 	"internal/zone/node/socket.go":               "at the start, which it ends",
 	"internal/zone/agent/envoy.go":               "another program: it ends",
+	"internal/disk/open.go":                      "reads only",
+	"internal/zone/agent/workdir.go":             "another program: at the start, which it ends, and at the end",
 	"internal/zone/agent/secrets.go replaceFile": "another program: at the start, which it ends; later its log says so, and Envoy keeps the former",
 }
 
