@@ -42,7 +42,9 @@ func (s *Stream) Leave() *Held {
 			continue
 		}
 		for name := range st.again {
-			wait(st.kind, name)
+			if st.held[name] != nil {
+				wait(st.kind, name)
+			}
 		}
 		for name, one := range st.held {
 			if len(one.doubt) > 0 {
@@ -56,8 +58,22 @@ func (s *Stream) Leave() *Held {
 				}
 			}
 		}
+		st.forgetNames(s.opts.Delta)
 	}
 	return h
+}
+
+// forgetNames drops what the proxy has asked for and what it alone knows: it says that again,
+// and it may be much. What stays are resources that the zone has, or had, itself.
+func (st *kind) forgetNames(delta bool) {
+	st.names, st.again, st.absent = nil, nil, nil
+	if !delta {
+		return
+	}
+	for _, f := range st.flights {
+		maps.DeleteFunc(f.content, func(_ string, r *envoyres.Resource) bool { return r == nil })
+	}
+	maps.DeleteFunc(st.held, func(_ string, h *held) bool { return len(h.doubt) == 0 && (h.acked == nil || h.acked.Message == nil) })
 }
 
 // resume takes what the proxy of a stream in the state of the world had before: version is

@@ -453,3 +453,42 @@ func TestWhoRefusesEverything(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingAProxyMakesUpIsRemembered: names that it asks for, and what it says it has, cost a
+// zone nothing once the proxy is gone.
+func TestNothingAProxyMakesUpIsRemembered(t *testing.T) {
+	s := NewStream(Options{Delta: true})
+	s.Want(envoyres.SetOf(staticCluster(t, "c", 1)))
+	now := time.Unix(1_000_000, 0)
+	initial := map[string]string{}
+	var names []string
+	for i := range 1000 {
+		names = append(names, fmt.Sprintf("made-up-%d", i))
+		initial[names[i]] = "7"
+	}
+	s.Take(&Request{Kind: types.Cluster, Initial: initial}, now)
+	s.Take(&Request{Kind: types.Endpoint, Subscribe: names}, now)
+	for range 5 {
+		if r, _ := s.Next(now); r == nil {
+			break
+		}
+		s.Take(&Request{Kind: types.Endpoint, Subscribe: names, Unsubscribe: names[:500]}, now)
+	}
+	if n, _ := s.Asked(); n < 1000 {
+		t.Fatalf("the stream keeps %d names: the test proves nothing", n)
+	}
+	h := s.Leave()
+	kept := len(h.pending)
+	for _, st := range h.kinds {
+		if st == nil {
+			continue
+		}
+		kept += len(st.names) + len(st.again) + len(st.absent) + len(st.held)
+		for _, f := range st.flights {
+			kept += len(f.content)
+		}
+	}
+	if kept > 10 {
+		t.Errorf("%d names stay", kept)
+	}
+}

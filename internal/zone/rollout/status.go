@@ -139,3 +139,31 @@ func (s *Stream) Status() (list []Status) {
 	}
 	return list
 }
+
+// Asked returns how many names of resources the stream keeps for its proxy, and their bytes:
+// those that it asks for, and those that it is to be told something of.
+func (s *Stream) Asked() (names, bytes int) {
+	for _, k := range envoyres.Kinds() {
+		st := s.kinds[k]
+		count := func(name string, counted bool) {
+			if !counted {
+				names, bytes = names+1, bytes+len(name)
+			}
+		}
+		for name := range st.names {
+			count(name, false)
+		}
+		for name := range st.again {
+			count(name, st.names[name])
+		}
+		for name := range st.absent {
+			count(name, st.names[name] || st.again[name])
+		}
+		for _, f := range st.flights {
+			for name, r := range f.content {
+				count(name, r != nil || st.names[name])
+			}
+		}
+	}
+	return names, bytes
+}

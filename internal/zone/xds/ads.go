@@ -219,6 +219,9 @@ func byProxy(err error) bool {
 const (
 	maxNames = 10_000
 	maxName  = 4 << 10
+	// maxAllNames and maxAllBytes bound what is kept of all types, from many requests.
+	maxAllNames = 50_000
+	maxAllBytes = 8 << 20
 	// maxRefusal is what is kept of why a response was refused: it names the resources that
 	// are at fault.
 	maxRefusal = 64 << 10

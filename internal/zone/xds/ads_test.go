@@ -523,3 +523,54 @@ func TestZoneProxiesAreDataplanes(t *testing.T) {
 		t.Errorf("with a token of a service: %v", err)
 	}
 }
+
+// TestAsksForWithoutEnd: a proxy whose requests each ask for little, and for other names every
+// time, whether it takes them back, is told that they do not exist, or answers nothing.
+func TestAsksForWithoutEnd(t *testing.T) {
+	for name, next := range map[string]func(m *discovery.DeltaDiscoveryRequest, names, former []string){
+		"subscribes": func(m *discovery.DeltaDiscoveryRequest, names, _ []string) { m.ResourceNamesSubscribe = names },
+		"and unsubscribes": func(m *discovery.DeltaDiscoveryRequest, names, former []string) {
+			m.ResourceNamesSubscribe, m.ResourceNamesUnsubscribe = names, former
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+sign(t, backendClaims)), patience)
+			defer cancel()
+			stream, err := discovery.NewAggregatedDiscoveryServiceClient(b.dial()).DeltaAggregatedResources(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() {
+				for {
+					if _, err := stream.Recv(); err != nil {
+						ended <- err
+						return
+					}
+				}
+			}()
+			node := backendNode()
+			var former []string
+			for i := range 2 * maxAllNames / 5000 {
+				names := make([]string, 5000)
+				for n := range names {
+					names[n] = fmt.Sprintf("%d/%d", i, n)
+				}
+				m := &discovery.DeltaDiscoveryRequest{Node: node, TypeUrl: endpointType}
+				next(m, names, former)
+				if err := stream.Send(m); err != nil {
+					break // what ended it is received
+				}
+				node, former = nil, names
+			}
+			if err := stream.CloseSend(); err != nil {
+				t.Error(err)
+			}
+			err = <-ended
+			if code, _, _ := endOf(err); code != codes.ResourceExhausted || !strings.Contains(err.Error(), "at most 50000") {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
+}

@@ -68,10 +68,11 @@ func serve[M message](f *feed, in *inbox[M], first M, read func(M) (*rollout.Req
 	defer f.end()
 	take := func(m M) error {
 		request, err := read(m)
+		if err == nil && request != nil {
+			err = f.take(request)
+		}
 		if err != nil {
 			f.stream.conn.End(err)
-		} else if request != nil {
-			f.take(request)
 		}
 		return err
 	}
@@ -129,13 +130,18 @@ func (f *feed) want() (changed <-chan struct{}) {
 	return changed
 }
 
-// take takes what the proxy says.
-func (f *feed) take(m *rollout.Request) {
+// take takes what the proxy says. The error is of a proxy that asks for too much.
+func (f *feed) take(m *rollout.Request) error {
 	f.mu.Lock()
 	answer := f.rollout.Take(m, f.stream.server.cfg.Now())
+	names, bytes := f.rollout.Asked()
 	f.mu.Unlock()
+	if names > maxAllNames || bytes > maxAllBytes {
+		return federation.Errorf(federation.TooLarge, "the proxy asks for %d resources by name, with %d bytes; at most %d and %d are kept for a stream",
+			names, bytes, maxAllNames, maxAllBytes)
+	}
 	if answer.Version == "" {
-		return
+		return nil
 	}
 	st, url := f.stream, envoyres.URL(m.Kind)
 	detail := ""
@@ -151,6 +157,7 @@ func (f *feed) take(m *rollout.Request) {
 			slog.String("proxy", st.conn.Admission.Subject()), slog.String("type", url), slog.String("version", answer.Version),
 			slog.String("resources", clipTo(strings.Join(answer.Names, ", "), maxDetail)), slog.String("detail", detail))
 	}
+	return nil
 }
 
 // pump sends everything that is due. again is when to look again; zero where that depends on

@@ -253,6 +253,7 @@ func backendNode() *core.Node { return node("default.backend-1", "dataplane", ba
 var (
 	backendClaims = map[string]any{"Mesh": "default", "Name": "backend-1", "Tags": map[string][]string{"kuma.io/service": {"backend"}}}
 	clusterType   = resourcev3.ClusterType
+	endpointType  = resourcev3.EndpointType
 	listenerType  = resourcev3.ListenerType
 	secretType    = resourcev3.SecretType
 )
