@@ -141,25 +141,7 @@ func (s *Store) prepareLead(ctx context.Context, r *raft.Raft, found func() (*st
 			return err
 		}
 	}
-	if err := s.correctAddress(r); err != nil {
-		return err
-	}
 	return s.canServe()
-}
-
-// correctAddress replaces the address under which the others know this node, where
-// it was started with another one than before.
-func (s *Store) correctAddress(r *raft.Raft) error {
-	for _, server := range members(r) {
-		if server.ID != raft.ServerID(s.node.ID) || server.Address == s.cfg.Advertise || server.Suffrage != raft.Voter {
-			continue
-		}
-		s.log.Info("the address of this node changed", "from", string(server.Address), "to", string(s.cfg.Advertise))
-		if err := r.AddVoter(server.ID, s.cfg.Advertise, 0, enqueueTimeout).Error(); err != nil {
-			return s.replicationError(err)
-		}
-	}
-	return nil
 }
 
 // canServe proves that this node has every seal key and tests every signing key. One

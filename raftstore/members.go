@@ -8,12 +8,15 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/clock"
+	"github.com/meridiankds/meridian/raftstore/raftnet"
 	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // Member is one node of the cluster as Raft has it.
 type Member struct {
-	ID      string
+	ID string
+	// Address is where this node last found it. It says nothing about who it is: two
+	// members may have the same one, where one of them is down.
 	Address string
 	// Voter: it counts for majorities. Others follow; who of them is promoted, and who
 	// stays without a vote, is for internal/global/membership to say.
@@ -31,10 +34,17 @@ func (s *Store) Members() []Member {
 	if r == nil {
 		return nil
 	}
+	s.memory.mu.Lock()
+	places := s.memory.present.Places
+	s.memory.mu.Unlock()
 	servers := members(r)
 	all := make([]Member, 0, len(servers))
 	for _, server := range servers {
-		all = append(all, Member{ID: string(server.ID), Address: string(server.Address), Voter: server.Suffrage == raft.Voter})
+		m := memberAt(server, places)
+		if m.ID == s.node.ID {
+			m.Address = string(s.cfg.Advertise)
+		}
+		all = append(all, m)
 	}
 	return all
 }
@@ -59,7 +69,7 @@ func (s *Store) Bootstrap(level uint32) error {
 	}
 	s.foundAt.Store(min(max(state.FirstLevel, level), state.Level))
 	alone := raft.Configuration{Servers: []raft.Server{{
-		Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.cfg.Advertise,
+		Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.joinAddress(),
 	}}}
 	if err := r.BootstrapCluster(alone).Error(); err != nil {
 		return federation.Errorf(federation.Conflict, "this node cannot found a cluster: %w", err).WithReason("holds_state")
@@ -67,36 +77,53 @@ func (s *Store) Bootstrap(level uint32) error {
 	return nil
 }
 
-// AddMember adds a node that follows without a vote, or corrects the address of a
-// member; it never takes a vote away. On the leader only, as all that follows.
+func (s *Store) joinAddress() raft.ServerAddress {
+	return raftnet.JoinAddress(s.node.ID, string(s.cfg.Advertise))
+}
+
+// AddMember adds a node that follows without a vote. It changes nothing of one that is a
+// member. On the leader only, as all that follows.
 func (s *Store) AddMember(id, addr string) error {
+	s.Locate(id, addr)
+	if s.configured(id) != nil {
+		return nil
+	}
 	return s.reconfigure(func(r *raft.Raft) raft.Future {
-		return r.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), 0, enqueueTimeout)
+		return r.AddNonvoter(raft.ServerID(id), raftnet.JoinAddress(id, addr), 0, enqueueTimeout)
 	})
+}
+
+// configured is a member as the cluster's configuration has it, nil for who is none.
+func (s *Store) configured(id string) *raft.Server {
+	if r := s.raft.Load(); r != nil {
+		for _, server := range members(r) {
+			if string(server.ID) == id {
+				return &server
+			}
+		}
+	}
+	return nil
 }
 
 // PromoteMember gives a member its vote.
 func (s *Store) PromoteMember(id string) error {
-	for _, m := range s.Members() {
-		if m.ID == id {
-			return s.reconfigure(func(r *raft.Raft) raft.Future {
-				return r.AddVoter(raft.ServerID(id), raft.ServerAddress(m.Address), 0, enqueueTimeout)
-			})
-		}
+	server := s.configured(id)
+	if server == nil {
+		return noSuchMember(id)
 	}
-	return noSuchMember(id)
+	return s.reconfigure(func(r *raft.Raft) raft.Future {
+		return r.AddVoter(server.ID, server.Address, 0, enqueueTimeout)
+	})
 }
 
 // DemoteMember takes a member's vote away. It goes on following.
 func (s *Store) DemoteMember(id string) error {
-	for _, m := range s.Members() {
-		if m.ID == id {
-			return s.reconfigure(func(r *raft.Raft) raft.Future {
-				return r.DemoteVoter(raft.ServerID(id), 0, enqueueTimeout)
-			})
-		}
+	if s.configured(id) == nil {
+		return noSuchMember(id)
 	}
-	return noSuchMember(id)
+	return s.reconfigure(func(r *raft.Raft) raft.Future {
+		return r.DemoteVoter(raft.ServerID(id), 0, enqueueTimeout)
+	})
 }
 
 // RemoveMember takes a node out of the cluster. It keeps its data folder and does
@@ -127,23 +154,18 @@ func (s *Store) TransferLead(id string) error {
 	}
 	transfer := func() raft.Future { return r.LeadershipTransfer() }
 	if id != "" {
-		var to *Member
-		for _, m := range s.Members() {
-			if m.ID == id {
-				to = &m
-			}
-		}
+		to := s.configured(id)
 		switch {
 		case to == nil:
 			return noSuchMember(id)
-		case !to.Voter:
+		case to.Suffrage != raft.Voter:
 			return federation.Errorf(federation.Conflict, "node %s has no vote and cannot lead", id).
 				WithReason("no_vote").WithHint("name a member that votes: see global cluster status")
 		case id == s.node.ID:
 			return nil
 		}
 		transfer = func() raft.Future {
-			return r.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(to.Address))
+			return r.LeadershipTransferToServer(to.ID, to.Address)
 		}
 	}
 	if voters(r) < 2 {

@@ -14,7 +14,7 @@ func (s *Store) MemberID(word string) string {
 	members := s.Members()
 	names := NamesOf(members)
 	for _, m := range members {
-		if word != "" && (names[m.ID] == word || m.Address == word) {
+		if word != "" && (names[m.ID] == word || m.Address == word && names[m.ID] != m.ID) {
 			return m.ID
 		}
 	}
@@ -23,21 +23,34 @@ func (s *Store) MemberID(word string) string {
 
 // NamesOf returns what operators call each member, by its id: the first label of its host's
 // name, the host, or the address with its port, the first of these that tells all members
-// apart. An id says nothing to who reads it, and an address may be long.
+// apart. Members that have one address, because one of them is down and the other was started
+// where it was, are called by their ids. Elsewhere an id says nothing to who reads it, and an
+// address may be long.
 func NamesOf(members []Member) map[string]string {
-	for _, short := range []func(string) string{firstLabel, host} {
-		names, taken := map[string]string{}, map[string]bool{}
-		for _, m := range members {
-			names[m.ID] = short(m.Address)
-			taken[names[m.ID]] = true
-		}
-		if len(taken) == len(members) {
-			return names
-		}
-	}
-	names := map[string]string{}
+	there, names := map[string]int{}, map[string]string{}
 	for _, m := range members {
-		names[m.ID] = m.Address
+		there[m.Address]++
+		names[m.ID] = m.ID
+	}
+	for _, short := range []func(string) string{firstLabel, host, func(addr string) string { return addr }} {
+		taken := map[string]bool{}
+		for addr, n := range there {
+			if name := short(addr); n == 1 && taken[name] {
+				taken = nil
+				break
+			} else if n == 1 {
+				taken[name] = true
+			}
+		}
+		if taken == nil {
+			continue
+		}
+		for _, m := range members {
+			if there[m.Address] == 1 {
+				names[m.ID] = short(m.Address)
+			}
+		}
+		return names
 	}
 	return names
 }

@@ -13,6 +13,7 @@ func TestNamesTellMembersApart(t *testing.T) {
 		"ports of one":     {[]string{"127.0.0.1:5683", "127.0.0.1:6683"}, []string{"127.0.0.1:5683", "127.0.0.1:6683"}},
 		"one":              {[]string{"localhost:5683"}, []string{"localhost"}},
 		"no port":          {[]string{"in-memory-1", "in-memory-2"}, []string{"in-memory-1", "in-memory-2"}},
+		"one address":      {[]string{"a.example:1", "b.example:1", "b.example:1"}, []string{"a", "B", "C"}},
 		"one of two ports": {[]string{"a.example:1", "a.example:2", "b.example:1"}, []string{"a.example:1", "a.example:2", "b.example:1"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -100,6 +100,7 @@ func Recover(dir string, opts RecoverOptions) (Recovery, error) {
 // folder is what a data folder holds, without Raft running.
 type folder struct {
 	state    *state.State
+	places   map[string]string // where members were last found
 	conf     raft.Configuration
 	snapshot uint64
 	last     uint64
@@ -107,7 +108,8 @@ type folder struct {
 
 // readFolder replays a folder that was checked, and writes nothing.
 func readFolder(dir string) (*folder, error) {
-	f := &folder{state: state.NewState()}
+	remembered, _ := disk.LoadMemory(dir) // one that cannot be read was being written when the machine failed
+	f := &folder{state: state.NewState(), places: remembered.Places}
 	if err := f.newestSnapshot(filepath.Join(dir, disk.SnapshotsDir)); err != nil {
 		return nil, err
 	}
@@ -212,7 +214,7 @@ func (f *folder) plan(id string, cfg Config) (*storepb.History, Recovery, error)
 	}
 	voters := 0
 	for _, s := range f.conf.Servers {
-		m := Member{ID: string(s.ID), Address: string(s.Address), Voter: s.Suffrage == raft.Voter}
+		m := memberAt(s, f.places)
 		if m.Voter {
 			voters++
 		}

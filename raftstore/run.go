@@ -110,7 +110,7 @@ func (s *Store) startRaft(db *disk.Log) (p *process, err error) {
 		}
 		p.fresh = true
 		alone := raft.Configuration{Servers: []raft.Server{{
-			Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.cfg.Advertise,
+			Suffrage: raft.Voter, ID: raft.ServerID(s.node.ID), Address: s.joinAddress(),
 		}}}
 		if err := raft.BootstrapCluster(conf, logs, stable, snaps, p.trans, alone); err != nil {
 			return nil, disk.Unwritable(filepath.Join(s.cfg.Dir, disk.LogFile), err)

@@ -83,9 +83,9 @@ func TestRestartKeepsEverything(t *testing.T) {
 		t.Errorf("revocations %+v", r)
 	}
 	_, at := m.Leader()
-	servers := members(m.raft.Load())
-	if want := m.cfg.Layer.Addr().String(); len(servers) != 1 || string(servers[0].Address) != want || at != want {
-		t.Errorf("members %+v, leader at %s, want %s", servers, at, want)
+	all := m.Members()
+	if want := m.cfg.Layer.Addr().String(); len(all) != 1 || all[0].Address != want || at != want {
+		t.Errorf("members %+v, leader at %s, want %s", all, at, want)
 	}
 }
 

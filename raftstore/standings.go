@@ -191,10 +191,15 @@ func (s *Store) writeMemory() {
 	}
 	s.memory.changed = false
 	s.memory.present.Own = own
-	next := disk.Memory{Own: own, Others: map[string]disk.Standing{}, Shown: s.memory.present.Shown}
+	next := disk.Memory{Own: own, Others: map[string]disk.Standing{}, Places: map[string]string{}, Shown: s.memory.present.Shown}
 	for id, o := range s.memory.present.Others {
 		if known[id] || len(known) == 0 {
 			next.Others[id] = o
+		}
+	}
+	for id, at := range s.memory.present.Places {
+		if known[id] || len(known) == 0 {
+			next.Places[id] = at
 		}
 	}
 	s.memory.mu.Unlock()
@@ -225,5 +230,5 @@ func (s *Store) Less(seen disk.Standing, by string) error {
 	}
 	return federation.Errorf(federation.Conflict, "this node's log ends at index %d, and %s saw it at %d: its disk was put back to an earlier state",
 		last, by, seen.Raft).WithReason("went_back").
-		WithHint("empty its data directory, and it joins as a new node; where a majority of the members went back, run global cluster recover on the member that has most (docs/backup.md, \"After a disk went back\")")
+		WithHint("take it out (global cluster remove %s), empty its data directory, and it joins as a new node; where a majority of the members went back, run global cluster recover on the member that has most (docs/backup.md, \"After a disk went back\")", s.node.ID)
 }

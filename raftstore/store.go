@@ -53,9 +53,6 @@ type Config struct {
 	ElectionTimeout time.Duration
 	// SnapshotThreshold is how many log entries lead to a snapshot.
 	SnapshotThreshold uint64
-	// AddressOf tells where a member was last found, "" where that is unknown: Raft
-	// then dials the address under which the cluster has it. nil: always that.
-	AddressOf func(id string) string
 	// Committed is told how long each change that this node proposed took until it
 	// was replicated and applied here; nil: nobody is.
 	Committed func(took time.Duration)

@@ -16,10 +16,11 @@ import (
 const MemoryFile = "standings.json"
 
 const (
-	memoryFormat = 2
-	// memoryUnshown is the format before Shown. It is read, and replaced by the next write.
-	memoryUnshown = 1
-	maxMemory     = 1 << 20
+	memoryFormat = 3
+	// oldestMemory is the first format. It lacks Shown, the second one Places. Each is read,
+	// and replaced by the next write.
+	oldestMemory = 1
+	maxMemory    = 1 << 20
 )
 
 // Standing is how far a member has applied the log: Raft's index, and the place in the
@@ -45,6 +46,8 @@ type Memory struct {
 	Own    Standing `json:"own"`
 	// Others are the furthest standings that others reported, by node.
 	Others map[string]Standing `json:"others,omitempty"`
+	// Places are the host:port at which members were last found, by node.
+	Places map[string]string `json:"places,omitempty"`
 	// Shown are positions that were shown to this member and that are, or may be, of what is
 	// lost: the alarm outlives a restart.
 	Shown []Shown `json:"shown,omitempty"`
@@ -78,7 +81,7 @@ func LoadMemory(dir string) (m Memory, err error) {
 	if err == nil {
 		err = json.Unmarshal(data, &m)
 	}
-	if err == nil && (m.Format != memoryFormat && m.Format != memoryUnshown || m.Checksum != m.checksum()) {
+	if err == nil && (m.Format < oldestMemory || m.Format > memoryFormat || m.Checksum != m.checksum()) {
 		err = errors.New("its checksum does not match")
 	}
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 // JoinAddress is the address under which Raft dials a member: its id, @, host:port.
 func JoinAddress(id, at string) raft.ServerAddress { return raft.ServerAddress(id + "@" + at) }
 
+// HostPort is the host:port that the cluster's configuration has for a member: where it was when it joined.
+func HostPort(s raft.Server) string { return strings.TrimPrefix(string(s.Address), string(s.ID)+"@") }
+
 func splitAddress(addr raft.ServerAddress) (id string, at raft.ServerAddress, ok bool) {
 	id, rest, ok := strings.Cut(string(addr), "@")
 	return id, raft.ServerAddress(rest), ok && id != "" && len(id) <= maxNodeID

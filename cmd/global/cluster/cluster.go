@@ -186,7 +186,7 @@ func handedOn(c *cli.Context, g *apiclient.Global, from string) string {
 // nameOf returns the name of the member that an operator calls so, or the word itself.
 func nameOf(status apitypes.Cluster, word string) string {
 	for _, m := range status.Members {
-		if m.ID == word || m.Address == word {
+		if m.ID == word || m.Address == word && m.Name != m.ID {
 			return m.Name
 		}
 	}

@@ -24,17 +24,19 @@
 // A node that holds no state, where another one does, asks the leader to take it in. It
 // follows without a vote and is promoted once it keeps up. The leader dials
 // back first, so that a wrong --advertise and a second process under one id are found
-// before anything changes. Where the address is that of a member which is another node by
-// now, its folder emptied, that member is removed first, if the others are a majority
-// without it.
+// before anything changes. No member is removed because a node joins at its address: the
+// member may be at another one. An operator who emptied a directory removes what was there
+// with "global cluster remove", or the steward does when it has been silent for long.
 //
 // A joiner that crashes again and again would be one more voter that the cluster then lacks.
 // So it must keep up in one run of its process, for longer after each restart, must have
 // reported a moment ago, and must answer the leader when it is promoted.
 //
-// A member that was started at another address tells the leader. Until the cluster's
-// configuration says so, and also where all of them moved at once, members find each
-// other through what the addresses of --join answer, see [Membership.AddressOf].
+// An address says nothing about who is there, and a member that moves keeps its place. Each
+// node notes where it found the others: who answers at an address of --join, who says hello,
+// and who compares what it has applied, which each member does with all others every second.
+// It keeps that on its disk, see raftstore.Store.AddressOf. So all may move at once, and two
+// may swap their addresses.
 //
 // A node that was removed ends with an error that says so; it comes back with an empty
 // folder only, as a new node.

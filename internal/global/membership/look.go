@@ -9,6 +9,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/peer"
+	"github.com/meridiankds/meridian/raftstore"
 	"github.com/meridiankds/meridian/raftstore/state"
 )
 
@@ -60,25 +61,20 @@ func (m *Membership) isReady() bool {
 	}
 }
 
-// content reports whether this node is a member under its right address and hears a
-// leader, so that there is nothing to look for.
+// content reports whether this node is a member and hears a leader, so that there is
+// nothing to look for. A leader that is heard knows where this node is.
 func (m *Membership) content() bool {
 	if id, _ := m.store.Leader(); id == "" || m.store.LeaderContact() > contactLost {
 		return false
 	}
-	for _, member := range m.store.Members() {
-		if member.ID == m.store.NodeID() {
-			return member.Address == m.cfg.Advertise
-		}
-	}
-	return false
+	return slices.ContainsFunc(m.store.Members(), func(member raftstore.Member) bool { return member.ID == m.store.NodeID() })
 }
 
 // addresses are those of --join and of the members that are known, but this node's.
 func (m *Membership) addresses() []string {
 	all := slices.Clone(m.cfg.Join)
 	for _, member := range m.store.Members() {
-		if member.ID != m.store.NodeID() { // whose former address may be a stranger's by now
+		if member.ID != m.store.NodeID() {
 			all = append(all, member.Address)
 		}
 	}
@@ -162,20 +158,48 @@ func (m *Membership) notThere(ctx context.Context, self peer.Hello, others []pee
 // found notes where a node answered, and whether it wants a vote. Its own word for its address wins over the one
 // that was dialled, which may be a load balancer's.
 func (m *Membership) found(who peer.Hello, dialled string) {
+	at := who.Address
+	if at == "" {
+		at = dialled
+	}
+	m.At(who.NodeID, who.Boot, at)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.nonVoters[who.NodeID] = who.NonVoter
-	m.book[who.NodeID] = dialled
-	if who.Address != "" {
-		m.book[who.NodeID] = who.Address
+}
+
+// At notes that a node is at an address in a run of its process. Who it is does not depend
+// on where: another node that was there before stays what it is.
+func (m *Membership) At(id, boot, addr string) {
+	if id == m.store.NodeID() || addr == "" {
+		return
 	}
+	before := m.store.AddressOf(id)
+	m.mu.Lock()
+	if m.runs[id].boot != boot {
+		m.runs[id] = run{boot: boot, former: before}
+	}
+	m.mu.Unlock()
+	m.store.Locate(id, addr)
+}
+
+// formerly is where a node was before the run of its process that was found last, or now
+// where that is not known.
+func (m *Membership) formerly(id, boot string) string {
+	m.mu.Lock()
+	r := m.runs[id]
+	m.mu.Unlock()
+	if r.boot == boot && r.former != "" {
+		return r.former
+	}
+	return m.store.AddressOf(id)
 }
 
 // move takes the next step after a round.
 func (m *Membership) move(ctx context.Context, answers []peer.Hello, silent []string) {
 	if m.store.HoldsState() {
 		if m.store.IsLeader() {
-			return // it corrects its own address when it takes the lead
+			return
 		}
 		m.joinAt(ctx, answers)
 		return
@@ -205,7 +229,7 @@ func (m *Membership) tryFound(ctx context.Context, p prospect) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	for _, a := range p.founders() {
-		if err := m.cfg.Peers.Promise(ctx, peer.Target{Node: a.NodeID, Addr: m.AddressOf(a.NodeID)}, promise); err != nil {
+		if err := m.cfg.Peers.Promise(ctx, peer.Target{Node: a.NodeID, Addr: m.store.AddressOf(a.NodeID)}, promise); err != nil {
 			m.say("founding", "the node at "+a.Address+" does not let this node found: "+err.Error())
 			return
 		}
@@ -246,7 +270,7 @@ func (m *Membership) joinAt(ctx context.Context, answers []peer.Hello) {
 	for _, a := range answers {
 		known = known || a.HoldsState
 		if a.HoldsState && a.Leader == a.NodeID {
-			leader = peer.Target{Node: a.NodeID, Addr: m.AddressOf(a.NodeID)} // its own word counts most
+			leader = peer.Target{Node: a.NodeID, Addr: m.store.AddressOf(a.NodeID)} // its own word counts most
 			break
 		}
 		if a.HoldsState && a.Leader != "" && a.Leader != request.NodeID {

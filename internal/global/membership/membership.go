@@ -29,6 +29,8 @@ type Store interface {
 	Applied() uint64
 
 	Members() []raftstore.Member
+	AddressOf(id string) string
+	Locate(id, addr string)
 	Bootstrap(level uint32) error
 	FeatureLevel() uint32
 	RaiseLevel(ctx context.Context, o raftstore.Origin, level uint32) error
@@ -89,9 +91,9 @@ type Membership struct {
 	store Store
 
 	mu       sync.Mutex
-	book     map[string]string // where nodes were found, by id
-	sees     []string          // what this node saw in its last round, before the founding
-	promised string            // the founder that has this node's word
+	runs     map[string]run // in which run of its process a node was last found
+	sees     []string       // what this node saw in its last round, before the founding
+	promised string         // the founder that has this node's word
 	founder  bool
 	refusals int               // how often in a row the leader called this node removed
 	refusal  *federation.Error // in which words
@@ -105,8 +107,13 @@ type Membership struct {
 	settled chan struct{}
 }
 
-// New returns a Membership. Attach must be called before anything else: the store
-// asks a Membership for addresses, and a Membership the store for everything.
+// run is one run of a node's process.
+type run struct {
+	boot   string
+	former string // where the node was found before it
+}
+
+// New returns a Membership. Attach must be called before anything else.
 func New(cfg Config) *Membership {
 	if cfg.Stabilize == 0 {
 		cfg.Stabilize = DefaultStabilize
@@ -118,7 +125,7 @@ func New(cfg Config) *Membership {
 		cfg.Now = time.Now
 	}
 	return &Membership{
-		cfg: cfg, boot: rand.Text(), book: map[string]string{}, said: map[string]string{},
+		cfg: cfg, boot: rand.Text(), runs: map[string]run{}, said: map[string]string{},
 		levels: map[string]uint32{}, nonVoters: map[string]bool{}, boots: map[string]string{},
 		settled: make(chan struct{}),
 	}
@@ -129,13 +136,6 @@ func (m *Membership) Boot() string { return m.boot }
 
 // Attach gives m the store that it works for.
 func (m *Membership) Attach(s Store) { m.store = s }
-
-// AddressOf tells where a node was last found, "" where it was not.
-func (m *Membership) AddressOf(id string) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.book[id]
-}
 
 // Known are the addresses where others may be, as this node knows before Raft runs.
 func (m *Membership) Known() (to []peer.Target) {

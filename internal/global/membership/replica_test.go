@@ -43,6 +43,15 @@ func (l *leader) PromoteMember(id string) error {
 func (l *leader) DemoteMember(id string) error {
 	return l.set(id, func(m *raftstore.Member) { m.Voter = false })
 }
+func (l *leader) Locate(string, string) {}
+func (l *leader) AddressOf(id string) string {
+	for _, m := range l.members {
+		if m.ID == id {
+			return m.Address
+		}
+	}
+	return ""
+}
 func (l *leader) AddMember(id, addr string) error {
 	for i := range l.members {
 		if l.members[i].ID == id {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meridiankds/meridian/federation"
 	"github.com/meridiankds/meridian/internal/global/peer"
+	"github.com/meridiankds/meridian/raftstore"
 )
 
 const reasonRemoved = "removed"
@@ -20,10 +21,8 @@ func (m *Membership) Hello(from peer.Hello) peer.Hello {
 		m.found(from, from.Address)
 	}
 	answer := m.hello()
-	for _, member := range m.store.Members() {
-		if member.ID == from.NodeID {
-			answer.You = member.Address
-		}
+	if slices.ContainsFunc(m.store.Members(), func(member raftstore.Member) bool { return member.ID == from.NodeID }) {
+		answer.You = m.formerly(from.NodeID, from.Boot)
 	}
 	return answer
 }
@@ -58,63 +57,64 @@ func (m *Membership) Join(ctx context.Context, r peer.JoinRequest) error {
 	}
 	m.joining.Lock()
 	defer m.joining.Unlock()
-	if err := m.answersThere(ctx, r); err != nil {
+	known, sharing := "", "" // where that node was before, the name of another one that was last found at the address
+	members := m.store.Members()
+	for _, member := range members {
+		switch {
+		case member.ID == r.NodeID:
+			known = m.formerly(r.NodeID, r.Boot)
+		case member.Address == r.Address:
+			sharing = member.ID
+		}
+	}
+	answer, err := m.answersThere(ctx, r)
+	if err != nil {
 		return err
 	}
-	known, there := "", "" // the address of that node, the node at that address
-	for _, member := range m.store.Members() {
-		if member.ID == r.NodeID {
-			known = member.Address
-		}
-		if member.Address == r.Address && member.ID != r.NodeID {
-			there = member.ID
-		}
-	}
 	switch {
-	case known == r.Address:
-		return nil
 	case known != "":
 		if err := m.notElsewhere(ctx, r, known); err != nil {
 			return err
 		}
+		m.found(answer, r.Address)
+		return nil
 	case r.HoldsState:
 		return federation.Errorf(federation.Conflict, "node %s is no member (any longer) and holds state", r.NodeID).
 			WithReason(reasonRemoved).
 			WithHint("it was removed from the cluster, or is another cluster's: empty its data folder, and it joins as a new node")
 	}
-	if there != "" {
-		if err := m.replace(there, r); err != nil {
-			return err
-		}
+	m.found(answer, r.Address)
+	m.cfg.Logger.Info("taking a node in", "node", r.NodeID, "address", r.Address, "non-voter", r.NonVoter)
+	if sharing != "" {
+		m.cfg.Logger.Warn("a new node joins at an address where a member was last found: the member stays, and counts for majorities", "member", sharing,
+			"node", r.NodeID, "address", r.Address, "hint", "if it is gone for good, run global cluster remove "+sharing+"; else it is removed when it has been silent for long")
 	}
-	m.cfg.Logger.Info("taking a node in", "node", r.NodeID, "address", r.Address, "formerly", known, "non-voter", r.NonVoter)
 	return m.store.AddMember(r.NodeID, r.Address)
 }
 
 // answersThere dials back: a node that others cannot reach at its address would
 // only cost the cluster its majority.
-func (m *Membership) answersThere(ctx context.Context, r peer.JoinRequest) error {
+func (m *Membership) answersThere(ctx context.Context, r peer.JoinRequest) (peer.Hello, error) {
 	if r.NodeID == m.store.NodeID() {
 		if r.Boot == m.boot {
-			return nil
+			return m.hello(), nil
 		}
-		return idTaken(r.NodeID, m.cfg.Advertise)
+		return peer.Hello{}, idTaken(r.NodeID, m.cfg.Advertise)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	answer, err := m.cfg.Peers.Hello(ctx, r.Address, m.hello())
 	if err != nil {
-		return federation.Errorf(federation.Invalid, "the leader cannot reach the node under the address that it gives, %s: %s", r.Address, err).
+		return answer, federation.Errorf(federation.Invalid, "the leader cannot reach the node under the address that it gives, %s: %s", r.Address, err).
 			WithHint("name an address with --advertise that every member can reach")
 	}
 	if answer.NodeID == r.NodeID && answer.Boot == r.Boot {
-		m.found(answer, r.Address)
-		return nil
+		return answer, nil
 	}
 	if answer.NodeID == r.NodeID {
-		return idTaken(r.NodeID, r.Address)
+		return answer, idTaken(r.NodeID, r.Address)
 	}
-	return federation.Errorf(federation.Invalid, "at %s, the address that the node gives, another node answers", r.Address).
+	return answer, federation.Errorf(federation.Invalid, "at %s, the address that the node gives, another node answers", r.Address).
 		WithHint("name this node's own address with --advertise")
 }
 
@@ -126,20 +126,6 @@ func (m *Membership) notElsewhere(ctx context.Context, r peer.JoinRequest, known
 	if err == nil && answer.NodeID == r.NodeID && answer.Boot != r.Boot {
 		return idTaken(r.NodeID, known)
 	}
-	return nil
-}
-
-// replace removes the member whose address another node has now.
-func (m *Membership) replace(old string, r peer.JoinRequest) error {
-	if old == m.store.NodeID() || !mayRemove(m.servers(), old) {
-		return federation.Errorf(federation.Conflict, "another node stands at %s in the cluster, and cannot be removed now: the rest would be no live majority", r.Address).
-			WithHint("bring the other members back first")
-	}
-	m.cfg.Logger.Warn("a member's address is another node's by now: removing the member", "member", old, "node", r.NodeID, "address", r.Address)
-	if err := m.store.RemoveMember(old); err != nil {
-		return err
-	}
-	m.cfg.Fleet.Forget(old)
 	return nil
 }
 

@@ -146,12 +146,7 @@ func (m *Membership) isThere(ctx context.Context, id string, servers []server) e
 // greet asks a member who it is, at the address where it should be. It fails where no answer
 // comes, or another node's.
 func (m *Membership) greet(ctx context.Context, id string) (peer.Hello, error) {
-	addr := m.AddressOf(id)
-	for _, member := range m.store.Members() {
-		if member.ID == id && addr == "" {
-			addr = member.Address
-		}
-	}
+	addr := m.store.AddressOf(id)
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	answer, err := m.cfg.Peers.Hello(ctx, addr, m.hello())

@@ -22,12 +22,7 @@ func (p *peers) Audit(q audit.Query) (audit.Page, error) { return p.audit.Read(q
 
 // auditOf asks another member for its part of the audit log.
 func (p *peers) auditOf(ctx context.Context, member string, q audit.Query) (audit.Page, error) {
-	addr := p.membership.AddressOf(member)
-	for _, m := range p.store.Members() {
-		if m.ID == member && addr == "" {
-			addr = m.Address
-		}
-	}
+	addr := p.store.AddressOf(member)
 	if addr == "" {
 		return audit.Page{}, federation.Errorf(federation.NotFound, "node %.64q is no member", member)
 	}

@@ -51,21 +51,12 @@ func (p *peers) askClocks(ctx context.Context, asked map[string]time.Time) {
 			continue
 		}
 		asked[m.ID] = time.Now()
-		to := p.target(m.ID, m.Address)
+		to := peer.Target{Node: m.ID, Addr: m.Address}
 		wait.Go(func() {
 			_ = p.clocks.Ask(m.ID, func() (time.Time, error) { return p.client.Clock(ctx, to) })
 		})
 	}
 	wait.Wait()
-}
-
-// target is a member at the address where it was last found, or else the one that the
-// cluster has for it.
-func (p *peers) target(id, addr string) peer.Target {
-	if found := p.membership.AddressOf(id); found != "" {
-		addr = found
-	}
-	return peer.Target{Node: id, Addr: addr}
 }
 
 // Now is part of peer.Node.
@@ -93,13 +84,8 @@ func (p *peers) stampNow() time.Time {
 
 // Issue is part of adminapi.Cluster.
 func (p *peers) Issue(ctx context.Context, member, path string, body []byte, caller access.Caller, requestID string) (token, newer string, err error) {
-	addr := ""
-	for _, m := range p.store.Members() {
-		if m.ID == member {
-			addr = m.Address
-		}
-	}
-	token, header, err := p.client.Issue(ctx, p.target(member, addr), path, body, caller, requestID)
+	to := peer.Target{Node: member, Addr: p.store.AddressOf(member)}
+	token, header, err := p.client.Issue(ctx, to, path, body, caller, requestID)
 	return token, header.Get(apitypes.HeaderKeyWaiting), err
 }
 

@@ -155,7 +155,6 @@ func (n *Node) storeConfig() raftstore.Config {
 		Logger:          n.cfg.Logger.With("component", "raftstore"),
 		Now:             n.peers.stampNow,
 		ElectionTimeout: n.cfg.ElectionTimeout,
-		AddressOf:       n.peers.membership.AddressOf,
 		ControlPlaneKey: n.cfg.ControlPlaneKey,
 		Committed:       n.committed(),
 		WrapTransport:   n.cfg.WrapTransport,

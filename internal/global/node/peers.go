@@ -136,7 +136,7 @@ func (p *peers) leader() (peer.Target, error) {
 		e.RetryAfter = time.Second
 		return peer.Target{}, e.WithHint("try again in a moment; with a majority of the members gone there is no leader")
 	}
-	return p.target(id, addr), nil
+	return peer.Target{Node: id, Addr: addr}, nil
 }
 
 // MemberIDs are all members, with and without a vote: all of them carry zones.

@@ -33,6 +33,7 @@ type standings struct {
 
 // Standing is part of peer.Node: it answers another member, and remembers what it says.
 func (p *peers) Standing(s peer.Standing) peer.Standings {
+	p.membership.At(s.Node, s.Boot, s.Address)
 	answer := peer.Standings{Own: p.store.Standing()}
 	answer.Seen, _ = p.store.Remembered(s.Node)
 	answer.Diverged = p.differs(s.Standing)
@@ -81,7 +82,7 @@ func (p *peers) startStanding(ctx context.Context) error {
 // eachPeer tells peers this member's standing, all at a time, and passes on what they
 // answer. Who does not answer is left out.
 func (p *peers) eachPeer(ctx context.Context, to []peer.Target, own peer.Standing, answer func(id string, a peer.Standings)) {
-	own.Node = p.store.NodeID()
+	own.Node, own.Boot, own.Address = p.store.NodeID(), p.membership.Boot(), p.advertise
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.patience, standingTimeout))
 	defer cancel()
 	var wait sync.WaitGroup
@@ -100,7 +101,7 @@ func (p *peers) eachPeer(ctx context.Context, to []peer.Target, own peer.Standin
 func (p *peers) others() (to []peer.Target) {
 	for _, m := range p.store.Members() {
 		if m.ID != p.store.NodeID() {
-			to = append(to, p.target(m.ID, m.Address))
+			to = append(to, peer.Target{Node: m.ID, Addr: m.Address})
 		}
 	}
 	return to

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meridiankds/meridian/cptoken/issue"
+	"github.com/meridiankds/meridian/internal/global/membership"
 	"github.com/meridiankds/meridian/internal/global/peer"
 	"github.com/meridiankds/meridian/internal/net/preauth"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
@@ -58,14 +59,24 @@ func openStore(t *testing.T) (*raftstore.Store, *issue.SealKeys) {
 	return store, seal
 }
 
+// attached is the membership of a node that looks for nobody.
+func attached(store *raftstore.Store) *membership.Membership {
+	m := membership.New(membership.Config{Logger: slog.New(slog.DiscardHandler)})
+	m.Attach(store)
+	return m
+}
+
 // TestWhoAsksIsRemembered: a member may reach this one and not be reached by it. Comes it back
 // with less, it is told what it had.
 func TestWhoAsksIsRemembered(t *testing.T) {
 	store, _ := openStore(t)
-	p := &peers{store: store}
+	p := &peers{store: store, membership: attached(store)}
 	more := disk.Standing{Node: "another", Raft: 57, Voter: true, Voters: 3}
-	if first := p.Standing(peer.Standing{Standing: more}); first.Seen.Raft != 0 || first.Own.Node != store.NodeID() {
+	if first := p.Standing(peer.Standing{Standing: more, Boot: "first", Address: "elsewhere:5683"}); first.Seen.Raft != 0 || first.Own.Node != store.NodeID() {
 		t.Errorf("who was never seen is told %+v", first)
+	}
+	if at := store.AddressOf("another"); at != "elsewhere:5683" {
+		t.Errorf("who asked from elsewhere:5683 is at %q", at)
 	}
 	less := more
 	less.Raft = 40
@@ -118,7 +129,7 @@ func TestWhoDoesNotAnswerBarsNobody(t *testing.T) {
 	go func() { ended <- port.Serve(ctx, peer.Handler(silent, nil)) }()
 
 	dialer := peer.NewDialer(func(protocol string) tlsutil.PeerEnd { return source.PeerClient("test", protocol) }, gate(store.NodeID()), nil)
-	p := &peers{store: store, client: peer.NewClient(dialer, func() string { return "" })}
+	p := &peers{store: store, membership: attached(store), client: peer.NewClient(dialer, func() string { return "" })}
 	done := make(chan bool, 1)
 	go func() {
 		answered := false

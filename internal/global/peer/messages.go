@@ -123,6 +123,9 @@ type Clock struct {
 // Standing is how far a member has applied the log, by its own word.
 type Standing struct {
 	disk.Standing
+	// Boot and Address are those of Hello.
+	Boot    string `json:"boot,omitempty"`
+	Address string `json:"address,omitempty"`
 	// Proof: the member stops, because its log and the leader's differ, and hands over its
 	// position.
 	Proof bool `json:"proof,omitempty"`

@@ -72,10 +72,12 @@ func (r *rolled) launch(globals ...*Global) {
 	}
 }
 
-// rejoin does what a member that refuses to run says: it is emptied, and joins as a new one.
+// rejoin does what a member that refuses to run says: it is removed, where it is a member
+// still, emptied, and joins as a new one.
 func (r *rolled) rejoin(t *testing.T, globals ...*Global) {
 	t.Helper()
 	for _, g := range globals {
+		r.c.remove(t, g.Node.Store().NodeID())
 		if err := os.RemoveAll(g.Dir); err != nil {
 			t.Fatal(err)
 		}
