@@ -168,7 +168,7 @@ func (f *fake) zones() {
 func (f *fake) cluster() {
 	leader := node1
 	f.mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, apitypes.Cluster{ClusterID: cluster1, Leader: leader, AnsweredBy: node2, Voters: 2, Warning: "2 voters bear the loss of no more members than 1",
+		reply(w, apitypes.Cluster{ClusterID: cluster1, Leader: leader, AnsweredBy: node2, Voters: 2, Warning: "2 voters tolerate the loss of no more members than 1 would",
 			Members: []apitypes.Member{
 				{ID: node1, Name: "a", Address: "a:5683", Voter: true, Leader: true, Live: true, Applied: 120, Version: "v1", Clock: &apitypes.MemberClock{}},
 				{ID: node2, Name: "b", Address: "b:5683", Voter: true, Live: true, Applied: 119, Version: "v1", Clock: &apitypes.MemberClock{AheadSeconds: -4.4}},
@@ -317,6 +317,18 @@ func (f *fake) revoke(w http.ResponseWriter, r *http.Request) {
 	}
 	if slices.Contains(body.IDs, "goes-on") {
 		result.Warnings = []string{"new (Kuma 2.14.3) does not heed revocations on open streams"}
+	}
+	if body.Compare && body.Token == "" {
+		result.Compared = &apitypes.Compared{Unknown: []string{}}
+		for _, id := range body.IDs {
+			switch id {
+			case "of-jane":
+				result.Compared.Elsewhere = append(result.Compared.Elsewhere, apitypes.KnownID{ID: id, Kind: "dataplane", Mesh: "default"})
+			case "of-nobody", "0d4cd35c-8b5e-4ba4-8b8c-0b3d6f6bb5c4":
+				result.Compared.Unknown = append(result.Compared.Unknown, id)
+				result.Compared.Silent, result.Compared.Others = []string{node2}, []string{"ci-1"}
+			}
+		}
 	}
 	for _, id := range body.IDs {
 		if !f.revoked[id] {

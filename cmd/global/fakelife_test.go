@@ -112,7 +112,7 @@ func (f *fake) life() {
 		limit, _ := strconv.Atoi(r.FormValue("limit"))
 		list := apitypes.List[apitypes.Revocation]{Total: len(all), Items: []apitypes.Revocation{}}
 		for i, item := range all {
-			if item.ID <= r.FormValue("after") {
+			if item.ID <= r.FormValue("after") || !strings.HasPrefix(item.ID, r.FormValue("id")) {
 				continue
 			}
 			if len(list.Items) == min(limit, 2) { // pages of two, whatever is asked

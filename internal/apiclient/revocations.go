@@ -14,7 +14,7 @@ import (
 // Bulk is a list of ids to revoke, or to withdraw, as text.
 type Bulk struct {
 	Kind, Mesh, Reason string
-	Withdraw           bool
+	Withdraw, Compare  bool
 	// IDs are one a line or separated by commas.
 	IDs *Upload
 }
@@ -29,6 +29,9 @@ func (g *Global) RevokeBulk(ctx context.Context, b Bulk) (apitypes.RevokeResult,
 	}
 	if b.Withdraw {
 		query.Set("withdraw", "true")
+	}
+	if b.Compare {
+		query.Set("compare", "true")
 	}
 	var into apitypes.RevokeResult
 	err := g.c.do(ctx, call{

@@ -11,6 +11,31 @@ type RevokeRequest struct {
 	IDs    []string `json:"ids,omitempty"`
 	Token  string   `json:"token,omitempty"`
 	Reason string   `json:"reason,omitempty"`
+	// Compare holds ids against those of tokens that are known: see [Compared]. Nothing is
+	// revoked where one of them is part of a known id.
+	Compare bool `json:"compare,omitempty"`
+}
+
+// Compared is what is known of the ids that a request with compare revoked. The audit logs
+// of the members and the list know ids; those of tokens that others signed are on neither.
+type Compared struct {
+	// Unknown are the ids that no token is known to have.
+	Unknown []string `json:"unknown"`
+	// Elsewhere are those that tokens of another kind or mesh have.
+	Elsewhere []KnownID `json:"elsewhere,omitempty"`
+	// Since is from when on the audit logs are complete; absent where nothing was dropped.
+	Since *time.Time `json:"since,omitempty"`
+	// Silent are members that did not answer: what they issued is not known.
+	Silent []string `json:"silent,omitempty"`
+	// Others are keys of the kind and mesh with which others sign, or may.
+	Others []string `json:"others,omitempty"`
+}
+
+// KnownID is the id of a token.
+type KnownID struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+	Mesh string `json:"mesh,omitempty"`
 }
 
 // MaxIDs is how many of the ids that a request named its answer repeats.
@@ -46,6 +71,8 @@ type RevokeResult struct {
 	Unheeding []UnheedingZone `json:"unheeding,omitempty"`
 	// Warnings name zones at which it is, and what a revoked token opened before goes on.
 	Warnings []string `json:"warnings,omitempty"`
+	// Compared is there where the request asked for it, of MaxIDs ids at most.
+	Compared *Compared `json:"compared,omitempty"`
 }
 
 // UnheedingZone is a zone that runs a version of Kuma's control plane which does not heed
@@ -74,7 +101,7 @@ type WithdrawResult struct {
 	IDs       []string `json:"ids"`
 }
 
-// POST /v1/revocations/bulk?kind=&mesh=&reason=&withdraw= takes ids as text/plain,
+// POST /v1/revocations/bulk?kind=&mesh=&reason=&withdraw=&compare= takes ids as text/plain,
 // one a line or separated by commas: all of them are one change, or none is made.
 
 // Revocation is an item of GET /v1/revocations?kind=&mesh=&after=&limit=, which

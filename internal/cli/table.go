@@ -73,6 +73,28 @@ func (t *Table) WriteTo(w io.Writer) (int64, error) {
 	return buf.WriteTo(w)
 }
 
+// headed is a table below a line.
+type headed struct {
+	line  string
+	table *Table
+}
+
+// Headed shows a line above a table. Programs that read the rows without a header, or the
+// first column alone, get none.
+func Headed(text string, t *Table) io.WriterTo { return &headed{Line(text), t} }
+
+func (h *headed) formatted(f Format) { h.table.formatted(f) }
+
+// WriteTo implements [io.WriterTo].
+func (h *headed) WriteTo(w io.Writer) (int64, error) {
+	var buf bytes.Buffer
+	if f := h.table.format; !f.bare && !f.names {
+		fmt.Fprintf(&buf, "%s\n\n", f.named.in(h.line))
+	}
+	_, _ = h.table.WriteTo(&buf) // a bytes.Buffer takes everything
+	return buf.WriteTo(w)
+}
+
 // Age returns how long ago t was in the one unit that matters: "7s", "36m",
 // "5h", "12d", "2y". A time that has not come is "0s", the zero time "never".
 func Age(now, t time.Time) string {

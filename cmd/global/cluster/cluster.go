@@ -38,10 +38,13 @@ member that does not vote yet (follows) is promoted once it keeps up; one that w
 CLOCK is how far a member's clock is ahead of what most voters agree on; one that is off by
 more than 30 seconds issues no tokens.
 
-The exit code is 3 while no leader is known, a member does not answer, a clock is off, or the
-history is in doubt: a loss of acknowledged changes that nobody has
-confirmed, a newer history or a revision that somebody holds and the cluster does not have, or members
-that have diverged.
+The first line is that of ` + "`global status`" + `.
+
+The exit code is 3 while no leader is known, a member does not answer, the loss of one more
+member would stop the cluster, a clock is off, or the history is in doubt: a loss of
+acknowledged changes that nobody has confirmed, a newer history or a revision that somebody
+holds and the cluster does not have, or members that have diverged. One node alone is no
+alarm here.
 
 Examples:
   global cluster status
@@ -63,12 +66,26 @@ Examples:
 			if status.Leader != status.AnsweredBy {
 				voice.Warn("this is what node %s knows, not the leader", status.AnsweredBy)
 			}
-			if err := console.Print(c.App.Writer, format, status, func() io.WriterTo { return memberTable(status) }); err != nil {
+			zones, err := g.ZoneStates(c.Context)
+			if err != nil { // the members are to be seen all the same
+				voice.Warn("what is known of the zones cannot be asked: %v", err)
+			}
+			s := summarize(status, zones)
+			s.zonesUnknown = err != nil
+			if err := console.Print(c.App.Writer, format, status, func() io.WriterTo { return console.Headed(s.String(), memberTable(status)) }); err != nil {
 				return err
 			}
-			return alarm(status)
+			return judge(status, s)
 		},
 	}
+}
+
+// judge is the error that `cluster status` ends with; nil where there is none.
+func judge(status apitypes.Cluster, s summary) error {
+	if err := alarm(status); err != nil || s.alone() {
+		return err
+	}
+	return s.verdict()
 }
 
 // alarm is what somebody has to see to; nil where there is nothing.

@@ -60,7 +60,12 @@ type summary struct {
 	Behind    []string `json:"behind"`
 	Offline   []string `json:"offline"`
 	Alarms    []string `json:"alarms"`
+
+	zonesUnknown bool // they could not be asked
 }
+
+// alone reports whether one node is all there is, and nothing is wrong with it.
+func (s summary) alone() bool { return s.Voters == 1 && len(s.Alarms) == 0 }
 
 func summarize(members apitypes.Cluster, zones []apitypes.ZoneState) summary {
 	s := summary{Away: []string{}, Behind: []string{}, Offline: []string{}, Alarms: []string{}}
@@ -138,6 +143,9 @@ func (s summary) String() string {
 		if n := len(group.names); n > 0 {
 			lacks = append(lacks, fmt.Sprintf("%d %s (%s)", n, group.what, console.Names(group.names)))
 		}
+	}
+	if s.zonesUnknown {
+		zones = "zones unknown"
 	}
 	if len(lacks) > 0 {
 		zones += ": " + strings.Join(lacks, ", ")

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,7 @@ func TestSummary(t *testing.T) {
 		{voters(true, true, false), nil, "2 of 3 voters live (away: global-3), tolerates the loss of 0; leader global-1; 0 zones; no alarms", console.ExitPending},
 		{voters(true, true, true, true), nil, "4 of 4 voters live, tolerates the loss of 1", console.ExitOK},
 		{voters(true, true, true, true, false), nil, "4 of 5 voters live (away: global-5), tolerates the loss of 1", console.ExitOK},
+		{voters(true, true), nil, "2 of 2 voters live, tolerates the loss of 0", console.ExitPending},
 		{voters(true), []apitypes.ZoneState{zone("a", true, 0)}, "1 of 1 voter live, tolerates the loss of 0; leader global-1; 1 zone; no alarms", console.ExitPending},
 		{diverged, nil, "1 alarm: member global-3 has diverged", console.ExitPending},
 		{off, nil, "1 alarm: the clock of member global-2 is off by +1m0s", console.ExitPending},
@@ -68,6 +70,15 @@ func TestSummary(t *testing.T) {
 		}
 		if got := console.ExitCode(s.verdict()); got != tt.code {
 			t.Errorf("%q: exit code %d, want %d", tt.says, got, tt.code)
+		}
+		if s.alone() { // not asked how safe it is, this command says of one node alone that nothing is wrong
+			tt.code = console.ExitOK
+		}
+		if slices.ContainsFunc(tt.members.Members, func(m apitypes.Member) bool { return !m.Live }) { // who looks at members is told of each
+			tt.code = console.ExitPending
+		}
+		if got := console.ExitCode(judge(tt.members, s)); got != tt.code {
+			t.Errorf("%q: cluster status ends with the exit code %d, want %d", tt.says, got, tt.code)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -32,7 +33,7 @@ func revokeFile(c *cli.Context, format console.Format) error {
 		return err
 	}
 	bulk := apiclient.Bulk{
-		Kind: string(kind), Mesh: mesh, Reason: c.String("reason"), Withdraw: c.Bool("withdraw"),
+		Kind: string(kind), Mesh: mesh, Reason: c.String("reason"), Withdraw: c.Bool("withdraw"), Compare: !c.Bool("exactly"),
 		IDs: &apiclient.Upload{From: in, Size: size},
 	}
 	result, err := sendBulk(c.Context, console.VoiceOf(c.App), g, bulk)
@@ -48,11 +49,12 @@ func revokeFile(c *cli.Context, format console.Format) error {
 		if rest := result.Given - n; rest > 0 {
 			text += fmt.Sprintf(" (%d %s, or named twice)", rest, no)
 		}
-		return console.Sentence(text)
+		return console.Sentence(text + unknown(result.Compared, result.Given))
 	})
 	if err != nil {
 		return err
 	}
+	tellUnknown(console.VoiceOf(c.App), result.Kind, result.Mesh, result.Compared)
 	if bulk.Withdraw {
 		return awaitZones(c, g, result.Revision, result.InForce)
 	}
@@ -213,6 +215,11 @@ func withdrawIDs(c *cli.Context, format console.Format, ids []string) error {
 	if err != nil {
 		return err
 	}
+	if len(ids) <= lookedUp && !c.Bool("exactly") {
+		if err := partsOf(c, g, string(kind), mesh, ids); err != nil {
+			return err
+		}
+	}
 	result, err := g.Withdraw(c.Context, apitypes.WithdrawRequest{Kind: string(kind), Mesh: mesh, IDs: ids})
 	if err != nil {
 		return err
@@ -228,6 +235,30 @@ func withdrawIDs(c *cli.Context, format console.Format, ids []string) error {
 		return err
 	}
 	return awaitZones(c, g, result.Revision, result.InForce)
+}
+
+// lookedUp is how many ids are looked up one by one.
+const lookedUp = 50
+
+// partsOf is the error for an id that is not revoked itself, but is the beginning of one
+// that is: to withdraw it would change nothing. It warns of those that are not known at all,
+// which may be withdrawn for zones that know more than this global.
+func partsOf(c *cli.Context, g *apiclient.Global, kind, mesh string, ids []string) error {
+	for _, id := range ids {
+		found, _, _, err := g.Revocations(c.Context, apiclient.RevocationQuery{Kind: kind, Mesh: mesh, ID: id, Limit: 1})
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(found) > 0 && found[0].ID == id:
+		case len(found) > 0 && strings.HasPrefix(found[0].ID, id):
+			return federation.Errorf(federation.NotFound, "no %s with the id %.80q is revoked, and nothing was withdrawn", ofKind(1, kind, mesh)[2:], id).
+				WithHint("did you mean %s?", found[0].ID)
+		default:
+			console.VoiceOf(c.App).Warn("no %s with the id %s is revoked here", ofKind(1, kind, mesh)[2:], id)
+		}
+	}
+	return nil
 }
 
 // ofKind counts tokens of a kind: "2 zone-tokens", "1 dataplane-token of mesh m".

@@ -31,6 +31,11 @@ nothing is revoked. With --before everything of a kind is refused that was issue
 earlier, with --kid only what that key signed. --withdraw takes back what is named
 in the same way: ids, a file of them, or with --cut-off the cut-off.
 
+Up to 5,000 ids are compared with those of the tokens that are known, from the audit
+logs of the members. What is part of a known id is refused. An id that no token is
+known to have is revoked, with a warning: of tokens that others sign, offline or with
+Kuma, no id is known here. --exactly compares nothing.
+
 On a terminal, or with --wait, the command waits until the zones hold the change, says which
 do not and since when they are offline, and ends with the exit code 3 where one does not.
 
@@ -47,6 +52,7 @@ Examples:
 			&cli.StringFlag{Name: "ids-file", Usage: "`FILE` with the ids to revoke, - for standard input"},
 			&cli.StringFlag{Name: "before", Usage: "refuse everything that was issued before this `TIME`: 2026-11-22T06:30:00Z, 2026-11-22, now, or 24h for a day ago"},
 			&cli.StringFlag{Name: "kid", Usage: "with --before: only what the key `KID` signed"},
+			exactlyFlag(),
 			&cli.BoolFlag{Name: "withdraw", Usage: "take back: the tokens are accepted again"},
 			&cli.BoolFlag{Name: "cut-off", Usage: "with --withdraw: take back the cut-off"},
 			&cli.StringFlag{Name: "kind", Usage: "the `KIND` of the tokens: control-plane-token, zone-token, dataplane-token or user-token"},
@@ -112,11 +118,13 @@ func revoke(c *cli.Context) error {
 		}
 		result.Revoked += total.Revoked
 		result.IDs = append(total.IDs, result.IDs...)
+		result.Compared = together(total.Compared, result.Compared)
 		total = result
 	}
 	if err := console.Print(c.App.Writer, format, total, func() io.WriterTo { return revoked(total) }); err != nil {
 		return err
 	}
+	tellUnknown(console.VoiceOf(c.App), total.Kind, total.Mesh, total.Compared)
 	return inForce(c, g, total.Revision, total.InForce, scope{total.Kind, total.Mesh, total.Unheeding, total.Warnings})
 }
 
@@ -132,7 +140,7 @@ func revoked(r apitypes.RevokeResult) io.WriterTo {
 	if already := len(r.IDs) - r.Revoked; already > 0 {
 		text += fmt.Sprintf(" (%d already revoked before)", already)
 	}
-	return console.Sentence(text)
+	return console.Sentence(text + unknown(r.Compared, len(r.IDs)))
 }
 
 // oneWay checks that the command line names what is to be revoked in one way only,
@@ -200,7 +208,7 @@ func revocations(c *cli.Context) ([]apitypes.RevokeRequest, error) {
 	var requests []apitypes.RevokeRequest
 	for len(ids) > 0 {
 		n := min(len(ids), idsPerRequest)
-		requests = append(requests, apitypes.RevokeRequest{Kind: string(kind), Mesh: mesh, IDs: ids[:n], Reason: c.String("reason")})
+		requests = append(requests, apitypes.RevokeRequest{Kind: string(kind), Mesh: mesh, IDs: ids[:n], Reason: c.String("reason"), Compare: !c.Bool("exactly")})
 		ids = ids[n:]
 	}
 	return requests, nil

@@ -60,11 +60,18 @@ func (api *API) postBulk(a *act, w http.ResponseWriter, r *http.Request) error {
 		}
 		result.Withdrawn, result.Revision = int(c.Changed), c.Revision.String()
 	} else {
+		var known *comparison
+		if query.Get("compare") == "true" {
+			if known, err = api.compare(r.Context(), a, kind, mesh, list.IDs); err != nil {
+				return err
+			}
+		}
 		c, err := api.store.Revoke(r.Context(), a.origin("revoke", string(kind), mesh, reason, list.Digest), kind, mesh, idsOf(list.IDs), reason)
 		if err != nil {
 			return err
 		}
 		result.Revoked, result.Revision, result.Warnings = int(c.Changed), c.Revision.String(), api.fleet.StreamWarnings(kind)
+		result.Compared = known.result(r.Context())
 	}
 	a.note(slog.Int("revoked", result.Revoked), slog.Int("withdrawn", result.Withdrawn), slog.String("revision", result.Revision))
 	return reply(w, http.StatusOK, result)

@@ -83,10 +83,8 @@ func (api *API) listRevocations(_ *act, w http.ResponseWriter, r *http.Request) 
 // scan yields what the filter picks, in the order of ids, until yield says that it
 // is enough. It returns the last id that it looked at and whether there are more.
 func (api *API) scan(kind cptoken.Kind, mesh, after string, f revocationFilter, yield func(raftstore.Revocation) bool) (last string, more bool) {
-	if n := len(f.id); n > 0 {
-		// What comes before every id with the wanted beginning, and after all that
-		// come before those: no id has the byte 0xff, which UTF-8 never has.
-		after = max(after, f.id[:n-1]+string([]byte{f.id[n-1] - 1, 0xff}))
+	if f.id != "" {
+		after = max(after, before(f.id))
 	}
 	for seen := 0; seen < maxScan; {
 		// One more than is looked at tells whether there is another.
@@ -105,6 +103,13 @@ func (api *API) scan(kind cptoken.Kind, mesh, after string, f revocationFilter, 
 		}
 	}
 	return after, true
+}
+
+// before is what comes before every id with a beginning, and after all that come before
+// those: no id has the byte 0xff, which UTF-8 never has.
+func before(beginning string) string {
+	n := len(beginning)
+	return beginning[:n-1] + string([]byte{beginning[n-1] - 1, 0xff})
 }
 
 // listRevocationLists tells how many ids of each kind and mesh are revoked.

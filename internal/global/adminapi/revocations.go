@@ -39,6 +39,12 @@ func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) 
 		content = append(content, id.ID, strconv.FormatInt(id.Expires, 10))
 	}
 	a.note(slog.String("kind", string(kind)), slog.String("mesh", mesh), slog.Int("ids", len(ids)), slog.String("first", names[0]))
+	var known *comparison
+	if body.Compare && body.Token == "" {
+		if known, err = api.compare(r.Context(), a, kind, mesh, names); err != nil {
+			return err
+		}
+	}
 	c, err := api.store.Revoke(r.Context(), a.origin("revoke", content...), kind, mesh, ids, body.Reason)
 	if err != nil {
 		return err
@@ -47,7 +53,7 @@ func (api *API) postRevocations(a *act, w http.ResponseWriter, r *http.Request) 
 	named, first := firstIDs(names)
 	return reply(w, http.StatusOK, apitypes.RevokeResult{
 		Kind: string(kind), Mesh: mesh, Revoked: int(c.Changed), Revision: c.Revision.String(), InForce: inForce(kind),
-		Named: named, IDs: first, Unheeding: api.fleet.UnheedingRevocations(kind), Warnings: api.fleet.StreamWarnings(kind),
+		Named: named, IDs: first, Unheeding: api.fleet.UnheedingRevocations(kind), Warnings: api.fleet.StreamWarnings(kind), Compared: known.result(r.Context()),
 	})
 }
 

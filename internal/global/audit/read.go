@@ -44,7 +44,7 @@ func (l *Log) Read(q Query) (Page, error) {
 			page.Since = clock.Last(page.Since, since)
 		}
 	}
-	scanned := 0
+	scanned, ofToken := 0, q.aboutTokens()
 	for {
 		newest := -1
 		for i, b := range readers {
@@ -60,7 +60,7 @@ func (l *Log) Read(q Query) (Page, error) {
 		}
 		r := *readers[newest].head
 		readers[newest].head = nil
-		if r.Outcome == Begun && !l.isOpen(r.Seq) || !q.wants(&r) {
+		if r.Outcome == Begun && !l.isOpen(r.Seq) || !q.wants(&r) || !ofToken(&r) {
 			if scanned < maxScan {
 				continue
 			}

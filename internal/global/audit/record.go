@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -110,6 +111,35 @@ type Query struct {
 	RequestID string    `json:"requestId,omitempty"`
 	// About is a value that one of About has: a jti, a zone, a key.
 	About string `json:"about,omitempty"`
+	// Tokens are ids: only records of tokens that have one of them are wanted, and of those
+	// whose ids one of Near resembles, see [Resembles].
+	Tokens []string `json:"tokens,omitempty"`
+	Near   []string `json:"near,omitempty"`
+}
+
+// aboutTokens returns whether a record is of one of the tokens that are asked for.
+func (q *Query) aboutTokens() func(*Record) bool {
+	if len(q.Tokens)+len(q.Near) == 0 {
+		return func(*Record) bool { return true }
+	}
+	asked := make(map[string]bool, len(q.Tokens))
+	for _, id := range q.Tokens {
+		asked[id] = true
+	}
+	return func(r *Record) bool {
+		id := r.About["jti"]
+		return id != "" && (asked[id] || slices.ContainsFunc(q.Near, func(text string) bool { return Resembles(text, id) }))
+	}
+}
+
+// leastPart is how much of an id says which one is meant.
+const leastPart = 4
+
+// Resembles reports whether a text is an id that is cut off, in capitals or with something
+// around it.
+func Resembles(text, id string) bool {
+	text = strings.ToLower(text)
+	return len(text) >= leastPart && strings.HasPrefix(id, text) || strings.Contains(text, id)
 }
 
 // wants reports whether r is asked for.
