@@ -1,12 +1,14 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apiclient"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/config"
+	"github.com/meridiankds/meridian/internal/disk"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/spelling"
 )
@@ -65,8 +68,9 @@ func ReadProfiles() (p Profiles, err error) {
 	return p, nil
 }
 
-// Write replaces the file, which only this user may read: it tells where tokens are.
-func (p Profiles) Write() error {
+// ChangeProfiles has the profiles changed, and replaces their file where change returns nil.
+// Who changes them at the same time waits: neither takes back what the other did.
+func ChangeProfiles(ctx context.Context, change func(*Profiles) error) error {
 	path, err := ProfilesPath()
 	if err != nil {
 		return err
@@ -74,6 +78,43 @@ func (p Profiles) Write() error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return federation.Errorf(federation.Invalid, "making the directory for profiles: %w", err)
 	}
+	unlock, err := lock(ctx, filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	all, err := ReadProfiles()
+	if err != nil {
+		return err
+	}
+	if err := change(&all); err != nil {
+		return err
+	}
+	return all.write(path)
+}
+
+// lock locks a directory, as soon as nobody else has it locked.
+func lock(ctx context.Context, dir string) (unlock func(), err error) {
+	f, err := disk.Open(dir)
+	if err != nil {
+		return nil, federation.Errorf(federation.Invalid, "opening the directory of profiles: %w", err)
+	}
+	for {
+		// A file system that knows no locks, as one of a network may be, is used without.
+		if err := disk.Lock(f); !errors.Is(err, disk.ErrLocked) {
+			return func() { f.Close() }, nil
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, federation.Errorf(federation.Unavailable, "somebody else changes the profiles in %s", dir)
+		case <-time.After(20 * time.Millisecond): // between two looks
+		}
+	}
+}
+
+// write replaces the file, which only this user may read: it tells where tokens are.
+func (p Profiles) write(path string) error {
 	data, err := config.Marshal(p)
 	if err != nil {
 		return err

@@ -47,25 +47,20 @@ Examples:
 			if err := console.Arguments(c, least, least, "global config use PROFILE"); err != nil {
 				return err
 			}
-			all, err := client.ReadProfiles()
-			if err != nil {
-				return err
-			}
-			all.Current = c.Args().First()
-			if all.Current == "" {
-				if err := all.Write(); err != nil {
-					return err
+			said := "no profile is used"
+			err := client.ChangeProfiles(c.Context, func(all *client.Profiles) error {
+				all.Current = ""
+				if c.Bool("none") {
+					return nil
 				}
-				return console.Tell(c, "no profile is used")
-			}
-			profile, err := all.Named(all.Current)
+				profile, err := all.Named(c.Args().First())
+				all.Current, said = profile.Name, "profile "+profile.Name+" is used: "+profile.Address
+				return err
+			})
 			if err != nil {
 				return err
 			}
-			if err := all.Write(); err != nil {
-				return err
-			}
-			return console.Tell(c, "profile "+profile.Name+" is used: "+profile.Address)
+			return console.Tell(c, said)
 		},
 	}
 }
@@ -103,12 +98,31 @@ func setProfile(c *cli.Context) error {
 	if err := federation.ValidateName("PROFILE", name); err != nil {
 		return console.Usage(err)
 	}
-	all, err := client.ReadProfiles()
+	said, used := "", ""
+	err := client.ChangeProfiles(c.Context, func(all *client.Profiles) error {
+		profile, known := all.Profiles[name]
+		profile.Name = name
+		if err := take(c, &profile); err != nil {
+			return err
+		}
+		all.Profiles[name] = profile
+		said, used = "profile "+name+" created", all.Current
+		if known {
+			said = "profile " + name + " changed"
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	profile, known := all.Profiles[name]
-	profile.Name = name
+	if used != name {
+		console.VoiceOf(c.App).Hint("use it: global config use %s", name)
+	}
+	return console.Tell(c, said)
+}
+
+// take puts what the flags say into a profile.
+func take(c *cli.Context, profile *apiclient.Profile) (err error) {
 	if c.IsSet("address") {
 		profile.Address = c.String("address")
 	}
@@ -130,17 +144,7 @@ func setProfile(c *cli.Context) error {
 	if err := checkAddress(profile.Address); err != nil {
 		return console.Usage(err)
 	}
-	all.Profiles[name] = profile
-	if err := all.Write(); err != nil {
-		return err
-	}
-	if all.Current != name {
-		console.VoiceOf(c.App).Hint("use it: global config use %s", name)
-	}
-	if known {
-		return console.Tell(c, "profile "+name+" changed")
-	}
-	return console.Tell(c, "profile "+name+" created")
+	return nil
 }
 
 // absolute is the path of a file that a flag names, from wherever it is used later.
@@ -271,21 +275,21 @@ Examples:
 			if err := console.Arguments(c, 1, 1, "global config delete PROFILE"); err != nil {
 				return err
 			}
-			all, err := client.ReadProfiles()
+			text := ""
+			err := client.ChangeProfiles(c.Context, func(all *client.Profiles) error {
+				profile, err := all.Named(c.Args().First())
+				if err != nil {
+					return err
+				}
+				delete(all.Profiles, profile.Name)
+				text = "profile " + profile.Name + " is deleted"
+				if all.Current == profile.Name {
+					all.Current = ""
+					text += ", and no profile is used any more"
+				}
+				return nil
+			})
 			if err != nil {
-				return err
-			}
-			profile, err := all.Named(c.Args().First())
-			if err != nil {
-				return err
-			}
-			delete(all.Profiles, profile.Name)
-			text := "profile " + profile.Name + " is deleted"
-			if all.Current == profile.Name {
-				all.Current = ""
-				text += ", and no profile is used any more"
-			}
-			if err := all.Write(); err != nil {
 				return err
 			}
 			return console.Tell(c, text)
