@@ -45,9 +45,9 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, name := range proxyauth.IdentityHeaders {
-		if value := headers[name]; value != "" {
-			w.Header().Set(name, value)
-		}
+		// Also those that do not apply: a proxy that copies them to its request replaces
+		// what its client made up, and some leave alone what is not there.
+		w.Header().Set(name, headers[name])
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

@@ -123,23 +123,29 @@ func TestExtAuthzWithoutAuthentication(t *testing.T) {
 	t.Errorf("%v", r)
 }
 
-// TestEveryIdentityHeaderIsDocumented, and is taken from clients where an nginx asks,
-// whose zone sees no header.
+// TestEveryIdentityHeaderIsDocumented, and is taken from clients and copied from answers in
+// the configurations that name headers one by one.
 func TestEveryIdentityHeaderIsDocumented(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/proxies.md")
-	if err != nil {
-		t.Fatal(err)
+	read := func(file string) string {
+		text, err := os.ReadFile("../../../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ToLower(string(text))
 	}
-	nginx, err := os.ReadFile("../../../deploy/nginx/auth-request.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page, nginx, lua, caddy := read("docs/proxies.md"), read("deploy/nginx/auth-request.conf"), read("deploy/haproxy/meridian.lua"), read("deploy/caddy/Caddyfile")
 	for _, name := range proxyauth.IdentityHeaders {
-		if name != proxyauth.IdentityHeaders[0] && !strings.Contains(string(page), "`-"+strings.TrimPrefix(name, proxyauth.HeaderPrefix)+"`") {
+		if name != proxyauth.IdentityHeaders[0] && !strings.Contains(page, "`-"+strings.TrimPrefix(name, proxyauth.HeaderPrefix)+"`") {
 			t.Errorf("docs/proxies.md does not name %s", name)
 		}
-		if !strings.Contains(strings.ToLower(string(nginx)), "proxy_set_header "+name+` "";`) {
-			t.Errorf("deploy/nginx/auth-request.conf does not take %s away", name)
+		for file, there := range map[string]bool{
+			"nginx/auth-request.conf": strings.Contains(nginx, "proxy_set_header "+name+" $") && strings.Contains(nginx, "$upstream_http_"+strings.ReplaceAll(name, "-", "_")+";"),
+			"haproxy/meridian.lua":    strings.Contains(lua, `"`+name+`",`),
+			"caddy/Caddyfile":         strings.Contains(caddy, " "+name+" ") || strings.Contains(caddy, " "+name+"\n"),
+		} {
+			if !there {
+				t.Errorf("deploy/%s does not take over %s", file, name)
+			}
 		}
 	}
 }
