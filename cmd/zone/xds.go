@@ -26,8 +26,8 @@ func xdsCheckCommand() *cli.Command {
 		Name:      "check",
 		Usage:     "check a folder of Envoy resources as a zone would read it",
 		ArgsUsage: "DIR",
-		Description: `Reads the folder as a zone does, and names file and line of what cannot be used. No zone
-has to run. Ends with 1 if anything is wrong.
+		Description: `Reads the folder as a zone does, and names file and line of what cannot be used, and of
+types that a zone passes on unchecked. No zone has to run. Ends with 1 if anything is wrong.
 
 Examples:
    zone xds check xds`,
@@ -45,6 +45,9 @@ Examples:
 				if hint := federation.AsError(problem).Hint; hint != "" {
 					text += " (" + hint + ")"
 				}
+				fmt.Fprintln(c.App.Writer, console.Line(text))
+			}
+			for _, text := range dir.Unchecked() {
 				fmt.Fprintln(c.App.Writer, console.Line(text))
 			}
 			places, resources := dir.Size()

@@ -21,6 +21,8 @@ var secretFields = map[string]bool{
 	"dataplaneToken": true, "accessToken": true, "access_token": true, "inlineSecret": true,
 	"users": true, "backendToken": true, "backend_token": true, "pkcs12": true,
 	"privateKeyProvider": true, "private_key_provider": true, "contextExtensions": true, "context_extensions": true,
+	"secretData": true, "secret_data": true, "authUsername": true, "auth_username": true, "downstreamAuthUsername": true, "downstream_auth_username": true,
+	"webIdentityTokenDataSource": true, "web_identity_token_data_source": true, "credentialsDataSource": true, "credentials_data_source": true,
 }
 
 // JSON replaces the secrets in a JSON value, in place where it can: what stands in a field that

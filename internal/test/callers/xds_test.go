@@ -108,11 +108,14 @@ func (r *rig) write(resources ...string) {
 	}
 }
 
-// get makes one request on a connection of its own.
+// client makes each request on a connection of its own.
+func (r *rig) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+}
+
+// get makes one request.
 func (r *rig) get() error {
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport, Timeout: patience}).Get("http://127.0.0.1:" + r.port)
+	resp, err := r.client().Get("http://127.0.0.1:" + r.port)
 	if err != nil {
 		return err
 	}

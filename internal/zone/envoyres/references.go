@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
@@ -70,6 +71,7 @@ func virtualHostsOf(m protoreflect.Message) Reference {
 
 // clusters are the fields that name a cluster and do not say so in their names.
 var clusters = map[protoreflect.FullName]bool{
+	"envoy.extensions.clusters.composite.v3.ClusterConfig.ClusterEntry.name":                    true,
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight.name":                                  true,
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight.name": true,
 }
@@ -153,6 +155,10 @@ func (c *collector) message(m protoreflect.Message) {
 			}
 		}
 		return
+	case "google.protobuf.Struct":
+		if values, ok := m.Interface().(*structpb.Struct); ok {
+			c.untyped(values.GetFields())
+		}
 	case "google.protobuf.Value":
 		if s := m.Descriptor().Fields().ByName("string_value"); m.Has(s) {
 			c.add(Reference{Key: Key{types.Cluster, m.Get(s).String()}})
@@ -165,6 +171,28 @@ func (c *collector) message(m protoreflect.Message) {
 		c.field(field, v)
 		return true
 	})
+}
+
+// untyped are the subscriptions in a message of a type that is not linked, by the names that
+// their fields have in JSON and in Envoy's definitions.
+func (c *collector) untyped(fields map[string]*structpb.Value) {
+	for _, s := range []struct {
+		kind  Kind
+		of    []string // one of them is set
+		names []string // one of them has the name
+	}{
+		{types.Secret, []string{"sdsConfig", "sds_config"}, []string{"name"}},
+		{types.ExtensionConfig, []string{"configDiscovery", "config_discovery"}, []string{"name"}},
+		{types.Route, []string{"configSource", "config_source"}, []string{"routeConfigName", "route_config_name"}},
+	} {
+		for _, of := range s.of {
+			for _, name := range s.names {
+				if fields[of].GetStructValue() != nil {
+					c.add(Reference{Key: Key{s.kind, fields[name].GetStringValue()}})
+				}
+			}
+		}
+	}
 }
 
 // field looks at a field that is set.

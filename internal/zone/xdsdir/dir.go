@@ -51,6 +51,7 @@ type Dir struct {
 	broken  map[string]error        // of places that cannot be used as they are now
 	gone    map[string]string       // digests of those of them whose files are gone
 	strange map[string]error        // what counts nowhere, by its text
+	passed  map[string][]string     // of each place the types that were told to be unchecked
 	lost    error                   // why the folder as a whole cannot be read
 	// remembered are the places that held something, as far as the file of them says. It is
 	// written by whoever holds saving too.
@@ -78,7 +79,7 @@ func Open(cfg Config) (*Dir, error) {
 	}
 	d := &Dir{cfg: cfg, changed: make(chan struct{}), files: map[string]*file{},
 		layers: map[string]envoyres.Set{}, broken: map[string]error{}, gone: map[string]string{}, strange: map[string]error{},
-		remembered: map[string]bool{}}
+		passed: map[string][]string{}, remembered: map[string]bool{}}
 	f, err := look(cfg.Path)
 	if err != nil {
 		return nil, err
@@ -178,6 +179,7 @@ func (d *Dir) settle(f *found) {
 		d.mend(place)
 		made.add(place, touched[place], d.layers[place], l)
 		d.layers[place], changed = l, true
+		d.tellUnchecked(place, f.places[place])
 	}
 	if d.opened && len(made.places) > 0 {
 		d.tell(&made)

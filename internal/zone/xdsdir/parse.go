@@ -7,9 +7,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protopath"
-	"google.golang.org/protobuf/reflect/protorange"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
@@ -25,7 +23,8 @@ const MaxFile = 4 << 20
 // resource is one of a file.
 type resource struct {
 	*envoyres.Resource
-	line int
+	line      int
+	unchecked []unchecked // types inside of it that are not linked
 }
 
 // parse reads the resources of a file. Errors are Invalid and name the line.
@@ -69,6 +68,14 @@ func parseOne(n *yamldoc.Node, field string) (resource, error) {
 	if envoyres.KindOf(t.Text) == types.UnknownType {
 		return resource{}, yamldoc.At(t.Line, field, "%.100q is no type of resource that proxies ask for: use %s", t.Text, strings.Join(kinds(), ", "))
 	}
+	kind, err := protoregistry.GlobalTypes.FindMessageByURL(t.Text)
+	if err != nil {
+		return resource{}, complaint(err, n.Line, field)
+	}
+	var w wrapper
+	if err := w.message(n, kind.Descriptor(), field, ""); err != nil {
+		return resource{}, err
+	}
 	var holder anypb.Any
 	if err := protojson.Unmarshal(n.JSON(), &holder); err != nil {
 		return resource{}, complaint(err, n.Line, field)
@@ -77,14 +84,14 @@ func parseOne(n *yamldoc.Node, field string) (resource, error) {
 	if err != nil {
 		return resource{}, complaint(err, n.Line, field)
 	}
-	if err := validate(message); err != nil {
-		return resource{}, yamldoc.At(n.Line, field, "%s", withoutValues(err.Error()))
+	if err := validate(message, n, field); err != nil {
+		return resource{}, err
 	}
 	r, err := envoyres.New(message)
 	if err != nil {
 		return resource{}, yamldoc.At(n.Line, field, "%s", federation.AsError(err).Detail)
 	}
-	return resource{r, n.Line}, nil
+	return resource{r, n.Line, w.unchecked}, nil
 }
 
 const typePrefix = "type.googleapis.com/"
@@ -95,26 +102,6 @@ func kinds() (list []string) {
 		list = append(list, strings.TrimPrefix(envoyres.URL(kind), typePrefix))
 	}
 	return list
-}
-
-// validate holds a message and every message packed inside of it against the
-// bounds that Envoy's definitions state, as Envoy itself will.
-func validate(message proto.Message) error {
-	check := func(m proto.Message) error {
-		if v, ok := m.(interface{ Validate() error }); ok {
-			return v.Validate()
-		}
-		return nil
-	}
-	if err := check(message); err != nil {
-		return err
-	}
-	return protorange.Range(message.ProtoReflect(), func(v protopath.Values) error {
-		if last := v.Index(-1); last.Step.Kind() == protopath.AnyExpandStep {
-			return check(last.Value.Message().Interface())
-		}
-		return nil
-	})
 }
 
 // protoError is how the protobuf library begins its messages: with a space of
@@ -130,10 +117,6 @@ func complaint(err error, line int, field string) error {
 			line = n
 		}
 		text = text[len(m[0]):]
-	}
-	if strings.Contains(text, "unable to resolve") {
-		e := yamldoc.At(line, field, "%s: this type is not linked into this program", withoutValues(text))
-		return e.WithHint("docs/proxies.md lists the types that are; take one of these")
 	}
 	return yamldoc.At(line, field, "%s", withoutValues(text))
 }

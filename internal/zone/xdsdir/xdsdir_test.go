@@ -246,10 +246,10 @@ func TestBadContent(t *testing.T) {
 		"no name":       {head + "listener.v3.Listener\n  address: {socket_address: {address: 0.0.0.0, port_value: 1}}\n", "has no name"},
 		"unknown field": {head + "cluster.v3.Cluster\n  name: a\n\n  connect_timeouts: 5s\n", "line 5: resources[0]: unknown field \"connect_timeouts\""},
 		"wrong value":   {head + "cluster.v3.Cluster\n  name: a\n  connect_timeout: soon\n", "line 4: resources[0]: invalid google.protobuf.Duration"},
-		"invalid":       {head + "cluster.v3.Cluster\n  name: a\n  connect_timeout: -5s\n", "line 2: resources[0]: invalid Cluster.ConnectTimeout"},
+		"invalid":       {head + "cluster.v3.Cluster\n  name: a\n  connect_timeout: -5s\n", "line 4: resources[0].connect_timeout: invalid Cluster.ConnectTimeout"},
 		"invalid inside": {head + "cluster.v3.Cluster\n  name: a\n  transport_socket:\n    name: tls\n    typed_config:\n      '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext\n      sni: " +
-			strings.Repeat("x", 300) + "\n", "invalid UpstreamTlsContext.Sni"},
-		"not linked":   {head + "cluster.v3.Cluster\n  name: a\n  transport_socket:\n    name: tls\n    typed_config:\n      '@type': type.googleapis.com/made.up.Thing\n", "line 7: resources[0]: unable to resolve \"type.googleapis.com/made.up.Thing\""},
+			strings.Repeat("x", 300) + "\n", "line 8: resources[0].transport_socket.typed_config.sni: invalid UpstreamTlsContext.Sni"},
+		"not linked":   {head + "cluster.v3.Cluster\n  name: a\n  transport_socket:\n    name: tls\n    typed_config:\n      '@type': type.googleapis.com/made.up.Thing\n", "line 7: resources[0].transport_socket.typed_config: \"type.googleapis.com/made.up.Thing\" is no type that Envoy"},
 		"a secret":     {"resources:\n- '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret\n  name: s\n  tls_certificate:\n    private_key:\n      inline_bytes: '*** hunter2 ***'\n", "line 6: resources[0]: invalid value for bytes field inlineBytes"},
 		"twice inside": {clusters("a", "a"), "the Cluster \"a\" stands in all/x.yaml, line 2 already"},
 	} {
