@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meridiankds/meridian/federation"
@@ -170,4 +171,29 @@ func zones8000(ctx context.Context, s *scope) error {
 		measured("zones-8000/connect-first", ms(first), "ms").beside(ms(bare)),
 		measured("zones-8000/processor", ms(o.processor)*1000, "µs/zone").beside(ms(o.bareProcessor)*1000),
 	)
+}
+
+// zones8000TLS has very many zones come with TLS at once, and again. Whose place goes to
+// somebody else, or who is too late, has cost the processor's time of a handshake for nothing.
+func zones8000TLS(ctx context.Context, s *scope) error {
+	c, err := s.startStorm(ctx, s.pick(8000, 60), true)
+	if err != nil {
+		return err
+	}
+	c.bare.join.Handshake = true
+	first, again, bare, err := c.turns(ctx, 1)
+	if err != nil {
+		return err
+	}
+	var lost []measurement
+	for _, what := range []string{"evicted", "late"} {
+		n, err := metric(ctx, strings.TrimPrefix(c.global.ends.Diagnostics, "http://"), `meridian_unauthenticated_`+what+`_total{port="kds"}`)
+		if err != nil {
+			return err
+		}
+		lost = append(lost, measured("zones-8000-tls/"+what, n, "connections").within(0))
+	}
+	return s.report.add(append(lost,
+		measured("zones-8000-tls", ms(again), "ms").beside(ms(bare)).times(crowdConnectFactor),
+		measured("zones-8000-tls/first", ms(first), "ms").beside(ms(bare)))...)
 }

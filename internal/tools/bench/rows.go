@@ -27,6 +27,7 @@ func rows() []row {
 		{name: "connect-1000", about: "1,000 zones connect at once and have full state", run: connect1000},
 		{name: "connect-1000-tls", about: "the same with TLS, against the handshakes alone", run: connect1000TLS},
 		{name: "zones-8000", about: "8,000 zones on one node", run: zones8000},
+		{name: "zones-8000-tls", about: "8,000 zones come with TLS at once, and again: nobody is cut off", run: zones8000TLS},
 		{name: "zone-memory", about: "what a connected zone occupies at the global", run: zoneMemory},
 		{name: "zone-idle-cpu", about: "what 1,000 idle zones cost the global", run: zoneIdleCPU},
 		{name: "replicas", about: "400 zones at 3 voters and 2 read replicas, against the same zones at the voters alone", run: replicas},
