@@ -21,6 +21,13 @@ const (
 // source has not.
 const recently = time.Second
 
+// patiently is the same for a handshake that the server has answered, where a newcomer of the
+// same network wants the place. Thousands that come at once, from machines or behind a balancer
+// that have as much to do as the server, would else cut each other after the work was done.
+// It is half of the deadline by default: who says nothing more on purpose holds a place for as
+// long.
+const patiently = DefaultDeadline / 2
+
 // provedFor is how long an address counts as one that has lately proved itself.
 const provedFor = 10 * time.Minute
 

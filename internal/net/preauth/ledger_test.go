@@ -328,6 +328,51 @@ func TestWhoHoldsLessIsLeftAlone(t *testing.T) {
 	b.check(t)
 }
 
+// TestAnsweredHandshakesAreSpared: for a newcomer of their own network, which has proved itself
+// or not, for half of the deadline; for one of another network for a second, unless that has
+// proved itself. Who has sent nothing gives way at once.
+func TestAnsweredHandshakesAreSpared(t *testing.T) {
+	for name, tt := range map[string]struct {
+		newcomer string
+		proved   bool
+		spared   time.Duration
+	}{
+		"their own network":           {"192.0.2.66", false, patiently},
+		"their own, which has proved": {"192.0.2.66", true, patiently},
+		"another network":             {"192.0.2.1", false, recently},
+		"another one, which has":      {"192.0.2.1", true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, newcomer := newBook(), from(t, tt.newcomer)
+			if tt.proved {
+				b.prove(newcomer, b.now)
+			}
+			var answered []*entry
+			for b.bytes+testBase <= testLimit {
+				e, _, _ := b.come(from(t, "192.0.2.66"))
+				answered = append(answered, e)
+			}
+			for _, e := range answered {
+				b.advance(e, stageHandshake, b.now)
+			}
+			if tt.spared > 0 {
+				b.now = b.now.Add(tt.spared - 2*time.Millisecond) // to come takes one
+				if _, evicted, v := b.come(newcomer); v != wait && v != refused || len(evicted) > 0 {
+					t.Fatalf("before %s a newcomer is %v, %d evicted", tt.spared, v, len(evicted))
+				}
+			}
+			if _, evicted, v := b.come(newcomer); v != admitted || len(evicted) != 1 {
+				t.Errorf("after %s a newcomer is %v, %d evicted", tt.spared, v, len(evicted))
+			}
+			answered[len(answered)-1].stage = stageAccepted
+			if _, evicted, v := b.come(from(t, "192.0.2.66")); v != admitted || len(evicted) != 1 || evicted[0] != answered[len(answered)-1] && tt.spared > 0 {
+				t.Errorf("who has sent nothing does not give way: %v, %d evicted", v, len(evicted))
+			}
+			b.check(t)
+		})
+	}
+}
+
 // TestOneConnectionIsNoWayRound: a floor is for a first request, not for anything that
 // one connection can hold.
 func TestOneConnectionIsNoWayRound(t *testing.T) {

@@ -21,7 +21,7 @@ func (l *ledger) victim(s Source, need int64, growing *entry, now time.Time) *en
 	stalls := func(e, growing *entry) bool {
 		// A newcomer waits rather than that a handshake is cut whose processor time was
 		// just spent: thousands that come at once would else cut each other for ever.
-		if growing == nil && !trusted && e.stage >= stageHandshake && clock.Elapsed(e.moved, now) < recently {
+		if growing == nil && e.stage >= stageHandshake && clock.Elapsed(e.moved, now) < spared(e, s, trusted) {
 			return false
 		}
 		return stalls(e, growing)
@@ -37,6 +37,17 @@ func (l *ledger) victim(s Source, need int64, growing *entry, now time.Time) *en
 		}
 	}
 	return nil
+}
+
+// spared is for how long after it last advanced a handshake is not cut for a newcomer of s.
+func spared(e *entry, s Source, trusted bool) time.Duration {
+	switch {
+	case e.unit.wide.prefix == s.Wide && e.stage == stageHandshake:
+		return patiently
+	case trusted:
+		return 0
+	}
+	return recently
 }
 
 // query is what a search is about.
