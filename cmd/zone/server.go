@@ -64,7 +64,7 @@ func serverFlags() []cli.Flag {
 		&cli.StringFlag{Name: "tls-cert-file", Usage: "PEM `FILE` of the zone's certificate, for a global that asks zones for one"},
 		&cli.StringFlag{Name: "tls-key-file", Usage: "PEM `FILE` of its key"},
 		&cli.StringFlag{Name: "data-dir", Usage: "`FOLDER` of this zone's own", EnvVars: []string{"ZONE_DATA_DIR"}},
-		&cli.StringFlag{Name: "dp-addr", Value: zonenode.DefaultDPAddr, Usage: "where proxies connect (TLS)"},
+		&cli.StringFlag{Name: "dp-addr", Value: zonenode.DefaultDPAddr, Usage: "where proxies connect (TLS), by default on all addresses of IPv4 and IPv6"},
 		&cli.StringFlag{Name: "api-addr", Value: zonenode.DefaultAPIAddr, Usage: "the zone's HTTP API; empty: none"},
 		&cli.StringFlag{Name: "diagnostics-addr", Value: zonenode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
 		&cli.StringSliceFlag{Name: "proxy-protocol-from", Usage: "`CIDR` of balancers that tell with PROXY protocol, version 1 or 2, whose connection they pass on; several may be given", EnvVars: []string{"ZONE_PROXY_PROTOCOL_FROM"}},

@@ -19,7 +19,7 @@ import (
 
 // The ports of a zone.
 const (
-	DefaultDPAddr          = "0.0.0.0:5678"
+	DefaultDPAddr          = ":5678" // of IPv4 and IPv6, where the machine has both
 	DefaultAPIAddr         = "127.0.0.1:5681"
 	DefaultDiagnosticsAddr = "127.0.0.1:5680"
 )

@@ -162,3 +162,41 @@ func TestWhatAZoneMakesIsPrivate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestProxiesComeByBothFamilies: whichever address of a name a proxy takes, a zone listens there
+// unless it is told otherwise.
+func TestProxiesComeByBothFamilies(t *testing.T) {
+	cfg := config(tempdir.Short(t))
+	host, _, err := net.SplitHostPort(DefaultDPAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.DPAddr = net.JoinHostPort(host, "0")
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	_, port, err := net.SplitHostPort(n.Endpoints().DP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		if l, err := net.Listen("tcp", net.JoinHostPort(ip, "0")); err != nil {
+			t.Logf("not tried: this machine has no %s: %v", ip, err)
+			continue
+		} else {
+			l.Close()
+		}
+		conn, err := net.Dial("tcp", net.JoinHostPort(ip, port))
+		if err != nil {
+			t.Errorf("%s: %v", ip, err)
+			continue
+		}
+		conn.Close()
+	}
+}
