@@ -43,6 +43,12 @@ type rig struct {
 // startRig starts everything with some resources, and waits for the first answer.
 func startRig(t *testing.T, delta bool, first func(r *rig) []string) *rig {
 	t.Helper()
+	return startRigWith(t, delta, first, func(_ *zone, bootstrap string) string { return bootstrap })
+}
+
+// startRigWith is startRig with another bootstrap than the zone's.
+func startRigWith(t *testing.T, delta bool, first func(r *rig) []string, edit func(z *zone, bootstrap string) string) *rig {
+	t.Helper()
 	needEnvoy(t)
 	root := t.TempDir()
 	r := &rig{t: t, dir: filepath.Join(root, "dataplane/meshes/payments/proxies/ledger-1"), port: freePort(t),
@@ -69,7 +75,7 @@ func startRig(t *testing.T, delta bool, first func(r *rig) []string) *rig {
 	}
 	text := bytes.ReplaceAll(z.bootstrapOf(t, "ledger-1", work, features...), []byte("address: localhost"), []byte("address: 127.0.0.1"))
 	config := filepath.Join(work, "bootstrap.yaml")
-	if err := os.WriteFile(config, text, 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(edit(z, string(text))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, ended, stop := runEnvoy(t, config)
