@@ -21,8 +21,8 @@ type zone struct {
 	again   func() (*process, error) // starts it once more
 }
 
-// startZone starts a real zone that knows every member's address.
-func (c *cluster) startZone(ctx context.Context, name string) (*zone, error) {
+// startZone starts a real zone that knows every member's address; more are further flags.
+func (c *cluster) startZone(ctx context.Context, name string, more ...string) (*zone, error) {
 	issued, err := c.members[0].api.ControlPlaneToken(ctx, apitypes.ControlPlaneTokenRequest{Zone: name})
 	if err != nil {
 		return nil, err
@@ -37,6 +37,7 @@ func (c *cluster) startZone(ctx context.Context, name string) (*zone, error) {
 	for _, m := range c.members {
 		args = append(args, "--global-address", m.ends.KDS)
 	}
+	args = append(args, more...)
 	if c.profiles != "" {
 		args = append(args, "--pprof")
 	}

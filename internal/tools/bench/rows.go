@@ -24,6 +24,7 @@ func rows() []row {
 		{name: "propagate-durable", about: "the same to zones whose copies are on this machine's disk", run: propagateDurable},
 		{name: "propagate-bytes", about: "what one more revocation takes on a zone's connection", run: propagateBytes},
 		{name: "session-cut", about: "a zone's token, or a proxy's at its zone, is revoked: until its session has ended", run: sessionCut},
+		{name: "xds-50x50", about: "50 proxies at a zone with 50 clusters each, which all change: until every proxy has them", run: xdsChange},
 		{name: "connect-1000", about: "1,000 zones connect at once and have full state", run: connect1000},
 		{name: "connect-1000-tls", about: "the same with TLS, against the handshakes alone", run: connect1000TLS},
 		{name: "zones-8000", about: "8,000 zones on one node", run: zones8000},
