@@ -204,8 +204,9 @@
 //
 // Losing a stream means nothing: the zone changes no state, reconnects to any
 // member after a jittered wait that grows to 30 s, and resumes. Nothing is ever
-// deleted but by an explicit change. Zones ping an idle connection every 30 s,
-// and members one that was silent for 45 s; a zone calls HealthCheck within 10 s and
+// deleted but by an explicit change. Zones ping an idle connection every 20 s, and members
+// one that was silent a little longer ([Keepalive]). Where balancers count messages a zone
+// sends a request of [KeepaliveType], which is answered. A zone calls HealthCheck within 10 s and
 // then at the interval that the answers name, 5 minutes where they name none, or three
 // times within what its --max-stale allows.
 //

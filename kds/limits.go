@@ -116,7 +116,7 @@ func DefaultLimits() Limits {
 		ClosedBytes:     8 << 20,
 		RefusalLines:    20,
 		PingMin:         5 * time.Second,
-		PingEvery:       45 * time.Second, // after a zone's own, which saves the member's
+		PingEvery:       DefaultPing + DefaultPing/8, // after a zone's own, which saves the member's
 		PingTimeout:     15 * time.Second,
 		Idle:            5 * time.Minute,
 		Stop:            2500 * time.Millisecond,

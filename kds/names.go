@@ -32,8 +32,10 @@ const (
 	SyncService   = "kuma.mesh.v1alpha1.KDSSyncService"
 	GlobalService = "kuma.mesh.v1alpha1.GlobalKDSService"
 	RelayService  = "meridian.v1.Relay" // ours
+	HealthService = "grpc.health.v1.Health"
 
 	RPCGlobalToZone   = "/" + SyncService + "/GlobalToZoneSync"
+	RPCHealth         = "/" + HealthService + "/Check"
 	RPCHealthCheck    = "/" + GlobalService + "/HealthCheck"
 	RPCDataplaneToken = "/" + RelayService + "/DataplaneToken"
 	RPCZoneToGlobal   = "/" + SyncService + "/ZoneToGlobalSync"

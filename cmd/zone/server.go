@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/tokenfile"
 	zonenode "github.com/meridiankds/meridian/internal/zone/node"
+	"github.com/meridiankds/meridian/kds"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -68,6 +69,8 @@ func serverFlags() []cli.Flag {
 		&cli.StringFlag{Name: "api-addr", Value: zonenode.DefaultAPIAddr, Usage: "the zone's HTTP API; empty: none"},
 		&cli.StringFlag{Name: "diagnostics-addr", Value: zonenode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
 		&cli.StringSliceFlag{Name: "proxy-protocol-from", Usage: "`CIDR` of balancers that tell with PROXY protocol, version 1 or 2, whose connection they pass on; several may be given", EnvVars: []string{"ZONE_PROXY_PROTOCOL_FROM"}},
+		&cli.DurationFlag{Name: "keepalive", Value: kds.DefaultPing, Usage: "ping silent connections each so `LONG`: less than after what time a balancer in between cuts them"},
+		&cli.DurationFlag{Name: "stream-keepalive", Usage: "also send a message each so `LONG`, where a balancer ends HTTP/2 and counts messages; 0: none"},
 		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringSliceFlag{Name: "dp-host", Usage: "a `NAME` or address under which proxies reach --dp-addr, for the certificate that is made without --dp-cert-file; several may be given"},
 		&cli.StringFlag{Name: "dp-cert-file", Usage: "PEM `FILE` of the certificate shown to proxies; made in the data folder where it is not given"},
@@ -109,8 +112,9 @@ func zoneConfig(c *cli.Context) (zonenode.Config, error) {
 		DPAddr:      c.String("dp-addr"), APIAddr: c.String("api-addr"), DiagnosticsAddr: c.String("diagnostics-addr"),
 		DPCAFile: c.String("dp-ca-file"), DPHosts: console.Words(c.StringSlice("dp-host")), XDSDir: c.String("xds-dir"),
 		LocalhostIsAdmin: c.Bool("localhost-is-admin"), MaxStale: c.Duration("max-stale"),
-		Profiles: c.Bool("pprof"),
-		Version:  version(), Logger: logger, RunLog: log,
+		Keepalive: kds.Keepalive{Ping: c.Duration("keepalive"), Stream: c.Duration("stream-keepalive")},
+		Profiles:  c.Bool("pprof"),
+		Version:   version(), Logger: logger, RunLog: log,
 	}
 	if cfg.ProxyProtocolFrom, err = preauth.ParseProxies("--proxy-protocol-from", c.StringSlice("proxy-protocol-from")); err != nil {
 		return zonenode.Config{}, console.Usage(err)

@@ -69,6 +69,8 @@ type Config struct {
 	// AnswerTimeout is how long a member may take to connect, and to admit the
 	// zone once connected. Default 10 s.
 	AnswerTimeout time.Duration
+	// Keepalive is what the operator asks for; see [kds.Keepalive].
+	Keepalive kds.Keepalive
 	// MaxSilence is after how long without a word from a member the zone's owner
 	// worries: a member is then asked for one three times as often, whatever interval
 	// it names. 0: as often as it says.

@@ -21,12 +21,8 @@ import (
 	"github.com/meridiankds/meridian/kds/wire"
 )
 
-// Pings of a zone; the interval is the shortest that gRPC allows a client times
-// three, and far above what the server tolerates.
-const (
-	pingEvery   = 30 * time.Second
-	pingTimeout = 15 * time.Second
-)
+// pingTimeout is how long the answer to a ping may take.
+const pingTimeout = 15 * time.Second
 
 // streamWindow is what the global may send ahead of what the zone has read: room
 // for two parts, or 20 MB a second over a path of 50 ms.
@@ -54,6 +50,8 @@ type link struct {
 	// partial says that a set has begun to come and is not taken, begun that one is
 	// durable: see caughtUp.
 	partial, begun atomic.Bool
+	// said is how often something is said on the stream; 0: only what there is to say.
+	said time.Duration
 	// contact is how long ago the member had heard the leader when it last said so.
 	contact atomic.Int64
 
@@ -136,6 +134,9 @@ func (l *link) hold(ctx context.Context, address string) (*link, error) {
 		l.acks = newAcks(l.stream, l.client.cfg.AckAfter, l.client.notHeld)
 		beside.Go(func() { l.acks.run(l.ctx) })
 		beside.Go(func() { l.settle(l.ctx) })
+		if l.said > 0 {
+			beside.Go(func() { l.keepAlive(l.ctx) })
+		}
 		if l.client.cfg.KeySets != nil {
 			beside.Go(func() { l.reportKeySets(l.ctx, l.client.cfg.KeySets) })
 		}
@@ -167,7 +168,7 @@ func (c *Client) dial(address string, end func(error)) (conn *grpc.ClientConn, o
 	conn, err = grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(security),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: c.cfg.AnswerTimeout}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.cfg.Keepalive.Pings(), Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.Codec{}), grpc.MaxCallRecvMsgSize(kds.MaxAnswer)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),

@@ -142,6 +142,7 @@ func (l *link) welcome() error {
 	}
 	l.member, l.cluster = one(header, kds.MDMember), one(header, kds.MDCluster)
 	l.noteContact(header)
+	l.said = kds.Shorter(l.client.cfg.Keepalive.Stream, saidBy(header))
 	if l.member == "" {
 		// A stream that failed before its header has no header either.
 		if err := l.stream.RecvMsg(&wire.Discard{}); err != nil {

@@ -20,8 +20,12 @@ import (
 )
 
 // admitStream is the interceptor that every call of every service passes:
-// nothing on this port reads a byte of, or answers, a caller that was not admitted.
+// nothing on this port reads a byte of, or answers, a caller that was not admitted, but
+// for the question of balancers whether it is there.
 func (s *Server) admitStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if info.FullMethod == kds.RPCHealth {
+		return handler(srv, ss)
+	}
 	ctx := ss.Context()
 	epoch := s.epoch.Load()
 	c, err := s.admit(ctx, info.FullMethod)
@@ -45,7 +49,11 @@ func (s *Server) admitStream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 		return wire.StatusOf(err)
 	}
 	cluster, _ := s.cfg.Source.Head()
-	if err := ss.SendHeader(metadata.Pairs(kds.MDMember, s.cfg.Member, kds.MDCluster, cluster, kds.MDContact, strconv.FormatInt(s.cfg.LeaderContact().Milliseconds(), 10))); err != nil {
+	header := metadata.Pairs(kds.MDMember, s.cfg.Member, kds.MDCluster, cluster, kds.MDContact, strconv.FormatInt(s.cfg.LeaderContact().Milliseconds(), 10))
+	if every := s.cfg.Keepalive.Stream; every > 0 {
+		header.Set(kds.MDStreamKeepalive, strconv.FormatInt(every.Milliseconds(), 10))
+	}
+	if err := ss.SendHeader(header); err != nil {
 		return wire.StatusOf(federation.Errorf(federation.Unavailable, "the caller left"))
 	}
 	return handler(srv, &callStream{ServerStream: ss, ctx: withCall(ctx, c)})

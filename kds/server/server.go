@@ -49,6 +49,8 @@ type Config struct {
 	// HealthInterval is when zones are told to call HealthCheck again. Default
 	// [DefaultHealthInterval]: pings tell both ends sooner that the other is gone.
 	HealthInterval time.Duration
+	// Keepalive is what the operator asks for; see [kds.Keepalive].
+	Keepalive kds.Keepalive
 	// Limits; zero fields mean those of [kds.DefaultLimits].
 	Limits kds.Limits
 	// MaxPart bounds an encoded part; tests make it small. Default [MaxPart].
@@ -97,6 +99,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.MaxPart <= 0 || cfg.MaxPart > kds.MaxPart {
 		cfg.MaxPart = kds.MaxPart
+	}
+	if ping := cfg.Keepalive.Ping; ping > 0 && cfg.Limits.PingEvery == 0 {
+		cfg.Limits.PingEvery = ping + ping/8
 	}
 	s := &Server{cfg: cfg, limits: cfg.Limits.WithDefaults()}
 	s.lines = loglimit.New(s.limits.RefusalLines, cfg.Now)

@@ -20,6 +20,7 @@ type handlers interface {
 	adminStream(grpc.ServerStream) error
 	healthCheck(grpc.ServerStream) error
 	relayDataplaneToken(grpc.ServerStream) error
+	health(grpc.ServerStream) error
 }
 
 // services describes the RPCs of this port. Envoy's .proto files are not in its
@@ -48,6 +49,10 @@ func services() []*grpc.ServiceDesc {
 		ServiceName: kds.RelayService,
 		HandlerType: (*handlers)(nil),
 		Streams:     []grpc.StreamDesc{describe("DataplaneToken", handlers.relayDataplaneToken)},
+	}, {
+		ServiceName: kds.HealthService,
+		HandlerType: (*handlers)(nil),
+		Streams:     []grpc.StreamDesc{describe("Check", handlers.health)},
 	}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
@@ -194,6 +195,9 @@ func (st *stream) handle(r *wire.Request) error {
 		}
 	}
 	st.session.heard(st.srv.cfg.Now())
+	if r.TypeURL == kds.KeepaliveType {
+		return st.send(&discovery.DeltaDiscoveryResponse{TypeUrl: kds.KeepaliveType})
+	}
 	if r.TypeURL == kds.KeySetsType {
 		if st.session.keySets(kds.JoinKeySets(r.KeySets, r.LiveKeys)) {
 			st.srv.registry.touch()

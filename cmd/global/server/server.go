@@ -16,6 +16,7 @@ import (
 	globalnode "github.com/meridiankds/meridian/internal/global/node"
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/preauth"
+	"github.com/meridiankds/meridian/kds"
 	kdswire "github.com/meridiankds/meridian/kds/wire"
 )
 
@@ -127,6 +128,8 @@ func nodeFlags(dataDir string) []cli.Flag {
 		&cli.StringFlag{Name: "advertise", Usage: "`HOST:PORT` under which other globals reach --peer-addr"},
 		&cli.StringFlag{Name: "diagnostics-addr", Value: globalnode.DefaultDiagnosticsAddr, Usage: "health and metrics; empty: none"},
 		&cli.StringSliceFlag{Name: "proxy-protocol-from", Usage: "`CIDR` of balancers that tell with PROXY protocol, version 1 or 2, whose connection they pass on; several may be given", EnvVars: []string{"GLOBAL_PROXY_PROTOCOL_FROM"}},
+		&cli.DurationFlag{Name: "keepalive", Value: kds.DefaultPing, Usage: "ping silent connections each so `LONG`: less than after what time a balancer in between cuts them"},
+		&cli.DurationFlag{Name: "stream-keepalive", Usage: "also send a message each so `LONG`, where a balancer ends HTTP/2 and counts messages; 0: none"},
 		&cli.BoolFlag{Name: "pprof", Usage: "serve Go's profiles on --diagnostics-addr too"},
 		&cli.StringFlag{Name: "kds-auth", Value: "cpToken", Usage: "how zones prove who they are whose record does not say: cpToken, certificate or none"},
 		&cli.StringFlag{Name: "roles-file", Usage: "YAML `FILE` that says what users may do; it is followed. Without it the group admin may do everything and others nothing"},
@@ -199,8 +202,8 @@ func nodeConfig(c *cli.Context) (globalnode.Config, error) {
 		API:     addr("api-addr"), APITLS: addr("api-tls-addr"), KDS: addr("kds-addr"),
 		Peer: addr("peer-addr"), Diagnostics: addr("diagnostics-addr"),
 		Advertise: c.String("advertise"), KDSAuth: auth, KDSPlain: !c.Bool("kds-tls"), Profiles: c.Bool("pprof"),
-		ProxyProtocolFrom: proxies,
-		ControlPlaneKey:   key, Roles: roles, Authn: authn, ReloadAuthn: reload, AuditRoom: int64(room) << 20,
+		ProxyProtocolFrom: proxies, Keepalive: kds.Keepalive{Ping: c.Duration("keepalive"), Stream: c.Duration("stream-keepalive")},
+		ControlPlaneKey: key, Roles: roles, Authn: authn, ReloadAuthn: reload, AuditRoom: int64(room) << 20,
 		Version: c.App.Version, Logger: logger, RunLog: log,
 	}, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/runlog"
+	"github.com/meridiankds/meridian/kds"
 	"github.com/meridiankds/meridian/raftstore"
 )
 
@@ -44,6 +45,8 @@ type Config struct {
 	// ProxyProtocolFrom are balancers that tell with PROXY protocol whose connection they
 	// pass on.
 	ProxyProtocolFrom []netip.Prefix
+	// Keepalive is how often something is said on silent connections.
+	Keepalive kds.Keepalive
 	// Advertise is the host:port under which other members reach Peer; empty:
 	// the address that Peer is bound to.
 	Advertise string
@@ -149,6 +152,9 @@ func (c *Config) Validate() error {
 		return federation.Errorf(federation.Invalid, "--kds-addr and --peer-addr must not be empty")
 	}
 	if err := c.Authn.Complete(); err != nil {
+		return err
+	}
+	if err := c.Keepalive.Validate(); err != nil {
 		return err
 	}
 	if err := c.validateJoin(); err != nil {

@@ -171,9 +171,9 @@ func (n *Node) kdsConfig(cluster string) kdsserver.Config {
 		Relay:   relay{n},
 		Budget:  n.budget,
 		Logger:  n.cfg.Logger.With("component", "kds"),
-		Refused: n.refusedZone,
-		Member:  n.store.NodeID(),
-		Now:     n.cfg.Now,
+		Refused: n.refusedZone, Keepalive: n.cfg.Keepalive,
+		Member: n.store.NodeID(),
+		Now:    n.cfg.Now,
 
 		LeaderContact: n.store.LeaderContact,
 	}

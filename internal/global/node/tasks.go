@@ -73,16 +73,27 @@ func (n *Node) prune(ctx context.Context) error {
 	}
 }
 
-// warnUnproven says at start and hourly that the KDS port is open to anyone.
+// warnUnproven says at start and hourly that the KDS port is open to anyone, or that whoever
+// is in between can read the tokens of zones.
 func (n *Node) warnUnproven(ctx context.Context) error {
-	if n.cfg.KDSAuth != federation.AuthNone {
+	var warnings []string
+	if n.cfg.KDSAuth == federation.AuthNone {
+		warnings = append(warnings, "zones are admitted without proving who they are: --kds-auth is none; "+
+			"`global inspect zones` shows whose token would be accepted")
+	}
+	if n.cfg.KDSPlain {
+		warnings = append(warnings, "zones are served without TLS: --kds-tls is false; whoever is between them and this port reads "+
+			"their tokens and can answer for the global, unless a balancer beside it brings TLS")
+	}
+	if len(warnings) == 0 {
 		return nil
 	}
 	ticker := time.NewTicker(warnEvery)
 	defer ticker.Stop()
 	for {
-		n.cfg.Logger.Warn("zones are admitted without proving who they are: --kds-auth is none; " +
-			"`global inspect zones` shows whose token would be accepted")
+		for _, warning := range warnings {
+			n.cfg.Logger.Warn(warning)
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -28,6 +28,7 @@ const (
 	readTimeout    = 30 * time.Second
 	writeTimeout   = 2 * time.Minute
 	idleTimeout    = 2 * time.Minute
+	pingEvery      = 15 * time.Second
 	maxHeaderBytes = 16 << 10
 	// drainTimeout is how long requests in flight may take to end at shutdown, which
 	// takes three seconds in all.
@@ -46,6 +47,9 @@ type Server struct {
 	// caller's own: a 401 then says nothing about the caller, and closes nothing. nil:
 	// none does.
 	TestsTokens func(*http.Request) bool
+	// PingEvery is when a silent HTTP/2 connection is pinged, at the latest after pingEvery;
+	// 0: then.
+	PingEvery time.Duration
 	// Budget bounds what callers of all ports of the process cost; nil: the port has one
 	// of its own.
 	Budget *preauth.Budget
@@ -53,12 +57,16 @@ type Server struct {
 
 // http2Bounds bound what one connection can make the server do and keep. A peer
 // that went without a word is found dead by the pings.
-func http2Bounds() *http.HTTP2Config {
+func (s Server) http2Bounds() *http.HTTP2Config {
+	ping := pingEvery
+	if s.PingEvery > 0 {
+		ping = min(ping, s.PingEvery)
+	}
 	return &http.HTTP2Config{
 		MaxConcurrentStreams:          100,
 		MaxReceiveBufferPerConnection: 1 << 20,
 		MaxReceiveBufferPerStream:     256 << 10,
-		SendPingTimeout:               15 * time.Second,
+		SendPingTimeout:               ping,
 		PingTimeout:                   15 * time.Second,
 		WriteByteTimeout:              20 * time.Second,
 	}
@@ -88,7 +96,7 @@ func (s Server) Run(ctx context.Context) error {
 		ErrorLog:          log.New(errorLog{name: s.Name, log: s.Logger, lines: lines}, "", 0),
 		ConnContext:       preauth.ConnContext,
 		ConnState:         preauth.ConnState,
-		HTTP2:             http2Bounds(),
+		HTTP2:             s.http2Bounds(),
 		// Else OPTIONS * would be answered to anybody, and not in our shape.
 		DisableGeneralOptionsHandler: true,
 	}

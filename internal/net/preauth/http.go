@@ -109,6 +109,21 @@ func (c *Conn) Call(headers map[string][]string) (end func()) {
 	return func() { r.end() }
 }
 
+// Public is Call for a call that anybody may make. Once it is over, a caller who has proved
+// nothing and has nothing else under way has the time of a new one.
+func (c *Conn) Public(headers map[string][]string) (end func()) {
+	if c == nil || c.proved.Load() {
+		return func() {}
+	}
+	r := &Request{conn: c, cancel: func(error) { _ = c.Close() }, cost: costRequest + headerCost(headers)}
+	_ = r.begin(true) // as in Call
+	return func() {
+		if r.end() {
+			c.renew()
+		}
+	}
+}
+
 // headerCost is what headers occupy: names and values, and what maps and slices add.
 func headerCost(headers map[string][]string) (n int64) {
 	for name, values := range headers {

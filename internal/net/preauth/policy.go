@@ -105,6 +105,8 @@
 //	global  5685   kds /kuma.mesh.v1alpha1.GlobalKDSService/StreamXDSConfigs  as the listener's  one zone's, by address
 //	global  5685   kds /kuma.mesh.v1alpha1.GlobalKDSService/StreamStats  as the listener's  one zone's, by address
 //	global  5685   kds /kuma.mesh.v1alpha1.GlobalKDSService/StreamClusters  as the listener's  one zone's, by address
+//	global  5685   kds /grpc.health.v1.Health/Check  public  -
+//	zone    5678   proxies /grpc.health.v1.Health/Check  public  -
 //	global  5685   kds /meridian.v1.Relay/DataplaneToken  as the listener's  -
 //	zone    5680   diagnostics GET /metrics  public  -
 //	zone    5680   diagnostics GET /debug/pprof/  public, where profiles are asked for  -

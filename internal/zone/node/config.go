@@ -15,6 +15,7 @@ import (
 	"github.com/meridiankds/meridian/internal/keyring"
 	"github.com/meridiankds/meridian/internal/net/tlsutil"
 	"github.com/meridiankds/meridian/internal/runlog"
+	"github.com/meridiankds/meridian/kds"
 )
 
 // The ports of a zone.
@@ -57,6 +58,8 @@ type Config struct {
 	// ProxyProtocolFrom are balancers that tell with PROXY protocol whose connection they
 	// pass on.
 	ProxyProtocolFrom []netip.Prefix
+	// Keepalive is how often something is said on silent connections.
+	Keepalive kds.Keepalive
 
 	// XDSDir is the operator's folder of Envoy resources; empty: none.
 	XDSDir string
@@ -132,6 +135,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	if err := c.Authn.Complete(); err != nil {
+		return err
+	}
+	if err := c.Keepalive.Validate(); err != nil {
 		return err
 	}
 	if c.MaxStale < 0 {

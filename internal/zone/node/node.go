@@ -176,7 +176,7 @@ func (n *Node) clientConfig() kdsclient.Config {
 	cfg := kdsclient.Config{
 		Zone: n.cfg.Zone, Instance: n.store.Instance(), Version: n.cfg.Version,
 		Addresses: n.cfg.Globals, Token: n.cfg.Token, Sink: n.store, KeySets: keyUses{n},
-		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, RanUntil: ranUntil, MaxSilence: n.cfg.MaxStale, Trusts: n.cfg.trusts,
+		Logger: n.cfg.Logger.With("component", "kds"), Now: n.cfg.Now, RanUntil: ranUntil, MaxSilence: n.cfg.MaxStale, Trusts: n.cfg.trusts, Keepalive: n.cfg.Keepalive,
 	}
 	if !n.cfg.GlobalPlain {
 		cfg.TLS = n.cfg.globalTLS()

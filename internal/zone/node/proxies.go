@@ -27,6 +27,7 @@ func (n *Node) serveProxies() (err error) {
 	n.proxies = proxies.New(proxies.Config{Sessions: n.sessions, Logger: log, Now: n.cfg.Now})
 	n.xds = xds.New(xds.Config{
 		Zone: n.cfg.Zone, Auth: n.auth, Proxies: n.proxies, Dir: n.xdsDir, Logger: log, Now: n.cfg.Now,
+		Unready: func() error { return n.server.Unready() }, // which is made after this one
 		Refused: func(kind string) { n.xdsRefused.Add(kind) },
 	})
 	return nil
@@ -94,7 +95,7 @@ func (n *Node) proxyPort() httpserver.Server {
 	plain := n.server.Proxies()
 	return httpserver.Server{
 		Name: "proxies", Listener: n.dp, TLS: n.cfg.DPTLS.Server(tlsutil.ALPNHTTP2, tlsutil.ALPNHTTP1),
-		TestsTokens: n.server.TestsTokens,
+		TestsTokens: n.server.TestsTokens, PingEvery: n.cfg.Keepalive.Pings(),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if xds.Is(r) {
 				n.xds.ServeHTTP(w, r)

@@ -19,7 +19,7 @@ func (s *Server) Diagnostics() http.Handler {
 			apierr.WriteJSON(w, http.StatusOK, health{Status: "healthy"})
 		}},
 		"/ready": {http.MethodGet: func(w http.ResponseWriter, _ *http.Request) {
-			err := s.unready()
+			err := s.Unready()
 			if err == nil {
 				err = s.cfg.Store.Unwritten()
 			}
@@ -55,8 +55,8 @@ func (s *Server) notices() (list []string) {
 	return list
 }
 
-// unready returns why the zone cannot decide over tokens, or nil.
-func (s *Server) unready() error {
+// Unready returns why the zone cannot decide over tokens, or nil.
+func (s *Server) Unready() error {
 	if e, ok := s.cfg.Auth.Keyring().View().(cptoken.EmptyView); ok && e.Empty() {
 		return cptoken.Refuse(cptoken.NoKeys, "zone %s knows no keys yet", s.cfg.Zone).
 			WithHint("it receives them when it first reaches the global: zone status shows what keeps it")

@@ -49,7 +49,7 @@ func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
 			WithHint("there is one at %szone, and one for each mesh at %sdataplane/MESH", jwksPath, jwksPath))
 		return
 	}
-	if err := s.unready(); err != nil { // an empty set would be believed for a minute
+	if err := s.Unready(); err != nil { // an empty set would be believed for a minute
 		apierr.WriteError(w, err)
 		return
 	}

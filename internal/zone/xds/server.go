@@ -86,6 +86,9 @@ type Config struct {
 	Proxies *proxies.Registry
 	// Dir is the operator's folder; nil: there is none.
 	Dir *xdsdir.Dir
+	// Unready returns why this zone can decide over nothing, for health checks; nil: nobody is
+	// asked.
+	Unready func() error
 	// Refused counts a response that a proxy refused, by the short name of its type; nil: it is
 	// not counted.
 	Refused func(kind string)
@@ -131,6 +134,7 @@ func New(cfg Config) *Server {
 	)
 	discovery.RegisterAggregatedDiscoveryServiceServer(s.grpc, s)
 	s.grpc.RegisterService(authorization(), s)
+	s.grpc.RegisterService(health(), healthServer{unready: cfg.Unready})
 	return s
 }
 
@@ -168,7 +172,7 @@ func Is(r *http.Request) bool {
 }
 
 // services are what the paths of calls begin with.
-var services = [...]string{streamsOf, "/" + authz.Authorization_ServiceDesc.ServiceName + "/"}
+var services = [...]string{streamsOf, "/" + authz.Authorization_ServiceDesc.ServiceName + "/", healthOf}
 
 // ServeHTTP implements http.Handler. The deadlines of the port are for requests
 // that end; a stream has its own.
@@ -180,6 +184,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		_ = control.SetReadDeadline(time.Now().Add(s.cfg.Limits.FirstRequest))
 		most = s.cfg.Limits.Check
+	}
+	if strings.HasPrefix(r.URL.Path, healthOf) {
+		most = maxHealth
 	}
 	body := newGate(r.Body, most)
 	r.Body = body
