@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,16 @@ func TestBootstrapsOfTwoKumaDPsOnOneHost(t *testing.T) {
 			}
 		}
 		wantRecords(t, filepath.Join(dir, "kuma-mesh-metric-config.sock"), features != nil)
+		resp, err := admin.Get("http://envoy/stats/prometheus")
+		if err != nil {
+			t.Fatal(err)
+		}
+		figures, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		// Labels, where Envoy alone makes them a part of the name.
+		if features != nil && !regexp.MustCompile(`(?m)^envoy_listener_downstream_cx_active\{.*worker="0".*\}`).Match(figures) {
+			t.Errorf("%s: no figure of a worker has a label of it:\n%s", name, regexp.MustCompile(`(?m)^.*worker.*$`).Find(figures))
+		}
 	}
 }
 

@@ -75,6 +75,7 @@ func Make(in Input) ([]byte, error) {
 			},
 		},
 	}
+	out["statsConfig"] = object{"statsTags": statsTags}
 	out["overloadManager"] = overload(in.Request.Resources.MaxHeapSizeBytes)
 	text, err := yaml.Marshal(out)
 	if err != nil {
@@ -195,6 +196,17 @@ func (in *Input) node() (object, error) {
 		}
 	}
 	return object{"id": id, "cluster": cluster, "metadata": metadata}, nil
+}
+
+// statsTags are the parts of the names of Envoy's figures that are labels to those who know
+// kuma-dp's, beside the ones that Envoy has by itself.
+var statsTags = []any{
+	object{"tagName": "name", "regex": `^grpc\.((.+)\.)`},
+	object{"tagName": "status", "regex": `^grpc.*streams_closed(_([0-9]+))`},
+	object{"tagName": "kafka_name", "regex": `^kafka(\.(\S*[0-9]))\.`},
+	object{"tagName": "kafka_type", "regex": `^kafka\..*\.(.*)`},
+	object{"tagName": "worker", "regex": `(worker_([0-9]+)\.)`},
+	object{"tagName": "listener", "regex": `((.+?)\.)rbac\.`},
 }
 
 // maxConnections is how many Envoy takes at once from those who call it, as Envoy's own
