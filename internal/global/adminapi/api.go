@@ -75,7 +75,7 @@ type Config struct {
 	// Refused counts requests that were refused, by reason; nil: nobody does.
 	Refused func(reason ...string)
 	// Slow waits before a failure of an address is answered, and returns what to answer;
-	// nil: nothing is slowed. See slowdown.Limiter.Answer.
+	// nil: nothing is slowed. See throttle.Limiter.Answer.
 	Slow func(ctx context.Context, remote string, err error) error
 	// Verified is told of every user token that is shown: its kind, and "accepted" or
 	// the reason of its refusal; nil: nobody is.

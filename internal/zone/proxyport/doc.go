@@ -12,9 +12,12 @@
 //	POST /v1/authenticate/batch   the same, of many at once; see [BatchRequest]
 //	any /v1/authorize, and below  the same: a proxy asks about a request that it got
 //	GET /v1/jwks/zone, …/dataplane/MESH   the same: the keys that verify tokens
-//	GET /, /v1/status, /v1/proxies   on the API, for holders of a user token
+//	POST /v1/introspect           the same: who a token is for, for services
+//	GET /, /v1/status, /v1/proxies, /v1/proxies/config   on the API, for holders of a user token
+//	POST /tokens/dataplane        the same: the global issues one, for whoever may
+//	POST /v1/xds/accept, any /v1/log-level, GET /v1/support-dump   the same, for administrators
 //	GET /healthy, /ready          on the diagnostics port
 //
-// Errors have the shape of package httperr; the reason of a refused token is its
+// Errors have the shape of package apierr; the reason of a refused token is its
 // "reason".
 package proxyport

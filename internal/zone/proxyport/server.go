@@ -95,7 +95,7 @@ type Config struct {
 	// RunLog is the log of this process, whose level may be set; nil: it may not.
 	RunLog *runlog.Log
 	// Slow waits before a failure at the API is answered, and returns what to answer;
-	// nil: nothing is slowed. See slowdown.Limiter.Answer.
+	// nil: nothing is slowed. See throttle.Limiter.Answer.
 	Slow   func(ctx context.Context, remote string, err error) error
 	Logger *slog.Logger     // nil: no log
 	Now    func() time.Time // nil: time.Now
