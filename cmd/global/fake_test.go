@@ -261,7 +261,7 @@ func (f *fake) keys() {
 		var body apitypes.KeyStepRequest
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		if !body.Force {
-			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "retiring key zone/1 would leave nothing that signs a zone-token",
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "retiring key zone-token 1 would leave nothing that signs a zone-token",
 				Reason: "only_key", Hint: "rotate instead, which retires it: global keys rotate zone-token"})
 			return
 		}
@@ -271,7 +271,7 @@ func (f *fake) keys() {
 		var body apitypes.KeyStepRequest
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		if !body.Force && !body.Compromised {
-			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "removing key zone/1 would refuse every zone-token that was issued since May",
+			problem(w, apitypes.Error{Status: 409, Title: "Conflict", Detail: "removing key zone-token 1 would refuse every zone-token that was issued since May",
 				Reason: "still_valid", Hint: "issue those tokens anew first, then remove the key with force (--force)"})
 			return
 		}

@@ -57,31 +57,40 @@ func pending(key apitypes.Key, h *apitypes.Holding, now time.Time) error {
 		hints = append(hints, "have those verifiers fetch the key set again, or restart them: docs/verify-elsewhere.md says how long each keeps a removed key")
 	}
 	if len(offline)+len(waiting)+len(unproven) > 0 || hints == nil {
-		hints = append(hints, "a zone that is offline drops it before it counts as online; `global inspect zones` shows when")
+		hints = append(hints, offlineHint)
 	}
 	return console.Pending(federation.Errorf(federation.Unavailable,
 		"%s is removed, and some accept its tokens until they hear of it: %s", keyTitle(key), who).WithHint("%s", strings.Join(hints, "; ")))
 }
 
+// offlineHint says when a zone that is away drops a removed key.
+const offlineHint = "a zone that is offline drops it before it counts as online; `global inspect zones` shows when"
+
 // kumaHint says what to do about a dataplane key at a zone that runs Kuma's control plane.
 const kumaHint = "zones of Kuma's have dataplane keys from their own configuration: put there what `global get public-keys --format kuma-zone-config` prints, and restart them"
 
 // unreached is the end of a step that nobody could wait for at some zones: those that run
-// Kuma's control plane, for a dataplane key, and those that connected without
-// authentication. The exit code says so.
+// Kuma's control plane, for a dataplane key, those that connected without authentication, and
+// of a removal those that are offline. The exit code says so.
 func unreached(key apitypes.Key, h *apitypes.Holding) error {
-	if h == nil || len(h.Kuma)+len(h.Unproven) == 0 {
+	if h == nil {
 		return nil
 	}
-	unproven := without(h.Unproven, h.Kuma)
-	who := console.Groups(console.Group("zones that run Kuma's control plane:", h.Kuma), console.Group("unauthenticated zones", unproven))
-	effect := "refuse its tokens, because they could not be waited for"
+	effect, offline := "refuse its tokens, because they could not be waited for", []string(nil)
 	if key.State == string(cptoken.Removed) {
-		effect = "go on accepting its tokens"
+		effect, offline = "go on accepting its tokens", without(h.Offline, h.Kuma)
+	}
+	unproven := without(h.Unproven, h.Kuma)
+	who := console.Groups(console.Group("offline zones", offline), console.Group("zones that run Kuma's control plane:", h.Kuma), console.Group("unauthenticated zones", unproven))
+	if who == "" {
+		return nil
 	}
 	e := federation.Errorf(federation.Unavailable, "%s is %s, and some may %s: %s", keyTitle(key), key.State, effect, who)
 	if len(h.Kuma) > 0 {
 		return console.Pending(e.WithHint("%s", kumaHint))
+	}
+	if len(unproven) == 0 {
+		return console.Pending(e.WithHint("%s", offlineHint))
 	}
 	return console.Pending(e.WithHint("have these zones authenticate, so that they can be waited for: apply them with auth: token or certificate; one of Kuma's proves itself by the certificate of a relay (docs/kuma.md)"))
 }

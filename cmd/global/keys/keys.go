@@ -115,11 +115,11 @@ a terminal you are asked once more. With --compromised the command names the zon
 that have not dropped the key yet, and those whose key sets others fetched, who may
 verify with copies; it exits with 3 where there are any.
 
-Without it, the exit code is 3 where zones run Kuma's control plane or connected without
-authentication, and may go on accepting the tokens.
+Without it, the exit code is 3 where zones are offline, run Kuma's control plane or connected
+without authentication, and may go on accepting the tokens.
 
---dry-run changes nothing and says what the removal would cut off: open sessions by zone,
-and tokens that are valid.
+--dry-run changes nothing and says what the removal would cut off, open sessions by zone
+and tokens that are valid, and whether it would be refused.
 
 Examples:
   global keys remove zone-token 1 --dry-run
@@ -166,9 +166,6 @@ func removeKey(c *cli.Context) error {
 	}
 	if c.Bool("compromised") {
 		return pending(key, change.Holding, time.Now())
-	}
-	if h := change.Holding; h != nil && len(h.Offline) > 0 {
-		console.VoiceOf(c.App).Warn("offline, and accept tokens of %s until they are back: %s", keyTitle(key), console.Names(h.Offline))
 	}
 	if zones := copied(change.Holding, always, time.Now()); len(zones) > 0 {
 		console.VoiceOf(c.App).Warn("others fetched the key sets of these zones, and accept tokens of %s until they fetch again: %s", keyTitle(key), console.Names(zones))

@@ -75,6 +75,22 @@ type keyUse struct {
 	Key    apitypes.Key           `json:"key"`
 	Zones  []zoneUse              `json:"zones"`
 	Tokens apiclient.IssuedTokens `json:"tokens"` // those that are valid
+	// Refused is why the step would be refused as it was asked for; empty where it would not.
+	Refused string `json:"refused,omitempty"`
+}
+
+// refusal says why a step would be refused, and what to do; "" where it would not.
+func refusal(key apitypes.Key, step string, forced bool) (why, hint string) {
+	rotate := "rotate first: global keys rotate " + cptoken.Kind(key.Kind).Arguments(key.Mesh)
+	switch {
+	case key.State == string(cptoken.Active) && step == "removing":
+		return "it is the key that signs", rotate
+	case key.State == string(cptoken.Active) && !forced:
+		return "it is the key that signs, and nothing would without it", rotate + ", which retires it; or force it (--force)"
+	case step == "removing" && key.State == string(cptoken.Retiring) && !forced:
+		return "tokens that it signed may be valid", "issue those anew first, then remove the key with --force"
+	}
+	return "", ""
 }
 
 // showUse shows what uses a key, and changes nothing.
@@ -95,12 +111,19 @@ func showUse(c *cli.Context, format console.Format, g *apiclient.Global, key api
 			tokens[t.Zone]++
 		}
 	}
+	var hint string
+	use.Refused, hint = refusal(key, step, c.Bool("force") || c.Bool("compromised"))
 	if err := console.Print(c.App.Writer, format, use, func() io.WriterTo { return useTable(use.Zones, tokens) }); err != nil {
 		return err
 	}
 	voice := console.VoiceOf(c.App)
 	effect := map[string]string{"removing": "ends these sessions and refuses these tokens", "retiring": "ends nothing: these go on until the key is removed"}[step]
-	voice.Say("%s %s %s: %d open sessions, %d valid tokens; nothing was changed", step, keyTitle(key), effect, total(use.Zones), len(use.Tokens.Items))
+	voice.Say("%s %s %s: %s, %s; nothing was changed", step, keyTitle(key), effect,
+		console.Counted(int(total(use.Zones)), "open session", "open sessions"), console.Counted(len(use.Tokens.Items), "valid token", "valid tokens"))
+	if use.Refused != "" {
+		voice.Warn("%s %s would be refused: %s", step, keyTitle(key), use.Refused)
+		voice.Hint("%s", hint)
+	}
 	tellIncomplete(voice, key, use.Tokens, zones)
 	return nil
 }

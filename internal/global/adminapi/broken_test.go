@@ -29,7 +29,7 @@ func TestBrokenKeysAreNamed(t *testing.T) {
 	}
 	var cluster apitypes.Cluster
 	e.want(200, "GET", "/v1/cluster", nil, &cluster)
-	if named != 1 || !strings.Contains(cluster.Warning, "zone/1 is broken") {
+	if named != 1 || !strings.Contains(cluster.Warning, "key zone-token 1 is broken") {
 		t.Errorf("%d keys are named, and the warning is %q", named, cluster.Warning)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/clocks"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // Cluster is what the API needs of the other members.
@@ -234,7 +235,7 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, r *http.Request) error
 // brokenKeys warns of each key that signs and verifies nothing.
 func (api *API) brokenKeys() (warnings []string) {
 	for _, id := range api.store.Broken() {
-		warnings = append(warnings, "key "+id.String()+" is broken: it signs and verifies nothing; find out who changed it, rotate it and remove it")
+		warnings = append(warnings, "key "+state.KeyName(id)+" is broken: it signs and verifies nothing; find out who changed it, rotate it and remove it")
 	}
 	return warnings
 }

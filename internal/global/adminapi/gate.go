@@ -11,6 +11,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/fleet"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // holding tells who holds the last step of a key and whether the next may be
@@ -117,7 +118,7 @@ func notHeld(k raftstore.Key, h fleet.Holding) error {
 	if len(h.Members) > 0 {
 		waits = append(waits, "members that have not reported it: "+nameList(h.Members))
 	}
-	refusal := federation.Errorf(federation.Conflict, "key %s is not held everywhere; %s", k.ID, strings.Join(waits, "; ")).
+	refusal := federation.Errorf(federation.Conflict, "key %s is not held everywhere; %s", state.KeyName(k.ID), strings.Join(waits, "; ")).
 		WithReason("not_held")
 	if h.LacksKumaZones() {
 		return refusal.WithHint("these zones run Kuma's control plane and cannot acknowledge a dataplane key: put what `global get public-keys --format kuma-zone-config` prints into their configuration, then force the step")

@@ -14,6 +14,7 @@ import (
 	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/internal/global/secretname"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 func (api *API) listKeys(_ *act, w http.ResponseWriter, r *http.Request) error {
@@ -71,7 +72,7 @@ func (api *API) postActivate(a *act, w http.ResponseWriter, r *http.Request) err
 	case cptoken.Active:
 		return reply(w, http.StatusOK, apitypes.KeyChange{Key: keyJSON(k)})
 	case cptoken.Retiring:
-		return federation.Errorf(federation.Conflict, "key %s is retiring: a key signs once and never again", k.ID).
+		return federation.Errorf(federation.Conflict, "key %s is retiring: a key signs once and never again", state.KeyName(k.ID)).
 			WithHint("prepare a new key: global keys rotate %s", k.ID.Kind.Arguments(k.ID.Mesh))
 	}
 	if err := api.notLeader(); err != nil {
@@ -93,7 +94,7 @@ func (api *API) postRetire(a *act, w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	if k.State == cptoken.Active && !body.Force {
-		return federation.Errorf(federation.Conflict, "retiring key %s would leave nothing that signs a %s", k.ID, k.ID.Kind.TokenName()).
+		return federation.Errorf(federation.Conflict, "retiring key %s would leave nothing that signs a %s", state.KeyName(k.ID), k.ID.Kind.TokenName()).
 			WithReason("only_key").
 			WithHint("rotate instead, which retires it: global keys rotate %s; or force it (--force), and no %s can be issued until another key is active",
 				k.ID.Kind.Arguments(k.ID.Mesh), k.ID.Kind.TokenName())
@@ -120,7 +121,7 @@ func (api *API) postRemove(a *act, w http.ResponseWriter, r *http.Request) error
 	h := api.holding(k)
 	if !body.Force && !body.Compromised {
 		if mayHaveSigned(k) && k.State != cptoken.Active {
-			return federation.Errorf(federation.Conflict, "removing key %s would refuse %s", k.ID, cutOffText(k)).
+			return federation.Errorf(federation.Conflict, "removing key %s would refuse %s", state.KeyName(k.ID), cutOffText(k)).
 				WithReason("still_valid").
 				WithHint("issue those tokens anew first, then remove the key with force (--force)")
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/meridiankds/meridian/internal/apitypes"
 	"github.com/meridiankds/meridian/internal/global/paging"
 	"github.com/meridiankds/meridian/raftstore"
+	"github.com/meridiankds/meridian/raftstore/state"
 )
 
 // Registered public keys: those of offline issuing, whose private half the global
@@ -65,7 +66,7 @@ func (api *API) putPublicKey(a *act, w http.ResponseWriter, r *http.Request) err
 	if made {
 		status = http.StatusCreated
 	}
-	return reply(w, status, apitypes.PublicKeyChange{PublicKey: publicKeyJSON(k), Warnings: api.fleet.RegisteredWarnings(api.holding(k), id.String())})
+	return reply(w, status, apitypes.PublicKeyChange{PublicKey: publicKeyJSON(k), Warnings: api.fleet.RegisteredWarnings(api.holding(k), state.KeyName(id))})
 }
 
 // deletePublicKey refuses from now on every token of the key. Its kid is spent.
@@ -88,7 +89,7 @@ func (api *API) deletePublicKey(a *act, w http.ResponseWriter, r *http.Request) 
 }
 
 func (api *API) registeredRemoved(removed, was raftstore.Key) apitypes.KeyChange {
-	return apitypes.KeyChange{Key: keyJSON(removed), CutOff: cutOffText(was), Warnings: api.holding(removed).Warnings(removed.ID.String(), true)}
+	return apitypes.KeyChange{Key: keyJSON(removed), CutOff: cutOffText(was), Warnings: api.holding(removed).Warnings(state.KeyName(removed.ID), true)}
 }
 
 // publicKey returns the registered key that the address names. Where it names one
@@ -112,7 +113,7 @@ func (api *API) publicKey(a *act, r *http.Request) (k raftstore.Key, id cptoken.
 	a.note(slog.String("key", id.String()))
 	k, ok := api.store.Key(id)
 	if !ok || k.State == cptoken.Removed {
-		return k, id, notFound("there is no registered key %s: see global get public-keys", id)
+		return k, id, notFound("there is no registered key %s: see global get public-keys", state.KeyName(id))
 	}
 	return k, id, nil
 }
