@@ -27,7 +27,8 @@ const (
 )
 
 // fake answers as a global does, from a state just large enough for the scripts.
-// It is not ready while a file "sick" lies beside that of the requests.
+// It is not ready while a file "sick" lies beside that of the requests, and its zone east is
+// offline for a removal while one called "away" does.
 type fake struct {
 	mux *http.ServeMux
 	log string // file of requests
@@ -155,7 +156,7 @@ func (f *fake) zones() {
 			{Name: "east", Enabled: true, LastSeen: before(3 * time.Hour)},
 			{Name: "north", Sessions: []apitypes.Session{}},
 			{Name: "west", Enabled: true, Online: true, Sessions: []apitypes.Session{
-				{Instance: instance1, Version: "v1", Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true, Revision: revision,
+				{Instance: instance1, Version: "v1", Meridian: true, Connected: before(10 * time.Minute), LastHeard: before(2 * time.Minute), Online: true, Revision: revision,
 					Behind: &none, Authenticated: true, Method: "Control Plane Token", TokenSerial: 1,
 					LiveKeys: []apitypes.LiveKey{{Kind: "zone", KID: "1", Sessions: 7}, {Kind: "dataplane", Mesh: "default", KID: "1", Sessions: 30}},
 					KeySets:  []apitypes.KeySetUse{{Set: "dataplane/default", Count: 1, Last: *before(49 * time.Minute)}, {Set: "zone", Count: 9, Last: *before(36 * time.Minute)}}},
@@ -276,7 +277,10 @@ func (f *fake) keys() {
 			return
 		}
 		change := apitypes.KeyChange{Key: apitypes.Key{Kind: body.Kind, KID: body.KID, State: "removed"},
-			Holding: &apitypes.Holding{Offline: []string{"east"}}, CutOff: "every zone-token that was issued since May"}
+			Holding: &apitypes.Holding{}, CutOff: "every zone-token that was issued since May"}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(f.log), "away")); err == nil {
+			change.Holding.Offline = []string{"east"}
+		}
 		if body.Kind == "dataplane" {
 			change.Holding.Kuma = []string{"west"}
 		}

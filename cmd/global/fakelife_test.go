@@ -188,7 +188,7 @@ func (f *fake) life() {
 		none, some, seconds := uint64(0), uint64(3), 90.5
 		reply(w, apitypes.ZoneDetail{
 			ZoneState: apitypes.ZoneState{Name: "west", Enabled: true, Online: true, FirstSeen: &at, Sessions: []apitypes.Session{
-				{Instance: instance1, Version: "v1", Member: node1, Remote: "192.0.2.7:4711", Connected: &at, LastHeard: &at, Online: true,
+				{Instance: instance1, Version: "v1", Meridian: true, Member: node1, Remote: "192.0.2.7:4711", Connected: &at, LastHeard: &at, Online: true,
 					Revision: "0123456789abcdef-1795324516000@42", Behind: &none, Authenticated: true, Method: "Control Plane Token",
 					TokenSerial: 1, TokenID: "7d444840-9dc0-11d1-b245-5ffdce74fad2", TokenExpires: &at},
 				{Instance: instance2, Member: node2, Connected: &at, Disconnected: &at, Revision: "none", Behind: &some, BehindSeconds: &seconds,

@@ -52,6 +52,9 @@ func (g *Global) Audit(ctx context.Context, q AuditQuery) (all apitypes.Audit, m
 		if all.Since == nil {
 			all.Since = page.Since
 		}
+		if all.Began == nil {
+			all.Began = page.Began
+		}
 		for _, member := range page.Silent {
 			if !slices.Contains(all.Silent, member) {
 				all.Silent = append(all.Silent, member)

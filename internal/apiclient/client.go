@@ -71,6 +71,9 @@ func newClient(t Target, agent string) (*client, error) {
 	if strings.HasPrefix(t.Address, "https:") {
 		transport.TLSClientConfig = tlsutil.Client(nil)
 		if t.CAFile != "" {
+			if err := t.kept.check(t.CAFile); err != nil {
+				return nil, err
+			}
 			pool, err := tlsutil.LoadPool(t.CAFile)
 			if err != nil {
 				return nil, badCA(t, err)
@@ -79,6 +82,9 @@ func newClient(t Target, agent string) (*client, error) {
 		}
 		transport.TLSClientConfig.VerifyConnection = tlsutil.Expect(t.Service.role(), "", t.zones...).Verify
 		if t.CertFile != "" {
+			if err := t.kept.check(t.CertFile, t.KeyFile); err != nil {
+				return nil, err
+			}
 			own, err := tlsutil.OpenSource(tlsutil.Files{Cert: t.CertFile, Key: t.KeyFile}, tlsutil.Options{})
 			if err != nil {
 				return nil, federation.AsError(err).WithHint("name the PEM files of your certificate and its key with --cert-file and --key-file")

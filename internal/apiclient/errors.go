@@ -140,6 +140,9 @@ func (c *client) unreachableHint(err error) string {
 	case errors.Is(err, syscall.EACCES) && strings.HasPrefix(c.target.Address, "unix:"):
 		return "only the user that the node runs as may use this socket"
 	}
+	if dir := c.target.Folder; dir != "" {
+		return "does the " + c.node() + " of " + dir + " run? It may have been killed: start it there, or name another address with " + flag
+	}
 	return "is it running? another address is named with " + flag + " or " + c.target.Service.AddressEnv
 }
 

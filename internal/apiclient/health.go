@@ -55,6 +55,10 @@ func (c *client) otherService(a answer) error {
 	if said == c.node() || said != "global" && said != "zone" {
 		return nil
 	}
+	if dir := c.target.Folder; dir != "" {
+		return federation.Errorf(federation.NotFound, "no %s runs in %s any more: at %s, where it was, answers a %s", c.node(), dir, c.target, said).
+			WithHint("start it there, or name the %s's address with %s", c.node(), c.target.Service.AddressFlag)
+	}
 	return federation.Errorf(federation.Invalid, "what answers at %s is a %s, not a %s", c.target, said, c.node()).
 		WithHint("name the %s's port with %s, or its directory with --data-dir", c.node(), c.target.Service.AddressFlag)
 }

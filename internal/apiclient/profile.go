@@ -1,5 +1,15 @@
 package apiclient
 
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/meridiankds/meridian/federation"
+)
+
 // Profile is what is kept of one cluster, so that no command need be told: where it is, and
 // the files that say who asks it. The files are named, and hold what is secret.
 type Profile struct {
@@ -9,6 +19,23 @@ type Profile struct {
 	TokenFile string `json:"token-file,omitempty"`
 	CertFile  string `json:"cert-file,omitempty"`
 	KeyFile   string `json:"key-file,omitempty"`
+}
+
+// check is the error for a file of the profile that is used and is not there: who reads it
+// gave no such name.
+func (p Profile) check(used ...string) error {
+	for _, file := range []struct{ flag, name string }{
+		{"--token-file", p.TokenFile}, {"--ca-file", p.CAFile}, {"--cert-file", p.CertFile}, {"--key-file", p.KeyFile},
+	} {
+		if file.name == "" || !slices.Contains(used, file.name) {
+			continue
+		}
+		if _, err := os.Stat(file.name); errors.Is(err, fs.ErrNotExist) {
+			return federation.Errorf(federation.Invalid, "profile %s: its %s is not there: %s", p.Name, strings.TrimPrefix(file.flag, "--"), file.name).
+				WithHint("put it there, or name another: global config set %s %s FILE", p.Name, file.flag)
+		}
+	}
+	return nil
 }
 
 // AsksProfile reports whether it is the profile that says which node is asked.

@@ -118,7 +118,11 @@ type Target struct {
 
 	// Profile is the name of the profile that the address is of, "" where it is of none.
 	Profile string
+	// Folder is the data directory that the address is from, "" where it is from none. What
+	// it says may be of a node that was killed.
+	Folder string
 
+	kept  Profile // that is asked, if one is
 	token string
 	zones []string // that the token is for; empty: it is for the global, or there is none
 }
@@ -151,7 +155,7 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 	if err != nil {
 		return Target{}, err
 	}
-	t := Target{Service: s, Address: r.found, Profile: kept.Name,
+	t := Target{Service: s, Address: r.found, Profile: kept.Name, Folder: r.folder, kept: kept,
 		CAFile: first(flags.CAFile, node.fromFlag.CAFile, chosen.CAFile, r.get("CA_FILE"), node.fromEnv.CAFile, kept.CAFile)}
 	if s.NoToken {
 		return t, t.check()
@@ -174,6 +178,9 @@ func Resolve(s Service, flags Flags, env func(string) string, stdin io.Reader) (
 			return Target{}, err
 		}
 		tokenFile = first(r.get("TOKEN_FILE"), node.fromEnv.AdminTokenFile, kept.TokenFile)
+	}
+	if err := kept.check(tokenFile); err != nil {
+		return Target{}, err
 	}
 	if t.token == "" && tokenFile != "" {
 		if t.token, err = tokenfile.ReadArgument(tokenFile, stdin, flags.Warn); err != nil {

@@ -35,6 +35,8 @@ type IssuedTokens struct {
 	Items []IssuedToken `json:"items"`
 	// Since is from when on the list is complete; absent where the members kept everything.
 	Since *time.Time `json:"since,omitempty"`
+	// Began is the time of the oldest record that the members keep.
+	Began *time.Time `json:"began,omitempty"`
 	// Silent are members that do not answer: what they issued is missing.
 	Silent []string `json:"silent"`
 }
@@ -55,7 +57,7 @@ func (g *Global) IssuedTokens(ctx context.Context, q TokenQuery, now time.Time) 
 	if err != nil {
 		return found, err
 	}
-	found.Since, found.Silent = log.Since, log.Silent
+	found.Since, found.Began, found.Silent = log.Since, log.Began, log.Silent
 	if more != "" && len(log.Items) > 0 { // older ones were not read
 		found.Since = &log.Items[len(log.Items)-1].Time
 	}

@@ -14,6 +14,8 @@ type Audit struct {
 	// Since is from when on the members that answer have kept everything, on the first page;
 	// absent where none has dropped anything yet.
 	Since *time.Time `json:"since,omitempty"`
+	// Began is the time of the oldest record that is kept, on the first page.
+	Began *time.Time `json:"began,omitempty"`
 }
 
 // AuditRecord is one act or refusal.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/meridiankds/meridian/internal/clock"
 )
@@ -49,8 +51,6 @@ func (t *Table) Row(cells ...string) {
 
 // WriteTo implements [io.WriterTo]. A table without rows still has its header.
 func (t *Table) WriteTo(w io.Writer) (int64, error) {
-	var buf bytes.Buffer
-	tw := tabwriter.NewWriter(&buf, 0, 0, 3, ' ', 0)
 	columns := len(t.header)
 	switch {
 	case t.format.names:
@@ -58,8 +58,9 @@ func (t *Table) WriteTo(w io.Writer) (int64, error) {
 	case !t.format.wide:
 		columns -= t.wide
 	}
+	var lines []string
 	if !t.format.bare && !t.format.names {
-		fmt.Fprintln(tw, strings.Join(t.header[:columns], "\t"))
+		lines = append(lines, strings.Join(t.header[:columns], "\t"))
 	}
 	for _, row := range t.rows {
 		for i, cell := range row {
@@ -67,10 +68,28 @@ func (t *Table) WriteTo(w io.Writer) (int64, error) {
 				row[i] = t.format.named.in(cell)
 			}
 		}
-		fmt.Fprintln(tw, strings.Join(row[:columns], "\t"))
+		lines = append(lines, strings.Join(row[:columns], "\t"))
+	}
+	text := spread(lines, 3)
+	if slices.ContainsFunc(strings.Split(text, "\n"), func(l string) bool { return utf8.RuneCountInString(l) > wideTerminal }) {
+		text = spread(lines, 2)
+	}
+	n, err := io.WriteString(w, text)
+	return int64(n), err
+}
+
+// wideTerminal is how many characters of a line many see: a table that is wider stands closer.
+const wideTerminal = 120
+
+// spread puts the columns of lines, which tabs divide, below each other.
+func spread(lines []string, blanks int) string {
+	var buf bytes.Buffer
+	tw := tabwriter.NewWriter(&buf, 0, 0, blanks, ' ', 0)
+	for _, line := range lines {
+		fmt.Fprintln(tw, line)
 	}
 	tw.Flush() // a bytes.Buffer takes everything
-	return buf.WriteTo(w)
+	return buf.String()
 }
 
 // headed is a table below a line.

@@ -149,3 +149,16 @@ func TestPrintSecretAddsNothingOffTerminal(t *testing.T) {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 }
+
+// TestWideTablesStandCloser: what would not fit into 120 columns has two blanks between columns.
+func TestWideTablesStandCloser(t *testing.T) {
+	for width, blanks := range map[int]int{120: 3, 121: 2} {
+		table := NewTable("ID", "NAME", "AGE")
+		long := strings.Repeat("é", width-len("ID")-len("AGE")-2*3)
+		table.Row("1", long, "49s")
+		gap := strings.Repeat(" ", blanks)
+		if got, want := render(t, table), "1 "+gap+long+gap+"49s\n"; !strings.HasSuffix(got, "\n"+want) {
+			t.Errorf("%d columns: %q, want %q", width, got, want)
+		}
+	}
+}

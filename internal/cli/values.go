@@ -63,5 +63,9 @@ func PointAhead(flag, text string, now time.Time) (time.Time, error) {
 	if ahead, err := time.ParseDuration(hours(text)); err == nil && ahead >= 0 {
 		return now.Add(ahead), nil
 	}
-	return PointInTime(flag, text, now)
+	at, err := PointInTime(flag, text, now)
+	if err != nil {
+		return at, Usagef("write it like 30d for in 30 days, 12h, 2026-12-24 or 2026-12-24T06:30:00Z", "%s: %.40q is not a time", flag, text)
+	}
+	return at, nil
 }

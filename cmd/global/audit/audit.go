@@ -84,6 +84,9 @@ func showAudit(c *cli.Context) error {
 		return t
 	})
 	voice := console.VoiceOf(c.App)
+	if about := c.String("about"); about != "" && len(audit.Items) == 0 {
+		voice.Hint("nothing is recorded about %.80q: --about takes the whole of an id, a zone, a mesh, a key or a name", about)
+	}
 	for _, member := range audit.Silent {
 		voice.Warn("member %s does not answer: what was done through it is missing here", member)
 	}

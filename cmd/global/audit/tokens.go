@@ -2,6 +2,7 @@ package audit
 
 import (
 	"io"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -9,7 +10,9 @@ import (
 	"github.com/meridiankds/meridian/cmd/global/client"
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
+	"github.com/meridiankds/meridian/internal/clock"
 )
 
 // GetTokens returns the command `global get tokens`.
@@ -63,6 +66,11 @@ func showTokens(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(tokens.Items) == 0 {
+		if err := checkNames(c, g); err != nil {
+			return err
+		}
+	}
 	err = console.Print(c.App.Writer, format, tokens, func() io.WriterTo { return tokenTable(tokens.Items, now) })
 	voice := console.VoiceOf(c.App)
 	for _, member := range tokens.Silent {
@@ -70,10 +78,45 @@ func showTokens(c *cli.Context) error {
 	}
 	if tokens.Since != nil {
 		voice.Say("complete since %s: the members keep no older records", tokens.Since.UTC().Format(time.RFC3339))
+	} else if tokens.Began != nil {
+		voice.Say("complete since %s, the oldest record of the members that are there now", tokens.Began.UTC().Format(time.RFC3339))
 	} else {
 		voice.Say("complete since the members that are there now began")
 	}
 	return err
+}
+
+// checkNames is the error for a zone, a mesh or a key that the command line names and that
+// is not there. It is asked where nothing was found: of what is gone there may be tokens.
+func checkNames(c *cli.Context, g *apiclient.Global) error {
+	if name := c.String("zone"); name != "" {
+		zones, err := g.Zones(c.Context)
+		if err != nil {
+			return err
+		}
+		if _, err := client.Named("zone", name, zones, func(z apitypes.Zone) string { return z.Name }); err != nil {
+			return err
+		}
+	}
+	if name := c.String("mesh"); name != "" {
+		meshes, err := g.Meshes(c.Context)
+		if err != nil {
+			return err
+		}
+		if _, err := client.Named("mesh", name, meshes, func(m apitypes.Mesh) string { return m.Name }); err != nil {
+			return err
+		}
+	}
+	if kid := c.String("key"); kid != "" {
+		keys, err := g.Keys(c.Context)
+		if err != nil {
+			return err
+		}
+		if _, err := client.Named("key", kid, keys, func(k apitypes.Key) string { return k.KID }); err != nil {
+			return console.Advise(err, "give the number in the column KEY of `global keys list`")
+		}
+	}
+	return nil
 }
 
 func tokenQuery(c *cli.Context, now time.Time) (q apiclient.TokenQuery, err error) {
@@ -98,11 +141,21 @@ func tokenQuery(c *cli.Context, now time.Time) (q apiclient.TokenQuery, err erro
 	return q, err
 }
 
+// tokenTable has a row for each token. The kind says what the subject is, and in how long a
+// token ends is what matters: the whole times are shown by -o wide.
 func tokenTable(tokens []apiclient.IssuedToken, now time.Time) io.WriterTo {
-	t := console.NewTable("KIND", "SUBJECT", "ID", "KEY", "ISSUED", "EXPIRES", "BY", "STATE").Wide("MEMBER")
+	t := console.NewTable("KIND", "SUBJECT", "ID", "KEY", "AGE", "EXPIRES", "BY", "STATE").Wide("ISSUED", "ENDS", "MEMBER")
 	for _, token := range tokens {
-		t.Row(client.TokenName(token.Kind), token.Subject, token.ID, token.KID, console.Age(now, token.Issued)+" ago",
-			console.Moment(token.Expires, now, "never"), token.By, token.State, token.Member)
+		_, subject, ok := strings.Cut(token.Subject, " ")
+		if !ok || token.Mesh != "" {
+			subject = token.Subject
+		}
+		expires := "in " + console.Age(token.Expires, now)
+		if !clock.Earlier(now, token.Expires) {
+			expires = console.Age(now, token.Expires) + " ago"
+		}
+		t.Row(client.TokenName(token.Kind), subject, token.ID, token.KID, console.Age(now, token.Issued), expires, token.By, token.State,
+			token.Issued.UTC().Format(time.RFC3339), token.Expires.UTC().Format(time.RFC3339), token.Member)
 	}
 	return t
 }

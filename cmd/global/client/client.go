@@ -5,6 +5,7 @@ package client
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -209,5 +210,9 @@ func Named[T any](what, name string, items []T, of func(T) string) ([]T, error) 
 	if near := spelling.Nearest(name, names); near != "" {
 		return nil, e.WithHint("did you mean %s?", near)
 	}
-	return nil, e.WithHint("those that there are: %s", console.Names(names))
+	if len(names) == 0 {
+		return nil, e.WithHint("there is none yet")
+	}
+	slices.Sort(names)
+	return nil, e.WithHint("those that there are: %s", console.Names(slices.Compact(names)))
 }

@@ -116,6 +116,11 @@ func alarm(status apitypes.Cluster) error {
 
 func memberTable(status apitypes.Cluster) *console.Table {
 	t := console.NewTable("NAME", "ADDRESS", "ROLE", "LIVE", "APPLIED", "CLOCK", "VERSION").Wide("ID")
+	versions := make([]string, len(status.Members))
+	for i, m := range status.Members {
+		versions[i] = m.Version
+	}
+	newest := client.Newest(versions...)
 	for _, m := range status.Members {
 		role, live := "follows", "no"
 		switch {
@@ -132,7 +137,7 @@ func memberTable(status apitypes.Cluster) *console.Table {
 		if m.Diverged {
 			live = "diverged"
 		}
-		t.Row(m.Name, m.Address, role, live, strconv.FormatUint(m.Applied, 10), clockOf(m.Clock), m.Version, m.ID)
+		t.Row(m.Name, m.Address, role, live, strconv.FormatUint(m.Applied, 10), clockOf(m.Clock), client.Dated(m.Version, newest), m.ID)
 	}
 	return t
 }

@@ -42,12 +42,13 @@ Examples:
 				return err
 			}
 			warnRefused(console.VoiceOf(c.App), []apitypes.ZoneState{zone.ZoneState})
-			return console.Print(c.App.Writer, format, zone, func() io.WriterTo { return zoneFields(zone, time.Now()) })
+			newest := newestOf(c, g, []apitypes.ZoneState{zone.ZoneState})
+			return console.Print(c.App.Writer, format, zone, func() io.WriterTo { return zoneFields(zone, newest, time.Now()) })
 		},
 	}
 }
 
-func zoneFields(z apitypes.ZoneDetail, now time.Time) console.Paragraphs {
+func zoneFields(z apitypes.ZoneDetail, newest string, now time.Time) console.Paragraphs {
 	f := &console.Fields{}
 	f.Add("zone", z.Name)
 	f.Add("status", zoneStatus(z.ZoneState, z.Online))
@@ -66,7 +67,7 @@ func zoneFields(z apitypes.ZoneDetail, now time.Time) console.Paragraphs {
 	}
 	all := console.Paragraphs{f}
 	for _, s := range z.Sessions {
-		all = append(all, sessionFields(s, z.Revision, now))
+		all = append(all, sessionFields(s, z.Revision, newest, now))
 	}
 	return all
 }
@@ -80,7 +81,7 @@ func answeredBy(z apitypes.ZoneDetail) string {
 	return fmt.Sprintf("%s; what members report is up to %s old", who, console.Span(time.Duration((z.AgeSeconds+1)*float64(time.Second))))
 }
 
-func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fields {
+func sessionFields(s apitypes.Session, head, newest string, now time.Time) *console.Fields {
 	f := &console.Fields{}
 	f.Add("control plane", where(s))
 	f.AddWide("instance", cmp.Or(s.Instance, "unnamed"))
@@ -93,7 +94,7 @@ func sessionFields(s apitypes.Session, head string, now time.Time) *console.Fiel
 		f.Add("state", "offline since "+moment(s.Disconnected, now, "?"))
 	}
 	f.Add("member", s.Member)
-	f.Add("version", s.Version)
+	f.Add("version", dated(s, newest))
 	f.Add("last heard", moment(s.LastHeard, now, ""))
 	f.Add("authenticated by", proof(s))
 	f.Add("token id (jti)", s.TokenID)

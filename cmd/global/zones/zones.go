@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/meridiankds/meridian/cmd/global/client"
+	"github.com/meridiankds/meridian/internal/apiclient"
 	"github.com/meridiankds/meridian/internal/apitypes"
 	console "github.com/meridiankds/meridian/internal/cli"
 	"github.com/meridiankds/meridian/internal/clock"
@@ -27,8 +28,9 @@ func InspectAll() *cli.Command {
 global that the instance has not acknowledged, also those that concern no zone:
 "global inspect zone NAME" leaves these out. AUTHENTICATED BY is what the instance
 proved itself with, "none" where the global demanded nothing. KEY SETS FETCHED AGO
-says when others last fetched keys from it to verify with copies. "not since start"
-is a zone that was connected before, and not since the global started.
+says when others last fetched keys from it to verify with copies. A VERSION that is older
+than the newest, of the global or a zone, is marked (old), and one that cannot be compared
+with it (differs). "not since start" is a zone that was connected before, and not since the global started.
 
 Examples:
   global inspect zones
@@ -48,9 +50,34 @@ Examples:
 				return err
 			}
 			warnRefused(console.VoiceOf(c.App), zones)
-			return console.Print(c.App.Writer, format, console.Items(zones), func() io.WriterTo { return zoneTable(zones) })
+			newest := newestOf(c, g, zones)
+			return console.Print(c.App.Writer, format, console.Items(zones), func() io.WriterTo { return zoneTable(zones, newest) })
 		},
 	}
+}
+
+// newestOf is the newest version of Meridian among the global's and the zones'.
+func newestOf(c *cli.Context, g *apiclient.Global, zones []apitypes.ZoneState) string {
+	var versions []string
+	if index, err := g.Index(c.Context); err == nil && index.InstanceID != "" { // who may read zones is told
+		versions = append(versions, index.Version)
+	}
+	for _, z := range zones {
+		for _, s := range z.Sessions {
+			if s.Meridian {
+				versions = append(versions, s.Version)
+			}
+		}
+	}
+	return client.Newest(versions...)
+}
+
+// dated is the version of a control plane; those of Kuma's have another count.
+func dated(s apitypes.Session, newest string) string {
+	if !s.Meridian {
+		return s.Version
+	}
+	return client.Dated(s.Version, newest)
 }
 
 // warnRefused names the instances that refuse what the global sends them, or do not heed
@@ -68,7 +95,7 @@ func warnRefused(voice *console.Voice, zones []apitypes.ZoneState) {
 	}
 }
 
-func zoneTable(zones []apitypes.ZoneState) *console.Table {
+func zoneTable(zones []apitypes.ZoneState, newest string) *console.Table {
 	t := console.NewTable("NAME", "STATUS", "LAST CONNECTED AGO", "LAST HEARD AGO", "BEHIND", "AUTHENTICATED BY", "VERSION", "KEY SETS FETCHED AGO").
 		Wide("ADDRESS", "MEMBER", "INSTANCE")
 	now := time.Now()
@@ -78,7 +105,7 @@ func zoneTable(zones []apitypes.ZoneState) *console.Table {
 		}
 		for _, s := range z.Sessions {
 			t.Row(z.Name, zoneStatus(z, s.Online), ago(now, s.Connected, "never"), ago(now, s.LastHeard, "never"),
-				behind(s), proof(s), s.Version, fetched(s, now), s.Remote, s.Member, s.Instance)
+				behind(s), proof(s), dated(s, newest), fetched(s, now), s.Remote, s.Member, s.Instance)
 		}
 	}
 	return t

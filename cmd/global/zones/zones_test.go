@@ -21,11 +21,11 @@ func TestWhatARestartForgets(t *testing.T) {
 		"seen since":                 {apitypes.ZoneState{Name: "west", FirstSeen: &at, LastSeen: &at}, "1m", "(1m ago)"},
 	} {
 		var table, detail strings.Builder
-		_, _ = zoneTable([]apitypes.ZoneState{tc.zone}).WriteTo(&table)
+		_, _ = zoneTable([]apitypes.ZoneState{tc.zone}, "").WriteTo(&table)
 		if got := strings.Join(strings.Fields(strings.Split(table.String(), "\n")[1])[2:], " "); !strings.HasPrefix(got, tc.column) {
 			t.Errorf("%s: the column says %q, want %q", name, got, tc.column)
 		}
-		_, _ = zoneFields(apitypes.ZoneDetail{ZoneState: tc.zone}, at.Add(90*time.Second)).WriteTo(&detail)
+		_, _ = zoneFields(apitypes.ZoneDetail{ZoneState: tc.zone}, "", at.Add(90*time.Second)).WriteTo(&detail)
 		_, last, _ := strings.Cut(detail.String(), "last seen:")
 		if got, _, _ := strings.Cut(last, "\n"); !strings.HasSuffix(got, tc.field) {
 			t.Errorf("%s: last seen %q, want %q", name, got, tc.field)

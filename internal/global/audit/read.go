@@ -37,11 +37,16 @@ func (l *Log) Read(q Query) (Page, error) {
 	}
 	if q.Before == 0 {
 		for _, b := range readers {
-			since, err := b.series.keptSince()
+			oldest, dropped, err := b.series.oldest()
 			if err != nil {
 				return Page{}, unusable(l.dir, err)
 			}
-			page.Since = clock.Last(page.Since, since)
+			if dropped {
+				page.Since = clock.Last(page.Since, oldest)
+			}
+			if !oldest.IsZero() && (page.Began.IsZero() || clock.Earlier(oldest, page.Began)) {
+				page.Began = oldest
+			}
 		}
 	}
 	scanned, ofToken := 0, q.aboutTokens()
@@ -75,22 +80,23 @@ func (l *Log) Read(q Query) (Page, error) {
 	}
 }
 
-// keptSince is the time of the oldest record of a series that has dropped some, or may have.
-func (s *series) keptSince() (since time.Time, err error) {
+// oldest is the time of the oldest record of a series, and whether the series has dropped
+// some, or may have.
+func (s *series) oldest() (at time.Time, dropped bool, err error) {
 	firsts, err := s.firsts()
-	if err != nil || len(firsts) < filesPerClass {
-		return since, err
+	if err != nil || len(firsts) == 0 {
+		return at, false, err
 	}
 	data, err := readFile(s.name(firsts[0]))
 	if err != nil {
-		return since, err
+		return at, false, err
 	}
 	line, _, _ := bytes.Cut(data, []byte{'\n'})
 	var r Record
 	if json.Unmarshal(line, &r) != nil {
-		return since, nil
+		return at, false, nil
 	}
-	return r.Time, nil
+	return r.Time, len(firsts) >= filesPerClass, nil
 }
 
 func (l *Log) isOpen(seq uint64) bool {

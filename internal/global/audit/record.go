@@ -168,6 +168,8 @@ type Page struct {
 	// Damaged is how many lines could not be read.
 	Damaged int `json:"damaged,omitempty"`
 	// Since is from when on every record of the classes that were asked for is kept, in the
-	// first page of an answer; zero where none has been dropped yet.
+	// first page of an answer; zero where none has been dropped yet. Began is the time of the
+	// oldest of them.
 	Since time.Time `json:"since,omitzero"`
+	Began time.Time `json:"began,omitzero"`
 }

@@ -62,6 +62,9 @@ func (l *Logs) List(ctx context.Context, v url.Values) (list apitypes.Audit, nex
 		if since := p.page.Since; !since.IsZero() && (list.Since == nil || clock.Earlier(*list.Since, since)) {
 			list.Since = &since
 		}
+		if began := p.page.Began; !began.IsZero() && (list.Began == nil || clock.Earlier(began, *list.Began)) {
+			list.Began = &began
+		}
 	}
 	if before := rest(parts, from, silent); before != "" {
 		next = maps.Clone(v)
