@@ -201,15 +201,18 @@ func TestHAProxyRefusesWhereLuaFails(t *testing.T) {
 	}
 }
 
-// TestDocumentedConfigurations: the page has the files as they are.
+// TestDocumentedConfigurations: the pages have the files as they are.
 func TestDocumentedConfigurations(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/proxies.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range []string{"nginx/auth-request.conf", "haproxy/haproxy.cfg", "haproxy/meridian.lua", "caddy/Caddyfile"} {
+	for file, name := range map[string]string{
+		"nginx/auth-request.conf": "proxies.md", "haproxy/haproxy.cfg": "proxies.md", "haproxy/meridian.lua": "proxies.md", "caddy/Caddyfile": "proxies.md",
+		"grpc/bootstrap.json": "grpc.md", "grpc/resources.yaml": "grpc.md",
+	} {
+		page, err := os.ReadFile("../../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if text := edited(t, file); !strings.Contains(string(page), "\n"+strings.TrimSpace(text)+"\n```\n") {
-			t.Errorf("docs/proxies.md does not have deploy/%s as it is", file)
+			t.Errorf("docs/%s does not have deploy/%s as it is", name, file)
 		}
 	}
 }
