@@ -80,7 +80,20 @@ func (p Policy) Authenticate(r *http.Request) (Caller, error) {
 	}
 	return Caller{}, federation.Errorf(federation.Unauthenticated, "the request carries no user token").
 		WithReason("missing_token").
-		WithHint("send a user token as \"Authorization: Bearer …\" (--token-file, or GLOBAL_TOKEN and ZONE_TOKEN in the environment)")
+		WithHint("%s", p.howToShow(r))
+}
+
+// howToShow says how a caller shows a token: the flags of our commands help nobody who uses
+// something else.
+func (p Policy) howToShow(r *http.Request) string {
+	if isOurs(r.UserAgent()) {
+		return "send a user token as \"Authorization: Bearer …\" (--token-file, or GLOBAL_TOKEN and ZONE_TOKEN in the environment)"
+	}
+	const header = "send a user token in the header \"Authorization: Bearer TOKEN\"; "
+	if p.Zone != "" {
+		return header + "`global generate user-token --name NAME --for-zone " + p.Zone + "` makes one"
+	}
+	return header + "`global admin-token --data-dir FOLDER`, on a global's own machine, prints one"
 }
 
 // certified returns whom the client certificate names, "" where none was shown.

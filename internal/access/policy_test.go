@@ -283,3 +283,22 @@ func TestEveryPlaceThatGrantsSaysIt(t *testing.T) {
 		t.Errorf("found %d places only", found)
 	}
 }
+
+// TestWhoIsToldHowToShowAToken: our command lines hear of their flags, and others of the header
+// and of the command that makes a token for what they asked.
+func TestWhoIsToldHowToShowAToken(t *testing.T) {
+	for _, tt := range []struct{ agent, zone, says, not string }{
+		{"global/v1", "", "--token-file", "admin-token"},
+		{"zone/v1", "west", "--token-file", "admin-token"},
+		{"curl/8.5.0", "", "global admin-token --data-dir", "--token-file"},
+		{"curl/8.5.0", "west", "--for-zone west", "admin-token"},
+		{"", "", "Authorization: Bearer TOKEN", "--token-file"},
+	} {
+		r := httptest.NewRequest("GET", "https://global.example/zones", nil)
+		r.Header.Set("User-Agent", tt.agent)
+		_, err := Policy{Verify: fakeVerify, Zone: tt.zone}.Authenticate(r)
+		if hint := federation.AsError(err).Hint; !strings.Contains(hint, tt.says) || strings.Contains(hint, tt.not) {
+			t.Errorf("%q at %q is told %q", tt.agent, tt.zone, hint)
+		}
+	}
+}

@@ -10,7 +10,14 @@ import (
 
 // Lister tells what there is of a kind of thing, "zone", "mesh", "key" or "kind", for who completes
 // a word of a command line. It says nothing of failures, and takes no long time.
-type Lister func(c *cli.Context, what string) []string
+type Lister func(c *cli.Context, what string, given Given) []string
+
+// Given is what stands on a command line before the word that is completed: the arguments,
+// and the values of flags by their names.
+type Given struct {
+	Args  []string
+	Flags map[string]string
+}
 
 // completionScripts have a shell ask the program itself, whose name stands for %[1]s.
 var completionScripts = map[string]string{
@@ -70,14 +77,17 @@ func Completion(names Lister) []*cli.Command {
 func complete(c *cli.Context, words []string, names Lister) (found []string) {
 	last, before := words[len(words)-1], words[:len(words)-1]
 	l := &line{path: []node{rootOf(c.App)}}
-	flag := ""
+	flag, given := "", Given{Flags: map[string]string{}}
 	for _, w := range before {
 		switch at := l.leaf(); {
 		case flag != "":
-			flag = ""
+			given.Flags[flag], flag = w, ""
 		case strings.HasPrefix(w, "-"):
-			if doc, ok := l.find(strings.TrimLeft(w, "-")).(cli.DocGenerationFlag); ok && doc.TakesValue() {
-				flag = doc.Names()[0]
+			name, value, inline := strings.Cut(strings.TrimLeft(w, "-"), "=")
+			if doc, ok := l.find(name).(cli.DocGenerationFlag); ok && doc.TakesValue() {
+				if flag = doc.Names()[0]; inline {
+					given.Flags[flag], flag = value, ""
+				}
 			}
 		case len(at.children) > 0:
 			_ = l.takeWord(w) // a word that is no command leads nowhere
@@ -85,9 +95,16 @@ func complete(c *cli.Context, words []string, names Lister) (found []string) {
 			l.args = append(l.args, w)
 		}
 	}
+	given.Args = l.args
+	named := func(what string) []string {
+		if names == nil {
+			return nil
+		}
+		return names(c, what, given)
+	}
 	switch at := l.leaf(); {
 	case flag != "":
-		found = values(c, flag, names)
+		found = values(flag, named)
 	case strings.HasPrefix(last, "-"):
 		for _, n := range l.path {
 			for _, f := range n.flags {
@@ -97,58 +114,51 @@ func complete(c *cli.Context, words []string, names Lister) (found []string) {
 	case len(at.children) > 0:
 		found = visibleNames(at.children)
 	default:
-		found = arguments(c, at, len(l.args), names)
+		found = arguments(at, len(l.args), named)
 	}
 	return slices.DeleteFunc(found, func(w string) bool { return !strings.HasPrefix(w, last) })
 }
 
 // values are what a flag takes.
-func values(c *cli.Context, flag string, names Lister) []string {
+func values(flag string, named func(what string) []string) []string {
 	switch flag {
 	case "profile":
-		return named(c, "profile", names)
+		return named("profile")
 	case "output":
 		return []string{FormatTable.name, FormatWide.name, FormatJSON.name, FormatYAML.name}
 	case "kind":
-		return named(c, "kind", names)
+		return named("kind")
 	case "log-level":
 		return []string{"debug", "info", "warn", "error"}
 	case "zone", "for-zone", "mesh":
-		return named(c, strings.TrimPrefix(flag, "for-"), names)
+		return named(strings.TrimPrefix(flag, "for-"))
 	}
 	return nil
 }
 
 // arguments are what a command takes in a place behind it.
-func arguments(c *cli.Context, at node, place int, names Lister) []string {
+func arguments(at node, place int, named func(what string) []string) []string {
 	usage := strings.Fields(at.command.ArgsUsage)
 	if place >= len(usage) {
 		return nil
 	}
 	switch strings.Trim(usage[place], "[]…") {
 	case "KIND":
-		return named(c, "kind", names)
+		return named("kind")
 	case "PROFILE":
-		return named(c, "profile", names)
+		return named("profile")
 	case "KEY":
-		return named(c, "key", names)
+		return named("key")
 	case "NAME":
 		for _, what := range []string{"zone", "mesh"} {
 			if at.command.HasName(what) || at.command.HasName(what+"s") {
-				return named(c, what, names)
+				return named(what)
 			}
 		}
 	case "bash|zsh|fish":
 		return []string{"bash", "zsh", "fish"}
 	}
 	return nil
-}
-
-func named(c *cli.Context, what string, names Lister) []string {
-	if names == nil {
-		return nil
-	}
-	return names(c, what)
 }
 
 // Man returns the command that prints the program's manual page, made of the help of all

@@ -10,14 +10,33 @@ import (
 
 	"github.com/meridiankds/meridian/cptoken"
 	"github.com/meridiankds/meridian/internal/apiclient"
+	"github.com/meridiankds/meridian/internal/apitypes"
+	console "github.com/meridiankds/meridian/internal/cli"
 )
 
 // namesWithin is how long a shell waits for the names of things.
 const namesWithin = time.Second
 
+// fits reports whether a key is of the kind that the command line names before it, and of the
+// mesh, as far as it names any.
+func fits(k apitypes.Key, given console.Given) bool {
+	if len(given.Args) == 0 {
+		return true
+	}
+	kind, err := cptoken.ParseKind("KIND", given.Args[0])
+	if err != nil || !kind.PerMesh() {
+		return err == nil && k.Kind == string(kind)
+	}
+	mesh, named := given.Flags["mesh"]
+	if !named {
+		mesh = cptoken.DefaultMesh
+	}
+	return k.Kind == string(kind) && k.Mesh == mesh
+}
+
 // Names lists the zones, meshes or keys of the global that the environment names, for a shell
 // that completes a word. It is silent where that cannot be asked.
-func Names(c *cli.Context, what string) (names []string) {
+func Names(c *cli.Context, what string, given console.Given) (names []string) {
 	if what == "kind" {
 		for _, k := range cptoken.Kinds {
 			names = append(names, k.TokenName())
@@ -56,7 +75,7 @@ func Names(c *cli.Context, what string) (names []string) {
 	case "key":
 		keys, _ := g.Keys(ctx)
 		for _, k := range keys {
-			if k.Name != "" {
+			if k.Name != "" && fits(k, given) {
 				names = append(names, k.Name)
 			}
 		}

@@ -33,7 +33,7 @@ var trusts = map[string]struct {
 	"POST /v1/keys/activate":               {path: "/v1/keys/activate", body: `{"kind":"dataplane","mesh":"other","kid":"2","force":true}`, names: `"kuma":["old"]`},
 	"POST /v1/keys/remove":                 {path: "/v1/keys/remove", body: `{"kind":"dataplane","mesh":"other","kid":"1","force":true}`, names: `"kuma":["old"]`},
 	"PUT /v1/public-keys/{kind}/{kid}":     {path: "/v1/public-keys/zone-token/ci-1", body: "PUBLIC", names: "does not heed registered public keys"},
-	"DELETE /v1/public-keys/{kind}/{kid}":  {path: "/v1/public-keys/zone-token/ci-1", names: "accept tokens of zone/ci-1 until it is taken out of"},
+	"DELETE /v1/public-keys/{kind}/{kid}":  {path: "/v1/public-keys/zone-token/ci-1", names: "accept tokens of zone-token ci-1 until it is taken out of"},
 	"PUT /meshes/{mesh}":                   {path: "/meshes/new", body: `{}`, names: "refuse tokens of mesh new until it is put into"},
 	"DELETE /meshes/{mesh}":                {path: "/meshes/other", names: "accept tokens of mesh other until it is taken out of"},
 	"POST /v1/expelled":                    {path: "/v1/expelled", body: `{"id":"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}`, names: "does not heed expelled certificates"},
