@@ -91,9 +91,13 @@ func (in *Input) adsService(first controlPlane) object {
 		// Without these that library notices a zone that hangs after 20 minutes, and never takes
 		// a response of more than 4 MiB.
 		"channelArgs": object{"args": object{
-			"grpc.keepalive_time_ms":          milliseconds(pingEvery),
-			"grpc.keepalive_timeout_ms":       milliseconds(pingTimeout),
-			"grpc.max_receive_message_length": object{"intValue": strconv.Itoa(maxResponse)},
+			"grpc.keepalive_time_ms":    milliseconds(pingEvery),
+			"grpc.keepalive_timeout_ms": milliseconds(pingTimeout),
+			// Without these it sends two pings on a stream that is quiet and then one a minute, and
+			// waits a minute for the answer.
+			"grpc.http2.max_pings_without_data": object{"intValue": "0"},
+			"grpc.http2.ping_timeout_ms":        milliseconds(pingTimeout),
+			"grpc.max_receive_message_length":   object{"intValue": strconv.Itoa(maxResponse)},
 		}},
 	}}
 }
