@@ -58,6 +58,7 @@ func TestAuthorizeRules(t *testing.T) {
 		"below, stated":              {"/v1/authorize/orders", with(ledger, require, named), 200, ""},
 		"below, another one":         {"/v1/authorize/orders", with(ledger, require, other), 403, "wrong_name"},
 		"below, nothing stated":      {"/v1/authorize/orders", with(mesh, require, ""), 200, ""},
+		"below, nothing, written":    {"/v1/authorize/orders", with(mesh, require, "&"), 200, ""},
 		"below, the client's query":  {"/v1/authorize/orders?" + named, with(ledger, require, other), 403, "wrong_name"},
 		"below, a mistake in that":   {"/v1/authorize/orders?" + mistake + ";%zz", with(ledger, require, named), 200, ""},
 		"below, the header is gone":  {"/v1/authorize/orders", with(ledger), 403, "misconfigured"},
