@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/meridiankds/meridian/internal/apierr"
@@ -72,6 +73,27 @@ func (s Server) http2Bounds() *http.HTTP2Config {
 	}
 }
 
+// watchStreams has the streams of HTTP/2 counted that no handler has. net/http hands its
+// connections to its own HTTP/2 as they are; this is the same, from the module that it is
+// copied from.
+func watchStreams(server *http.Server) error {
+	if server.TLSConfig == nil {
+		return nil
+	}
+	h2 := &http2.Server{}
+	if err := http2.ConfigureServer(server, h2); err != nil {
+		return err
+	}
+	server.TLSNextProto[http2.NextProtoTLS] = func(s *http.Server, conn *tls.Conn, h http.Handler) {
+		opts := &http2.ServeConnOpts{BaseConfig: s, Handler: h}
+		if base, ok := h.(interface{ BaseContext() context.Context }); ok { // how net/http passes its context on
+			opts.Context = base.BaseContext()
+		}
+		h2.ServeConn(preauth.Watch(conn), opts)
+	}
+	return nil
+}
+
 // Run serves until ctx ends, lets requests in flight finish for a short while,
 // and closes the listener. It returns nil where ctx ended it, and an error that
 // names the port where anything else did.
@@ -99,6 +121,9 @@ func (s Server) Run(ctx context.Context) error {
 		HTTP2:             s.http2Bounds(),
 		// Else OPTIONS * would be answered to anybody, and not in our shape.
 		DisableGeneralOptionsHandler: true,
+	}
+	if err := watchStreams(server); err != nil {
+		return fmt.Errorf("serving %s: %w", s.Name, err)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -21,7 +21,7 @@ const (
 // process says with what the kernel counts.
 const (
 	// costConnection is a connection with the state of TLS, its buffers and goroutines.
-	costConnection = 24 << 10
+	costConnection = 44 << 10
 	// costRequest is a request, its goroutine and the state of its stream, without
 	// headers and body. The two together with firstRequest are an address's floor.
 	costRequest  = 12 << 10
@@ -30,6 +30,14 @@ const (
 	// bytes is an entry of a map, with a slice and two strings, seventeen times as much,
 	// and the collector lets almost as much again be in use.
 	headerFactor = 40
+	// helloFactor is the same for the hello of a handshake, which is kept as it came and as
+	// it was understood until the caller has answered: the name of a protocol is two bytes
+	// of it, and occupies 46 with what its list leaves behind as it grows. Of a connection
+	// helloRoom is part, which has room for a session and the keys of today.
+	helloFactor = 24
+	helloRoom   = 2 << 10
+	// maxHello is far more than callers need: a larger one closes its connection.
+	maxHello = 16 << 10
 	// bodyFactor is the same for bodies: the collector lets as much again be in use.
 	bodyFactor = 2
 	// costHTTP2 is what a connection of HTTP/2 has beyond one of HTTP/1 once a request is

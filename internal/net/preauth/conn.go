@@ -191,12 +191,17 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		shaking := c.shaking
 		c.mu.Unlock()
 		// First, since it is held while it waits for its turn.
+		large := false
 		c.budget.update(func(l *ledger, now time.Time) []*entry {
 			if c.entry == nil {
 				return nil
 			}
-			return l.read(c.entry, int64(n), !shaking, now)
+			large = shaking && c.entry.raw+int64(n) > maxHello
+			return l.read(c.entry, int64(n), shaking, now)
 		})
+		if large {
+			return 0, errLargeHello
+		}
 		if err := c.came(p[:n]); err != nil {
 			return 0, err
 		}
@@ -239,6 +244,8 @@ func (c *Conn) mark(f func(l *ledger, e *entry, now time.Time)) {
 		b.wake()
 	}
 }
+
+var errLargeHello = errors.New("the hello of TLS is larger than any caller needs")
 
 var errClosed = errors.New("the connection is closed")
 

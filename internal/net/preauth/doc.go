@@ -10,7 +10,9 @@
 // the receive buffers of gRPC. Until a request begins each byte counts forty times:
 // headers occupy that much more than they are long. Those of a body count twice, as the
 // collector lets as much again be in use. A request takes over the bytes of its
-// body and is charged its headers and its goroutine. Where descriptors are scarce, a connection costs as
+// body and is charged its headers and its goroutine. Streams of HTTP/2 that no handler has
+// are charged too: those on their way to one, of which eight may be on a connection, those
+// that are refused without one, and answers that nobody takes. Where descriptors are scarce, a connection costs as
 // much more as makes their number fit: there is one currency.
 //
 // A caller has ten seconds from when the server begins its handshake to its first

@@ -72,7 +72,7 @@ func (b *Budget) Handler(next http.Handler, refuse func(http.ResponseWriter, err
 		c.rest() // its headers are read
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		req := &Request{conn: c, cancel: cancel, control: http.NewResponseController(w), cost: costRequest + int64(len(r.RequestURI)) + headerCost(r.Header)}
+		req := &Request{conn: c, cancel: cancel, control: http.NewResponseController(w), cost: costRequest + int64(len(r.RequestURI)) + headerCost(r.Header) + trailerCost(r.Trailer)}
 		defer func() {
 			req.ends()
 			if idle := req.end(); idle {
@@ -134,6 +134,10 @@ func headerCost(headers map[string][]string) (n int64) {
 	}
 	return n
 }
+
+// trailerCost is what the names occupy that a request says it will send trailers of: they
+// come in one header, which may have thousands of them and is in no map of headers itself.
+func trailerCost(trailers map[string][]string) int64 { return 160 * int64(len(trailers)) }
 
 // Request is a request that is being answered.
 type Request struct {

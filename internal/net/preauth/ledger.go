@@ -41,6 +41,7 @@ type entry struct {
 	open   int    // requests on the connection
 	bytes  int64
 	raw    int64 // of a connection: what came over the network since it was settled
+	beside int64 // of a connection: what is charged for streams that no handler has
 	stage  stage
 	begun  time.Time // of a request; when a connection came, or was settled
 	moved  time.Time // when it last advanced
@@ -123,13 +124,15 @@ func (l *ledger) enter(s Source, p *port, came, now time.Time, evict func()) (e 
 }
 
 // read charges a connection n bytes that came over the network. Until a request begins
-// they may be headers, which occupy more than they are long.
-func (l *ledger) read(e *entry, n int64, headers bool, now time.Time) (evicted []*entry) {
+// they may be headers, and before that a hello of TLS: both occupy more than they are long.
+func (l *ledger) read(e *entry, n int64, hello bool, now time.Time) (evicted []*entry) {
 	e.raw += n
 	switch {
 	case e.open > 0:
 		n *= bodyFactor
-	case headers:
+	case hello:
+		n += max(min(e.raw-helloRoom, n), 0) * (helloFactor - 1)
+	default:
 		n *= headerFactor
 	}
 	return l.grow(e, n, now)
@@ -139,7 +142,7 @@ func (l *ledger) read(e *entry, n int64, headers bool, now time.Time) (evicted [
 // charged by grow.
 func (l *ledger) request(conn *entry, now time.Time, evict func()) *entry {
 	if conn.open == 0 && !conn.gone {
-		l.charge(conn, l.base+conn.raw-conn.bytes)
+		l.charge(conn, l.base+conn.raw+conn.beside-conn.bytes)
 	}
 	e := &entry{unit: conn.unit, parent: conn, stage: stageRequest, begun: now, moved: now, evict: evict, port: conn.port}
 	conn.open++
@@ -165,13 +168,25 @@ func (l *ledger) grow(e *entry, n int64, now time.Time) (evicted []*entry) {
 	return evicted
 }
 
+// occupy charges a connection n more bytes for its streams; less than none gives back.
+func (l *ledger) occupy(e *entry, n int64, now time.Time) (evicted []*entry) {
+	if e.gone {
+		return nil
+	}
+	if e.beside += n; n > 0 {
+		return l.grow(e, n, now)
+	}
+	l.charge(e, n)
+	return nil
+}
+
 // shift moves up to n bytes from a connection to one of its requests: they were charged
 // when they came over the network, and now the request has them.
 func (l *ledger) shift(e *entry, n int64) {
 	if e.gone || e.parent == nil {
 		return
 	}
-	n = max(min(n*bodyFactor, e.parent.bytes-l.base), 0)
+	n = max(min(n*bodyFactor, e.parent.bytes-l.base-e.parent.beside), 0)
 	e.parent.bytes -= n
 	e.bytes += n
 }
@@ -179,8 +194,8 @@ func (l *ledger) shift(e *entry, n int64) {
 // settle takes back what a connection was charged beyond its base. It is called when
 // no request of it is open.
 func (l *ledger) settle(e *entry, now time.Time) {
-	if !e.gone && e.bytes > l.base {
-		l.charge(e, l.base-e.bytes)
+	if least := l.base + e.beside; !e.gone && e.bytes > least {
+		l.charge(e, least-e.bytes)
 	}
 	e.raw = 0
 	e.begun, e.moved = now, now

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // pending is what has come on a connection of HTTP and is with no handler: headers that are
@@ -19,6 +20,7 @@ type pending struct {
 	open    int   // requests
 	unread  map[*Request]unread
 	told    int64 // what is charged
+	streams streams
 }
 
 // unread is a body that its handler is not reading.
@@ -40,16 +42,31 @@ const (
 func (c *Conn) pends(note func(p *pending)) error {
 	p := &c.pending
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	note(p)
-	n := p.bytes()
-	if n == p.told || !c.proved.Load() {
+	if c.proved.Load() {
+		defer p.mu.Unlock()
+		n := p.bytes()
+		if n == p.told {
+			return nil
+		}
+		if err := c.Keep(n); err != nil {
+			return err
+		}
+		p.told = n
 		return nil
 	}
-	if err := c.Keep(n); err != nil {
-		return err
+	cost := p.streams.cost(p.open)
+	more := cost - p.streams.told
+	p.streams.told = cost
+	p.mu.Unlock()
+	if more != 0 {
+		c.budget.update(func(l *ledger, now time.Time) []*entry {
+			if c.entry == nil {
+				return nil
+			}
+			return l.occupy(c.entry, more, now)
+		})
 	}
-	p.told = n
 	return nil
 }
 
@@ -63,7 +80,7 @@ func (p *pending) bytes() (n int64) {
 	for _, u := range p.unread {
 		n += min(p.came-u.since, u.most)
 	}
-	return min(n, mostPending)
+	return min(n, mostPending) + p.streams.cost(p.open)
 }
 
 // begins notes a request. What came since all others were over may be of its body.
@@ -71,6 +88,7 @@ func (r *Request) begins(version int, length int64) error {
 	return r.conn.pends(func(p *pending) {
 		p.version = version
 		p.open++
+		p.streams.arrives()
 		if version == 1 || length == 0 {
 			return
 		}

