@@ -91,7 +91,7 @@ func (p Policy) howToShow(r *http.Request) string {
 	}
 	const header = "send a user token in the header \"Authorization: Bearer TOKEN\"; "
 	if p.Zone != "" {
-		return header + "`global generate user-token --name NAME --for-zone " + p.Zone + "` makes one"
+		return header + "`global generate user-token --name NAME --for-zone ZONE` makes one, where ZONE is " + p.Zone
 	}
 	return header + "`global admin-token --data-dir FOLDER`, on a global's own machine, prints one"
 }

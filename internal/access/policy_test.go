@@ -291,7 +291,7 @@ func TestWhoIsToldHowToShowAToken(t *testing.T) {
 		{"global/v1", "", "--token-file", "admin-token"},
 		{"zone/v1", "west", "--token-file", "admin-token"},
 		{"curl/8.5.0", "", "global admin-token --data-dir", "--token-file"},
-		{"curl/8.5.0", "west", "--for-zone west", "admin-token"},
+		{"curl/8.5.0", "west", "where ZONE is west", "admin-token"},
 		{"", "", "Authorization: Bearer TOKEN", "--token-file"},
 	} {
 		r := httptest.NewRequest("GET", "https://global.example/zones", nil)
