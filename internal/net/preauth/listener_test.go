@@ -231,7 +231,7 @@ func TestHandshakesTakeTurns(t *testing.T) {
 			config.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { work(); return nil }
 			client := selfsigned.Caller()
 			change(config, client)
-			b := New(Config{})
+			b := New(Config{Deadline: time.Minute}) // which is not what is tried
 			b.turns = oneTurn()
 			address := serve(t, b, config)
 			var clients sync.WaitGroup

@@ -16,6 +16,8 @@ const (
 	// costUnseen is a stream whose request no handler has seen: its headers may have been
 	// a byte on the wire.
 	costUnseen = 64 << 10
+	// costUntaken is one whose handler is done, and whose answer its caller does not take.
+	costUntaken = 24 << 10
 	// mostQueued is how many requests of a connection may be on their way to their handlers,
 	// and queuedFor how long the server waits for these.
 	mostQueued = 8
@@ -36,7 +38,7 @@ type streams struct {
 // cost is what those occupy that no handler has, of which so many have some.
 func (s *streams) cost(handled int) int64 {
 	done := max(0, s.open-s.unseen-handled)
-	return int64(s.unseen)*costUnseen + int64(done)*costRequest
+	return int64(s.unseen)*costUnseen + int64(done)*costUntaken
 }
 
 // opens notes a stream that its caller has opened.

@@ -76,7 +76,8 @@ func (s *strait) pass(to, from net.Conn, heard *atomic.Int64) {
 		n, err := from.Read(buffer)
 		heard.Add(1)
 		s.mu.RLock()
-		s.mu.RUnlock() //nolint:staticcheck // it waits for the thaw
+		//lint:ignore SA2001 it waits for the thaw
+		s.mu.RUnlock()
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
