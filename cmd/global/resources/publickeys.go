@@ -155,9 +155,6 @@ Examples:
 			if err := checkKeyFormat(c.String("format")); err != nil {
 				return err
 			}
-			if c.IsSet("mesh") && c.String("format") == "" {
-				return console.Usagef("leave it out, or add --format "+formatKumaZone, "--mesh goes with --format")
-			}
 			if err := console.Arguments(c, 0, 1, "global get public-keys [KID]"); err != nil {
 				return err
 			}

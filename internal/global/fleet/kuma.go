@@ -134,13 +134,7 @@ func (h Holding) Warnings(key string, removed bool) (warnings []string) {
 	if len(h.Kuma) > 0 {
 		warnings = append(warnings, fmt.Sprintf("these zones run Kuma's control plane, and %s tokens of %s until it is %s their configuration: %s", refuse, key, put, strings.Join(h.Kuma, ", ")))
 	}
-	ours := func(zones []string) []string {
-		return slices.DeleteFunc(slices.Clone(zones), func(zone string) bool { return slices.Contains(h.Kuma, zone) })
-	}
-	if offline := ours(h.Offline); removed && len(offline) > 0 { // of a new key they refuse tokens, which harms nobody else
-		warnings = append(warnings, fmt.Sprintf("these zones are offline, and accept tokens of %s until they are back: %s", key, strings.Join(offline, ", ")))
-	}
-	unproven := ours(h.Unproven)
+	unproven := slices.DeleteFunc(slices.Clone(h.Unproven), func(zone string) bool { return slices.Contains(h.Kuma, zone) })
 	if len(unproven) > 0 {
 		warnings = append(warnings, fmt.Sprintf("these zones connected without authentication, and may %s tokens of %s, because nobody knows whether they %s: %s", refuse, key, have, strings.Join(unproven, ", ")))
 	}

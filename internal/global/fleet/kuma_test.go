@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -40,18 +39,5 @@ func TestUnheeding(t *testing.T) {
 	}
 	if got := f.Unheeding(kuma.CutOffs); len(got) != 7 {
 		t.Errorf("cut-offs are not heeded by %v, want all seven zones of Kuma's", got)
-	}
-}
-
-// TestOfflineZonesAreWarnedOf: a zone that is away accepts tokens of what was removed, and is
-// named once.
-func TestOfflineZonesAreWarnedOf(t *testing.T) {
-	h := Holding{Offline: []string{"away", "old"}, Kuma: []string{"old"}}
-	got := strings.Join(h.Warnings("zone-token ci-1", true), "\n")
-	if !strings.Contains(got, "these zones are offline, and accept tokens of zone-token ci-1 until they are back: away") || strings.Count(got, "old") != 1 {
-		t.Errorf("%s", got)
-	}
-	if got := h.Warnings("zone-token ci-1", false); len(got) != 1 {
-		t.Errorf("of a new key: %q", got)
 	}
 }
