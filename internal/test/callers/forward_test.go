@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -40,20 +41,53 @@ type service struct {
 func startService(t *testing.T) *service {
 	t.Helper()
 	s := &service{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
 		s.all = append(s.all, arrived{r.Method, r.RequestURI, string(body), r.Header.Clone()})
 		s.mu.Unlock()
-		if upgrade := r.Header.Get("Upgrade"); upgrade != "" {
-			w.Header().Set("Connection", "Upgrade")
-			w.Header().Set("Upgrade", upgrade)
-			w.WriteHeader(http.StatusSwitchingProtocols)
+		for upgrade := range strings.SplitSeq(strings.Join(r.Header.Values("Upgrade"), ","), ",") {
+			if upgrade = strings.TrimSpace(upgrade); upgrade != "" && upgrade != "websocket" {
+				w.Header().Set("Connection", "Upgrade")
+				w.Header().Set("Upgrade", upgrade)
+				w.WriteHeader(http.StatusSwitchingProtocols)
+				return
+			}
 		}
 	}))
+	server.Listener = lenient{server.Listener}
+	server.Start()
 	t.Cleanup(server.Close)
 	s.address = server.Listener.Addr().String()
 	return s
+}
+
+// lenient has a server of Go's take targets whose escapes are none, as other services do.
+type lenient struct{ net.Listener }
+
+func (l lenient) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &lenientConn{Conn: conn}, err
+}
+
+type lenientConn struct {
+	net.Conn
+	rest []byte
+}
+
+var brokenEscape = regexp.MustCompile(`%([^0-9A-Fa-f]|[0-9A-Fa-f][^0-9A-Fa-f])`)
+
+func (c *lenientConn) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		came := make([]byte, 4096)
+		n, err := c.Conn.Read(came)
+		if c.rest = brokenEscape.ReplaceAll(came[:n], []byte("%25$1")); err != nil && n == 0 {
+			return 0, err
+		}
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
 }
 
 func (s *service) take() []arrived {

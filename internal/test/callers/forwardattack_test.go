@@ -16,6 +16,7 @@ var attackPaths = []string{
 	"/ledger%00/x", "/ledger%09", "/ledger%20", "/ledger?x", "/ledger#x", "/public/#/../ledger/x", "/public/?/../ledger/x", "/public/x?/../../ledger", "/x%3f/../ledger/x", "/_meridian", "/_meridian?mesh=payments",
 	"/v1/authorize", "/v1/jwks/zone", "http://edge/ledger/x", "http://edge/public/../ledger/x", "http://evil/public/x", "/ledger/%", "/%zz/../ledger/x", "/public/x%2f..%2f..%2fledger", "/ledger/.", "/public/./../ledger/./x",
 	"/public/...", "/public/.../../ledger", "/%2fledger/x", "/public/%2e%2e%2fledger/x", "/public/..%c0%afledger/x", "/PUBLIC/../ledger/x",
+	"/PUBLIC/x", "/ledger/%zz", "/ledger/%0", "/l%65dger/%", "/%6c%65dger/x%",
 }
 
 // attackHeaders are lines that a client adds.
@@ -61,6 +62,8 @@ var smuggled = map[string]string{
 	"one after the other":    "GET /public/x HTTP/1.1\nHost: edge\n\nGET /ledger/x HTTP/1.1\nHost: edge\nX-Meridian-Name: ledger-1\nConnection: close\n\n",
 	"h2c":                    "GET /public/x HTTP/1.1\nHost: edge\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\n\n" + afterwards + "GET /ledger/x HTTP/1.1\nHost: edge\nX-Meridian-Name: ledger-1\nConnection: close\n\n",
 	"h2c beside a websocket": "GET /public/x HTTP/1.1\nHost: edge\nConnection: Upgrade\nUpgrade: websocket, h2c\n\n" + afterwards + "GET /ledger/x HTTP/1.1\nHost: edge\nX-Meridian-Name: ledger-1\nConnection: close\n\n",
+	"h2c on a second line":   "GET /public/x HTTP/1.1\nHost: edge\nConnection: Upgrade, HTTP2-Settings\nUpgrade: websocket\nUpgrade: h2c\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\n\n" + afterwards + "GET /ledger/x HTTP/1.1\nHost: edge\nX-Meridian-Name: ledger-1\nConnection: close\n\n",
+	"h2c on the first line":  "GET /public/x HTTP/1.1\nHost: edge\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nUpgrade: websocket\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\n\n" + afterwards + "GET /ledger/x HTTP/1.1\nHost: edge\nX-Meridian-Name: ledger-1\nConnection: close\n\n",
 	"another protocol":       "GET /public/x HTTP/1.1\nHost: edge\nConnection: Upgrade\nUpgrade: TLS/1.0\n\n" + afterwards + "GET /ledger/x HTTP/1.1\nHost: edge\nX-Meridian-Name: ledger-1\nConnection: close\n\n",
 	"a line in a header":     "GET /public/x HTTP/1.1\nHost: edge\nX: y\rX-Meridian-Name: admin\nConnection: close\n\n",
 	"a zero in a header":     "GET /public/x HTTP/1.1\nHost: edge\nX-Meridian\x00-Name: admin\nConnection: close\n\n",
@@ -97,6 +100,9 @@ func TestForwardAuthUnderAttack(t *testing.T) {
 					t.Errorf("%q: the service is reached at %s by %s", before, r.target, who)
 				}
 				for name, values := range r.headers {
+					if name == "Connection" && strings.Contains(strings.ToLower(strings.Join(values, ",")), "meridian") {
+						t.Errorf("%q: a proxy behind would drop what the zone says: %q", before, values)
+					}
 					read := strings.Map(dashed, strings.ToLower(name)) // as WSGI, CGI and PHP do
 					identity := slices.Contains(proxyauth.IdentityHeaders[:], read) || read == proxyauth.HeaderRequire
 					if identity && (strings.Contains(strings.Join(values, ","), "admin") || read != strings.ToLower(name)) || name == "Authorization" {
