@@ -13,6 +13,8 @@ type Cluster struct {
 	Voters       int      `json:"voters"`
 	Members      []Member `json:"members"`
 	Warning      string   `json:"warning,omitempty"`
+	// Advice is what would serve the cluster better, where nothing is wrong.
+	Advice string `json:"advice,omitempty"`
 	// Losses are the losses of acknowledged changes that no operator has confirmed.
 	Losses []Loss `json:"losses,omitempty"`
 	// NewerHistories are shown by zones, and nobody here knows them: the ids.

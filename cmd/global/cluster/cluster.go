@@ -63,6 +63,9 @@ Examples:
 			if status.Warning != "" {
 				voice.Warn("%s", status.Warning)
 			}
+			if status.Advice != "" {
+				voice.Warn("%s", status.Advice)
+			}
 			if status.Leader != status.AnsweredBy {
 				voice.Warn("this is what node %s knows, not the leader", status.AnsweredBy)
 			}

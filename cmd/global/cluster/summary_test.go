@@ -33,6 +33,8 @@ func TestSummary(t *testing.T) {
 	doubted.Doubts = []apitypes.Doubt{{ShownBy: "zone west", Why: "waits"}}
 	warned := voters(true, true, true)
 	warned.Warning = "something"
+	advised := voters(true, true, true, true)
+	advised.Advice = "4 voters tolerate the loss of no more members than 3 would"
 	leaderless := voters(true, true, true)
 	leaderless.Members[0].Leader = false
 	follower := voters(false, false, false)
@@ -51,7 +53,7 @@ func TestSummary(t *testing.T) {
 		{voters(true, true, true), []apitypes.ZoneState{zone("a", true, 0), zone("b", true, 3), zone("c", false, 0), {Name: "d"}},
 			"3 zones: 1 behind (b), 1 offline (c); no alarms", console.ExitOK},
 		{voters(true, true, false), nil, "2 of 3 voters live (away: global-3), tolerates the loss of 0; leader global-1; 0 zones; no alarms", console.ExitPending},
-		{voters(true, true, true, true), nil, "4 of 4 voters live, tolerates the loss of 1", console.ExitOK},
+		{advised, nil, "4 of 4 voters live, tolerates the loss of 1; leader global-1; 0 zones; no alarms", console.ExitOK},
 		{voters(true, true, true, true, false), nil, "4 of 5 voters live (away: global-5), tolerates the loss of 1", console.ExitOK},
 		{voters(true, true), nil, "2 of 2 voters live, tolerates the loss of 0", console.ExitPending},
 		{voters(true), []apitypes.ZoneState{zone("a", true, 0)}, "1 of 1 voter live, tolerates the loss of 0; leader global-1; 1 zone; no alarms", console.ExitPending},

@@ -226,7 +226,7 @@ func (api *API) getCluster(_ *act, w http.ResponseWriter, r *http.Request) error
 		})
 	}
 	if status.Voters%2 == 0 && status.Voters > 0 {
-		warnings = append(warnings, strconv.Itoa(status.Voters)+" voters tolerate the loss of no more members than "+strconv.Itoa(status.Voters-1)+" would: add one, or remove one")
+		status.Advice = strconv.Itoa(status.Voters) + " voters tolerate the loss of no more members than " + strconv.Itoa(status.Voters-1) + " would: add one, or remove one"
 	}
 	status.Warning = strings.Join(warnings, "; ")
 	return reply(w, http.StatusOK, status)

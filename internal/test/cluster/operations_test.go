@@ -69,8 +69,8 @@ func scale(t *testing.T, c *nodes) {
 	c.all = append(c.all, fourth)
 	fourth.start()
 	c.awaitVoters(4)
-	if warning := fourth.status().Warning; !strings.Contains(warning, "4 voters") {
-		t.Errorf("an even number of voters is not warned of: %q", warning)
+	if advice := fourth.status().Advice; !strings.Contains(advice, "4 voters") {
+		t.Errorf("an even number of voters is not advised against: %q", advice)
 	}
 	if !fourth.revoke() {
 		t.Error("the fourth member takes no write")
