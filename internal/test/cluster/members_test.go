@@ -384,7 +384,7 @@ func TestClusterStatusTransferAndRemove(t *testing.T) {
 		}
 		return live == 3
 	})
-	if status.Leader != leader.Node.Store().NodeID() || status.AnsweredBy != status.Leader || status.Voters != 3 || status.Warning != "" {
+	if status.Leader != leader.Node.Store().NodeID() || status.AnsweredBy != status.Leader || status.Voters != 3 || status.Warning+status.Advice != "" {
 		t.Errorf("status %+v", status)
 	}
 	to := follower.Node.Store().NodeID()
@@ -415,8 +415,8 @@ func TestClusterStatusTransferAndRemove(t *testing.T) {
 		t.Errorf("%d members, want 2", n)
 	}
 	follower.want(t, 200, "GET", "/v1/cluster", nil, &status)
-	if status.Warning == "" {
-		t.Error("no warning of two voters")
+	if status.Advice == "" {
+		t.Error("no advice on two voters")
 	}
 }
 

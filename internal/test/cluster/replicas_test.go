@@ -52,8 +52,8 @@ func TestReplicasCarryZones(t *testing.T) {
 	c := StartGlobals(t, verbose(t), 3)
 	first, second := c.StartReplica(), c.StartReplica()
 	status := c.awaitReplicas(t, first, second)
-	if status.Voters != 3 || status.Warning != "" {
-		t.Errorf("beside replicas: %d voters, warning %q", status.Voters, status.Warning)
+	if status.Voters != 3 || status.Warning+status.Advice != "" {
+		t.Errorf("beside replicas: %d voters, warning %q", status.Voters, status.Warning+status.Advice)
 	}
 	leader := c.Leader()
 	relay := NewRelay(t, first.KDS())
