@@ -112,7 +112,7 @@ func TestStreamsSaySomething(t *testing.T) {
 // TestConnectionsArePinged, as often as the zone is told to.
 func TestConnectionsArePinged(t *testing.T) {
 	if testing.Short() {
-		t.Skip("skipped: it waits for a ping, which gRPC sends after ten seconds at the earliest")
+		t.Skip("skipped with -short: waits for a ping, which gRPC sends after ten seconds at the earliest")
 	}
 	t.Parallel()
 	m := start(t, func(c *server.Config) { c.Limits.PingEvery = time.Hour })

@@ -41,7 +41,7 @@ var layers = []layer{
 	{"what commands share", []string{"cmd/global/client"}},
 	{"commands", []string{"cmd/global/*", "cmd/zone"}},
 	{"the global's table of contents", []string{"cmd/global"}},
-	{"stand-ins", []string{"internal/test/kube", "internal/test/kdstest", "internal/test/raftfake", "internal/test/altered", "internal/test/selfsigned"}},
+	{"stand-ins", []string{"internal/test/kube", "internal/test/kdstest", "internal/test/raftfake", "internal/test/altered", "internal/test/selfsigned", "internal/test/testlog"}},
 	{"tests and tools", []string{"internal/test/*", "internal/test/kube/*", "internal/tools/*"}},
 }
 

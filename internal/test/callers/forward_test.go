@@ -2,8 +2,6 @@ package callers
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -19,9 +17,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meridiankds/meridian/internal/test/testlog"
 )
 
 // arrived is a request that reached the service behind a proxy.
@@ -116,45 +115,6 @@ func edited(t *testing.T, file string, replacements ...[2]string) string {
 	return text
 }
 
-// startProxy runs a program until the test ends, and returns once it takes connections at
-// an address.
-func startProxy(t *testing.T, address string, env []string, name string, args ...string) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // takes its workers along
-	cmd.WaitDelay = patience
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	stop := func() { cancel(); <-ended }
-	t.Cleanup(func() {
-		if stop(); t.Failed() {
-			t.Logf("%s said: %s", name, out.String())
-		}
-	})
-	for deadline := time.Now().Add(patience); ; {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
-			return
-		}
-		select {
-		case <-ended:
-			t.Fatalf("%s ended: %s", name, out.String())
-		case <-time.After(20 * time.Millisecond): // between two looks
-		}
-		if time.Now().After(deadline) {
-			stop()
-			t.Fatalf("%s does not listen: %s", name, out.String())
-		}
-	}
-}
-
 // written writes a file of the test's own and returns its path.
 func written(t *testing.T, name, text string) string {
 	t.Helper()
@@ -178,7 +138,7 @@ func runNginx(t *testing.T, address, http, beside string) {
 	}
 	conf := written(t, "nginx.conf", user+"daemon off;\nworker_processes 1;\npid "+filepath.Join(dir, "pid")+";\nerror_log stderr warn;\n"+beside+
 		"\nevents {}\nhttp {\naccess_log off;\n"+temporary+http+"}\n")
-	startProxy(t, address, nil, "nginx", "-p", dir, "-e", "stderr", "-c", conf)
+	testlog.Serve(t, []string{address}, nil, "nginx", "-p", dir, "-e", "stderr", "-c", conf)
 }
 
 // forwardAuth are the proxies of other projects that ask at /v1/authorize, with the
@@ -200,7 +160,7 @@ var forwardAuth = map[string]func(t *testing.T, z *zone, app string) (address st
 			[2]string{"https://zone.example:5678", "https://" + z.address}, [2]string{"/etc/caddy/zone-ca.crt", z.ca}, [2]string{"zone.example", "localhost"},
 			[2]string{"timeout 1s", "timeout 60s"}))
 		home := t.TempDir()
-		startProxy(t, "127.0.0.1:"+port, []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home}, "caddy", "run", "--adapter", "caddyfile", "--config", conf)
+		testlog.Serve(t, []string{"127.0.0.1:" + port}, []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home}, "caddy", "run", "--adapter", "caddyfile", "--config", conf)
 		return "127.0.0.1:" + port
 	},
 }
@@ -214,7 +174,7 @@ func startHAProxy(t *testing.T, z *zone, app string, lua ...[2]string) (address 
 		[2]string{"/etc/haproxy/meridian.lua", written(t, "meridian.lua", edited(t, "haproxy/meridian.lua", lua...))},
 		[2]string{"app.example:8000", app}, [2]string{"zone zone.example:5678", "zone " + z.address},
 		[2]string{"/etc/haproxy/zone-ca.crt", z.ca}, [2]string{"zone.example", "localhost"}, [2]string{"server 30s", "server 90s"}))
-	startProxy(t, address, nil, "haproxy", "-db", "-f", conf)
+	testlog.Serve(t, []string{address}, nil, "haproxy", "-db", "-f", conf)
 	return address
 }
 

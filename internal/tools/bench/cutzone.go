@@ -27,20 +27,9 @@ import (
 // ended. It must end because the token is revoked, and no other one may.
 func sessionCutZone(ctx context.Context, s *scope) error {
 	cuts, stay := s.pick(100, 5), s.pick(10, 3)
-	c, err := s.startCluster(ctx, 1)
+	c, z, _, err := s.startAccepting(ctx)
 	if err != nil {
 		return err
-	}
-	z, err := c.startZone(ctx, "west")
-	if err != nil {
-		return err
-	}
-	question, err := c.egressQuestion(ctx)
-	if err != nil {
-		return err
-	}
-	if err := z.accepts(ctx, question); err != nil {
-		return z.failure(err)
 	}
 	all, err := c.openProxies(ctx, z, cuts+stay)
 	if err != nil {

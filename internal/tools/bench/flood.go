@@ -85,19 +85,8 @@ func floodNames() string {
 func (s *scope) floodPrograms(ctx context.Context, cases []floodCase) error {
 	return s.apart("flood-"+cases[0].name, func(s *scope) error {
 		s.descriptors = cases[0].descriptors
-		c, err := s.startCluster(ctx, 1)
+		c, z, question, err := s.startAccepting(ctx)
 		if err != nil {
-			return err
-		}
-		z, err := c.startZone(ctx, "west")
-		if err != nil {
-			return err
-		}
-		question, err := c.egressQuestion(ctx)
-		if err != nil {
-			return err
-		}
-		if err := z.accepts(ctx, question); err != nil {
 			return err
 		}
 		f := flooded{scope: s, zone: z, question: question, procs: map[string]int{"global": c.members[0].pid(), "zone": z.pid()}, idle: map[string]float64{}}

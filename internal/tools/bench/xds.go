@@ -27,20 +27,9 @@ func xdsChange(ctx context.Context, s *scope) error {
 	if err := writeClusters(dir, clusters, 0); err != nil {
 		return err
 	}
-	c, err := s.startCluster(ctx, 1)
+	c, z, _, err := s.startAccepting(ctx, "--xds-dir", dir)
 	if err != nil {
 		return err
-	}
-	z, err := c.startZone(ctx, "west", "--xds-dir", dir)
-	if err != nil {
-		return err
-	}
-	question, err := c.egressQuestion(ctx)
-	if err != nil {
-		return err
-	}
-	if err := z.accepts(ctx, question); err != nil {
-		return z.failure(err)
 	}
 	empty, err := statusField(z.pid(), "RssAnon:")
 	if err != nil {

@@ -118,7 +118,7 @@ func (s *secretFiles) follow(ctx context.Context, over <-chan struct{}) {
 			had, hadCA := s.hadToken, s.hadCA
 			err := s.write()
 			if err != nil && err.Error() != failed {
-				s.agent.cfg.Logger.Warn("what Envoy proves itself and its zone with cannot be read or written anew, the former stays in use", "error", err)
+				s.agent.cfg.Logger.Warn("the token or the CAs of Envoy cannot be read or written anew, and the former ones stay in use", "error", err)
 			}
 			failed = ""
 			if err != nil {

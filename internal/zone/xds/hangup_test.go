@@ -49,7 +49,7 @@ func TestHangingUpIsNoDefect(t *testing.T) {
 	// In the middle of the question.
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
-	transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	transport := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // the test made the certificate
 	defer transport.CloseIdleConnections()
 	for _, sent := range [][]byte{{}, {0, 0, 0}, {0, 0, 0, 0, 100, 10, 20}} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -38,7 +38,7 @@ func TestWhatStandsInAFilesPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := put(path); err != nil {
-				t.Skipf("skipped: this cannot be made here: %v", err)
+				t.Skipf("skipped: %s cannot be made by this user on this system: %v", name, err)
 			}
 			f.write("egress/c.yaml", clusters("c2"))
 			done := make(chan struct{})
